@@ -1,0 +1,244 @@
+//! The one error of the HTTP layer.
+#![forbid(unsafe_code)]
+
+mod handler;
+
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+use http::StatusCode;
+
+pub use handler::{HandlerError, Result};
+
+use super::proto::ProtoError;
+
+/// Why a request could not be read or a response not be sent.
+///
+/// Ask by the predicates who is at fault, as that decides what to do: exactly one of
+/// [`is_peer`](Self::is_peer), [`is_user`](Self::is_user), [`is_io`](Self::is_io),
+/// [`is_limit`](Self::is_limit) and [`is_timeout`](Self::is_timeout) is true. The text is for
+/// people and may change.
+///
+/// It travels through [`io::Error`] unharmed: reading a request's body gives `io::Error`s that
+/// carry one of these, and `Error::from` takes it out again.
+pub struct Error {
+    // Boxed so that results stay one word large.
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Peer(Peer),
+    User(User),
+    Io(io::ErrorKind),
+    Limit(Limit),
+    Timeout(Phase),
+}
+
+/// What the peer did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    Malformed(ProtoError),
+    /// It closed before the body was complete.
+    BodyIncomplete { got: u64, expected: Option<u64> },
+}
+
+/// What the handler did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    BodyTooLong { declared: u64 },
+    BodyTooShort { declared: u64, got: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Syntax(ProtoError),
+    Body { limit: u64 },
+}
+
+/// What a connection was waiting for when its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of a request head.
+    Head,
+    /// More of a request body.
+    Body,
+    /// The peer taking more of a response.
+    Write,
+}
+
+impl Error {
+    /// The peer closed the connection after `got` bytes of the body.
+    pub(crate) fn body_incomplete(got: u64, expected: Option<u64>) -> Self {
+        Kind::Peer(Peer::BodyIncomplete { got, expected }).into()
+    }
+
+    /// The body does not fit into what the caller is ready to hold.
+    pub(crate) fn body_too_large(limit: u64) -> Self {
+        Kind::Limit(Limit::Body { limit }).into()
+    }
+
+    /// The handler's stream went on after the length it had declared.
+    pub(crate) fn response_too_long(declared: u64) -> Self {
+        Kind::User(User::BodyTooLong { declared }).into()
+    }
+
+    /// The handler's stream ended before the length it had declared.
+    pub(crate) fn response_too_short(declared: u64, got: u64) -> Self {
+        Kind::User(User::BodyTooShort { declared, got }).into()
+    }
+
+    /// The time for this phase was over.
+    pub(crate) fn timeout(phase: Phase) -> Self {
+        Kind::Timeout(phase).into()
+    }
+
+    /// Whether the peer broke the protocol or broke off.
+    pub fn is_peer(&self) -> bool {
+        matches!(self.inner.kind, Kind::Peer(_))
+    }
+
+    /// Whether the program that uses this library erred, as by a body of another length than
+    /// declared.
+    pub fn is_user(&self) -> bool {
+        matches!(self.inner.kind, Kind::User(_))
+    }
+
+    /// Whether the connection itself failed; [`source`](StdError::source) is the [`io::Error`].
+    pub fn is_io(&self) -> bool {
+        matches!(self.inner.kind, Kind::Io(_))
+    }
+
+    /// Whether the peer sent more of something than is accepted.
+    pub fn is_limit(&self) -> bool {
+        matches!(self.inner.kind, Kind::Limit(_))
+    }
+
+    /// Whether the peer was too slow.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.inner.kind, Kind::Timeout(_))
+    }
+
+    /// Returns the status that tells the peer, if it is one to be told.
+    ///
+    /// `None` if the fault is not the peer's or if there is nobody to answer any more.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self.inner.kind {
+            Kind::Peer(Peer::Malformed(error)) | Kind::Limit(Limit::Syntax(error)) => {
+                Some(error.status())
+            }
+            // RFC 9112 section 8: an incomplete request; half-closed, the peer may still listen.
+            Kind::Peer(Peer::BodyIncomplete { .. }) => Some(StatusCode::BAD_REQUEST),
+            Kind::Limit(Limit::Body { .. }) => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            Kind::Timeout(Phase::Head | Phase::Body) => Some(StatusCode::REQUEST_TIMEOUT),
+            Kind::Timeout(Phase::Idle | Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
+        }
+    }
+
+    /// The kind that an [`io::Error`] around this one has.
+    fn io_kind(&self) -> io::ErrorKind {
+        match self.inner.kind {
+            Kind::Peer(Peer::BodyIncomplete { .. }) => io::ErrorKind::UnexpectedEof,
+            Kind::Peer(Peer::Malformed(_)) | Kind::Limit(Limit::Syntax(_)) => {
+                io::ErrorKind::InvalidData
+            }
+            Kind::Limit(Limit::Body { .. }) => io::ErrorKind::FileTooLarge,
+            Kind::User(_) => io::ErrorKind::InvalidInput,
+            Kind::Timeout(_) => io::ErrorKind::TimedOut,
+            Kind::Io(kind) => kind,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple("http::Error");
+        tuple.field(&self.inner.kind);
+        if let Some(source) = &self.inner.source {
+            tuple.field(source);
+        }
+        tuple.finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inner.kind {
+            Kind::Peer(Peer::Malformed(error)) | Kind::Limit(Limit::Syntax(error)) => {
+                error.fmt(f)
+            }
+            Kind::Peer(Peer::BodyIncomplete { got, expected: Some(expected) }) => {
+                write!(f, "expected a body of {expected} bytes, got {got} before the end")
+            }
+            Kind::Peer(Peer::BodyIncomplete { got, expected: None }) => {
+                write!(f, "expected the last chunk, got {got} bytes before the end")
+            }
+            Kind::Limit(Limit::Body { limit }) => {
+                write!(f, "request body is larger than {limit} bytes")
+            }
+            Kind::User(User::BodyTooLong { declared }) => {
+                write!(f, "expected a response body of {declared} bytes, got more")
+            }
+            Kind::User(User::BodyTooShort { declared, got }) => {
+                write!(f, "expected a response body of {declared} bytes, got {got}")
+            }
+            Kind::Timeout(phase) => f.write_str(match phase {
+                Phase::Idle => "timed out waiting for a request",
+                Phase::Head => "timed out reading a request head",
+                Phase::Body => "timed out reading a request body",
+                Phase::Write => "timed out writing a response",
+            }),
+            // One level only: the cause is the source's to print.
+            Kind::Io(_) => f.write_str("connection failed"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self { inner: Box::new(Inner { kind, source: None }) }
+    }
+}
+
+impl From<ProtoError> for Error {
+    fn from(error: ProtoError) -> Self {
+        if error.is_limit() {
+            Kind::Limit(Limit::Syntax(error)).into()
+        } else {
+            Kind::Peer(Peer::Malformed(error)).into()
+        }
+    }
+}
+
+/// Takes out the `Error` that the `io::Error` was made from, or wraps another one.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        let kind = Kind::Io(error.kind());
+        error.downcast().unwrap_or_else(|error| Self {
+            inner: Box::new(Inner { kind, source: Some(Box::new(error)) }),
+        })
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::new(error.io_kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

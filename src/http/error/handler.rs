@@ -1,0 +1,225 @@
+//! What lets a handler use `?`.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::panic::Location;
+use std::{fmt, io, result};
+
+use http::StatusCode;
+
+use super::Error;
+use crate::http::message::{IntoResponse, MalformedPath, Response};
+
+/// The result of a handler, or of a function that a handler calls with `?`.
+pub type Result<T, E = HandlerError> = result::Result<T, E>;
+
+/// The error of a handler: any error at all, or a status to answer with.
+///
+/// `?` turns every [`std::error::Error`] into one. It is answered with 500 and a log line that
+/// has the text of the error, of its causes, and the place of the `?`; the peer sees nothing of
+/// it. Errors that came from reading the request are answered with their own
+/// [status](Error::status), as 413 for a body that is too large, wherever they are in the chain of
+/// causes.
+///
+/// Like other errors of this kind it does not implement [`std::error::Error`] itself.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::{self, HandlerError};
+/// use ::http::StatusCode;
+///
+/// fn count(path: &str) -> http::Result<String> {
+///     if path.contains("..") {
+///         return Err(HandlerError::status(StatusCode::FORBIDDEN, "no way up"));
+///     }
+///     let text = std::fs::read_to_string(path)?;
+///     Ok(format!("{} lines\n", text.lines().count()))
+/// }
+/// ```
+pub struct HandlerError {
+    // Boxed so that results stay one word large.
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    status: StatusCode,
+    /// What the peer is told.
+    message: Option<Cow<'static, str>>,
+    source: Option<Box<dyn StdError>>,
+    location: &'static Location<'static>,
+}
+
+impl HandlerError {
+    /// An answer of this status, with `message` as its text.
+    ///
+    /// The peer gets to read the message.
+    #[track_caller]
+    pub fn status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        let location = Location::caller();
+        let message = Some(message.into());
+        Self { inner: Box::new(Inner { status, message, source: None, location }) }
+    }
+
+    /// Adds the cause, for the log.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError>>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// Returns the status it is answered with.
+    pub fn status_code(&self) -> StatusCode {
+        self.inner.status
+    }
+
+    /// Returns the error it was made from.
+    pub fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref()
+    }
+}
+
+impl<E: StdError + 'static> From<E> for HandlerError {
+    // `?` is the caller then.
+    #[track_caller]
+    fn from(error: E) -> Self {
+        let location = Location::caller();
+        let status = status_of(&error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let source = Some(error.into());
+        Self { inner: Box::new(Inner { status, message: None, source, location }) }
+    }
+}
+
+impl IntoResponse for HandlerError {
+    fn into_response(self) -> Response {
+        let status = self.inner.status;
+        if status.is_server_error() {
+            log::error!("handler failed at {}: {self}", self.inner.location);
+        } else {
+            log::debug!("handler answered {status} at {}: {self}", self.inner.location);
+        }
+        let reason = || Cow::Borrowed(status.canonical_reason().unwrap_or_default());
+        self.inner.message.unwrap_or_else(reason).into_response().with_status(status)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerError")
+            .field("status", &self.inner.status)
+            .field("message", &self.inner.message)
+            .field("source", &self.inner.source)
+            .field("location", &format_args!("{}", self.inner.location))
+            .finish()
+    }
+}
+
+/// The message and all causes, separated by colons.
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if let Some(message) = &self.inner.message {
+            f.write_str(message)?;
+            separator = ": ";
+        }
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, "{separator}{error}")?;
+            separator = ": ";
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// The status of the first error in the chain that is about the request.
+fn status_of(error: &(dyn StdError + 'static)) -> Option<StatusCode> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        // `io::Error::source` skips the very error that it wraps.
+        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+        let ours = error
+            .downcast_ref::<Error>()
+            .or_else(|| wrapped.and_then(|wrapped| wrapped.downcast_ref()));
+        if let Some(status) = ours.and_then(Error::status) {
+            return Some(status);
+        }
+        if error.is::<MalformedPath>() {
+            return Some(StatusCode::BAD_REQUEST);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail<E: StdError + 'static>(error: E) -> Result<()> {
+        Err(error)?;
+        Ok(())
+    }
+
+    #[track_caller]
+    fn check<E: StdError + 'static>(error: E, status: u16, body: &str) {
+        let response = fail(error).into_response();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.body().as_bytes(), Some(body.as_bytes()));
+    }
+
+    #[test]
+    fn other_errors_do_not_leak() {
+        check(io::Error::other("secret"), 500, "Internal Server Error");
+        check(fmt::Error, 500, "Internal Server Error");
+    }
+
+    #[test]
+    fn errors_of_the_request_keep_their_status() {
+        check(Error::body_too_large(1), 413, "Payload Too Large");
+        check(io::Error::from(Error::body_too_large(1)), 413, "Payload Too Large");
+        let nested = io::Error::other(Outer(Error::body_too_large(1).into()));
+        check(Outer(nested), 413, "Payload Too Large");
+        check(Outer(Error::body_too_large(1).into()), 413, "Payload Too Large");
+        check(Error::response_too_long(1), 500, "Internal Server Error");
+        check(crate::http::message::decode_path("%").unwrap_err(), 400, "Bad Request");
+    }
+
+    #[test]
+    fn an_explicit_status_shows_its_message() {
+        let error = HandlerError::status(StatusCode::CONFLICT, "taken").with_source("by whom");
+        assert_eq!(error.status_code(), 409);
+        assert_eq!(error.to_string(), "taken: by whom");
+        let response = error.into_response();
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.body().as_bytes(), Some(&b"taken"[..]));
+    }
+
+    #[test]
+    fn remembers_the_place_of_the_question_mark() {
+        let line = line!() + 2;
+        fn attempt() -> Result<()> {
+            Err(fmt::Error)?;
+            Ok(())
+        }
+        let error = attempt().unwrap_err();
+        assert_eq!(error.inner.location.line(), line);
+        assert!(format!("{error:?}").contains("handler.rs:"));
+    }
+
+    #[derive(Debug)]
+    struct Outer(io::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl StdError for Outer {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            Some(&self.0)
+        }
+    }
+}

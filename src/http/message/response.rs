@@ -1,0 +1,205 @@
+//! The response a handler gives.
+#![forbid(unsafe_code)]
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{Body, Headers};
+
+/// A response: status, headers, body.
+///
+/// The connection adds what the protocol needs: `Date`, `Content-Length` or
+/// `Transfer-Encoding`, and `Connection`. Of these, headers set here are treated so:
+///
+/// * `Content-Length`: ignored if the length of the body is known; of a stream it declares the
+///   length, which the stream is then held to; in an answer to HEAD without a body it goes out.
+/// * `Transfer-Encoding`: ignored, chunking is decided by the connection.
+/// * `Connection`: `close` closes the connection after this response, anything else is ignored.
+/// * `Date` and `Server`: replace those of the server.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::Response;
+/// use http::StatusCode;
+///
+/// let response = Response::new(StatusCode::CREATED)
+///     .with_header("location", "/items/7")
+///     .with_body("created\n");
+/// assert_eq!(response.status(), 201);
+/// ```
+#[derive(Debug, Default)]
+pub struct Response {
+    status: StatusCode,
+    headers: Headers,
+    body: Body,
+}
+
+impl Response {
+    /// Creates a response without headers or body.
+    pub const fn new(status: StatusCode) -> Self {
+        Self { status, headers: Headers::new(), body: Body::empty() }
+    }
+
+    /// Replaces the status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Sets a header, replacing one of the same name; [`Headers::append`] adds a repetition.
+    ///
+    /// # Panics
+    ///
+    /// If the name or the value may not stand in a header, as with a line end in it. Use
+    /// [`Response::try_with_header`] where they come from outside.
+    #[must_use]
+    #[track_caller]
+    pub fn with_header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        let (name, value) = expect_header(name, value);
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Sets a header, replacing one of the same name, unless it is malformed.
+    ///
+    /// # Errors
+    ///
+    /// If the name or the value may not stand in a header, as with a line end in it.
+    pub fn try_with_header<N, V>(mut self, name: N, value: V) -> Result<Self, http::Error>
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        let (name, value) = header(name, value)?;
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Replaces the body; headers stay as they are.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Returns the headers for changing.
+    pub fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.headers
+    }
+
+    /// Returns the body for changing.
+    pub fn body_mut(&mut self) -> &mut Body {
+        &mut self.body
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the headers set so far; the connection adds its own when it sends them.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// Returns the body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Takes the response apart.
+    pub fn into_parts(self) -> (StatusCode, Headers, Body) {
+        (self.status, self.headers, self.body)
+    }
+}
+
+impl<B: Into<Body>> From<http::Response<B>> for Response {
+    fn from(response: http::Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self { status: parts.status, headers: parts.headers.into(), body: body.into() }
+    }
+}
+
+impl From<Response> for http::Response<Body> {
+    fn from(response: Response) -> Self {
+        let mut converted = Self::new(response.body);
+        *converted.status_mut() = response.status;
+        *converted.headers_mut() = response.headers.into();
+        converted
+    }
+}
+
+/// Converts a header, and panics where the caller promised that it is well-formed.
+#[track_caller]
+pub(super) fn expect_header<N, V>(name: N, value: V) -> (HeaderName, HeaderValue)
+where
+    N: TryInto<HeaderName, Error: Into<http::Error>>,
+    V: TryInto<HeaderValue, Error: Into<http::Error>>,
+{
+    match header(name, value) {
+        Ok(header) => header,
+        Err(error) => panic!("header of a response: {error}"),
+    }
+}
+
+fn header<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), http::Error>
+where
+    N: TryInto<HeaderName, Error: Into<http::Error>>,
+    V: TryInto<HeaderValue, Error: Into<http::Error>>,
+{
+    Ok((name.try_into().map_err(Into::into)?, value.try_into().map_err(Into::into)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::{CONTENT_TYPE, LOCATION};
+
+    use super::*;
+
+    #[test]
+    fn is_built_in_any_order() {
+        let response = Response::default()
+            .with_header("Location", "/a")
+            .with_body("b")
+            .with_header(LOCATION, String::from("/b"))
+            .with_status(StatusCode::SEE_OTHER);
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        assert_eq!(response.headers().get(&LOCATION).unwrap(), "/b");
+        assert_eq!(response.headers().len(), 1);
+        assert_eq!(response.body().as_bytes(), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn header_injection_is_refused() {
+        let attempt = |name: &str, value: &str| {
+            Response::default().try_with_header(name, value).map(|r| r.headers().len())
+        };
+        assert!(attempt("location", "/a\r\nset-cookie: x=y").is_err());
+        assert!(attempt("a: b\r\nc", "d").is_err());
+        assert!(attempt("", "d").is_err());
+        assert_eq!(attempt("a", "").unwrap(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "header of a response")]
+    fn with_header_panics_on_a_line_end() {
+        let _ = Response::default().with_header("a", "b\n");
+    }
+
+    #[test]
+    fn converts_to_and_from_the_http_crate() {
+        let theirs =
+            http::Response::builder().status(418).header("content-type", "a/b").body("c").unwrap();
+        let ours = Response::from(theirs);
+        assert_eq!(ours.headers().get(&CONTENT_TYPE).unwrap(), "a/b");
+        let theirs = http::Response::<Body>::from(ours);
+        assert_eq!(theirs.status(), 418);
+        assert_eq!(theirs.headers()[CONTENT_TYPE], "a/b");
+        assert_eq!(theirs.body().as_bytes(), Some(&b"c"[..]));
+    }
+}

@@ -1,0 +1,289 @@
+//! The decoder of chunked bodies (RFC 9112 section 7.1).
+//!
+//! ```text
+//!  Size ──► Extension* ──► SizeLf ──► Data ──► DataCr ──► DataLf ──► Size
+//!                            │ size 0
+//!                            ▼
+//!                          Line ──► TrailerName ──► TrailerValue ──► TrailerLf ──► Line
+//!                            │ CR
+//!                            ▼
+//!                          EndLf ──► Done
+//! ```
+//!
+//! Framing is matched byte by byte against the grammar, so it makes no difference where the input
+//! is cut; data is copied in runs, or read by the caller past this decoder altogether.
+#![forbid(unsafe_code)]
+
+use super::ProtoError;
+use super::framing::is_token_byte;
+use super::limits::Limits;
+
+/// Digits of the largest chunk size that fits into 64 bits. Longer ones are refused even if they
+/// begin with zeros, which nobody needs (RFC 9112 section 7.1: guard against overflow).
+const SIZE_DIGITS_MAX: u8 = 16;
+
+/// Decodes one chunked body, in whatever pieces it arrives.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkedDecoder {
+    state: State,
+    /// The size being read, then what is left of the chunk's data.
+    /// Invariant: not zero in [`State::Data`].
+    remaining: u64,
+    size_digits: u8,
+    extension_bytes: Budget,
+    trailer_bytes: Budget,
+}
+
+/// Bytes that may still come, of those allowed.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    left: u32,
+    limit: u32,
+}
+
+/// What one call of [`ChunkedDecoder::decode`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Bytes of the source that were used up.
+    pub(crate) consumed: usize,
+    /// Bytes of the destination that were filled.
+    pub(crate) produced: usize,
+    /// Whether the body has ended; what follows in the source is the next message.
+    pub(crate) done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    Extension(Extension),
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    /// At the beginning of a trailer line, or of the empty line that ends the body.
+    Line,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    Done,
+}
+
+/// Position in `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// After a complete size or extension and some whitespace.
+    Between,
+    NameStart,
+    Name,
+    NameSpace,
+    ValueStart,
+    Token,
+    Quoted,
+    QuotedPair,
+    QuotedEnd,
+}
+
+impl ChunkedDecoder {
+    /// Creates a decoder that expects the first chunk's size.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            state: State::Size,
+            remaining: 0,
+            size_digits: 0,
+            extension_bytes: Budget::new(limits.chunk_extension_bytes),
+            trailer_bytes: Budget::new(limits.trailer_bytes),
+        }
+    }
+
+    /// Decodes from `src` into `dst` until one of them is used up or the body has ended.
+    ///
+    /// With an empty `dst` it still takes in the framing up to the next data.
+    ///
+    /// # Errors
+    ///
+    /// If the input is not a chunked body within the limits. The decoder is of no further use then.
+    pub(crate) fn decode(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Progress, ProtoError> {
+        let mut consumed = 0;
+        let mut produced = 0;
+        loop {
+            consumed += self.skip_framing(&src[consumed..])?;
+            let run = self
+                .data_run()
+                .min((src.len() - consumed) as u64)
+                .min((dst.len() - produced) as u64) as usize;
+            if run == 0 {
+                return Ok(Progress { consumed, produced, done: self.is_done() });
+            }
+            dst[produced..produced + run].copy_from_slice(&src[consumed..consumed + run]);
+            self.advance(run as u64);
+            consumed += run;
+            produced += run;
+        }
+    }
+
+    /// Takes in framing until data, the end of the body or the end of `src`; returns how many
+    /// bytes that were.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChunkedDecoder::decode`].
+    pub(crate) fn skip_framing(&mut self, src: &[u8]) -> Result<usize, ProtoError> {
+        for (at, &byte) in src.iter().enumerate() {
+            if matches!(self.state, State::Data | State::Done) {
+                return Ok(at);
+            }
+            self.state = self.step(byte)?;
+        }
+        Ok(src.len())
+    }
+
+    /// How many bytes of data come next, with no framing in between; zero if framing comes next.
+    ///
+    /// The caller may take them straight from the transport, and must then tell by
+    /// [`ChunkedDecoder::advance`].
+    #[inline]
+    pub(crate) fn data_run(&self) -> u64 {
+        if self.state == State::Data { self.remaining } else { 0 }
+    }
+
+    /// Notes that `len` bytes of data were taken without this decoder.
+    ///
+    /// # Panics
+    ///
+    /// If there were not as many by [`ChunkedDecoder::data_run`].
+    pub(crate) fn advance(&mut self, len: u64) {
+        assert!(len <= self.data_run(), "no more data is taken than the chunk has");
+        if len != 0 {
+            self.remaining -= len;
+            if self.remaining == 0 {
+                self.state = State::DataCr;
+            }
+        }
+    }
+
+    /// Whether the body has ended.
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, ProtoError> {
+        match (self.state, byte) {
+            (State::Size, _) => self.step_size(byte),
+            (State::Extension(position), _) => {
+                self.count_extension_byte()?;
+                step_extension(position, byte)
+            }
+            (State::SizeLf, b'\n') => {
+                self.size_digits = 0;
+                Ok(if self.remaining == 0 { State::Line } else { State::Data })
+            }
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => Ok(State::Size),
+            // RFC 9112 section 2.2 lets a bare LF end a line of a head. Inside a body it is one of
+            // the classic disagreements between recipients, and no client sends it.
+            (State::SizeLf | State::DataCr | State::DataLf, got) => {
+                Err(ProtoError::ChunkLineEnd { got })
+            }
+            (State::Line, b'\r') => Ok(State::EndLf),
+            (State::EndLf, b'\n') => Ok(State::Done),
+            (State::EndLf, got) => Err(ProtoError::ChunkLineEnd { got }),
+            (State::Line | State::TrailerName | State::TrailerValue | State::TrailerLf, _) => {
+                self.step_trailer(byte)
+            }
+            (State::Data | State::Done, _) => Ok(self.state),
+        }
+    }
+
+    fn step_size(&mut self, byte: u8) -> Result<State, ProtoError> {
+        if let Some(digit) = char::from(byte).to_digit(16) {
+            if self.size_digits == SIZE_DIGITS_MAX {
+                return Err(ProtoError::ChunkSizeTooLarge);
+            }
+            // Does not overflow: sixteen digits of four bits; the chunk before has used up its own.
+            self.remaining = self.remaining << 4 | u64::from(digit);
+            self.size_digits += 1;
+            return Ok(State::Size);
+        }
+        if self.size_digits == 0 {
+            return Err(ProtoError::ChunkSize { got: byte });
+        }
+        match byte {
+            b'\r' => Ok(State::SizeLf),
+            b';' | b' ' | b'\t' => {
+                self.count_extension_byte()?;
+                let between = byte != b';';
+                let position = if between { Extension::Between } else { Extension::NameStart };
+                Ok(State::Extension(position))
+            }
+            b'\n' => Err(ProtoError::ChunkLineEnd { got: byte }),
+            got => Err(ProtoError::ChunkSize { got }),
+        }
+    }
+
+    /// The trailer section: fields of which only the syntax matters, as nothing reads them
+    /// (RFC 9110 section 6.5.1 has them discarded unless their meaning is known).
+    fn step_trailer(&mut self, byte: u8) -> Result<State, ProtoError> {
+        self.trailer_bytes.spend().map_err(|limit| ProtoError::TrailerTooLarge { limit })?;
+        match (self.state, byte) {
+            (State::Line | State::TrailerName, _) if is_token_byte(byte) => Ok(State::TrailerName),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, _) if is_value_byte(byte) => Ok(State::TrailerValue),
+            (State::TrailerLf, b'\n') => Ok(State::Line),
+            (State::TrailerLf, got) => Err(ProtoError::ChunkLineEnd { got }),
+            (_, got) => Err(ProtoError::Trailer { got }),
+        }
+    }
+
+    fn count_extension_byte(&mut self) -> Result<(), ProtoError> {
+        self.extension_bytes
+            .spend()
+            .map_err(|limit| ProtoError::ChunkExtensionsTooLarge { limit })
+    }
+}
+
+impl Budget {
+    fn new(limit: u32) -> Self {
+        Self { left: limit, limit }
+    }
+
+    /// Takes one byte off, or fails with the limit.
+    fn spend(&mut self) -> Result<(), u32> {
+        self.left = self.left.checked_sub(1).ok_or(self.limit)?;
+        Ok(())
+    }
+}
+
+/// RFC 9112 section 7.1.1. What an extension says is ignored, but where it ends is not left to
+/// guesswork.
+fn step_extension(position: Extension, byte: u8) -> Result<State, ProtoError> {
+    use Extension::{
+        Between, Name, NameSpace, NameStart, Quoted, QuotedEnd, QuotedPair, Token, ValueStart,
+    };
+    let next = match (position, byte) {
+        (Name | Token | QuotedEnd, b'\r') => return Ok(State::SizeLf),
+        (Between | Name | NameSpace | Token | QuotedEnd, b';') => NameStart,
+        (Name | NameSpace, b'=') => ValueStart,
+        (Between | Token | QuotedEnd, b' ' | b'\t') => Between,
+        (Name | NameSpace, b' ' | b'\t') => NameSpace,
+        (NameStart | ValueStart, b' ' | b'\t') => position,
+        (NameStart | Name, _) if is_token_byte(byte) => Name,
+        (ValueStart | Token, _) if is_token_byte(byte) => Token,
+        (ValueStart, b'"') => Quoted,
+        (Quoted, b'"') => QuotedEnd,
+        (Quoted, b'\\') => QuotedPair,
+        (Quoted | QuotedPair, _) if is_value_byte(byte) => Quoted,
+        (_, got) => return Err(ProtoError::ChunkExtension { got }),
+    };
+    Ok(State::Extension(next))
+}
+
+/// What may stand in a field value or quoted string: all but the control characters.
+const fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests;

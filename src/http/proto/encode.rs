@@ -1,0 +1,286 @@
+//! Response heads and chunks.
+//!
+//! [`encode_head`] decides how the body is delimited, by one function, and writes the head that
+//! says so. It runs once per response on the hot path: pieces are copied, nothing is formatted,
+//! nothing allocated but the growth of the output buffer.
+#![forbid(unsafe_code)]
+
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING};
+use http::{HeaderName, StatusCode, Version};
+
+use super::date::DateCache;
+use crate::http::message::Headers;
+
+/// The interim response that asks for the body (RFC 9110 section 15.2.1).
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The chunk of size zero and an empty trailer section, which end a chunked body.
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// What a response depends on besides itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerTo {
+    /// Version of the request.
+    pub(crate) version: Version,
+    /// Whether the method was HEAD.
+    pub(crate) is_head: bool,
+    /// Whether request and server let the connection live on.
+    pub(crate) keep_alive: bool,
+}
+
+/// How the body that follows a response head is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ResponseBody {
+    /// Not at all, whatever body the handler gave.
+    None,
+    /// Exactly so many bytes; the sender closes the connection if it cannot keep to that.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// As it is, until the connection closes.
+    UntilClose,
+}
+
+/// What was decided about a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) body: ResponseBody,
+    /// Whether the connection lives on after this response.
+    pub(crate) keep_alive: bool,
+    /// The field that goes out; with HEAD it describes a body that does not.
+    announced: Announced,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Length(u64),
+    Chunked,
+}
+
+/// The headers of a handler that the connection has a say in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Special<'a> {
+    /// `Content-Length`, where it is one well-formed number.
+    length: Option<u64>,
+    close: bool,
+    date: Option<&'a [u8]>,
+    server: Option<&'a [u8]>,
+}
+
+/// Writes a response head to `out` and returns how the body must follow.
+///
+/// `body_len` is the length of the handler's body where it is known. `server` is a complete field
+/// line with its line end, or empty.
+pub(crate) fn encode_head(
+    out: &mut Vec<u8>,
+    answer: AnswerTo,
+    status: StatusCode,
+    headers: &Headers,
+    body_len: Option<u64>,
+    date: &DateCache,
+    server: &[u8],
+) -> Plan {
+    // RFC 9110 section 15.2: a 1xx other than 101 is no answer; the peer would go on waiting.
+    let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+    let status = if is_answer { status } else { StatusCode::INTERNAL_SERVER_ERROR };
+
+    write_status_line(out, status);
+    let mut special = Special::default();
+    for (name, value) in headers.iter() {
+        let value = value.as_bytes();
+        if !special.takes(name, value, status) {
+            write_field(out, name.as_str().as_bytes(), value);
+        }
+    }
+    match special.date {
+        None => out.extend_from_slice(date.line()),
+        Some(value) => write_field(out, b"date", value),
+    }
+    match special.server {
+        None => out.extend_from_slice(server),
+        Some(value) => write_field(out, b"server", value),
+    }
+    let plan = plan(answer, status, body_len, special.length, special.close);
+    match plan.announced {
+        Announced::Nothing => {}
+        Announced::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            write_decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    // RFC 9112 section 9.3: silence means close to HTTP/1.0 and keep-alive to HTTP/1.1.
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // The handler's own `Connection: upgrade` was passed on.
+    } else if !plan.keep_alive {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if answer.version == Version::HTTP_10 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    plan
+}
+
+/// Decides the framing of a response (RFC 9112 section 6.3, RFC 9110 section 8.6).
+///
+/// `declared` is the length the handler has set, `close` whether it wants the connection closed.
+fn plan(
+    answer: AnswerTo,
+    status: StatusCode,
+    body_len: Option<u64>,
+    declared: Option<u64>,
+    close: bool,
+) -> Plan {
+    let mut keep_alive = answer.keep_alive && !close;
+    let (body, announced) = match status {
+        // After 101 the connection speaks another protocol (RFC 9110 section 15.2.2).
+        StatusCode::SWITCHING_PROTOCOLS => {
+            keep_alive = false;
+            (ResponseBody::None, Announced::Nothing)
+        }
+        // RFC 9112 section 6.3, item 1: these end with the head. A 304 may announce the length
+        // of the 200 it stands for, but its body here is not that one's.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
+            (ResponseBody::None, Announced::Nothing)
+        }
+        // RFC 9110 section 15.3.6: no content, which unlike with 204 must be said.
+        StatusCode::RESET_CONTENT => (ResponseBody::None, Announced::Length(0)),
+        _ if answer.is_head => {
+            let announced = match (body_len, declared) {
+                // No body may mean that the handler left it out, for HEAD. Then its own length
+                // is the true one, and without it none must be announced.
+                (Some(0), None) => Announced::Nothing,
+                (Some(0) | None, Some(length)) | (Some(length), _) => Announced::Length(length),
+                (None, None) if answer.version == Version::HTTP_10 => Announced::Nothing,
+                (None, None) => Announced::Chunked,
+            };
+            (ResponseBody::None, announced)
+        }
+        _ => match body_len.or(declared) {
+            Some(length) => (ResponseBody::Length(length), Announced::Length(length)),
+            // RFC 9112 section 6.1: no transfer codings to HTTP/1.0.
+            None if answer.version == Version::HTTP_10 => {
+                keep_alive = false;
+                (ResponseBody::UntilClose, Announced::Nothing)
+            }
+            None => (ResponseBody::Chunked, Announced::Chunked),
+        },
+    };
+    Plan { body, keep_alive, announced }
+}
+
+impl<'a> Special<'a> {
+    /// Takes the header if it is one of those that [`encode_head`] writes or suppresses itself.
+    #[inline]
+    fn takes(&mut self, name: &HeaderName, value: &'a [u8], status: StatusCode) -> bool {
+        // The length tells nearly every header apart without comparing names.
+        match name.as_str().len() {
+            4 if *name == DATE => {
+                self.date.get_or_insert(value);
+                true
+            }
+            6 if *name == SERVER => {
+                self.server.get_or_insert(value);
+                true
+            }
+            10 if *name == CONNECTION => {
+                let mut options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+                self.close |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
+                // RFC 9110 section 7.8: Upgrade must be named in Connection.
+                status != StatusCode::SWITCHING_PROTOCOLS
+            }
+            14 if *name == CONTENT_LENGTH => {
+                let is_number = value.iter().all(u8::is_ascii_digit);
+                let text = str::from_utf8(value).ok().filter(|_| is_number);
+                self.length = self.length.or(text.and_then(|text| text.parse().ok()));
+                true
+            }
+            17 => *name == TRANSFER_ENCODING,
+            _ => false,
+        }
+    }
+}
+
+/// Writes one chunk; nothing if `data` is empty, since an empty chunk would end the body.
+pub(crate) fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    if !data.is_empty() {
+        write_chunk_header(out, data.len() as u64);
+        out.extend_from_slice(data);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Writes the size line of a chunk; its data and a CRLF must follow.
+///
+/// # Panics
+///
+/// If `len` is zero: that would be the last chunk.
+pub(crate) fn write_chunk_header(out: &mut Vec<u8>, len: u64) {
+    assert_ne!(len, 0, "a chunk of size zero ends the body");
+    let digits = (u64::BITS - len.leading_zeros()).div_ceil(4);
+    for at in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[(len >> (4 * at) & 0xf) as usize]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    // One growth check for the field, not one per piece.
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    // The constant size of the commonest one is worth a branch.
+    if status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        write_other_status_line(out, status);
+    }
+}
+
+fn write_other_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    // RFC 9112 section 4: the space is sent even if the reason phrase is empty.
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+#[inline]
+fn write_decimal(out: &mut Vec<u8>, number: u64) {
+    // Copies of a constant size for the lengths of small bodies.
+    let digit = |divisor: u64| b'0' + (number / divisor % 10) as u8;
+    match number {
+        0..10 => out.push(digit(1)),
+        10..100 => out.extend_from_slice(&[digit(10), digit(1)]),
+        100..1000 => out.extend_from_slice(&[digit(100), digit(10), digit(1)]),
+        1000..10_000 => {
+            out.extend_from_slice(&[digit(1000), digit(100), digit(10), digit(1)]);
+        }
+        _ => write_long_decimal(out, number),
+    }
+}
+
+fn write_long_decimal(out: &mut Vec<u8>, mut number: u64) {
+    // u64::MAX has 20 digits.
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    while start > 0 && (number != 0 || start == digits.len()) {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Why a message was refused, and with which status.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// A message that the protocol forbids or that this server refuses to guess about.
+///
+/// Always the peer's fault, and always the end of the connection: the answer is
+/// [`ProtoError::status`] with `Connection: close`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProtoError {
+    RequestLine,
+    RequestLineTooLong { limit: usize },
+    VersionMalformed,
+    VersionUnsupported,
+    LineEnd,
+    LineEndsMixed,
+    FieldName,
+    FieldValue,
+    HeadTooLarge { limit: usize },
+    TooManyFields { limit: usize },
+    Target,
+    ConnectRefused,
+    HostMissing,
+    HostRepeated,
+    HostMalformed,
+    LengthMalformed,
+    LengthRepeated,
+    LengthAndCoding,
+    CodingMalformed,
+    CodingOnHttp10,
+    CodingNotChunkedLast,
+    CodingRepeated,
+    CodingUnknown,
+    ExpectationUnknown,
+    ChunkSize { got: u8 },
+    ChunkSizeTooLarge,
+    ChunkExtension { got: u8 },
+    ChunkExtensionsTooLarge { limit: u32 },
+    ChunkLineEnd { got: u8 },
+    Trailer { got: u8 },
+    TrailerTooLarge { limit: u32 },
+}
+
+impl ProtoError {
+    /// The status that tells the peer.
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::RequestLineTooLong { .. } => StatusCode::URI_TOO_LONG,
+            Self::VersionUnsupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            // RFC 6585 section 5; a trailer section is fields too.
+            Self::HeadTooLarge { .. } | Self::TooManyFields { .. } | Self::TrailerTooLarge { .. } => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            // RFC 9110 section 9.1: a method that is implemented for no resource at all.
+            Self::ConnectRefused => StatusCode::NOT_IMPLEMENTED,
+            // RFC 9112 section 6.1.
+            Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
+            // RFC 9110 section 10.1.1.
+            Self::ExpectationUnknown => StatusCode::EXPECTATION_FAILED,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Whether the message was refused for its size alone.
+    pub(crate) const fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::RequestLineTooLong { .. }
+                | Self::HeadTooLarge { .. }
+                | Self::TooManyFields { .. }
+                | Self::ChunkExtensionsTooLarge { .. }
+                | Self::TrailerTooLarge { .. }
+        )
+    }
+}
+
+impl fmt::Display for ProtoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let byte = |f: &mut fmt::Formatter<'_>, wanted: &str, got: u8| {
+            write!(f, "expected {wanted}, got byte 0x{got:02x}")
+        };
+        match *self {
+            Self::RequestLineTooLong { limit } => {
+                write!(f, "request line is longer than {limit} bytes")
+            }
+            Self::HeadTooLarge { limit } => write!(f, "request head is larger than {limit} bytes"),
+            Self::TooManyFields { limit } => {
+                write!(f, "request head has more than {limit} fields")
+            }
+            Self::ChunkSize { got } => byte(f, "a hexadecimal chunk size", got),
+            Self::ChunkExtension { got } => byte(f, "a chunk extension", got),
+            Self::ChunkExtensionsTooLarge { limit } => {
+                write!(f, "chunk extensions are larger than {limit} bytes")
+            }
+            Self::ChunkLineEnd { got } => byte(f, "CRLF in the chunk framing", got),
+            Self::Trailer { got } => byte(f, "a trailer field", got),
+            Self::TrailerTooLarge { limit } => {
+                write!(f, "trailer section is larger than {limit} bytes")
+            }
+            Self::RequestLine => f.write_str("expected `method target HTTP/1.1`"),
+            Self::VersionMalformed => f.write_str("expected HTTP/1.1 or HTTP/1.0"),
+            Self::VersionUnsupported => {
+                f.write_str("expected HTTP/1.1 or HTTP/1.0, got another version")
+            }
+            Self::LineEnd => f.write_str("expected CRLF, got a bare CR"),
+            Self::LineEndsMixed => f.write_str("expected CRLF throughout, got a bare LF"),
+            Self::FieldName => f.write_str("expected a field name and a colon"),
+            Self::FieldValue => f.write_str("expected a field value, got a control character"),
+            Self::Target => f.write_str("request target is malformed for this method"),
+            Self::ConnectRefused => f.write_str("method CONNECT is not implemented"),
+            Self::HostMissing => f.write_str("expected a host field, got none"),
+            Self::HostRepeated => f.write_str("expected one host field, got several"),
+            Self::HostMalformed => f.write_str("host is malformed"),
+            Self::LengthMalformed => f.write_str("content-length is not a decimal number"),
+            Self::LengthRepeated => f.write_str("expected one content-length, got several"),
+            Self::LengthAndCoding => {
+                f.write_str("got both content-length and transfer-encoding")
+            }
+            Self::CodingMalformed => f.write_str("transfer-encoding is not a list of codings"),
+            Self::CodingOnHttp10 => f.write_str("got transfer-encoding on HTTP/1.0"),
+            Self::CodingNotChunkedLast => {
+                f.write_str("expected chunked as the last transfer coding")
+            }
+            Self::CodingRepeated => f.write_str("got the chunked transfer coding twice"),
+            Self::CodingUnknown => f.write_str("expected chunked alone, got another coding"),
+            Self::ExpectationUnknown => f.write_str("expected 100-continue, got another"),
+            Self::ChunkSizeTooLarge => f.write_str("chunk size does not fit into 64 bits"),
+        }
+    }
+}
+
+impl std::error::Error for ProtoError {}

@@ -1,0 +1,222 @@
+//! Where a request's body ends, and whether the connection lives on after it.
+//!
+//! RFC 9112 section 6.3 leaves a recipient some ways to repair a request whose length is in doubt.
+//! Each of them has been used to smuggle a second request past a proxy that repairs differently,
+//! so none is taken here: what is ambiguous is refused.
+#![forbid(unsafe_code)]
+
+use http::Version;
+
+use super::ProtoError;
+use crate::http::message::authority_is_valid;
+
+/// How the body of a request is delimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RequestBody {
+    /// There is none.
+    #[default]
+    None,
+    /// That many bytes follow the head; possibly zero.
+    Length(u64),
+    /// Chunks follow the head.
+    Chunked,
+}
+
+/// What the fields of a head say about the message and the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Framing {
+    pub(crate) body: RequestBody,
+    /// Whether the peer wants the connection to stay open.
+    pub(crate) keep_alive: bool,
+    /// Whether the peer waits for a 100 (Continue) before it sends the body.
+    pub(crate) expect_continue: bool,
+}
+
+/// Collects, field by field, what [`Framing`] is decided from.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    host: bool,
+    length: Option<u64>,
+    coding: Coding,
+    close: bool,
+    keep_alive: bool,
+    expectation: Expectation,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Coding {
+    #[default]
+    Absent,
+    /// The last coding so far is chunked.
+    Chunked,
+    /// The last coding so far is another one.
+    Other,
+    /// Chunked, preceded by a coding that this server does not decode.
+    OtherThenChunked,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Expectation {
+    #[default]
+    None,
+    Continue,
+    Unknown,
+}
+
+impl Survey {
+    /// Takes note of one field line.
+    ///
+    /// # Errors
+    ///
+    /// If the field alone, or together with those before it, makes the message malformed.
+    #[inline]
+    pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ProtoError> {
+        // Nearly every field is told apart by its length already.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.note_host(value),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.note_expect(value);
+                Ok(())
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.note_connection(value);
+                Ok(())
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.note_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_coding(value),
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides, once all fields were noted.
+    ///
+    /// # Errors
+    ///
+    /// If the fields together leave the length in doubt, lack what the version demands, or ask
+    /// for what this server does not do.
+    pub(crate) fn decide(self, version: Version) -> Result<Framing, ProtoError> {
+        let is_http10 = version == Version::HTTP_10;
+        // RFC 9112 section 3.2.
+        if !self.host && !is_http10 {
+            return Err(ProtoError::HostMissing);
+        }
+        let body = match (self.coding, self.length) {
+            (Coding::Absent, None) => RequestBody::None,
+            (Coding::Absent, Some(length)) => RequestBody::Length(length),
+            // RFC 9112 section 6.1: the framing of such a message is faulty.
+            _ if is_http10 => return Err(ProtoError::CodingOnHttp10),
+            // RFC 9112 section 6.1 allows to refuse it, as "might indicate an attempt to perform
+            // request smuggling".
+            (_, Some(_)) => return Err(ProtoError::LengthAndCoding),
+            // RFC 9112 section 6.3, item 4: the length cannot be determined.
+            (Coding::Other, None) => return Err(ProtoError::CodingNotChunkedLast),
+            // RFC 9112 section 6.1: "ought to respond with 501".
+            (Coding::OtherThenChunked, None) => return Err(ProtoError::CodingUnknown),
+            (Coding::Chunked, None) => RequestBody::Chunked,
+        };
+        // RFC 9110 section 10.1.1: HTTP/1.0 knows no expectations, they must be ignored.
+        let expectation = if is_http10 { Expectation::None } else { self.expectation };
+        if expectation == Expectation::Unknown {
+            return Err(ProtoError::ExpectationUnknown);
+        }
+        Ok(Framing {
+            body,
+            // RFC 9112 section 9.3: close rules, then the version's default.
+            keep_alive: !self.close && (!is_http10 || self.keep_alive),
+            expect_continue: expectation == Expectation::Continue
+                && !matches!(body, RequestBody::None | RequestBody::Length(0)),
+        })
+    }
+
+    /// RFC 9112 section 3.2: more than one host line, or a malformed one, must be refused.
+    fn note_host(&mut self, value: &[u8]) -> Result<(), ProtoError> {
+        if std::mem::replace(&mut self.host, true) {
+            return Err(ProtoError::HostRepeated);
+        }
+        if authority_is_valid(value) { Ok(()) } else { Err(ProtoError::HostMalformed) }
+    }
+
+    /// RFC 9110 section 8.6: `1*DIGIT`. A list of identical values may be repaired, says the
+    /// section, and is refused here: no sender makes one on purpose.
+    fn note_length(&mut self, value: &[u8]) -> Result<(), ProtoError> {
+        if self.length.is_some() {
+            return Err(ProtoError::LengthRepeated);
+        }
+        if value.is_empty() {
+            return Err(ProtoError::LengthMalformed);
+        }
+        let append = |length: u64, &byte: &u8| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            length.checked_mul(10)?.checked_add(digit)
+        };
+        let length = value.iter().try_fold(0, append).ok_or(ProtoError::LengthMalformed)?;
+        self.length = Some(length);
+        Ok(())
+    }
+
+    /// RFC 9112 section 6.1. Several lines are one list (RFC 9110 section 5.3).
+    ///
+    /// Parameters and empty elements are refused although RFC 9110 section 5.6.1 has recipients
+    /// skip the latter: with this field both serve only to make two recipients disagree.
+    fn note_coding(&mut self, value: &[u8]) -> Result<(), ProtoError> {
+        for coding in value.split(|&b| b == b',') {
+            let coding = trim_whitespace(coding);
+            if coding.is_empty() || !coding.iter().all(|&b| is_token_byte(b)) {
+                return Err(ProtoError::CodingMalformed);
+            }
+            let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+            self.coding = match self.coding {
+                Coding::Absent if is_chunked => Coding::Chunked,
+                Coding::Other if is_chunked => Coding::OtherThenChunked,
+                // RFC 9112 section 6.1: chunked must not be applied twice.
+                Coding::Chunked | Coding::OtherThenChunked if is_chunked => {
+                    return Err(ProtoError::CodingRepeated);
+                }
+                _ => Coding::Other,
+            };
+        }
+        Ok(())
+    }
+
+    /// RFC 9110 section 7.6.1: a list of options, case-insensitive, of which two concern us.
+    fn note_connection(&mut self, value: &[u8]) {
+        for option in value.split(|&b| b == b',').map(trim_whitespace) {
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// RFC 9110 section 10.1.1: a case-insensitive list with one member that has a meaning.
+    fn note_expect(&mut self, value: &[u8]) {
+        for member in value.split(|&b| b == b',').map(trim_whitespace) {
+            if member.eq_ignore_ascii_case(b"100-continue") {
+                if self.expectation == Expectation::None {
+                    self.expectation = Expectation::Continue;
+                }
+            } else if !member.is_empty() {
+                self.expectation = Expectation::Unknown;
+            }
+        }
+    }
+}
+
+/// RFC 9110 section 5.6.3: optional whitespace is SP and HTAB, nothing else.
+fn trim_whitespace(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
+                | b'`' | b'|' | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests;

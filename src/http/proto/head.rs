@@ -1,0 +1,285 @@
+//! Request heads: finding the end of one, and cutting it into offsets.
+//!
+//! The only file that names httparse. A [`RequestHead`] belongs to a connection and is used again
+//! for each of its requests, so that parsing allocates nothing once it has grown to the usual
+//! number of fields.
+//!
+//! A head mostly arrives whole, and is then parsed at once without a search for its end. Only if
+//! that comes to nothing is it worth remembering how far the search came: from then on new bytes
+//! are looked at once each, and the parser runs again when an empty line has been seen or a limit
+//! was reached. So a peer that sends byte by byte costs two or three parser runs, not thousands.
+#![forbid(unsafe_code)]
+
+use std::mem::MaybeUninit;
+
+use http::{Method, Version};
+use httparse::{EMPTY_HEADER, Request, Status};
+
+use super::ProtoError;
+use super::framing::{Framing, Survey};
+use super::limits::Limits;
+use crate::http::message::{Field, HeaderView, Span, Target};
+
+/// Fields for which there is room on the stack while parsing: 1 KiB, as the stacks of parked
+/// connections are the memory of this server. Heads with more take a second run on the heap.
+const INLINE_FIELDS: usize = 32;
+
+/// A request head as offsets into the buffer it was parsed from.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    method: Method,
+    target: Span,
+    version: Version,
+    fields: Vec<Field>,
+    framing: Framing,
+    search: Search,
+}
+
+/// How far the search for the end of an incomplete head came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Search {
+    /// Bytes looked at; zero if the next [`RequestHead::parse`] begins a new head.
+    seen: usize,
+    /// Where the request line begins, after empty lines; final once another byte was seen.
+    start: usize,
+    /// Whether the request line has ended within `seen`.
+    line_ended: bool,
+}
+
+impl RequestHead {
+    /// Creates an empty head; allocates nothing.
+    pub(crate) fn new() -> Self {
+        Self {
+            method: Method::GET,
+            target: Span::default(),
+            version: Version::HTTP_11,
+            fields: Vec::new(),
+            framing: Framing::default(),
+            search: Search::default(),
+        }
+    }
+
+    /// Parses the head that `buf` begins with and returns its length, or `None` if more bytes are
+    /// needed.
+    ///
+    /// While it returns `None`, the next call must get the same bytes with more after them. After
+    /// a head was returned the next call begins a new one. All accessors that take a buffer want
+    /// the one given here.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes can not become a request that is well-formed, unambiguous and within `limits`.
+    /// Which error it is does not depend on how the bytes were split among calls.
+    pub(crate) fn parse(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+    ) -> Result<Option<usize>, ProtoError> {
+        if self.search.seen != 0 {
+            let ended = self.search.advance(buf);
+            if !ended && !self.search.is_beyond(buf, limits) {
+                return Ok(None);
+            }
+        }
+        let parsed = self.attempt(buf, limits);
+        match parsed {
+            Ok(None) => {
+                self.search.advance(buf);
+            }
+            Ok(Some(_)) | Err(_) => self.search = Search::default(),
+        }
+        parsed
+    }
+
+    /// The method.
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The request target as sent; ASCII, and one of the forms that [`Target::parse`] accepts.
+    pub(crate) fn target<'a>(&self, buf: &'a [u8]) -> &'a str {
+        str::from_utf8(self.target.bytes(buf)).unwrap_or_default()
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The fields.
+    pub(crate) fn headers<'a>(&'a self, buf: &'a [u8]) -> HeaderView<'a> {
+        HeaderView::new(buf, &self.fields)
+    }
+
+    /// How the body is delimited and what becomes of the connection.
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    fn attempt(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtoError> {
+        // The parser never sees what is beyond the limit, so an offence there is not reported
+        // ahead of the limit's, however much was received at once. Spans have 32 bits.
+        let window = &buf[..buf.len().min(limits.head_bytes).min(u32::MAX as usize)];
+        let mut slots = [const { MaybeUninit::uninit() }; INLINE_FIELDS];
+        let slots = &mut slots[..limits.fields.min(INLINE_FIELDS)];
+        let mut request = Request::new(&mut []);
+        let mut parsed = request.parse_with_uninit_headers(window, slots);
+        if parsed == Err(httparse::Error::TooManyHeaders) && limits.fields > INLINE_FIELDS {
+            // A field takes three bytes at least, so a small head never reserves for many.
+            let mut slots = vec![EMPTY_HEADER; limits.fields.min(window.len() / 3)];
+            let mut request = Request::new(&mut slots);
+            parsed = request.parse(window);
+            if let Ok(Status::Complete(len)) = parsed {
+                return self.accept(&request, &window[..len], limits).map(|()| Some(len));
+            }
+        } else if let Ok(Status::Complete(len)) = parsed {
+            return self.accept(&request, &window[..len], limits).map(|()| Some(len));
+        }
+        refuse_or_wait(parsed, buf, window, limits)
+    }
+
+    /// Checks what httparse leaves to its caller, and takes the offsets over.
+    fn accept(
+        &mut self,
+        request: &Request<'_, '_>,
+        head: &[u8],
+        limits: &Limits,
+    ) -> Result<(), ProtoError> {
+        let (Some(method), Some(target), Some(minor)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(ProtoError::RequestLine);
+        };
+        let line_start = Span::of(method.as_bytes(), head).start();
+        let line_end = match request.headers.first() {
+            Some(field) => Span::of(field.name.as_bytes(), head).start(),
+            // Without fields the head ends in an empty line of one or two bytes.
+            None => head.len() - if head.ends_with(b"\r\n") { 2 } else { 1 },
+        };
+        if line_end - line_start > limits.request_line_bytes {
+            return Err(ProtoError::RequestLineTooLong { limit: limits.request_line_bytes });
+        }
+        self.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        self.target = Span::of(target.as_bytes(), head);
+        self.method = accept_method(method, target)?;
+        self.fields.clear();
+        let with_cr = head.ends_with(b"\r\n");
+        let mut survey = Survey::default();
+        for field in request.headers.iter() {
+            let name = Span::of(field.name.as_bytes(), head);
+            // RFC 9112 section 2.2: a bare LF may be taken for a line end, and is, as people type
+            // requests into netcat. But then in all lines: a bare LF among CRLFs comes from a
+            // sender who wants an intermediary to have seen one line where we see two.
+            let line_before = &head[..name.start()];
+            if line_before.ends_with(b"\r\n") != with_cr {
+                return Err(ProtoError::LineEndsMixed);
+            }
+            survey.note(field.name.as_bytes(), field.value)?;
+            self.fields.push(Field { name, value: Span::of(field.value, head) });
+        }
+        // The line before the empty one, which no field follows.
+        let last_line = &head[..head.len() - if with_cr { 2 } else { 1 }];
+        if last_line.ends_with(b"\r\n") != with_cr {
+            return Err(ProtoError::LineEndsMixed);
+        }
+        self.framing = survey.decide(self.version)?;
+        Ok(())
+    }
+}
+
+impl Search {
+    /// Looks at the bytes not seen before; returns whether an empty line has ended among them.
+    fn advance(&mut self, buf: &[u8]) -> bool {
+        let empty = buf.iter().skip(self.start).take_while(|b| matches!(b, b'\r' | b'\n'));
+        self.start += empty.count();
+        let mut ended = false;
+        for (at, &byte) in buf.iter().enumerate().skip(self.seen.max(self.start)) {
+            if byte == b'\n' {
+                let before = &buf[self.start..at];
+                ended |= before.ends_with(b"\n") || before.ends_with(b"\n\r");
+                self.line_ended = true;
+            }
+        }
+        self.seen = buf.len();
+        ended
+    }
+
+    /// Whether so much has come without an end that the answer is due.
+    fn is_beyond(&self, buf: &[u8], limits: &Limits) -> bool {
+        buf.len() >= limits.head_bytes
+            || (!self.line_ended && buf.len() - self.start >= limits.request_line_bytes)
+    }
+}
+
+/// RFC 9112 section 3.2: which targets a method may have.
+fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
+    // RFC 9112 section 3.2.3: the authority-form is CONNECT's alone, and tunnels are for proxies.
+    if method == Method::CONNECT {
+        return Err(ProtoError::ConnectRefused);
+    }
+    match Target::parse(&method, target) {
+        Some(_) => Ok(method),
+        None => Err(ProtoError::Target),
+    }
+}
+
+/// Decides about a head that is not complete.
+#[cold]
+fn refuse_or_wait(
+    parsed: httparse::Result<usize>,
+    buf: &[u8],
+    window: &[u8],
+    limits: &Limits,
+) -> Result<Option<usize>, ProtoError> {
+    let start = window.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let line = window[start..].split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
+    let line_ended = line.ends_with(b"\n");
+    let limit = limits.request_line_bytes;
+    if line.len() > limit || (line.len() == limit && !line_ended) {
+        // An offence before the limit is still the first one.
+        return match Request::new(&mut []).parse(&line[..limit]) {
+            Err(error) if error != httparse::Error::Version => Err(refusal(error, line, limits)),
+            _ => Err(ProtoError::RequestLineTooLong { limit }),
+        };
+    }
+    match parsed {
+        // Which version was meant can be told only from the whole line.
+        Err(httparse::Error::Version) if !line_ended && window.len() < limits.head_bytes => {
+            Ok(None)
+        }
+        Err(error) => Err(refusal(error, line, limits)),
+        Ok(_) if buf.len() < limits.head_bytes => Ok(None),
+        Ok(_) => Err(ProtoError::HeadTooLarge { limit: limits.head_bytes }),
+    }
+}
+
+fn refusal(error: httparse::Error, line: &[u8], limits: &Limits) -> ProtoError {
+    use httparse::Error;
+    match error {
+        // RFC 9112 section 5.1: no whitespace before the colon; section 5.2: no line folding,
+        // which to the parser is a field name that begins with whitespace.
+        Error::HeaderName => ProtoError::FieldName,
+        // RFC 9110 section 5.5: CR, LF and NUL must be refused in a value.
+        Error::HeaderValue => ProtoError::FieldValue,
+        // RFC 9112 section 2.2: a bare CR must not be taken for a line end.
+        Error::NewLine => ProtoError::LineEnd,
+        Error::Status | Error::Token => ProtoError::RequestLine,
+        Error::TooManyHeaders => ProtoError::TooManyFields { limit: limits.fields },
+        Error::Version => {
+            let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default().trim_ascii_end();
+            // RFC 9112 section 2.3.
+            match version {
+                [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                    if major.is_ascii_digit() && minor.is_ascii_digit() =>
+                {
+                    ProtoError::VersionUnsupported
+                }
+                _ => ProtoError::VersionMalformed,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! The one wrapper over corosensei: a stack with a computation on it, and the way out of it.
+//!
+//! Two rules of the library are kept here and nowhere else:
+//!
+//! * A computation that has begun ends by running to its end, or never. `Coroutine::drop` and
+//!   `force_unwind` of corosensei are not reached with a live stack: whoever drops a suspended
+//!   [`Coroutine`] leaks it. (Unwinding from outside runs destructors in the wrong order, does not
+//!   come back from a loop over `catch_unwind`, and happens on the wrong side of the scheduler.)
+//! * Only the computation that runs on a stack can leave it: [`suspend`] finds its way out in a
+//!   thread-local that is set exactly while one runs.
+
+// Switching stacks, and a lifetime that the switch itself upholds.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::mem::{self, ManuallyDrop};
+use std::ptr::NonNull;
+
+use corosensei::{CoroutineResult, Yielder};
+
+use super::stack::Stack;
+
+/// What a computation hands out when it leaves: something to call once it has left.
+type After = Option<NonNull<dyn FnMut()>>;
+type Inner = corosensei::Coroutine<(), After, (), Stack>;
+
+thread_local! {
+    /// The way out of the computation that runs on this OS thread; `None` on its own stack.
+    ///
+    /// No computation resumes another of ours (the scheduler does, on the OS thread's stack), so
+    /// one cell is enough.
+    static WAY_OUT: Cell<Option<NonNull<Yielder<(), After>>>> = const { Cell::new(None) };
+}
+
+/// A computation on a stack of its own, suspended or not yet begun.
+pub(crate) struct Coroutine {
+    /// Dropped by nobody: see the module's first rule.
+    inner: ManuallyDrop<Inner>,
+}
+
+impl fmt::Debug for Coroutine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coroutine").finish_non_exhaustive()
+    }
+}
+
+/// What came of a resume.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It left through [`suspend`] and can be resumed.
+    Suspended(Coroutine),
+    /// It ended, and its stack is free.
+    Done(Stack),
+}
+
+impl Coroutine {
+    /// Puts `body` on `stack`, to begin at the first resume. It must not unwind.
+    #[inline]
+    pub(crate) fn new(stack: Stack, body: impl FnOnce() + 'static) -> Self {
+        let inner = Inner::with_stack(stack, move |yielder, ()| {
+            WAY_OUT.set(Some(NonNull::from(yielder)));
+            body();
+        });
+        Self { inner: ManuallyDrop::new(inner) }
+    }
+
+    /// Runs the computation until it suspends or ends.
+    #[inline]
+    pub(crate) fn resume(mut self) -> Step {
+        let result = self.inner.resume(());
+        WAY_OUT.set(None);
+        match result {
+            CoroutineResult::Yield(None) => Step::Suspended(self),
+            CoroutineResult::Yield(Some(mut after)) => {
+                // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
+                // computation that has just suspended. The frame stays as it is until the next
+                // resume, which takes the `Coroutine` that is still in our hands.
+                unsafe { after.as_mut()() };
+                Step::Suspended(self)
+            }
+            CoroutineResult::Return(()) => Step::Done(ManuallyDrop::into_inner(self.inner).into_stack()),
+        }
+    }
+
+    /// The stack of a suspended computation.
+    pub(crate) fn started(&self) -> bool {
+        self.inner.started()
+    }
+}
+
+/// Leaves the running computation; returns when it is resumed.
+///
+/// # Panics
+///
+/// Panics outside a computation, and while unwinding: std counts panics per OS thread, so that
+/// leaving then would make every other ethread of the shard look as if it were panicking.
+#[inline]
+pub(crate) fn suspend() {
+    leave(None);
+}
+
+/// Leaves the running computation and then calls `after`, on the scheduler's side. `after` must
+/// not unwind.
+///
+/// # Panics
+///
+/// As [`suspend`].
+pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
+    let after = NonNull::from(after);
+    // SAFETY: only the lifetime changes. The pointer is used by the `resume` that this very switch
+    // returns to, before it returns, and this frame waits meanwhile.
+    let after = unsafe { mem::transmute::<NonNull<dyn FnMut() + '_>, NonNull<dyn FnMut()>>(after) };
+    leave(Some(after));
+}
+
+#[inline]
+fn leave(after: After) {
+    debug_assert!(!std::thread::panicking(), "an ethread that unwinds must not leave its stack");
+    let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
+    // SAFETY: the cell is set by the computation itself, when it begins and after each switch
+    // back to it, and cleared by `resume` as soon as it has left. So it points to the yielder of
+    // the computation that calls us, which lives at the top of the stack we are on.
+    unsafe { way_out.as_ref() }.suspend(after);
+    WAY_OUT.set(Some(way_out));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::runtime::stack::{Arena, StackConfig};
+
+    fn arena() -> Arena {
+        Arena::new(StackConfig::default())
+    }
+
+    fn stack(arena: &mut Arena) -> Stack {
+        arena.take(Arena::class_of(64 << 10).unwrap()).unwrap()
+    }
+
+    fn suspended(step: Step) -> Coroutine {
+        match step {
+            Step::Suspended(coroutine) => coroutine,
+            Step::Done(_) => panic!("it has ended"),
+        }
+    }
+
+    #[test]
+    fn two_computations_take_turns_and_each_finds_its_own_way_out() {
+        let mut arena = arena();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let body = |name: &'static str| {
+            let log = log.clone();
+            move || {
+                for round in 0..2 {
+                    log.borrow_mut().push((name, round));
+                    suspend();
+                }
+            }
+        };
+        let mut a = Coroutine::new(stack(&mut arena), body("a"));
+        let mut b = Coroutine::new(stack(&mut arena), body("b"));
+        for _ in 0..2 {
+            a = suspended(a.resume());
+            b = suspended(b.resume());
+        }
+        for coroutine in [a, b] {
+            match coroutine.resume() {
+                Step::Done(stack) => arena.free(stack),
+                Step::Suspended(_) => panic!("it should have ended"),
+            }
+        }
+        assert_eq!(*log.borrow(), [("a", 0), ("b", 0), ("a", 1), ("b", 1)]);
+    }
+
+    #[test]
+    fn after_runs_outside_with_the_frame_intact() {
+        let mut arena = arena();
+        let seen = Rc::new(Cell::new(0));
+        let inside = seen.clone();
+        let coroutine = Coroutine::new(stack(&mut arena), move || {
+            let mut local = 41;
+            suspend_then(&mut || {
+                assert!(WAY_OUT.get().is_none());
+                local += 1;
+            });
+            inside.set(local);
+        });
+        let coroutine = suspended(coroutine.resume());
+        let Step::Done(stack) = coroutine.resume() else { panic!("it should have ended") };
+        arena.free(stack);
+        assert_eq!(seen.get(), 42);
+    }
+
+    #[test]
+    fn a_dropped_computation_is_leaked_not_unwound() {
+        let mut arena = arena();
+        let dropped = Rc::new(());
+        let inside = dropped.clone();
+        let coroutine = Coroutine::new(stack(&mut arena), move || {
+            let _inside = inside;
+            suspend();
+        });
+        drop(suspended(coroutine.resume()));
+        assert_eq!(Rc::strong_count(&dropped), 2);
+        // The arena sees a live stack and leaks its memory.
+    }
+
+    #[test]
+    #[should_panic(expected = "only an ethread can leave its stack")]
+    fn the_os_threads_own_stack_cannot_be_left() {
+        suspend();
+    }
+}

@@ -1,0 +1,103 @@
+//! The scheduler of this OS thread.
+
+// One raw pointer in a thread-local, so that finding the scheduler costs one load and works while
+// the thread's destructors run.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ptr;
+use std::rc::Rc;
+
+use super::scheduler::{Scheduler, Settings};
+
+thread_local! {
+    /// Null, or the scheduler that `OWNER` keeps alive.
+    static CURRENT: Cell<*const Scheduler> = const { Cell::new(ptr::null()) };
+    static OWNER: Owner = const { Owner(RefCell::new(None)) };
+}
+
+/// Keeps the scheduler of the thread, and decides its end with it.
+struct Owner(RefCell<Option<Rc<Scheduler>>>);
+
+/// Calls `f` with this OS thread's scheduler, if it has one.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
+    let scheduler = CURRENT.get();
+    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,
+    // `Owner::drop`). A scheduler with live ethreads is never freed, so a frame of an ethread may
+    // hold this reference over a switch; on the OS thread's own stack, what frees a scheduler
+    // (`uninstall`) is called by `Runtime::run` alone, outside of any other call into the library:
+    // it refuses to begin while a scheduler is installed.
+    f(unsafe { scheduler.as_ref() })
+}
+
+/// This OS thread's scheduler; makes one with the default settings if there is none.
+pub(crate) fn get_or_install() -> io::Result<Rc<Scheduler>> {
+    if let Some(scheduler) = get() {
+        return Ok(scheduler);
+    }
+    install(Settings::default())
+}
+
+/// This OS thread's scheduler, to be kept.
+pub(crate) fn get() -> Option<Rc<Scheduler>> {
+    OWNER.try_with(|owner| owner.0.borrow().clone()).ok().flatten()
+}
+
+/// Gives this OS thread, which has none, a scheduler.
+pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
+    let scheduler = Scheduler::new(settings)?;
+    OWNER
+        .try_with(|owner| {
+            let mut owner = owner.0.borrow_mut();
+            if owner.is_some() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "this OS thread has a scheduler already: a runtime must be built before the \
+                     first `spawn`, or on another OS thread",
+                ));
+            }
+            CURRENT.set(Rc::as_ptr(&scheduler));
+            *owner = Some(scheduler.clone());
+            Ok(())
+        })
+        .unwrap_or_else(|_| {
+            Err(io::Error::other("this OS thread is ending: no scheduler can begin on it"))
+        })?;
+    Ok(scheduler)
+}
+
+/// Takes this OS thread's scheduler away.
+pub(crate) fn uninstall() {
+    let scheduler = OWNER.try_with(|owner| owner.0.borrow_mut().take()).ok().flatten();
+    if let Some(scheduler) = scheduler {
+        retire(scheduler);
+    }
+}
+
+/// Ends a scheduler that has no ethreads, and leaks one that has: their frames may hold anything,
+/// also references to thread-locals whose destructors have run.
+fn retire(scheduler: Rc<Scheduler>) {
+    CURRENT.set(ptr::null());
+    scheduler.inbox.close();
+    super::watchdog::forget(&scheduler);
+    let left = scheduler.labels();
+    if left.is_empty() {
+        return;
+    }
+    log::warn!(
+        "{} ethreads are leaked with their stacks, as their OS thread ends before them: {}",
+        left.len(),
+        left.join(", "),
+    );
+    std::mem::forget(scheduler);
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(scheduler) = self.0.get_mut().take() {
+            retire(scheduler);
+        }
+    }
+}

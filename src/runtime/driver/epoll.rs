@@ -1,0 +1,163 @@
+//! Readiness by edge-triggered epoll.
+//!
+//! A descriptor costs one `epoll_ctl` in its life. The wait itself is one `epoll_pwait`, without a
+//! timeout: deadlines are kept by a timerfd, which is set only when the earliest one moves
+//! forward. Both the timerfd and the eventfd of [`Shared::notify`] are watched edge-triggered, so
+//! that neither has to be read: setting the timer, or writing, arms the edge again.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+use super::{Readiness, Report, Until, monotonic_now};
+
+/// Keys of the driver's own descriptors. Keys of sources are generations from 1 up, shifted, and
+/// never get here.
+const TIMER_KEY: u64 = u64::MAX;
+const NOTIFY_KEY: u64 = u64::MAX - 1;
+
+/// Reports taken from the kernel at once. Whatever is left comes with the next wait.
+const EVENTS_AT_ONCE: usize = 1024;
+
+/// What makes a read return, without being data: it must not be taken for an emptied socket.
+const HANGUP: EventFlags =
+    EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR).union(EventFlags::PRI);
+
+pub(crate) struct Epoll {
+    shared: Arc<Shared>,
+    timer: OwnedFd,
+    /// What the timerfd is set to; a time that has passed means that it is not set.
+    timer_at: Option<u64>,
+    events: Vec<Event>,
+}
+
+impl fmt::Debug for Epoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoll").field("timer_at", &self.timer_at).finish_non_exhaustive()
+    }
+}
+
+/// What other OS threads use: the epoll instance and the eventfd, which outlive the shard as long
+/// as somebody can still call.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    epoll: OwnedFd,
+    event: OwnedFd,
+}
+
+impl Epoll {
+    pub(super) fn open() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let edge = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &event, EventData::new_u64(NOTIFY_KEY), edge)?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER_KEY), edge)?;
+        Ok(Self {
+            shared: Arc::new(Shared { epoll, event }),
+            timer,
+            timer_at: None,
+            events: Vec::with_capacity(EVENTS_AT_ONCE),
+        })
+    }
+
+    pub(super) fn remote(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    pub(super) fn register(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let interest = EventFlags::IN
+            | EventFlags::OUT
+            | EventFlags::RDHUP
+            | EventFlags::PRI
+            | EventFlags::ET;
+        epoll::add(&self.shared.epoll, fd, EventData::new_u64(key), interest)?;
+        Ok(())
+    }
+
+    pub(super) fn wait(&mut self, until: Until, reports: &mut Vec<Report>) -> io::Result<()> {
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timeout = match until {
+            Until::Now => Some(&no_wait),
+            Until::At(deadline) if self.set_timer(deadline)? => None,
+            Until::At(_) => Some(&no_wait),
+            Until::Event => None,
+        };
+        self.events.clear();
+        match epoll::wait(&self.shared.epoll, spare_capacity(&mut self.events), timeout) {
+            Ok(_) => {}
+            // A signal's handler has run; the scheduler takes another turn.
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        for event in &self.events {
+            let (key, flags) = (event.data.u64(), event.flags);
+            match key {
+                TIMER_KEY => self.timer_at = None,
+                NOTIFY_KEY => {}
+                _ => reports.push(Report { key, readiness: readiness(flags) }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the timer goes off at `deadline` or before; false if it has passed.
+    ///
+    /// A timer that is set to an earlier time stays: it ends the wait early once, which is
+    /// cheaper than a system call for each deadline that moves back.
+    fn set_timer(&mut self, deadline: u64) -> io::Result<bool> {
+        if self.timer_at.is_some_and(|at| at <= deadline) {
+            return Ok(true);
+        }
+        if deadline <= monotonic_now() {
+            return Ok(false);
+        }
+        let at = Itimerspec {
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: Timespec {
+                tv_sec: i64::try_from(deadline / 1_000_000_000).unwrap_or(i64::MAX),
+                tv_nsec: (deadline % 1_000_000_000) as _,
+            },
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &at)?;
+        self.timer_at = Some(deadline);
+        Ok(true)
+    }
+}
+
+impl Shared {
+    pub(super) fn notify(&self) {
+        // Fails only when the counter would overflow, after 2^64 - 2 notifications.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn deregister(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, fd)?)
+    }
+}
+
+fn readiness(flags: EventFlags) -> Readiness {
+    let mut readiness = Readiness(0);
+    if flags.intersects(EventFlags::IN | HANGUP) {
+        readiness = readiness | Readiness::READ;
+    }
+    if flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
+        readiness = readiness | Readiness::WRITE;
+    }
+    if flags.intersects(HANGUP) {
+        readiness = readiness | Readiness::HANGUP;
+    }
+    readiness
+}

@@ -1,0 +1,351 @@
+//! What a shard needs of the world: readiness, time, random numbers, and the operations on file
+//! descriptors.
+//!
+//! # The contract of a readiness driver
+//!
+//! A driver watches file descriptors for one shard. The scheduler stands on these rules and on
+//! nothing else; the contract tests run each of them against every driver.
+//!
+//! 1. *Nothing is lost.* After [`Driver::register`] returned, each change of a descriptor from
+//!    "would block" to "would not block", in either direction, is reported by a later
+//!    [`Driver::wait`]. A registration made late reports the readiness that is already there.
+//! 2. *Spurious is allowed.* A report may come with nothing to do: whoever is woken tries again.
+//! 3. *Edges, not levels.* A report is made once per change. The scheduler remembers it in the
+//!    source's slot until an operation has met `WouldBlock`. A driver that cannot do edges is
+//!    armed by [`Driver::rearm`] before each park, and only then.
+//! 4. *Keys are not interpreted.* A report carries the key given at registration. Reports for a
+//!    descriptor that was deregistered may still come out of the wait in which they were
+//!    gathered; their key names a generation that no slot has any more.
+//! 5. *Hangup is sticky.* A driver for which [`Driver::reports_hangup`] is true sets
+//!    [`Readiness::HANGUP`] no later than the report that makes the peer's FIN (or an error, or
+//!    urgent data) readable. Only then may a short read stand for "would block".
+//! 6. *Who may call.* All methods of [`Driver`] are called on the shard's OS thread only.
+//!    [`Remote`] is the part for every other thread: [`Remote::notify`] ends a wait that is going
+//!    on or the next one, and [`Remote::deregister`] may be called while the owner waits.
+//! 7. *Deregister comes before close*, always: a closed descriptor with a live duplicate keeps
+//!    reporting under its old key, and nobody can remove it any more.
+//! 8. *Time is the driver's.* [`Driver::now`] never goes back; deadlines are on its clock.
+
+#[cfg(target_os = "linux")]
+mod epoll;
+pub(crate) mod ops;
+mod polling;
+#[cfg(feature = "sim")]
+mod sim;
+pub(crate) mod socket;
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// A driver that a runtime can be built on.
+///
+/// The environment variable `ETHREADS_DRIVER` (`epoll` or `polling`) chooses the default;
+/// [`Builder::driver`](crate::Builder::driver) wins over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DriverKind {
+    /// Edge-triggered epoll with an eventfd and a timerfd of its own. Linux only, and the default
+    /// there.
+    Epoll,
+    /// The portable driver, on the crate `polling`.
+    Polling,
+    /// Virtual clock and seeded run order, without sockets. See the module `sim`.
+    #[cfg(feature = "sim")]
+    Sim {
+        /// The seed of the run order and of the driver's random numbers.
+        seed: u64,
+    },
+}
+
+/// The variable that chooses the default driver.
+const DRIVER_VARIABLE: &str = "ETHREADS_DRIVER";
+
+impl DriverKind {
+    /// The driver of shards that were not built with an explicit one.
+    pub(crate) fn from_environment() -> io::Result<Self> {
+        match std::env::var(DRIVER_VARIABLE) {
+            Ok(name) if !name.is_empty() => Self::from_name(&name),
+            _ if cfg!(target_os = "linux") => Ok(Self::Epoll),
+            _ => Ok(Self::Polling),
+        }
+    }
+
+    fn from_name(name: &str) -> io::Result<Self> {
+        match name {
+            "epoll" => Ok(Self::Epoll),
+            "polling" => Ok(Self::Polling),
+            other => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{DRIVER_VARIABLE}={other:?}: expected `epoll` or `polling`"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Epoll => "epoll",
+            Self::Polling => "polling",
+            #[cfg(feature = "sim")]
+            Self::Sim { .. } => "sim",
+        })
+    }
+}
+
+/// How long [`Driver::wait`] may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Not at all.
+    Now,
+    /// Until this time on the driver's clock, in nanoseconds.
+    At(u64),
+    /// Until something is reported or [`Remote::notify`] is called.
+    Event,
+}
+
+/// A set of the things a report can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Readiness(u8);
+
+impl Readiness {
+    pub(crate) const READ: Self = Self(1);
+    pub(crate) const WRITE: Self = Self(2);
+    /// The peer's FIN, a hangup, an error or urgent data was seen.
+    pub(crate) const HANGUP: Self = Self(4);
+
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for Readiness {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// One report of a wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) key: u64,
+    pub(crate) readiness: Readiness,
+}
+
+/// A driver of one shard. See the [module](self) for the contract.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    #[cfg(target_os = "linux")]
+    Epoll(epoll::Epoll),
+    Polling(polling::Polling),
+    #[cfg(feature = "sim")]
+    Sim(sim::Sim),
+}
+
+impl Driver {
+    pub(crate) fn open(kind: DriverKind) -> io::Result<Self> {
+        match kind {
+            #[cfg(target_os = "linux")]
+            DriverKind::Epoll => epoll::Epoll::open().map(Self::Epoll),
+            #[cfg(not(target_os = "linux"))]
+            DriverKind::Epoll => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the epoll driver needs Linux; use DriverKind::Polling",
+            )),
+            DriverKind::Polling => polling::Polling::open().map(Self::Polling),
+            #[cfg(feature = "sim")]
+            DriverKind::Sim { seed } => Ok(Self::Sim(sim::Sim::new(seed))),
+        }
+    }
+
+    /// The part of the driver for other OS threads.
+    pub(crate) fn remote(&self) -> Arc<Remote> {
+        Arc::new(match self {
+            #[cfg(target_os = "linux")]
+            Self::Epoll(epoll) => Remote::Epoll(epoll.remote()),
+            Self::Polling(polling) => Remote::Polling(polling.remote()),
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => Remote::Sim(sim.remote()),
+        })
+    }
+
+    /// Watches `fd` in both directions under `key`.
+    ///
+    /// Fails with `EPERM` for a descriptor that cannot be polled (a regular file).
+    pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Epoll(epoll) => epoll.register(fd, key),
+            Self::Polling(polling) => polling.register(fd, key),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(sim::no_network()),
+        }
+    }
+
+    /// Arms a registered descriptor for the directions that have waiters. Costs nothing where
+    /// edges are reported by themselves.
+    pub(crate) fn rearm(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        key: u64,
+        read: bool,
+        write: bool,
+    ) -> io::Result<()> {
+        match self {
+            Self::Polling(polling) => polling.rearm(fd, key, read, write),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for reports, and adds them to `reports`.
+    ///
+    /// `external` says that another OS thread holds something that can wake this shard; virtual
+    /// time stands still meanwhile.
+    pub(crate) fn wait(
+        &mut self,
+        until: Until,
+        external: bool,
+        reports: &mut Vec<Report>,
+    ) -> io::Result<()> {
+        let _ = external;
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Epoll(epoll) => epoll.wait(until, reports),
+            Self::Polling(polling) => polling.wait(until, reports),
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => {
+                sim.wait(until, external);
+                Ok(())
+            }
+        }
+    }
+
+    /// The time on this driver's monotonic clock, in nanoseconds.
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.now(),
+            _ => monotonic_now(),
+        }
+    }
+
+    /// Whether hangups are reported in time (rule 5).
+    pub(crate) fn reports_hangup(&self) -> bool {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Epoll(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether time is virtual, and no socket works.
+    pub(crate) fn is_virtual(&self) -> bool {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The next number for the choice among `n` ready ethreads, where the order is seeded.
+    pub(crate) fn choose(&mut self, n: usize) -> usize {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.choose(n),
+            _ => {
+                let _ = n;
+                0
+            }
+        }
+    }
+}
+
+/// The part of a driver that other OS threads may use, at any time, also after the shard's end.
+#[derive(Debug)]
+pub(crate) enum Remote {
+    #[cfg(target_os = "linux")]
+    Epoll(Arc<epoll::Shared>),
+    Polling(Arc<::polling::Poller>),
+    #[cfg(feature = "sim")]
+    Sim(Arc<sim::Bell>),
+}
+
+impl Remote {
+    /// Ends the wait that is going on, or else the next one.
+    pub(crate) fn notify(&self) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Epoll(shared) => shared.notify(),
+            Self::Polling(poller) => {
+                // The only failure is a full pipe, and then the wake-up is already there.
+                let _ = poller.notify();
+            }
+            #[cfg(feature = "sim")]
+            Self::Sim(bell) => bell.ring(),
+        }
+    }
+
+    /// Stops watching `fd`. Must come before the descriptor is closed.
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        // ENOENT says that it was not watched, which is what was asked for.
+        let _ = match self {
+            #[cfg(target_os = "linux")]
+            Self::Epoll(shared) => shared.deregister(fd),
+            Self::Polling(poller) => poller.delete(fd),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Ok(()),
+        };
+    }
+}
+
+/// The system's monotonic clock in nanoseconds: the clock of both readiness drivers, and of OS
+/// threads without a shard.
+pub(crate) fn monotonic_now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    nanoseconds(time)
+}
+
+/// The system's wall clock, in seconds since the Unix epoch.
+pub(crate) fn wall_seconds() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(time.tv_sec).unwrap_or(0)
+}
+
+fn nanoseconds(time: rustix::time::Timespec) -> u64 {
+    // Monotonic time is never negative, and 2^64 ns are 584 years.
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Sets this OS thread's timer slack to 1 ns, so that waits end when they should and not up to
+/// 50 µs later (`PR_SET_TIMERSLACK`, prctl(2)).
+pub(crate) fn sharpen_timers() {
+    #[cfg(target_os = "linux")]
+    {
+        // A refusal costs precision only.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_drivers_parse_back() {
+        for kind in [DriverKind::Epoll, DriverKind::Polling] {
+            assert_eq!(DriverKind::from_name(&kind.to_string()).unwrap(), kind);
+        }
+        let error = DriverKind::from_name("kqueue").unwrap_err();
+        assert!(error.to_string().contains("expected `epoll` or `polling`"), "{error}");
+    }
+
+    #[test]
+    fn readiness_is_a_set() {
+        let both = Readiness::READ | Readiness::HANGUP;
+        assert!(both.contains(Readiness::READ) && both.contains(Readiness::HANGUP));
+        assert!(!both.contains(Readiness::WRITE));
+    }
+}

@@ -1,0 +1,1 @@
+//! Making sockets, and their options.

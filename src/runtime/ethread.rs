@@ -1,0 +1,262 @@
+//! The control block of an ethread, and the slab that holds them.
+//!
+//! ```text
+//!            spawn                    resume               root has returned
+//!   (free) ────────► Ready ─────────────────────► Running ──────────────────► (free)
+//!                      ▲  ▲                        │   │
+//!                      │  └────── yield ───────────┘   │ park
+//!                      └───────── wake ──────── Parked ◄
+//! ```
+//! A starter (`bridge::on_ready`) is born `Parked`, without a stack: its first wake starts it.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::coroutine::Coroutine;
+use super::inbox::Inbox;
+use super::roster::{RecordChunk, split};
+use super::stack::Class;
+use super::timers::TimerKey;
+use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+
+/// A unique number of an ethread, in this process. Never reused.
+///
+/// The OS thread that drives a shard has one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadId(NonZeroU64);
+
+impl ThreadId {
+    pub(super) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self(NonZeroU64::new(id).expect("2^64 ethreads in one process"))
+    }
+
+    /// The number itself, which reports and logs show after a `#`.
+    #[must_use]
+    pub fn as_u64(self) -> NonZeroU64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ThreadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What an ethread is to do. Runs on its own stack, and must not unwind.
+pub(crate) trait Run {
+    /// Runs to the end. `outcome` tells a starter how its wait ended; for a spawned ethread it is
+    /// `Woken`, or `Cancelled` if it was cancelled before its first turn.
+    fn run(&self, outcome: Outcome);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Free,
+    Ready,
+    Running,
+    Parked,
+}
+
+/// Where the rest of an ethread's work is.
+pub(super) enum Body {
+    /// Running now, or the shard's own OS thread.
+    Elsewhere,
+    /// Not begun. `reserved`: the arena holds a stack for it.
+    Unstarted { run: Rc<dyn Run>, reserved: bool },
+    Suspended(Coroutine),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Elsewhere => "Elsewhere",
+            Self::Unstarted { .. } => "Unstarted",
+            Self::Suspended(_) => "Suspended",
+        })
+    }
+}
+
+/// Whether and how often an ethread was told to end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cancel {
+    /// It is to unwind at its next suspension point, and again at each one after that.
+    pub(super) requested: bool,
+    /// How often it has unwound from a suspension point.
+    pub(super) raises: u8,
+    /// How many `uncancellable` calls it is in.
+    pub(super) masks: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct ControlBlock {
+    pub(super) id: ThreadId,
+    pub(super) name: Option<Rc<str>>,
+    pub(super) state: State,
+    /// Ends with its shard, and keeps no `run` going.
+    pub(super) daemon: bool,
+    /// Number of the current or last park. Goes on when the place is used again.
+    pub(super) park: u64,
+    /// A wake for the current park, between its begin and the switch.
+    pub(super) woken_early: bool,
+    pub(super) outcome: Outcome,
+    /// `Thread::unpark` came before `thread::park`.
+    pub(super) permit: bool,
+    pub(super) cancel: Cancel,
+    pub(super) reason: Reason,
+    /// When the current park times out. Only the store is on the hot path: see `timer`.
+    pub(super) deadline: u64,
+    /// The one lazy entry in the wheel, and its time: never later than `deadline` of a park.
+    pub(super) timer: Option<(TimerKey, u64)>,
+    pub(super) body: Body,
+    pub(super) class: Class,
+}
+
+impl ControlBlock {
+    pub(super) fn token(&self, index: u32) -> Token {
+        Token { index, park: self.park }
+    }
+
+    /// The ethread as reports show it.
+    pub(super) fn label(&self) -> Label {
+        Label { id: self.id, name: self.name.clone() }
+    }
+}
+
+/// An ethread's name and id for texts: `'worker' (#7)` or `#7`.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    pub(crate) id: ThreadId,
+    pub(crate) name: Option<Rc<str>>,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "'{name}' ({})", self.id),
+            None => self.id.fmt(f),
+        }
+    }
+}
+
+/// What a new ethread begins with.
+pub(crate) struct Birth {
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) daemon: bool,
+    pub(super) class: Class,
+    pub(super) body: Body,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// The control blocks of a shard, in places that are used again; place 0 is the OS thread.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    blocks: Vec<ControlBlock>,
+    free: Vec<u32>,
+    records: Vec<RecordChunk>,
+    pub(super) live: usize,
+    pub(super) daemons: usize,
+}
+
+/// The place of the shard's own OS thread.
+pub(super) const HOST: u32 = 0;
+
+impl Blocks {
+    pub(super) fn new(inbox: &Inbox, host: Birth) -> Self {
+        let mut blocks =
+            Self { blocks: Vec::new(), free: Vec::new(), records: Vec::new(), live: 0, daemons: 0 };
+        let index = blocks.insert(inbox, host);
+        debug_assert_eq!(index, HOST);
+        blocks.live = 0;
+        blocks.get_mut(HOST).state = State::Running;
+        blocks
+    }
+
+    pub(super) fn insert(&mut self, inbox: &Inbox, birth: Birth) -> u32 {
+        let id = ThreadId::next();
+        let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
+        let (chunk, place) = split(index);
+        if chunk == self.records.len() {
+            self.records.push(inbox.roster.grow());
+        }
+        self.records[chunk][place].set(id.as_u64().get(), birth.name.as_deref(), birth.location);
+        self.live += 1;
+        self.daemons += usize::from(birth.daemon);
+        let fresh = self.blocks.get(index as usize).map_or(0, |old| old.park);
+        let block = ControlBlock {
+            id,
+            name: birth.name,
+            state: State::Ready,
+            daemon: birth.daemon,
+            park: fresh,
+            woken_early: false,
+            outcome: Outcome::Woken,
+            permit: false,
+            cancel: Cancel::default(),
+            reason: Reason { kind: WaitKind::Start, detail: 0, location: birth.location },
+            deadline: NEVER,
+            timer: None,
+            body: birth.body,
+            class: birth.class,
+        };
+        match self.blocks.get_mut(index as usize) {
+            Some(place) => *place = block,
+            None => self.blocks.push(block),
+        }
+        index
+    }
+
+    /// Frees a place whose ethread has ended, and gives its timer back to be cancelled.
+    pub(super) fn remove(&mut self, index: u32) -> Option<TimerKey> {
+        let (chunk, place) = split(index);
+        self.records[chunk][place].clear();
+        let block = &mut self.blocks[index as usize];
+        debug_assert!(matches!(block.body, Body::Elsewhere));
+        block.state = State::Free;
+        block.name = None;
+        self.live -= 1;
+        self.daemons -= usize::from(block.daemon);
+        self.free.push(index);
+        block.timer.take().map(|(key, _)| key)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> &ControlBlock {
+        &self.blocks[index as usize]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut ControlBlock {
+        &mut self.blocks[index as usize]
+    }
+
+    /// The block with this id, if its ethread has not ended.
+    pub(super) fn find(&mut self, index: u32, id: ThreadId) -> Option<&mut ControlBlock> {
+        self.blocks
+            .get_mut(index as usize)
+            .filter(|block| block.id == id && block.state != State::Free)
+    }
+
+    #[inline]
+    pub(super) fn set_reason(&mut self, index: u32, reason: Reason) {
+        let (chunk, place) = split(index);
+        self.records[chunk][place].set_location(reason.location);
+        self.blocks[index as usize].reason = reason;
+    }
+
+    /// The record that other OS threads and the overflow handler read.
+    pub(super) fn record(&self, index: u32) -> &super::roster::Record {
+        let (chunk, place) = split(index);
+        &self.records[chunk][place]
+    }
+
+    /// All ethreads that have not ended, in the order of their places; not the OS thread.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &ControlBlock)> {
+        (0u32..).zip(&self.blocks).skip(1).filter(|(_, block)| block.state != State::Free)
+    }
+}

@@ -1,0 +1,337 @@
+//! The one way to block and the one way to wake, and what a cancel makes of a park.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::coroutine;
+use super::ethread::{HOST, State, ThreadId};
+use super::scheduler::{Goal, SCHEDULER, Scheduler, Stuck};
+use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind};
+
+/// From this unwinding on, an ethread that goes on after each is reported and slowed down.
+const STUBBORN: u8 = 16;
+
+/// How often a stubborn ethread is resumed.
+const STUBBORN_PAUSE: Duration = Duration::from_millis(100);
+
+/// The payload that a cancelled ethread unwinds with. It is addressed: only the root of this
+/// ethread takes it for the end of it.
+#[derive(Debug)]
+pub(crate) struct CancelPayload {
+    pub(crate) ethread: ThreadId,
+}
+
+/// A thread that is unwinding was asked to wait. std counts panics per OS thread, so it must not
+/// switch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unwinding;
+
+/// A wait that has begun: it has a token, and whoever is given the token can end it, also before
+/// the park.
+#[derive(Debug)]
+pub(crate) struct Wait<'a> {
+    scheduler: &'a Scheduler,
+    token: Token,
+}
+
+impl Scheduler {
+    /// Begins a wait of whoever runs: an ethread, or the OS thread outside of `run`.
+    ///
+    /// # Panics
+    ///
+    /// Panics on the scheduler's side: the closure of `suspend` runs there, where nobody can wait.
+    pub(crate) fn begin_wait(&self, reason: Reason) -> Result<Wait<'_>, Unwinding> {
+        let index = self.current.get();
+        if index == SCHEDULER {
+            scheduler_side(reason);
+        }
+        if std::thread::panicking() {
+            return Err(Unwinding);
+        }
+        let mut core = self.core.borrow_mut();
+        core.blocks.set_reason(index, reason);
+        let block = core.blocks.get_mut(index);
+        block.park += 1;
+        block.woken_early = false;
+        Ok(Wait { scheduler: self, token: Token { index, park: block.park } })
+    }
+
+    /// Ends a park of this shard; false if it has ended already.
+    pub(crate) fn wake(&self, token: Token) -> bool {
+        self.core.borrow_mut().wake(token, Outcome::Woken)
+    }
+
+    /// Wakes whatever waits; false if it does not wait any more.
+    pub(crate) fn wake_target(&self, target: &Target) -> bool {
+        match target {
+            Target::Park(token) => self.wake(*token),
+            Target::Remote(waker) => {
+                waker.wake();
+                true
+            }
+        }
+    }
+
+    /// Lets everybody else who is ready run first. Only a cancel can be its end.
+    pub(crate) fn yield_now(&self, location: &'static Location<'static>) {
+        let reason = Reason { kind: WaitKind::Yield, detail: 0, location };
+        match self.current.get() {
+            SCHEDULER => scheduler_side(reason),
+            _ if std::thread::panicking() => {}
+            HOST => {
+                if let Err(stuck) = self.drive_once() {
+                    host_is_stuck(&reason, &stuck);
+                }
+            }
+            index => {
+                {
+                    let mut core = self.core.borrow_mut();
+                    core.blocks.set_reason(index, reason);
+                    if core.blocks.get(index).cancel_is_due() {
+                        drop(core);
+                        self.raise_cancel();
+                    }
+                }
+                self.requeue(index);
+            }
+        }
+    }
+
+    fn requeue(&self, index: u32) {
+        {
+            let mut core = self.core.borrow_mut();
+            core.blocks.get_mut(index).state = State::Ready;
+            core.ready.push(index);
+        }
+        coroutine::suspend();
+    }
+
+    /// Counts an operation that is about to be tried, and yields when the budget is used up, so
+    /// that an ethread whose peer is always ready still lets the others run.
+    #[inline]
+    pub(crate) fn spend_budget(&self, location: &'static Location<'static>) {
+        match self.budget.get() {
+            0 => {
+                self.budget.set(super::scheduler::BUDGET);
+                if !matches!(self.current.get(), HOST | SCHEDULER) {
+                    self.yield_now(location);
+                }
+            }
+            left => self.budget.set(left - 1),
+        }
+    }
+
+    /// Tells an ethread to end, and wakes it if its wait may be cut short.
+    pub(crate) fn cancel(&self, index: u32, id: ThreadId) {
+        let mut core = self.core.borrow_mut();
+        let Some(block) = core.blocks.find(index, id) else { return };
+        block.cancel.requested = true;
+        if block.cancel.masks > 0 {
+            return;
+        }
+        match block.state {
+            State::Parked => {
+                let token = block.token(index);
+                core.wake(token, Outcome::Cancelled);
+            }
+            // Not begun: it is started in order to drop its closure on its own stack.
+            State::Ready if matches!(block.body, super::ethread::Body::Unstarted { .. }) => {
+                block.outcome = Outcome::Cancelled;
+            }
+            _ => {}
+        }
+    }
+
+    /// Cancels all ethreads, in the order of their places.
+    pub(crate) fn cancel_all(&self) {
+        let all: Vec<_> =
+            self.core.borrow().blocks.iter().map(|(index, block)| (index, block.id)).collect();
+        for (index, id) in all {
+            self.cancel(index, id);
+        }
+    }
+
+    /// Unwinds the running ethread to its root.
+    ///
+    /// Whoever catches it meets it again at the next suspension point. From the second time on the
+    /// others run in between; a loop that never lets go is named, and slowed down.
+    #[cold]
+    pub(crate) fn raise_cancel(&self) -> ! {
+        let index = self.current.get();
+        let (id, raises) = {
+            let mut core = self.core.borrow_mut();
+            let block = core.blocks.get_mut(index);
+            block.cancel.raises = block.cancel.raises.saturating_add(1);
+            if block.cancel.raises == STUBBORN {
+                log::warn!(
+                    "ethread {} was cancelled and caught it {STUBBORN} times, last at {}; \
+                     use thread::catch_panic instead of catch_unwind in its loop",
+                    block.label(),
+                    block.reason.location,
+                );
+            }
+            (block.id, block.cancel.raises)
+        };
+        if raises >= STUBBORN {
+            let pause = self.driver.borrow().now() + STUBBORN_PAUSE.as_nanos() as u64;
+            {
+                let mut core = self.core.borrow_mut();
+                core.blocks.get_mut(index).park += 1;
+                core.set_parked(index, pause);
+            }
+            coroutine::suspend();
+        } else if raises > 1 {
+            self.requeue(index);
+        }
+        std::panic::resume_unwind(Box::new(CancelPayload { ethread: id }))
+    }
+
+    /// Masks cancels of the running ethread until the guard is dropped.
+    pub(crate) fn mask_cancel(&self) -> CancelMask<'_> {
+        let index = self.current.get();
+        if index != SCHEDULER {
+            self.core.borrow_mut().blocks.get_mut(index).cancel.masks += 1;
+        }
+        CancelMask { scheduler: self, index }
+    }
+
+    /// `Thread::unpark`: ends a `thread::park`, or lets the next one return at once.
+    pub(crate) fn unpark(&self, index: u32, id: ThreadId) {
+        let mut core = self.core.borrow_mut();
+        let Some(block) = core.blocks.find(index, id) else { return };
+        if block.state == State::Parked && block.reason.kind == WaitKind::Park {
+            let token = block.token(index);
+            core.wake(token, Outcome::Woken);
+        } else {
+            block.permit = true;
+        }
+    }
+
+    /// Takes the permit that an early `unpark` left.
+    pub(crate) fn take_permit(&self) -> bool {
+        match self.current.get() {
+            SCHEDULER => false,
+            index => {
+                std::mem::take(&mut self.core.borrow_mut().blocks.get_mut(index).permit)
+            }
+        }
+    }
+}
+
+impl super::ethread::ControlBlock {
+    /// Whether the next suspension point is to unwind.
+    pub(super) fn cancel_is_due(&self) -> bool {
+        self.cancel.requested && self.cancel.masks == 0
+    }
+}
+
+impl Wait<'_> {
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Waits until somebody wakes the token, `deadline` passes on the driver's clock, or a cancel
+    /// comes. On the OS thread's own side the shard is driven meanwhile.
+    pub(crate) fn park(self, deadline: u64) -> Outcome {
+        self.park_then(deadline, None)
+    }
+
+    /// Waits like [`Wait::park`], and unwinds if it was cancelled; true if it was woken, false at
+    /// the deadline.
+    pub(crate) fn park_or_unwind(self, deadline: u64) -> bool {
+        let scheduler = self.scheduler;
+        match self.park(deadline) {
+            Outcome::Woken => true,
+            Outcome::TimedOut => false,
+            Outcome::Cancelled => scheduler.raise_cancel(),
+        }
+    }
+
+    /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. It is
+    /// not called if the wait is over before it parks.
+    pub(crate) fn park_then(self, deadline: u64, after: Option<&mut dyn FnMut()>) -> Outcome {
+        let Wait { scheduler, token } = self;
+        let index = token.index;
+        {
+            let mut core = scheduler.core.borrow_mut();
+            let block = core.blocks.get_mut(index);
+            debug_assert_eq!(block.park, token.park, "one wait at a time");
+            if block.cancel_is_due() {
+                return Outcome::Cancelled;
+            }
+            if block.woken_early {
+                return Outcome::Woken;
+            }
+            core.set_parked(index, deadline);
+        }
+        match (index, after) {
+            (HOST, after) => scheduler.park_host(after),
+            (_, None) => coroutine::suspend(),
+            (_, Some(after)) => coroutine::suspend_then(&mut || {
+                scheduler.current.set(SCHEDULER);
+                after();
+            }),
+        }
+        scheduler.core.borrow().blocks.get(index).outcome
+    }
+}
+
+impl Scheduler {
+    fn park_host(&self, after: Option<&mut dyn FnMut()>) {
+        if let Some(after) = after {
+            self.current.set(SCHEDULER);
+            after();
+            self.current.set(HOST);
+        }
+        if let Err(stuck) = self.drive(&Goal::HostWoken) {
+            let reason = self.core.borrow().blocks.get(HOST).reason;
+            let token = self.core.borrow().blocks.get(HOST).token(HOST);
+            self.core.borrow_mut().wake(token, Outcome::Cancelled);
+            host_is_stuck(&reason, &stuck);
+        }
+    }
+}
+
+/// Keeps cancels away; see [`Scheduler::mask_cancel`].
+#[derive(Debug)]
+pub(crate) struct CancelMask<'a> {
+    scheduler: &'a Scheduler,
+    index: u32,
+}
+
+impl Drop for CancelMask<'_> {
+    fn drop(&mut self) {
+        if self.index != SCHEDULER {
+            self.scheduler.core.borrow_mut().blocks.get_mut(self.index).cancel.masks -= 1;
+        }
+    }
+}
+
+/// The time at which a wait of `timeout` from `now` on is over.
+pub(crate) fn deadline_after(now: u64, timeout: Duration) -> u64 {
+    // One less than `NEVER`: a timeout of centuries is still a timeout.
+    u64::try_from(timeout.as_nanos()).unwrap_or(NEVER).saturating_add(now).min(NEVER - 1)
+}
+
+#[cold]
+fn scheduler_side(reason: Reason) -> ! {
+    panic!(
+        "a wait for {reason} at {} on the scheduler's side: the closure given to `suspend` runs \
+         between the ethreads, where nothing can wait; spawn an ethread for it",
+        reason.location
+    )
+}
+
+#[cold]
+fn host_is_stuck(reason: &Reason, stuck: &Stuck) -> ! {
+    match stuck {
+        Stuck::Deadlock(deadlock) => panic!(
+            "the wait for {reason} at {} can never end: nothing is ready, and nothing is left \
+             that could wake anything\n{deadlock}",
+            reason.location
+        ),
+        Stuck::Io(error) => {
+            panic!("the wait for {reason} at {} failed: {error}", reason.location)
+        }
+    }
+}

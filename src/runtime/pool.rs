@@ -1,0 +1,44 @@
+//! OS threads for calls that block: the crate `blocking`, whose pool starts with the first call
+//! and shrinks when it has nothing to do.
+
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::current;
+use super::park::Unwinding;
+use super::wait::{NEVER, Reason, WaitKind};
+
+/// Runs `f` on the pool and parks until it has ended; a panic of `f` is the `Err`.
+///
+/// Outside a shard, and in an ethread that unwinds, `f` runs right here.
+pub(crate) fn run<T, F>(f: F, location: &'static Location<'static>) -> thread::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    current::with(|scheduler| {
+        let Some(scheduler) = scheduler else { return call(f) };
+        let reason = Reason { kind: WaitKind::Blocking, detail: 0, location };
+        let wait = match scheduler.begin_wait(reason) {
+            Ok(wait) => wait,
+            Err(Unwinding) => return call(f),
+        };
+        let result = Arc::new(Mutex::new(None));
+        let slot = result.clone();
+        let waker = scheduler.remote_waker(wait.token());
+        blocking::unblock(move || {
+            let value = call(f);
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            waker.wake();
+        })
+        .detach();
+        wait.park_or_unwind(NEVER);
+        let value = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.expect("the job wakes after it has stored its result")
+    })
+}
+
+fn call<T>(f: impl FnOnce() -> T) -> thread::Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(f))
+}

@@ -1,0 +1,164 @@
+//! Who is who on a shard, readable from other OS threads and from a signal handler.
+//!
+//! The control blocks belong to the shard's OS thread. Two readers cannot go there: the watchdog,
+//! which asks while that thread is stuck, and the overflow handler, which runs where a `RefCell`
+//! may be borrowed. For them each place of the slab has a [`Record`] of plain atomics that is
+//! written when an ethread is born and when it parks, and that is freed with the shard's last
+//! handle only.
+
+// One pointer that was a `&'static` and becomes one again.
+#![allow(unsafe_code)]
+
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Records that are made at once.
+const CHUNK: usize = 256;
+/// Words for the name; with the word for its length a record fills one cache line.
+const NAME_WORDS: usize = 5;
+const NAME_BYTES: usize = NAME_WORDS * 8;
+
+/// What is known about the ethread in one place of the slab.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    /// The ethread's id; zero while the place is free.
+    id: AtomicU64,
+    /// Where it parked last; before that, where it was spawned.
+    location: AtomicPtr<Location<'static>>,
+    /// Length of the name in bytes (low byte), as far as it fits.
+    name_len: AtomicU64,
+    name: [AtomicU64; NAME_WORDS],
+}
+
+/// A copy of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) id: u64,
+    pub(crate) location: Option<&'static Location<'static>>,
+    name: [u8; NAME_BYTES],
+    name_len: usize,
+}
+
+impl Snapshot {
+    /// The name, cut at 40 bytes; `None` if the ethread has none.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let bytes = &self.name[..self.name_len];
+        // A cut may have split a character: what comes before it is still text.
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Record {
+    pub(super) fn set(&self, id: u64, name: Option<&str>, location: &'static Location<'static>) {
+        // Not this ethread's yet: a reader that comes now sees nobody.
+        self.id.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        let name = name.unwrap_or_default().as_bytes();
+        let name = &name[..name.len().min(NAME_BYTES)];
+        self.name_len.store(name.len() as u64, Ordering::Relaxed);
+        for (word, bytes) in self.name.iter().zip(name.chunks(8)) {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+        }
+        self.set_location(location);
+        self.id.store(id, Ordering::Release);
+    }
+
+    #[inline]
+    pub(super) fn set_location(&self, location: &'static Location<'static>) {
+        self.location.store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
+    }
+
+    pub(super) fn clear(&self) {
+        self.id.store(0, Ordering::Relaxed);
+    }
+
+    /// Copies the record; `None` if nobody is there, or somebody else by the end of the copy.
+    ///
+    /// Reads atomics only, so it may be called in a signal handler.
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        let id = self.id.load(Ordering::Acquire);
+        if id == 0 {
+            return None;
+        }
+        let name_len = (self.name_len.load(Ordering::Relaxed) as usize).min(NAME_BYTES);
+        let mut name = [0; NAME_BYTES];
+        for (bytes, word) in name.chunks_mut(8).zip(&self.name) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        let location = self.location.load(Ordering::Relaxed);
+        // SAFETY: null, or stored by `set_location` from a `&'static Location<'static>`.
+        let location = unsafe { location.as_ref() };
+        fence(Ordering::Acquire);
+        (self.id.load(Ordering::Relaxed) == id).then_some(Snapshot { id, location, name, name_len })
+    }
+}
+
+/// A run of records; places `n * 256` to `n * 256 + 255` of the slab.
+pub(crate) type RecordChunk = Arc<[Record; CHUNK]>;
+
+/// All records of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    chunks: Mutex<Vec<RecordChunk>>,
+}
+
+impl Roster {
+    /// Makes the next chunk. The shard keeps a copy of the handle, so that it needs no lock.
+    pub(super) fn grow(&self) -> RecordChunk {
+        let chunk: RecordChunk = Arc::new(std::array::from_fn(|_| Record::default()));
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push(chunk.clone());
+        chunk
+    }
+
+    /// The record of a place, from any OS thread.
+    pub(crate) fn snapshot(&self, index: u32) -> Option<Snapshot> {
+        let (chunk, place) = split(index);
+        let chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        chunks.get(chunk)?[place].snapshot()
+    }
+}
+
+/// The chunk of a place, and the place in the chunk.
+#[inline]
+pub(super) fn split(index: u32) -> (usize, usize) {
+    (index as usize / CHUNK, index as usize % CHUNK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_tells_what_was_set() {
+        let roster = Roster::default();
+        let chunk = roster.grow();
+        assert!(roster.snapshot(7).is_none());
+        let here = Location::caller();
+        chunk[7].set(42, Some("http-client 127.0.0.1:40000"), here);
+        let seen = roster.snapshot(7).unwrap();
+        assert_eq!((seen.id, seen.name()), (42, Some("http-client 127.0.0.1:40000")));
+        assert_eq!(seen.location.map(Location::line), Some(here.line()));
+        chunk[7].set(43, None, here);
+        assert_eq!(roster.snapshot(7).unwrap().name(), None);
+        chunk[7].clear();
+        assert!(roster.snapshot(7).is_none());
+        assert!(roster.snapshot(256).is_none());
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let record = Record::default();
+        record.set(1, Some(&"ä".repeat(30)), Location::caller());
+        assert_eq!(record.snapshot().unwrap().name(), Some("ä".repeat(20).as_str()));
+        record.set(1, Some(&format!("x{}", "ä".repeat(30))), Location::caller());
+        assert_eq!(record.snapshot().unwrap().name(), Some(format!("x{}", "ä".repeat(19)).as_str()));
+    }
+}

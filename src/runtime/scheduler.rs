@@ -1,0 +1,598 @@
+//! The loop of one shard.
+//!
+//! # The guarantee
+//!
+//! Ready ethreads run in the order in which they became ready. One turn of the loop runs at most
+//! [`BATCH`] of them, then takes the inbox, asks the driver (without waiting, if somebody is still
+//! ready) and fires the timers that are due. So an ethread that is ready runs after at most the
+//! ones before it, and an event is seen after at most [`BATCH`] runs, however many are ready.
+//!
+//! # The rule for this file
+//!
+//! User code (closures, destructors, payloads) runs on an ethread's stack or is called by the
+//! user; nothing of it runs or is dropped here, and none of the `RefCell`s below is borrowed while
+//! an ethread runs.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::coroutine::{Coroutine, Step};
+use super::deadlock::Deadlock;
+use super::driver::{Driver, DriverKind, Report, Until};
+use super::ethread::{Birth, Blocks, Body, HOST, Label, Run, State, ThreadId};
+use super::inbox::{Handle, Inbox, Message, RemoteWaker};
+use super::run_queue::RunQueue;
+use super::source::Sources;
+use super::stack::{Arena, Class, GuardKind, Stack, StackConfig};
+use super::stats::Stats;
+use super::timers::Timers;
+use super::wait::{NEVER, Outcome, Reason, Token};
+use super::watchdog::Heartbeat;
+
+/// Ethreads that run before the driver is asked again while others are ready.
+pub(crate) const BATCH: usize = 64;
+
+/// Operations in a row that an ethread may do without having to wait; then it yields.
+pub(super) const BUDGET: u32 = 128;
+
+/// What `current` holds while no ethread and not the OS thread's own code runs.
+pub(super) const SCHEDULER: u32 = u32::MAX;
+
+/// How a scheduler is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) driver: Option<DriverKind>,
+    pub(crate) guard: GuardKind,
+    pub(crate) stack_size: usize,
+    pub(crate) hot_stacks: usize,
+    pub(crate) grace: Duration,
+    pub(crate) watchdog: Option<Duration>,
+    pub(crate) serve_inbox: bool,
+}
+
+/// The default stack size: what is usable. Debug builds use more stack for the same code.
+pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) { 1 << 20 } else { 512 << 10 };
+
+/// How long a shutdown waits for cancelled ethreads.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How long an ethread may hold its shard before the watchdog names it.
+pub(crate) const DEFAULT_WATCHDOG: Duration = Duration::from_millis(100);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            driver: None,
+            guard: GuardKind::Auto,
+            stack_size: DEFAULT_STACK_SIZE,
+            hot_stacks: StackConfig::default().hot,
+            grace: DEFAULT_GRACE,
+            watchdog: Some(DEFAULT_WATCHDOG),
+            serve_inbox: false,
+        }
+    }
+}
+
+/// The scheduler of one OS thread.
+pub(crate) struct Scheduler {
+    /// Unique in the process.
+    pub(super) id: u64,
+    pub(super) core: RefCell<Core>,
+    pub(super) driver: RefCell<Driver>,
+    pub(super) sources: RefCell<Sources>,
+    pub(super) stacks: RefCell<Arena>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) heartbeat: Arc<Heartbeat>,
+    /// Whose code runs: a place in the slab, [`HOST`] or [`SCHEDULER`].
+    pub(super) current: Cell<u32>,
+    pub(super) budget: Cell<u32>,
+    /// The driver's time at the beginning of this turn.
+    pub(super) now: Cell<u64>,
+    /// Ethreads that panicked with nobody to join them, since the last `run`.
+    pub(super) panics: Cell<usize>,
+    pub(super) kind: DriverKind,
+    pub(super) reports_hangup: bool,
+    pub(super) is_virtual: bool,
+    /// The watchdog knows this shard.
+    pub(super) watched: Cell<bool>,
+    pub(super) settings: Settings,
+}
+
+/// What changes at every switch.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) blocks: Blocks,
+    pub(super) ready: RunQueue,
+    pub(super) timers: Timers,
+    /// Parks with a deadline.
+    pub(super) timed: usize,
+    /// Parks that a descriptor can end.
+    pub(super) io_waits: usize,
+    /// Starters for which there was no stack. They are tried again when one is freed.
+    starved: Vec<u32>,
+    /// Kept between turns for its memory.
+    due: Vec<(u64, u32)>,
+    reports: Vec<Report>,
+}
+
+/// What a drive of the loop is for.
+pub(crate) enum Goal<'a> {
+    /// All ethreads but daemons have ended.
+    AllEnded,
+    /// The OS thread's own wait is over.
+    HostWoken,
+    /// Somebody set this.
+    Flag(&'a Cell<bool>),
+    /// All ethreads have ended, or this time has come.
+    Shutdown(u64),
+}
+
+/// Why a drive ended without having reached its goal.
+#[derive(Debug)]
+pub(crate) enum Stuck {
+    Deadlock(Deadlock),
+    Io(io::Error),
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    pub(crate) fn new(settings: Settings) -> io::Result<Rc<Self>> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let kind = match settings.driver {
+            Some(kind) => kind,
+            None => DriverKind::from_environment()?,
+        };
+        let driver = Driver::open(kind)?;
+        super::driver::sharpen_timers();
+        super::overflow::install()?;
+        let inbox = Arc::new(Inbox::new(driver.remote()));
+        let class = Arena::class_of(settings.stack_size)?;
+        let host = Birth {
+            name: std::thread::current().name().map(Rc::from),
+            daemon: false,
+            class,
+            body: Body::Elsewhere,
+            location: Location::caller(),
+        };
+        let now = driver.now();
+        Ok(Rc::new(Self {
+            id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+            core: RefCell::new(Core {
+                blocks: Blocks::new(&inbox, host),
+                ready: RunQueue::default(),
+                timers: Timers::new(now),
+                timed: 0,
+                io_waits: 0,
+                starved: Vec::new(),
+                due: Vec::new(),
+                reports: Vec::new(),
+            }),
+            sources: RefCell::default(),
+            stacks: RefCell::new(Arena::new(StackConfig {
+                guard: settings.guard,
+                hot: settings.hot_stacks,
+            })),
+            inbox,
+            heartbeat: Arc::default(),
+            current: Cell::new(HOST),
+            budget: Cell::new(BUDGET),
+            now: Cell::new(now),
+            panics: Cell::new(0),
+            kind,
+            reports_hangup: driver.reports_hangup(),
+            is_virtual: driver.is_virtual(),
+            driver: RefCell::new(driver),
+            watched: Cell::new(false),
+            settings,
+        }))
+    }
+
+    /// Adds an ethread that is ready to begin, and reserves a stack for it.
+    pub(crate) fn spawn(
+        &self,
+        run: Rc<dyn Run>,
+        name: Option<Rc<str>>,
+        daemon: bool,
+        stack_size: Option<usize>,
+        location: &'static Location<'static>,
+    ) -> io::Result<(u32, ThreadId)> {
+        let class = Arena::class_of(stack_size.unwrap_or(self.settings.stack_size))?;
+        self.stacks.borrow_mut().reserve(class)?;
+        let body = Body::Unstarted { run, reserved: true };
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        let index =
+            core.blocks.insert(&self.inbox, Birth { name, daemon, class, body, location });
+        core.ready.push(index);
+        Ok((index, core.blocks.get(index).id))
+    }
+
+    /// Adds an ethread that begins, on a stack it gets only then, when its token is woken or at
+    /// `deadline`. It keeps `run` going like any other.
+    pub(crate) fn starter(
+        &self,
+        run: Rc<dyn Run>,
+        name: Option<Rc<str>>,
+        deadline: u64,
+        reason: Reason,
+    ) -> io::Result<(u32, ThreadId, Token)> {
+        let class = Arena::class_of(self.settings.stack_size)?;
+        let body = Body::Unstarted { run, reserved: false };
+        let birth = Birth { name, daemon: false, class, body, location: reason.location };
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        let index = core.blocks.insert(&self.inbox, birth);
+        core.blocks.get_mut(index).park += 1;
+        core.blocks.set_reason(index, reason);
+        core.set_parked(index, deadline);
+        let block = core.blocks.get(index);
+        Ok((index, block.id, block.token(index)))
+    }
+
+    /// Runs ethreads, on the OS thread's own stack, until `goal` is reached.
+    pub(crate) fn drive(&self, goal: &Goal<'_>) -> Result<(), Stuck> {
+        debug_assert_eq!(self.current.get(), HOST);
+        super::watchdog::watch(self);
+        self.current.set(SCHEDULER);
+        let _host = RestoreHost(self);
+        self.now.set(self.driver.borrow().now());
+        loop {
+            for _ in 0..BATCH {
+                if self.reached(goal) {
+                    return Ok(());
+                }
+                let Some(index) = self.next() else { break };
+                self.run_one(index);
+            }
+            if self.reached(goal) {
+                return Ok(());
+            }
+            self.turn(goal)?;
+        }
+    }
+
+    /// Runs those that are ready now, and looks once for events: `yield_now` of the OS thread.
+    pub(crate) fn drive_once(&self) -> Result<(), Stuck> {
+        self.current.set(SCHEDULER);
+        let _host = RestoreHost(self);
+        let ready = self.core.borrow().ready.len();
+        for _ in 0..ready.min(BATCH) {
+            let Some(index) = self.next() else { break };
+            self.run_one(index);
+        }
+        self.poll(Until::Now, false).map_err(Stuck::Io)
+    }
+
+    fn reached(&self, goal: &Goal<'_>) -> bool {
+        match goal {
+            Goal::AllEnded => {
+                let core = self.core.borrow();
+                core.blocks.live == core.blocks.daemons
+            }
+            Goal::HostWoken => self.core.borrow().blocks.get(HOST).state != State::Parked,
+            Goal::Flag(flag) => flag.get(),
+            Goal::Shutdown(deadline) => {
+                self.core.borrow().blocks.live == 0 || self.now.get() >= *deadline
+            }
+        }
+    }
+
+    /// The next ethread to run.
+    fn next(&self) -> Option<u32> {
+        let ready = &mut self.core.borrow_mut().ready;
+        if self.is_virtual {
+            ready.pop_any(|n| self.driver.borrow_mut().choose(n))
+        } else {
+            ready.pop()
+        }
+    }
+
+    fn run_one(&self, index: u32) {
+        let (body, outcome, class) = {
+            let mut core = self.core.borrow_mut();
+            let block = core.blocks.get_mut(index);
+            debug_assert_eq!(block.state, State::Ready);
+            block.state = State::Running;
+            (std::mem::replace(&mut block.body, Body::Elsewhere), block.outcome, block.class)
+        };
+        let coroutine = match body {
+            Body::Suspended(coroutine) => coroutine,
+            Body::Unstarted { run, reserved } => match self.stack_for(index, class, reserved) {
+                Ok(stack) => Coroutine::new(stack, move || run.run(outcome)),
+                Err(error) => return self.starve(index, run, &error),
+            },
+            Body::Elsewhere => unreachable!("an ethread is in the run queue once"),
+        };
+        self.current.set(index);
+        self.budget.set(BUDGET);
+        self.heartbeat.beat(index);
+        let step = coroutine.resume();
+        self.current.set(SCHEDULER);
+        match step {
+            Step::Suspended(coroutine) => {
+                self.core.borrow_mut().blocks.get_mut(index).body = Body::Suspended(coroutine);
+            }
+            Step::Done(stack) => self.bury(index, stack),
+        }
+    }
+
+    fn stack_for(&self, index: u32, class: Class, reserved: bool) -> io::Result<Stack> {
+        let mut stacks = self.stacks.borrow_mut();
+        let stack =
+            if reserved { stacks.take_reserved(class) } else { stacks.take(class)? };
+        let core = self.core.borrow();
+        stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
+        Ok(stack)
+    }
+
+    /// Puts a starter aside for which there is no stack. Those who have one go on, and each stack
+    /// that is freed lets one of these begin.
+    #[cold]
+    fn starve(&self, index: u32, run: Rc<dyn Run>, error: &io::Error) {
+        let mut core = self.core.borrow_mut();
+        if core.starved.is_empty() {
+            log::error!("no stack for an ethread that became ready, it has to wait: {error}");
+        }
+        let block = core.blocks.get_mut(index);
+        block.body = Body::Unstarted { run, reserved: false };
+        block.state = State::Ready;
+        core.starved.push(index);
+    }
+
+    fn bury(&self, index: u32, stack: Stack) {
+        self.stacks.borrow_mut().free(stack);
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        if let Some(timer) = core.blocks.remove(index) {
+            core.timers.cancel(timer);
+        }
+        if let Some(starved) = core.starved.pop() {
+            core.ready.push(starved);
+        }
+    }
+
+    /// Between two batches: the inbox, the driver, the timers.
+    fn turn(&self, goal: &Goal<'_>) -> Result<(), Stuck> {
+        if self.inbox.is_pending() {
+            self.deliver();
+        }
+        let (ready, io_waits, timed, next_timer) = {
+            let core = self.core.borrow();
+            let next_timer = if core.timed > 0 { core.timers.next_deadline() } else { None };
+            (!core.ready.is_empty(), core.io_waits > 0, core.timed > 0, next_timer)
+        };
+        if ready {
+            // Descriptors are asked only if somebody waits for one, the clock likewise.
+            return match (io_waits, timed) {
+                (true, _) => self.poll(Until::Now, false).map_err(Stuck::Io),
+                (false, true) => {
+                    self.fire(self.clock());
+                    Ok(())
+                }
+                (false, false) => Ok(()),
+            };
+        }
+        // In this order: a handle sends before it goes.
+        let external = self.inbox.has_handles() || self.settings.serve_inbox;
+        if self.inbox.is_pending() {
+            return Ok(());
+        }
+        let limit = match goal {
+            Goal::Shutdown(deadline) => *deadline,
+            _ => NEVER,
+        };
+        let until = match next_timer.unwrap_or(NEVER).min(limit) {
+            NEVER if !io_waits && !external => {
+                return Err(Stuck::Deadlock(Deadlock::new(self)));
+            }
+            NEVER => Until::Event,
+            deadline => Until::At(deadline),
+        };
+        self.heartbeat.rest();
+        self.poll(until, external).map_err(Stuck::Io)
+    }
+
+    /// Asks the driver, hands out what it reports, and fires the timers that are due.
+    fn poll(&self, until: Until, external: bool) -> io::Result<()> {
+        let mut reports = std::mem::take(&mut self.core.borrow_mut().reports);
+        let result = self.driver.borrow_mut().wait(until, external, &mut reports);
+        for report in reports.drain(..) {
+            self.ready(report);
+        }
+        self.core.borrow_mut().reports = reports;
+        self.fire(self.clock());
+        result
+    }
+
+    /// Begins a turn at `now`: fires the timers that are due.
+    fn fire(&self, now: u64) {
+        self.now.set(now);
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        if core.timers.next_deadline().is_none_or(|next| next > now) {
+            return;
+        }
+        core.timers.expire(now, &mut core.due);
+        let mut due = std::mem::take(&mut core.due);
+        for (_, index) in due.drain(..) {
+            let block = core.blocks.get_mut(index);
+            block.timer = None;
+            match block.deadline {
+                NEVER => {}
+                deadline if deadline <= now => {
+                    let token = block.token(index);
+                    core.wake(token, Outcome::TimedOut);
+                }
+                // The deadline moved back while the entry stood: this is its lazy correction.
+                deadline => block.timer = Some((core.timers.insert(deadline, index), deadline)),
+            }
+        }
+        core.due = due;
+    }
+
+    fn deliver(&self) {
+        for message in self.inbox.take() {
+            match message {
+                Message::Wake(token) => {
+                    self.wake(token);
+                }
+                Message::Unpark { index, id } => self.unpark(index, id),
+                Message::Closed { key } => self.source_closed(key),
+                Message::Released { key } => self.source_released(key),
+            }
+        }
+    }
+
+    /// Cancels every ethread and runs until none is left or the grace period is over; returns how
+    /// many are left.
+    pub(crate) fn shut_down(&self) -> io::Result<usize> {
+        self.cancel_all();
+        let grace = u64::try_from(self.settings.grace.as_nanos()).unwrap_or(NEVER);
+        let deadline = self.driver.borrow().now().saturating_add(grace);
+        match self.drive(&Goal::Shutdown(deadline)) {
+            Ok(()) | Err(Stuck::Deadlock(_)) => Ok(self.core.borrow().blocks.live),
+            Err(Stuck::Io(error)) => Err(error),
+        }
+    }
+
+    /// What another OS thread needs to wake something here.
+    pub(crate) fn handle(&self) -> Handle {
+        Handle::new(&self.inbox)
+    }
+
+    pub(crate) fn remote_waker(&self, token: Token) -> RemoteWaker {
+        RemoteWaker { handle: self.handle(), token }
+    }
+
+    /// The id of whoever runs; the OS thread's own on the scheduler's side.
+    pub(crate) fn current_id(&self) -> ThreadId {
+        self.core.borrow().blocks.get(self.current_place()).id
+    }
+
+    /// The place of whoever runs; the OS thread's own on the scheduler's side.
+    pub(crate) fn current_place(&self) -> u32 {
+        match self.current.get() {
+            SCHEDULER => HOST,
+            index => index,
+        }
+    }
+
+    /// Name and id of an ethread that has not ended.
+    pub(crate) fn label_of(&self, index: u32) -> Label {
+        self.core.borrow().blocks.get(index).label()
+    }
+
+    /// Whether an ethread's code runs, not the OS thread's own.
+    pub(crate) fn in_ethread(&self) -> bool {
+        !matches!(self.current.get(), HOST | SCHEDULER)
+    }
+
+    /// Whether code of neither runs: a closure given to `suspend`, between the ethreads.
+    pub(crate) fn on_scheduler_side(&self) -> bool {
+        self.current.get() == SCHEDULER
+    }
+
+    /// The driver's clock.
+    pub(crate) fn clock(&self) -> u64 {
+        self.driver.borrow().now()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let core = self.core.borrow();
+        Stats {
+            driver: self.kind,
+            ethreads: core.blocks.live,
+            ready: core.ready.len(),
+            timers: core.timers.len(),
+            io_waits: core.io_waits,
+            sources: self.sources.borrow().len(),
+            stacks: self.stacks.borrow().counters(),
+        }
+    }
+
+    /// Lists those that are left, for the log line of a leak.
+    pub(super) fn labels(&self) -> Vec<String> {
+        let core = self.core.borrow();
+        core.blocks.iter().map(|(_, block)| block.label().to_string()).collect()
+    }
+}
+
+/// Gives the OS thread its own code back when a drive ends, in whatever way.
+struct RestoreHost<'a>(&'a Scheduler);
+
+impl Drop for RestoreHost<'_> {
+    fn drop(&mut self) {
+        self.0.heartbeat.rest();
+        self.0.current.set(HOST);
+    }
+}
+
+impl Core {
+    /// Parks a block that is not in the run queue: its deadline is stored, and its timer is moved
+    /// only if it would come too late.
+    pub(super) fn set_parked(&mut self, index: u32, deadline: u64) {
+        let block = self.blocks.get_mut(index);
+        block.state = State::Parked;
+        block.deadline = deadline;
+        self.io_waits += usize::from(block.reason.kind.is_io());
+        if deadline == NEVER {
+            return;
+        }
+        self.timed += 1;
+        match block.timer {
+            Some((_, at)) if at <= deadline => {}
+            Some((key, _)) => {
+                self.timers.cancel(key);
+                block.timer = Some((self.timers.insert(deadline, index), deadline));
+            }
+            None => block.timer = Some((self.timers.insert(deadline, index), deadline)),
+        }
+    }
+
+    /// Ends a park; false if it has ended already, or is not this one.
+    pub(super) fn wake(&mut self, token: Token, outcome: Outcome) -> bool {
+        let block = self.blocks.get_mut(token.index);
+        if block.park != token.park {
+            return false;
+        }
+        match block.state {
+            State::Parked => {
+                block.state = if token.index == HOST { State::Running } else { State::Ready };
+                block.outcome = outcome;
+                self.io_waits -= usize::from(block.reason.kind.is_io());
+                self.timed -= usize::from(block.deadline != NEVER);
+                block.deadline = NEVER;
+                if token.index != HOST {
+                    self.ready.push(token.index);
+                }
+                true
+            }
+            // Between the begin of a wait and its park.
+            State::Running if !block.woken_early => {
+                block.woken_early = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What a report says of those that are parked.
+    pub(super) fn parked(&self) -> impl Iterator<Item = (String, Reason)> {
+        self.blocks
+            .iter()
+            .filter(|(_, block)| block.state == State::Parked)
+            .map(|(_, block)| (block.label().to_string(), block.reason))
+    }
+}
+

@@ -1,0 +1,570 @@
+//! Descriptors that ethreads wait on: registration, readiness, and the try-park-retry protocol.
+//!
+//! A source is a descriptor and its [`Registration`]: one atomic word that says in which slot of
+//! which shard the readiness is kept. Slots are touched by their shard's OS thread only. A shard
+//! registers at its first wait; most sources meet one shard in their life, others are listed
+//! aside.
+//!
+//! In a slot each direction has a flag, `ready`, and a FIFO of waiters:
+//!
+//! * A report sets the flag and wakes the first waiter.
+//! * Meeting "would block" clears it; so does a short read or write, where that proves the same.
+//! * Whoever leaves while the flag is set wakes the next waiter: an edge is one wake-up, and it is
+//!   passed on until somebody has met "would block".
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::current;
+use super::driver::{Readiness, Report, ops};
+use super::inbox::{Inbox, Message};
+use super::park::{Unwinding, deadline_after};
+use super::scheduler::Scheduler;
+use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind, WaitList};
+
+/// Bits of a key that name the slot; above them is the generation.
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+
+/// A direction of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// What a success says about the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing.
+    Unknown,
+    /// It would block: a stream gave or took less than it was asked for.
+    Nothing,
+}
+
+/// One operation as the protocol sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) direction: Direction,
+    pub(crate) kind: WaitKind,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// The registrations of one descriptor. `Send + Sync`: any shard and any OS thread may use it.
+#[derive(Debug, Default)]
+pub(crate) struct Registration {
+    /// The key in the first shard that waited; zero before. Generations are unique in the process,
+    /// so a key that matches a slot's is this source's.
+    binding: AtomicU64,
+    closed: AtomicBool,
+    homes: Mutex<Homes>,
+}
+
+/// All shards that know the descriptor. The first needs no allocation.
+#[derive(Debug, Default)]
+struct Homes {
+    first: Option<Home>,
+    more: Vec<Home>,
+}
+
+#[derive(Clone, Debug)]
+struct Home {
+    inbox: Arc<Inbox>,
+    key: u64,
+}
+
+impl Homes {
+    fn iter(&self) -> impl Iterator<Item = &Home> {
+        self.first.iter().chain(&self.more)
+    }
+}
+
+/// The slots of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Zero while the slot is free.
+    key: u64,
+    /// A hangup, an error or urgent data was reported: from then on "short" proves nothing.
+    hangup: bool,
+    read: Side,
+    write: Side,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    ready: bool,
+    waiters: WaitList,
+}
+
+impl Slot {
+    fn side(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Read => &mut self.read,
+            Direction::Write => &mut self.write,
+        }
+    }
+}
+
+impl Sources {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn get(&mut self, key: u64) -> Option<&mut Slot> {
+        self.slots.get_mut((key & SLOT_MASK) as usize).filter(|slot| slot.key == key && key != 0)
+    }
+
+    fn insert(&mut self) -> io::Result<u64> {
+        static LAST_GENERATION: AtomicU64 = AtomicU64::new(0);
+        let place = match self.free.pop() {
+            Some(place) => u64::from(place),
+            None if self.slots.len() as u64 > SLOT_MASK => {
+                return Err(io::Error::other("a shard can watch 16,777,216 descriptors at most"));
+            }
+            None => {
+                self.slots.push(Slot::default());
+                self.slots.len() as u64 - 1
+            }
+        };
+        let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
+        let key = generation << SLOT_BITS | place;
+        let side = || Side { ready: true, waiters: WaitList::default() };
+        self.slots[place as usize] = Slot { key, hangup: false, read: side(), write: side() };
+        Ok(key)
+    }
+
+    /// Frees a slot; its waiters are given back.
+    fn remove(&mut self, key: u64) -> Option<Slot> {
+        let slot = std::mem::take(self.get(key)?);
+        self.free.push((key & SLOT_MASK) as u32);
+        Some(slot)
+    }
+}
+
+impl Registration {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Marks the source closed and lets all its waiters look again, on every shard. The caller
+    /// shuts the descriptor down first, for those who block in poll(2).
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let homes: Vec<Home> =
+            self.homes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        current::with(|scheduler| {
+            for home in homes {
+                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
+                    Some(scheduler) => scheduler.source_closed(home.key),
+                    None => home.inbox.send(Message::Closed { key: home.key }),
+                }
+            }
+        });
+    }
+
+    /// Takes the descriptor out of every driver. Must come before it is closed, or given away.
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        let homes =
+            std::mem::take(&mut *self.homes.lock().unwrap_or_else(PoisonError::into_inner));
+        self.binding.store(0, Ordering::Relaxed);
+        if homes.first.is_none() {
+            return;
+        }
+        current::with(|scheduler| {
+            for home in homes.iter() {
+                home.inbox.driver.deregister(fd);
+                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
+                    Some(scheduler) => scheduler.source_released(home.key),
+                    None => home.inbox.send(Message::Released { key: home.key }),
+                }
+            }
+        });
+    }
+
+    /// Runs `try_once` until it does not say `WouldBlock`: tries, parks, and tries again.
+    ///
+    /// `left` says what a success proves. It is asked only about descriptors for which the driver
+    /// reports hangups in time; see the contract of the driver.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `try_once` returns; `TimedOut`; `NotConnected` once the source is closed;
+    /// `Other` with the source `WouldPark` if the caller unwinds and would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// On the scheduler's side, if it would have to wait.
+    pub(crate) fn perform<R>(
+        &self,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        current::with(|scheduler| match scheduler {
+            Some(scheduler) => scheduler.perform(self, fd, operation, left, try_once),
+            None => self.perform_blocking(fd, operation, try_once),
+        })
+    }
+
+    /// The protocol for an OS thread without ethreads: it waits in poll(2).
+    fn perform_blocking<R>(
+        &self,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        mut try_once: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let start = super::driver::monotonic_now();
+        let deadline = operation.timeout.map(|timeout| deadline_after(start, timeout));
+        loop {
+            if self.is_closed() {
+                return Err(closed());
+            }
+            match try_once() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return result,
+            }
+            let read = operation.direction == Direction::Read;
+            if !ops::wait_ready(fd, read, deadline)? {
+                return Err(timed_out(operation));
+            }
+        }
+    }
+}
+
+impl Scheduler {
+    /// The key of a source in this shard, if it is registered here.
+    #[inline]
+    fn key_of(&self, registration: &Registration) -> Option<u64> {
+        match registration.binding.load(Ordering::Relaxed) {
+            0 => None,
+            key if self.sources.borrow_mut().get(key).is_some() => Some(key),
+            _ => registration
+                .homes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+                .find(|home| Arc::ptr_eq(&home.inbox, &self.inbox))
+                .map(|home| home.key),
+        }
+    }
+
+    /// Registers a source in this shard, after an operation met "would block" in `direction`.
+    fn bind(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<u64> {
+        let mut sources = self.sources.borrow_mut();
+        let key = sources.insert()?;
+        if let Err(error) = self.driver.borrow_mut().register(fd, key) {
+            sources.remove(key);
+            return Err(error);
+        }
+        if let Some(slot) = sources.get(key) {
+            slot.side(direction).ready = false;
+        }
+        let home = Home { inbox: self.inbox.clone(), key };
+        let mut homes = registration.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        if homes.first.is_none() {
+            homes.first = Some(home);
+            registration.binding.store(key, Ordering::Relaxed);
+        } else {
+            homes.more.push(home);
+        }
+        Ok(key)
+    }
+
+    #[inline]
+    fn perform<R>(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        left: impl Fn(&R) -> Left,
+        mut try_once: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.spend_budget(operation.location);
+        let direction = operation.direction;
+        let mut visit = Visit { scheduler: self, direction, key: self.key_of(registration) };
+        let mut deadline = None;
+        let mut had_turn = false;
+        loop {
+            if registration.is_closed() {
+                return Err(closed());
+            }
+            if visit.may_be_ready() {
+                match try_once() {
+                    Ok(result) => {
+                        if left(&result) == Left::Nothing {
+                            visit.emptied();
+                        }
+                        return Ok(result);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => visit.blocked(),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            let deadline = *deadline.get_or_insert_with(|| match operation.timeout {
+                Some(timeout) => deadline_after(self.now.get(), timeout),
+                None => NEVER,
+            });
+            if !self.wait_ready(registration, fd, operation, &mut visit, deadline, had_turn)? {
+                return Err(timed_out(operation));
+            }
+            had_turn = true;
+        }
+    }
+
+    /// Parks until the source may be ready; false at the deadline.
+    fn wait_ready(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        visit: &mut Visit<'_>,
+        deadline: u64,
+        had_turn: bool,
+    ) -> io::Result<bool> {
+        let reason = Reason {
+            kind: operation.kind,
+            detail: fd.as_raw_fd() as u64,
+            location: operation.location,
+        };
+        let wait = self.begin_wait(reason).map_err(|Unwinding| would_park(operation))?;
+        let key = match visit.key {
+            Some(key) => key,
+            None => *visit.key.insert(self.bind(registration, fd, operation.direction)?),
+        };
+        let token = wait.token();
+        self.enqueue(fd, key, operation.direction, token, had_turn)?;
+        let _place = Place { scheduler: self, key, direction: operation.direction, token };
+        match wait.park(deadline) {
+            Outcome::Woken => Ok(true),
+            Outcome::TimedOut => Ok(false),
+            Outcome::Cancelled => self.raise_cancel(),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: u64,
+        direction: Direction,
+        token: Token,
+        had_turn: bool,
+    ) -> io::Result<()> {
+        let mut sources = self.sources.borrow_mut();
+        let Some(slot) = sources.get(key) else { return Err(closed()) };
+        let waiters = &mut slot.side(direction).waiters;
+        if had_turn {
+            waiters.push_front(Target::Park(token));
+        } else {
+            waiters.push_back(Target::Park(token));
+        }
+        let (read, write) = (!slot.read.waiters.is_empty(), !slot.write.waiters.is_empty());
+        self.driver.borrow_mut().rearm(fd, key, read, write)
+    }
+
+    /// Lets a starter wait for a source, without a stack: see `bridge::on_ready`. `park` makes
+    /// it, in the parked state, and returns its token.
+    pub(crate) fn wait_without_stack<H>(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+        park: impl FnOnce() -> io::Result<(Token, H)>,
+    ) -> io::Result<H> {
+        if registration.is_closed() {
+            return Err(closed());
+        }
+        let key = match self.key_of(registration) {
+            Some(key) => key,
+            None => self.bind(registration, fd, direction)?,
+        };
+        let (token, handle) = park()?;
+        self.enqueue(fd, key, direction, token, false)?;
+        // The flag may be set from before: then nobody else would wake it.
+        self.pass_on(key, direction);
+        Ok(handle)
+    }
+
+    /// Hands one of the driver's reports to the waiters.
+    pub(super) fn ready(&self, report: Report) {
+        let readiness = report.readiness;
+        {
+            let mut sources = self.sources.borrow_mut();
+            let Some(slot) = sources.get(report.key) else { return };
+            slot.hangup |= readiness.contains(Readiness::HANGUP);
+            slot.read.ready |= readiness.contains(Readiness::READ);
+            slot.write.ready |= readiness.contains(Readiness::WRITE);
+        }
+        if readiness.contains(Readiness::READ) {
+            self.pass_on(report.key, Direction::Read);
+        }
+        if readiness.contains(Readiness::WRITE) {
+            self.pass_on(report.key, Direction::Write);
+        }
+    }
+
+    /// Wakes the first waiter of a direction that may be ready.
+    fn pass_on(&self, key: u64, direction: Direction) {
+        loop {
+            let target = {
+                let mut sources = self.sources.borrow_mut();
+                let Some(slot) = sources.get(key) else { return };
+                let side = slot.side(direction);
+                if !side.ready {
+                    return;
+                }
+                side.waiters.pop_front()
+            };
+            match target {
+                Some(target) if !self.wake_target(&target) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Lets all waiters of a closed source look again.
+    pub(super) fn source_closed(&self, key: u64) {
+        let waiters = {
+            let mut sources = self.sources.borrow_mut();
+            let Some(slot) = sources.get(key) else { return };
+            [std::mem::take(&mut slot.read.waiters), std::mem::take(&mut slot.write.waiters)]
+        };
+        self.wake_all(waiters);
+    }
+
+    /// Frees the slot of a source that was dropped.
+    pub(super) fn source_released(&self, key: u64) {
+        let slot = self.sources.borrow_mut().remove(key);
+        if let Some(slot) = slot {
+            self.wake_all([slot.read.waiters, slot.write.waiters]);
+        }
+    }
+
+    fn wake_all(&self, lists: [WaitList; 2]) {
+        for mut waiters in lists {
+            while let Some(target) = waiters.pop_front() {
+                self.wake_target(&target);
+            }
+        }
+    }
+}
+
+/// One operation's stay at a source. However it ends, the wake-up that it may have had is passed
+/// on, unless it met "would block".
+struct Visit<'a> {
+    scheduler: &'a Scheduler,
+    direction: Direction,
+    key: Option<u64>,
+}
+
+impl Visit<'_> {
+    fn with_slot<R>(&self, f: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        self.scheduler.sources.borrow_mut().get(self.key?).map(f)
+    }
+
+    fn may_be_ready(&self) -> bool {
+        self.with_slot(|slot| slot.side(self.direction).ready).unwrap_or(true)
+    }
+
+    fn blocked(&self) {
+        self.with_slot(|slot| slot.side(self.direction).ready = false);
+    }
+
+    /// Counts a short result as "would block" if the driver would have told of a hangup.
+    fn emptied(&self) {
+        if self.scheduler.reports_hangup {
+            self.with_slot(|slot| {
+                if !slot.hangup {
+                    slot.side(self.direction).ready = false;
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.scheduler.pass_on(key, self.direction);
+        }
+    }
+}
+
+/// A place among the waiters, given up however the wait ends.
+struct Place<'a> {
+    scheduler: &'a Scheduler,
+    key: u64,
+    direction: Direction,
+    token: Token,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.scheduler.sources.borrow_mut().get(self.key) {
+            slot.side(self.direction).waiters.remove(self.token);
+        }
+    }
+}
+
+/// Why an operation failed that would have had to wait in an ethread that unwinds.
+///
+/// It is the source of an [`io::Error`] of kind `Other`: a destructor that runs while its ethread
+/// unwinds may not wait, because the standard library counts panics per OS thread.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct WouldPark {
+    /// The line of the call.
+    pub location: &'static Location<'static>,
+}
+
+impl std::fmt::Display for WouldPark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the call at {} would have to wait while its ethread unwinds; spawn an ethread for \
+             cleanup that waits",
+            self.location
+        )
+    }
+}
+
+impl std::error::Error for WouldPark {}
+
+#[cold]
+fn would_park(operation: Operation) -> io::Error {
+    io::Error::other(WouldPark { location: operation.location })
+}
+
+#[cold]
+fn timed_out(operation: Operation) -> io::Error {
+    let what = match operation.kind {
+        WaitKind::Write => "write",
+        WaitKind::Accept => "accept",
+        WaitKind::Connect => "connect",
+        _ => "read",
+    };
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"))
+}
+
+#[cold]
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the source was closed")
+}

@@ -1,0 +1,424 @@
+//! The arena of guarded stacks: one per shard, for that shard's ethreads.
+//!
+//! Address space is mapped in chunks and cut into slots of one size class each:
+//!
+//! ```text
+//! slot      +64 KiB                                     base       top
+//!  | guard   | usable, 2^k bytes             <- grows    | colour   | header |
+//! ```
+//!
+//! The guard faults whatever touches it. The header is the one cache line at the very top that
+//! says whose stack this is, for the handler of that fault. Between header and base lie up to
+//! 896 bytes of colour: without them the busiest lines of all stacks would compete for one set of
+//! the first-level cache. Header, colour and a shallow call chain share one page.
+//!
+//! A slot is *ready* (guarded, never used), *live* (a [`Stack`] of it is out), *hot* (free, its
+//! pages still in place) or *cold* (free, its pages given back). Slots are guarded when they are
+//! first needed and never again: guards outlive the give-back of pages.
+
+// The memory of stacks comes from mmap and is addressed by hand.
+#![allow(unsafe_code)]
+
+mod chunk;
+mod registry;
+
+use std::io;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use corosensei::stack::StackPointer;
+
+use chunk::Chunk;
+pub(crate) use registry::find_guard;
+
+/// The size of a guard: C code that does not probe its frames can step over a single page.
+pub(crate) const GUARD: usize = 64 << 10;
+
+const SMALLEST: usize = 16 << 10;
+const LARGEST: usize = 1 << 30;
+const CLASSES: usize = (LARGEST.ilog2() - SMALLEST.ilog2() + 1) as usize;
+
+/// Colours are two cache lines apart, since processors fetch lines in pairs.
+const COLOUR_STEP: usize = 128;
+/// So many colours keep the base within 1 KiB of the top.
+const COLOURS: usize = 8;
+
+/// How guards are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GuardKind {
+    /// By `Madvise` where that works, else by `Mprotect`.
+    Auto,
+    /// By `MADV_GUARD_INSTALL` (Linux 6.13): a mark in the page table, and any number of them in
+    /// one mapping. Fails in memory locked by mlockall(2).
+    Madvise,
+    /// By mprotect(2): works everywhere, but each guard splits a mapping and so counts twice
+    /// against `vm.max_map_count`.
+    Mprotect,
+}
+
+/// What an arena can be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StackConfig {
+    pub(crate) guard: GuardKind,
+    /// How many free stacks keep their pages.
+    pub(crate) hot: usize,
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        Self {
+            guard: GuardKind::Auto,
+            hot: 1024,
+        }
+    }
+}
+
+/// A size that stacks come in: a power of two, from 16 KiB to 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class {
+    exponent: u8,
+}
+
+impl Class {
+    /// What code can use of a stack.
+    pub(crate) fn usable(self) -> usize {
+        1 << self.exponent
+    }
+
+    /// The distance from one slot to the next.
+    fn stride(self) -> usize {
+        self.usable() + GUARD
+    }
+
+    fn index(self) -> usize {
+        (u32::from(self.exponent) - SMALLEST.ilog2()) as usize
+    }
+}
+
+/// A slot on loan from an [`Arena`], to be returned by [`Arena::free`].
+///
+/// Dropping it instead loses the slot: it is never used again, and its arena never unmapped.
+#[derive(Debug)]
+#[must_use = "a dropped stack is leaked"]
+pub(crate) struct Stack {
+    /// The lowest address of the slot, where its guard begins.
+    slot: NonZeroUsize,
+    /// The arena that it goes back to.
+    arena: u32,
+    class: Class,
+    colour: u8,
+    /// What runs on a stack belongs to one OS thread.
+    not_send: PhantomData<*mut ()>,
+}
+
+/// The top of a slot, for the fault handler.
+#[repr(C, align(64))]
+struct Header {
+    occupant: AtomicPtr<()>,
+}
+
+const HEADER: usize = size_of::<Header>();
+
+// The highest base is the header's lower end, the lowest one is COLOURS - 1 steps below.
+const _: () = assert!(HEADER + (COLOURS - 1) * COLOUR_STEP <= 1 << 10);
+const _: () = assert!(HEADER.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
+const _: () = assert!(COLOUR_STEP.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
+
+impl Stack {
+    /// Says who runs on this stack, for [`find_guard`]; null once no one does.
+    pub(crate) fn set_occupant(&self, occupant: *const ()) {
+        self.header()
+            .occupant
+            .store(occupant.cast_mut(), Ordering::Release);
+    }
+
+    /// The lowest address that code can use.
+    fn bottom(&self) -> usize {
+        self.slot.get() + GUARD
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: a slot of a live stack stays mapped (`Arena::drop`), its usable part is
+        // readable and writable, the header lies at its page-aligned end above anything that runs
+        // on the stack (`base`), and fresh pages are zero, which is a null occupant.
+        unsafe { &*registry::header_at(self.slot.get() + self.class.stride()) }
+    }
+}
+
+// SAFETY: the lowest GUARD bytes from `limit` on are a guard, and the usable part less header and
+// colour is above MIN_STACK_SIZE even in the smallest class. Base and limit are aligned: slots
+// are page-aligned, and HEADER and COLOUR_STEP multiples of STACK_ALIGNMENT.
+unsafe impl corosensei::stack::Stack for Stack {
+    #[inline]
+    fn base(&self) -> StackPointer {
+        let above = HEADER + usize::from(self.colour) * COLOUR_STEP;
+        self.slot.saturating_add(self.class.stride() - above)
+    }
+
+    #[inline]
+    fn limit(&self) -> StackPointer {
+        self.slot
+    }
+}
+
+/// The stacks of one shard.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    /// Told apart from all other arenas of the process.
+    id: u32,
+    /// `guard` goes from `Auto` to `Mprotect` at the first refusal.
+    config: StackConfig,
+    page: usize,
+    shelves: [Shelf; CLASSES],
+    /// The lowest address of the chunk mapped last; the next one is wanted right below it.
+    lowest: usize,
+    live: usize,
+    /// The length of all shelves' `hot`, at most `config.hot`.
+    hot: usize,
+    not_send: PhantomData<*mut ()>,
+}
+
+/// The slots of one class.
+#[derive(Debug, Default)]
+struct Shelf {
+    chunks: Vec<Chunk>,
+    ready: Vec<Stack>,
+    hot: Vec<Stack>,
+    cold: Vec<Stack>,
+    /// How many free slots are promised; never more than there are.
+    reserved: usize,
+}
+
+/// A snapshot of an arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StackCounters {
+    /// Stacks in use.
+    pub live: usize,
+    /// Stacks promised to ethreads that have not begun.
+    pub reserved: usize,
+    /// Free stacks whose pages are kept.
+    pub hot: usize,
+    /// Free stacks whose pages were given back.
+    pub cold: usize,
+    /// Address space.
+    pub mapped_bytes: usize,
+    /// Guards made by `MADV_GUARD_INSTALL`.
+    pub madvise_guards: usize,
+    /// Guards made by mprotect(2).
+    pub mprotect_guards: usize,
+    /// Mappings made.
+    pub chunks: usize,
+}
+
+impl Arena {
+    /// Creates an arena that has mapped nothing yet.
+    pub(crate) fn new(config: StackConfig) -> Self {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            config,
+            page: chunk::page_size(),
+            shelves: Default::default(),
+            lowest: 0,
+            live: 0,
+            hot: 0,
+            not_send: PhantomData,
+        }
+    }
+
+    /// The smallest class whose stacks have `size` usable bytes.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if `size` is above 1 GiB.
+    pub(crate) fn class_of(size: usize) -> io::Result<Class> {
+        if size > LARGEST {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "stack size must be from {SMALLEST} bytes (smaller ones are rounded up) \
+                     to {LARGEST} bytes, got {size}"
+                ),
+            ));
+        }
+        // Pages may be as large as 64 KiB, and only whole ones can be guarded.
+        let usable = size.max(SMALLEST).max(chunk::page_size());
+        Ok(Class {
+            exponent: usable.next_power_of_two().ilog2() as u8,
+        })
+    }
+
+    /// Makes sure that one more [`take_reserved`](Self::take_reserved) succeeds.
+    ///
+    /// # Errors
+    ///
+    /// What mmap(2), mprotect(2) or madvise(2) said, with a text that names the limit to raise.
+    pub(crate) fn reserve(&mut self, class: Class) -> io::Result<()> {
+        let shelf = &self.shelves[class.index()];
+        if shelf.free() == shelf.reserved {
+            self.prepare(class)?;
+        }
+        self.shelves[class.index()].reserved += 1;
+        Ok(())
+    }
+
+    /// Uses up a reservation.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub(crate) fn take_reserved(&mut self, class: Class) -> Stack {
+        let shelf = &mut self.shelves[class.index()];
+        assert!(shelf.reserved > 0, "no stack was reserved");
+        shelf.reserved -= 1;
+        self.live += 1;
+        if let Some(stack) = shelf.hot.pop() {
+            self.hot -= 1;
+            return stack;
+        }
+        shelf
+            .cold
+            .pop()
+            .or_else(|| shelf.ready.pop())
+            .expect("a reservation stands for a free slot")
+    }
+
+    /// Gives a reservation up.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub(crate) fn unreserve(&mut self, class: Class) {
+        let shelf = &mut self.shelves[class.index()];
+        assert!(shelf.reserved > 0, "no stack was reserved");
+        shelf.reserved -= 1;
+    }
+
+    /// Takes a stack: the one freed last, if any is free.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reserve`](Self::reserve).
+    pub(crate) fn take(&mut self, class: Class) -> io::Result<Stack> {
+        self.reserve(class)?;
+        Ok(self.take_reserved(class))
+    }
+
+    /// Takes a stack back.
+    ///
+    /// # Panics
+    ///
+    /// If it is of another arena, whose end would leave it without memory.
+    pub(crate) fn free(&mut self, stack: Stack) {
+        assert_eq!(stack.arena, self.id, "the stack is of another arena");
+        self.live -= 1;
+        // Read first: a stack that was never run on need not get a page for this.
+        if !stack.header().occupant.load(Ordering::Relaxed).is_null() {
+            stack.set_occupant(std::ptr::null());
+        }
+        let shelf = &mut self.shelves[stack.class.index()];
+        if self.hot < self.config.hot {
+            self.hot += 1;
+            shelf.hot.push(stack);
+        } else {
+            // SAFETY: the usable part of a slot of this arena, page-aligned, and nobody's now.
+            unsafe { chunk::give_back(stack.bottom(), stack.class.usable()) };
+            shelf.cold.push(stack);
+        }
+    }
+
+    /// Gives back the pages of a suspended stack that lie below its stack pointer.
+    ///
+    /// The page below the one of `sp` stays, for the red zone and for what is called next.
+    ///
+    /// # Safety
+    ///
+    /// `sp` is the stack pointer of the computation that is suspended on `stack`: what lies below
+    /// it, less the red zone, is dead.
+    pub(crate) unsafe fn trim(&self, stack: &Stack, sp: usize) {
+        debug_assert_eq!(stack.arena, self.id);
+        debug_assert!((stack.bottom()..stack.slot.get() + stack.class.stride()).contains(&sp));
+        let end = (sp & !(self.page - 1)) - self.page;
+        if let Some(len) = end.checked_sub(stack.bottom()).filter(|&len| len > 0) {
+            // SAFETY: page-aligned and within the usable part, which starts at `bottom`; that
+            // nothing in it is alive is the caller's promise.
+            unsafe { chunk::give_back(stack.bottom(), len) };
+        }
+    }
+
+    /// Counts what there is.
+    pub(crate) fn counters(&self) -> StackCounters {
+        let mut counters = StackCounters {
+            live: self.live,
+            hot: self.hot,
+            ..StackCounters::default()
+        };
+        for shelf in &self.shelves {
+            counters.reserved += shelf.reserved;
+            counters.cold += shelf.cold.len();
+            counters.chunks += shelf.chunks.len();
+            for chunk in &shelf.chunks {
+                counters.mapped_bytes += chunk.len();
+                counters.madvise_guards += chunk.madvise_guards();
+                counters.mprotect_guards += chunk.mprotect_guards();
+            }
+        }
+        counters
+    }
+
+    /// Guards one more slot and puts it on its shelf.
+    fn prepare(&mut self, class: Class) -> io::Result<()> {
+        let shelf = &mut self.shelves[class.index()];
+        if shelf.chunks.last().is_none_or(Chunk::is_full) {
+            let slots = shelf
+                .chunks
+                .last()
+                .map_or(chunk::FIRST_SLOTS, |last| last.slots() * 2);
+            let chunk = Chunk::map(class, slots, self.lowest)?;
+            self.lowest = chunk.start();
+            shelf.chunks.push(chunk);
+        }
+        let chunk = shelf
+            .chunks
+            .last_mut()
+            .expect("one was pushed if there was none");
+        let (slot, number) = chunk.prepare(&mut self.config.guard)?;
+        shelf.ready.push(Stack {
+            slot,
+            arena: self.id,
+            class,
+            colour: (number % COLOURS) as u8,
+            not_send: PhantomData,
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Arena {
+    /// Unmaps everything, or nothing if a stack is still out: frames on it may be referred to
+    /// from anywhere, so its memory is leaked, and that of the others with it.
+    fn drop(&mut self) {
+        for shelf in &mut self.shelves {
+            for chunk in shelf.chunks.drain(..) {
+                if self.live == 0 {
+                    // SAFETY: no stack is out, and those on the shelves go with the arena.
+                    unsafe { chunk.unmap() };
+                } else {
+                    chunk.leak();
+                }
+            }
+        }
+    }
+}
+
+impl Shelf {
+    fn free(&self) -> usize {
+        self.ready.len() + self.hot.len() + self.cold.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The chunks of all arenas, for a fault handler to look an address up.
+//!
+//! A list of records that only grows: a record whose chunk is gone waits for another chunk, and is
+//! never freed, so that a handler that was interrupted between any two reads finds memory. Each
+//! record is a sequence lock with one writer, the arena whose chunk it describes.
+
+// Records are shared by raw pointer and live forever; slot headers are read by address.
+#![allow(unsafe_code)]
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+
+use super::{GUARD, HEADER, Header};
+
+static NEWEST: AtomicPtr<ChunkRecord> = AtomicPtr::new(ptr::null_mut());
+
+/// What the handler has to know of a chunk.
+#[derive(Debug)]
+pub(super) struct ChunkRecord {
+    /// Whether an arena owns this record.
+    claimed: AtomicBool,
+    /// Even while the record describes a mapped chunk, odd otherwise; grows with each change.
+    version: AtomicUsize,
+    start: AtomicUsize,
+    stride: AtomicUsize,
+    /// So many slots, from the lowest one on, have their guards in place.
+    guarded: AtomicUsize,
+    /// The record added before this one; fixed once this one is in the list.
+    next: AtomicPtr<Self>,
+}
+
+/// A guard that was touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GuardHit {
+    /// The usable size of the stack above the guard.
+    pub(crate) usable: usize,
+    /// Who runs on it, as `Stack::set_occupant` said; null if no one does.
+    pub(crate) occupant: *const (),
+}
+
+/// Finds the stack in whose guard `addr` lies, if any.
+///
+/// Async-signal-safe: plain reads and atomic loads of memory that is never freed, and one read of
+/// the stack's own top. The latter relies on the arena of that stack being alive, which it is when
+/// the fault is that of a computation on it; for a stray access to the guard of an arena that
+/// another OS thread unmaps at this very moment, the read may fault again.
+pub(crate) fn find_guard(addr: usize) -> Option<GuardHit> {
+    records().find_map(|record| record.guard_at(addr))
+}
+
+/// The header of the slot that ends at `top`; to be read only while that slot is mapped.
+pub(super) fn header_at(top: usize) -> *const Header {
+    ptr::with_exposed_provenance(top - HEADER)
+}
+
+fn records() -> impl Iterator<Item = &'static ChunkRecord> {
+    let mut next = NEWEST.load(Ordering::Acquire);
+    std::iter::from_fn(move || {
+        // SAFETY: null or a leaked record, whose content the acquire load (of the list's head, or
+        // of a record behind it) has made visible.
+        let record: &'static ChunkRecord = unsafe { next.as_ref()? };
+        next = record.next.load(Ordering::Acquire);
+        Some(record)
+    })
+}
+
+impl ChunkRecord {
+    /// Makes a mapped chunk known, none of its guards yet in place.
+    pub(super) fn publish(start: usize, stride: usize) -> &'static Self {
+        let vacant = records().find(|record| {
+            record
+                .claimed
+                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        });
+        let record = vacant.unwrap_or_else(Self::add);
+        // Orders the version's oddness before the fields: a reader that meets a new field and then
+        // re-reads the version cannot find it unchanged.
+        fence(Ordering::Release);
+        record.start.store(start, Ordering::Relaxed);
+        record.stride.store(stride, Ordering::Relaxed);
+        record.guarded.store(0, Ordering::Relaxed);
+        record.version.fetch_add(1, Ordering::Release);
+        record
+    }
+
+    /// Tells that the lowest `slots` slots have guards.
+    pub(super) fn set_guarded(&self, slots: usize) {
+        self.guarded.store(slots, Ordering::Release);
+    }
+
+    /// Withdraws the chunk. The caller uses the record no more.
+    pub(super) fn retire(&self) {
+        self.version.fetch_add(1, Ordering::Relaxed);
+        self.claimed.store(false, Ordering::Release);
+    }
+
+    /// Adds a claimed record to the list.
+    fn add() -> &'static Self {
+        let record: &'static Self = Box::leak(Box::new(Self {
+            claimed: AtomicBool::new(true),
+            version: AtomicUsize::new(1),
+            start: AtomicUsize::new(0),
+            stride: AtomicUsize::new(0),
+            guarded: AtomicUsize::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }));
+        let mut newest = NEWEST.load(Ordering::Relaxed);
+        loop {
+            record.next.store(newest, Ordering::Relaxed);
+            match NEWEST.compare_exchange_weak(
+                newest,
+                ptr::from_ref(record).cast_mut(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return record,
+                Err(current) => newest = current,
+            }
+        }
+    }
+
+    fn guard_at(&self, addr: usize) -> Option<GuardHit> {
+        let version = self.version.load(Ordering::Acquire);
+        if !version.is_multiple_of(2) {
+            return None;
+        }
+        let start = self.start.load(Ordering::Relaxed);
+        let stride = self.stride.load(Ordering::Relaxed);
+        let guarded = self.guarded.load(Ordering::Acquire);
+        fence(Ordering::Acquire);
+        if self.version.load(Ordering::Relaxed) != version {
+            return None;
+        }
+        let offset = addr.checked_sub(start)?;
+        let slot = offset / stride;
+        if slot >= guarded || offset % stride >= GUARD {
+            return None;
+        }
+        let header = header_at(start + (slot + 1) * stride);
+        // SAFETY: a slot whose guard is in place has its header mapped for as long as its chunk is
+        // (`find_guard` on when that ends), and a header is valid in any state of its bytes.
+        let occupant = unsafe { (*header).occupant.load(Ordering::Acquire) };
+        Some(GuardHit {
+            usable: stride - GUARD,
+            occupant,
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! What an ethread runs, and what is left of it for whoever joins.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+use std::thread;
+
+use super::current;
+use super::ethread::Run;
+use super::park::{CancelPayload, Unwinding};
+use super::source::WouldPark;
+use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+
+/// The payload of an ethread that was cancelled, as `join` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cancelled;
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ethread was cancelled")
+    }
+}
+
+impl std::error::Error for Cancelled {}
+
+/// A closure and the place for its result, in one allocation.
+pub(crate) struct Task<F, T> {
+    body: Cell<Option<F>>,
+    packet: Packet<T>,
+}
+
+/// The result of an ethread, between its end and the join.
+pub(crate) struct Packet<T> {
+    result: Cell<Option<thread::Result<T>>>,
+    /// The ethread that joins.
+    waiter: Cell<Option<Token>>,
+    ended: Cell<bool>,
+    /// Nobody will ask for the result.
+    detached: Cell<bool>,
+}
+
+/// Gives a join handle its packet, without the closure's type.
+pub(crate) trait Joinable<T> {
+    fn packet(&self) -> &Packet<T>;
+}
+
+impl<F, T> Task<F, T> {
+    pub(crate) fn new(body: F) -> Rc<Self> {
+        Rc::new(Self {
+            body: Cell::new(Some(body)),
+            packet: Packet {
+                result: Cell::new(None),
+                waiter: Cell::new(None),
+                ended: Cell::new(false),
+                detached: Cell::new(false),
+            },
+        })
+    }
+}
+
+impl<F, T> Joinable<T> for Task<F, T> {
+    fn packet(&self) -> &Packet<T> {
+        &self.packet
+    }
+}
+
+impl<F: FnOnce(Outcome) -> T, T> Run for Task<F, T> {
+    fn run(&self, outcome: Outcome) {
+        let body = self.body.take().expect("an ethread runs once");
+        let result = panic::catch_unwind(AssertUnwindSafe(|| match outcome {
+            // Cancelled before its first turn: it was started for this drop.
+            Outcome::Cancelled => {
+                drop(body);
+                Err(Cancelled)
+            }
+            outcome => Ok(body(outcome)),
+        }));
+        self.packet.end(match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(cancelled)) => Err(Box::new(cancelled)),
+            Err(payload) if is_my_cancel(&*payload) => Err(Box::new(Cancelled)),
+            Err(payload) => Err(payload),
+        });
+    }
+}
+
+/// Whether a payload is the cancel of the ethread that runs. One that was carried here from
+/// another ethread is a panic like any other.
+fn is_my_cancel(payload: &(dyn Any + Send)) -> bool {
+    payload.downcast_ref::<CancelPayload>().is_some_and(|cancel| {
+        current::with(|scheduler| scheduler.is_some_and(|s| s.current_id() == cancel.ethread))
+    })
+}
+
+impl<T> Packet<T> {
+    /// Stores the result for whoever joins, or drops it: on the ethread's own stack in any case.
+    fn end(&self, result: thread::Result<T>) {
+        self.ended.set(true);
+        if self.detached.get() {
+            discard(result);
+            return;
+        }
+        self.result.set(Some(result));
+        if let Some(token) = self.waiter.take() {
+            current::with(|scheduler| scheduler.map(|scheduler| scheduler.wake(token)));
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// Nobody joins. A panic that was waiting for that is told to the log.
+    pub(crate) fn detach(&self) {
+        self.detached.set(true);
+        if let Some(result) = self.result.take() {
+            discard(result);
+        }
+    }
+
+    /// Waits for the end and takes the result.
+    pub(crate) fn join(
+        &self,
+        whose: u64,
+        location: &'static Location<'static>,
+    ) -> thread::Result<T> {
+        if !self.ended.get() {
+            let reason = Reason { kind: WaitKind::Join, detail: whose, location };
+            let waited = current::with(|scheduler| {
+                let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
+                let wait = scheduler.begin_wait(reason)?;
+                self.waiter.set(Some(wait.token()));
+                let _forget = ForgetWaiter(&self.waiter);
+                wait.park_or_unwind(NEVER);
+                Ok(())
+            });
+            if let Err(Unwinding) = waited {
+                return Err(Box::new(WouldPark { location }));
+            }
+        }
+        self.result.take().expect("an ended ethread has left its result")
+    }
+}
+
+struct ForgetWaiter<'a>(&'a Cell<Option<Token>>);
+
+impl Drop for ForgetWaiter<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
+/// Drops a result that nobody asked for. Its destructor may panic, and the payload of that panic
+/// may panic again when it is dropped: that one is leaked.
+fn discard<T>(result: thread::Result<T>) {
+    if let Err(payload) = &result
+        && !payload.is::<Cancelled>()
+    {
+        current::with(|scheduler| {
+            if let Some(scheduler) = scheduler {
+                scheduler.panics.set(scheduler.panics.get() + 1);
+            }
+        });
+        log::error!("an ethread that nobody joins panicked: {}", message(&**payload));
+    }
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
+        log::error!("dropping the result of an ethread panicked: {}", message(&*payload));
+        std::mem::forget(payload);
+    }
+}
+
+/// The text of a panic, where it has one.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text
+    } else {
+        "(a payload that is not a text)"
+    }
+}

@@ -1,0 +1,204 @@
+//! What waits, and what wakes it: park tokens, outcomes, reasons, and FIFO lists of waiters.
+//!
+//! There is one way to block, [`Wait::park`](super::park::Wait::park), and one way to wake: with
+//! the [`Token`] of that very park. A token is spent by the first wake; one from an earlier wait
+//! never ends a later one.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::Location;
+
+use super::inbox::RemoteWaker;
+
+/// How a park ended. The first of the three to happen counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Woken,
+    TimedOut,
+    Cancelled,
+}
+
+/// Names one park of one ethread. Stale tokens are harmless: waking them does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// The ethread's place in its shard's slab.
+    pub(super) index: u32,
+    /// The number of the park, counted per place and never reset.
+    pub(super) park: u64,
+}
+
+/// A deadline that never comes.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// What an ethread waits for. Stored at each park, formatted only in a report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reason {
+    pub(crate) kind: WaitKind,
+    /// What the kind is about: a descriptor's number, an ethread's id.
+    pub(crate) detail: u64,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl Reason {
+    #[track_caller]
+    pub(crate) fn new(kind: WaitKind, detail: u64) -> Self {
+        Self { kind, detail, location: Location::caller() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitKind {
+    Start,
+    Yield,
+    Park,
+    Sleep,
+    Join,
+    Suspend,
+    Blocking,
+    Read,
+    Write,
+    Accept,
+    Connect,
+}
+
+impl WaitKind {
+    /// Whether the world outside, a descriptor's peer, can end this wait.
+    pub(crate) fn is_io(self) -> bool {
+        matches!(self, Self::Read | Self::Write | Self::Accept | Self::Connect)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            WaitKind::Start => f.write_str("its first turn"),
+            WaitKind::Yield => f.write_str("its next turn"),
+            WaitKind::Park => f.write_str("unpark"),
+            WaitKind::Sleep => f.write_str("the end of a sleep"),
+            WaitKind::Join => write!(f, "the end of ethread #{}", self.detail),
+            WaitKind::Suspend => f.write_str("resume"),
+            WaitKind::Blocking => f.write_str("a blocking call on the pool"),
+            WaitKind::Read => write!(f, "input on fd {}", self.detail),
+            WaitKind::Write => write!(f, "room for output on fd {}", self.detail),
+            WaitKind::Accept => write!(f, "a connection on fd {}", self.detail),
+            WaitKind::Connect => write!(f, "the connection of fd {}", self.detail),
+        }
+    }
+}
+
+/// What a source, a timer or a queue wakes: a park on this shard (of an ethread, or of one that is
+/// yet to be started and has no stack), or a waiter elsewhere.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Park(Token),
+    Remote(RemoteWaker),
+}
+
+/// Waiters in order of arrival. The usual one waiter needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct WaitList {
+    first: Option<Target>,
+    /// Empty while `first` is `None`.
+    rest: Option<Box<VecDeque<Target>>>,
+}
+
+impl WaitList {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn push_back(&mut self, target: Target) {
+        if self.first.is_none() {
+            self.first = Some(target);
+        } else {
+            self.rest.get_or_insert_default().push_back(target);
+        }
+    }
+
+    /// For a waiter that had its turn and met "would block" again: it keeps its place.
+    pub(crate) fn push_front(&mut self, target: Target) {
+        if let Some(first) = self.first.replace(target) {
+            self.rest.get_or_insert_default().push_front(first);
+        }
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<Target> {
+        let first = self.first.take()?;
+        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        Some(first)
+    }
+
+    /// Takes out the waiter that parked with `token`, if it is still here.
+    pub(crate) fn remove(&mut self, token: Token) {
+        let is_it = |target: &Target| matches!(target, Target::Park(t) if *t == token);
+        if self.first.as_ref().is_some_and(is_it) {
+            self.pop_front();
+        } else if let Some(rest) = &mut self.rest
+            && let Some(place) = rest.iter().position(is_it)
+        {
+            rest.remove(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        PushBack,
+        PushFront,
+        Pop,
+        Remove(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::PushBack),
+            1 => Just(Step::PushFront),
+            2 => Just(Step::Pop),
+            1 => (0usize..8).prop_map(Step::Remove),
+        ]
+    }
+
+    fn token(target: Target) -> u64 {
+        match target {
+            Target::Park(token) => token.park,
+            Target::Remote(_) => unreachable!("no remote waiters here"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_deque(steps in prop::collection::vec(step(), 0..60)) {
+            let mut list = WaitList::default();
+            let mut model = VecDeque::new();
+            for (park, step) in steps.into_iter().enumerate() {
+                let park = park as u64;
+                let target = Target::Park(Token { index: 0, park });
+                match step {
+                    Step::PushBack => { list.push_back(target); model.push_back(park); }
+                    Step::PushFront => { list.push_front(target); model.push_front(park); }
+                    Step::Pop => {
+                        prop_assert_eq!(list.pop_front().map(token), model.pop_front());
+                    }
+                    Step::Remove(n) => {
+                        if let Some(&park) = model.get(n) {
+                            list.remove(Token { index: 0, park });
+                            model.remove(n);
+                        }
+                        // Another ethread's token with the same number is not here.
+                        list.remove(Token { index: 1, park });
+                    }
+                }
+                prop_assert_eq!(list.is_empty(), model.is_empty());
+            }
+            while let Some(target) = list.pop_front() {
+                prop_assert_eq!(Some(token(target)), model.pop_front());
+            }
+            prop_assert!(model.is_empty());
+        }
+    }
+}

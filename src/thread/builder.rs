@@ -1,0 +1,132 @@
+//! Making ethreads.
+
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::handle::{JoinHandle, Thread};
+use crate::runtime::current;
+use crate::runtime::task::Task;
+
+/// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
+///
+/// It does not run before the scheduler's next turn, so that the caller goes on first. Works
+/// inside ethreads, and on any OS thread before [`run`](crate::run). Dropping the handle detaches
+/// the ethread.
+///
+/// Not a suspension point: a destructor may spawn an ethread for cleanup that waits.
+///
+/// # Panics
+///
+/// If no stack can be had; [`Builder::spawn`] returns that error. On an OS thread that is ending.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// ethreads::run_main(|| {
+///     let shared = Rc::new(20);
+///     let theirs = shared.clone();
+///     let thread = ethreads::spawn(move || *theirs + 1);
+///     assert_eq!(thread.join().unwrap_or(0) + *shared, 41);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[track_caller]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    match Builder::new().spawn_at(f, Location::caller()) {
+        Ok(handle) => handle,
+        Err(error) => panic!("cannot spawn an ethread: {error}"),
+    }
+}
+
+/// Settings of a new ethread.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::thread;
+///
+/// let thread = thread::Builder::new().name("worker").stack_size(64 * 1024).spawn(|| {
+///     thread::current().name().map(str::to_owned)
+/// })?;
+/// ethreads::run()?;
+/// assert_eq!(thread.join().ok().flatten().as_deref(), Some("worker"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing before `spawn`"]
+pub struct Builder {
+    name: Option<Rc<str>>,
+    stack_size: Option<usize>,
+    daemon: bool,
+}
+
+impl Builder {
+    /// Returns the default settings: no name, the runtime's stack size.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name in logs, reports and [`Thread::name`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(Rc::from(name.into()));
+        self
+    }
+
+    /// The usable size of the stack in bytes. Rounded up to a power of two, at least 16 KiB, at
+    /// most 1 GiB; the guard comes on top.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Whether [`run`](crate::run) may return while this ethread has not ended: false. A daemon
+    /// stays parked for the next run.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.daemon = daemon;
+        self
+    }
+
+    /// Makes the ethread. See [`spawn`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a stack size above 1 GiB; `OutOfMemory` if the stack cannot be had, with
+    /// a text that names the limit to raise; whatever making the scheduler fails with, if this is
+    /// the first call on its OS thread.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        self.spawn_at(f, Location::caller())
+    }
+
+    fn spawn_at<F, T>(
+        self,
+        f: F,
+        location: &'static Location<'static>,
+    ) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let scheduler = current::get_or_install()?;
+        let task = Task::new(move |_| f());
+        let (index, id) = scheduler.spawn(
+            task.clone(),
+            self.name.clone(),
+            self.daemon,
+            self.stack_size,
+            location,
+        )?;
+        Ok(JoinHandle::new(task, Thread::new(scheduler, index, id, self.name)))
+    }
+}

@@ -1,0 +1,223 @@
+//! Handles to ethreads.
+
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::runtime::current as shard;
+use crate::runtime::ethread::{Label, ThreadId};
+use crate::runtime::inbox::{Handle, Message};
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::task::Joinable;
+
+/// A handle to an ethread, for [`Thread::unpark`] and for telling who is who.
+///
+/// Stays on its OS thread, like the ethread; [`Thread::into_remote`] makes one for others.
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::thread::current());
+/// ```
+#[derive(Clone)]
+pub struct Thread {
+    scheduler: Rc<Scheduler>,
+    index: u32,
+    id: ThreadId,
+    name: Option<Rc<str>>,
+}
+
+impl Thread {
+    pub(crate) fn new(
+        scheduler: Rc<Scheduler>,
+        index: u32,
+        id: ThreadId,
+        name: Option<Rc<str>>,
+    ) -> Self {
+        Self { scheduler, index, id, name }
+    }
+
+    /// The ethread's unique number.
+    #[must_use]
+    pub fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    /// The ethread's name, if it was given one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Ends the ethread's [`park`](super::park), or lets its next one return at once. One is kept,
+    /// however many come.
+    pub fn unpark(&self) {
+        self.scheduler.unpark(self.index, self.id);
+    }
+
+    /// Turns this into a handle that other OS threads can use. While it lives the shard does not
+    /// take waiting for a deadlock.
+    #[must_use]
+    pub fn into_remote(self) -> RemoteThread {
+        RemoteThread {
+            handle: self.scheduler.handle(),
+            index: self.index,
+            id: self.id,
+            name: self.name.as_deref().map(Box::from),
+        }
+    }
+
+    pub(super) fn cancel(&self) {
+        self.scheduler.cancel(self.index, self.id);
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thread").field("id", &self.id).field("name", &self.name).finish()
+    }
+}
+
+impl fmt::Display for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Label { id: self.id, name: self.name.clone() }.fmt(f)
+    }
+}
+
+/// A handle to an ethread for other OS threads. Made by [`Thread::into_remote`].
+#[derive(Clone)]
+pub struct RemoteThread {
+    handle: Handle,
+    index: u32,
+    id: ThreadId,
+    name: Option<Box<str>>,
+}
+
+impl RemoteThread {
+    /// The ethread's unique number.
+    #[must_use]
+    pub fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    /// The ethread's name, if it was given one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// As [`Thread::unpark`], from any OS thread and at any time.
+    pub fn unpark(&self) {
+        self.handle.send(Message::Unpark { index: self.index, id: self.id });
+    }
+}
+
+impl fmt::Debug for RemoteThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteThread").field("id", &self.id).field("name", &self.name).finish()
+    }
+}
+
+/// Returns a handle to the ethread that calls; outside of ethreads, to the OS thread as the shard
+/// knows it (its name and a [`ThreadId`] of its own).
+///
+/// # Panics
+///
+/// If the OS thread has no scheduler yet and none can be made.
+#[must_use]
+pub fn current() -> Thread {
+    let scheduler = match shard::get_or_install() {
+        Ok(scheduler) => scheduler,
+        Err(error) => panic!("there is no ethread here, and no scheduler: {error}"),
+    };
+    let index = scheduler.current_place();
+    let Label { id, name } = scheduler.label_of(index);
+    Thread::new(scheduler, index, id, name)
+}
+
+/// Waits for an ethread and takes its result.
+///
+/// Dropping it detaches the ethread, which goes on.
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::spawn(|| ()));
+/// ```
+pub struct JoinHandle<T> {
+    task: Rc<dyn Joinable<T>>,
+    thread: Thread,
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) fn new(task: Rc<dyn Joinable<T>>, thread: Thread) -> Self {
+        Self { task, thread }
+    }
+
+    /// Waits until the ethread has ended and returns its value, or the payload of its panic.
+    ///
+    /// Suspends the caller; on the shard's own OS thread it drives the shard meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The payload of the panic that ended it; [`Cancelled`](super::Cancelled) if it was
+    /// cancelled; [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the ethread
+    /// has not ended.
+    ///
+    /// # Panics
+    ///
+    /// On the OS thread's own side if the ethread can never end: then with the list of what all
+    /// ethreads wait for. In a closure given to `suspend`, if the ethread has not ended.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
+    #[track_caller]
+    pub fn join(self) -> super::Result<T> {
+        let location = Location::caller();
+        self.task.packet().join(self.thread.id().as_u64().get(), location)
+    }
+
+    /// Whether the ethread has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.task.packet().has_ended()
+    }
+
+    /// The ethread's own handle.
+    #[must_use]
+    pub fn thread(&self) -> &Thread {
+        &self.thread
+    }
+
+    /// Tells the ethread to unwind at the suspension point in which it waits, or else at the next
+    /// one it comes to. Does not wait for that; join it. One that has not begun does not begin: its
+    /// closure is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ethreads::thread;
+    ///
+    /// ethreads::run_main(|| {
+    ///     let thread = thread::spawn(|| thread::sleep(Duration::from_secs(3600)));
+    ///     thread.cancel();
+    ///     assert!(thread.join().is_err_and(|payload| payload.is::<thread::Cancelled>()));
+    /// })?;
+    /// # Ok::<(), ethreads::RunError>(())
+    /// ```
+    pub fn cancel(&self) {
+        self.thread.cancel();
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        self.task.packet().detach();
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}

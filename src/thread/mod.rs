@@ -1,0 +1,28 @@
+//! Ethreads, with the names and the signatures of [`std::thread`].
+//!
+//! What differs: closures need no `Send`, since an ethread stays on its OS thread; a panic of an
+//! ethread that nobody joins is logged, and counted by [`run`](crate::run); an ethread can be
+//! cancelled ([`JoinHandle::cancel`]).
+//!
+//! # Cancellation
+//!
+//! A cancelled ethread unwinds at the suspension point in which it waits, or else at the next one
+//! it comes to: its destructors run, and [`JoinHandle::join`] gives a payload that downcasts to
+//! [`Cancelled`]. Code between suspension points is never torn. `catch_unwind` does not stop a
+//! cancel for long, as the next suspension point unwinds again; use [`catch_panic`] in loops that
+//! must survive panics.
+
+mod builder;
+mod handle;
+mod suspension;
+
+pub use builder::{Builder, spawn};
+pub use handle::{JoinHandle, RemoteThread, Thread, current};
+pub use suspension::{
+    catch_panic, park, park_timeout, sleep, sleep_until, uncancellable, yield_now,
+};
+
+pub use crate::runtime::ethread::ThreadId;
+pub use crate::runtime::task::Cancelled;
+/// The result of a join: the ethread's value, or the payload of its panic.
+pub use std::thread::Result;

@@ -1,0 +1,213 @@
+//! The suspension points that are not I/O, and what guards against them.
+
+use std::any::Any;
+use std::panic::{self, Location, UnwindSafe};
+use std::time::Duration;
+
+use crate::runtime::current as shard;
+use crate::runtime::park::{CancelPayload, deadline_after};
+use crate::runtime::wait::{NEVER, Reason, WaitKind};
+use crate::time::Instant;
+
+/// Suspends the ethread for at least `duration`.
+///
+/// On an OS thread without ethreads it is [`std::thread::sleep`]; on a shard's own OS thread
+/// outside of [`run`](crate::run) it drives the shard meanwhile.
+///
+/// Returns at once while the caller unwinds.
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here.
+///
+/// # Panics
+///
+/// In a closure given to `suspend`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::{thread, time::Instant};
+///
+/// ethreads::run_main(|| {
+///     let start = Instant::now();
+///     let threads: Vec<_> =
+///         (0..100).map(|_| thread::spawn(|| thread::sleep(Duration::from_millis(10)))).collect();
+///     for thread in threads {
+///         thread.join().expect("a sleeper does not panic");
+///     }
+///     assert!(start.elapsed() < Duration::from_secs(1)); // not one after the other
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[track_caller]
+pub fn sleep(duration: Duration) {
+    sleep_at(None, Some(duration), Location::caller());
+}
+
+/// Suspends the ethread until `deadline`. See [`sleep`].
+///
+/// # Panics
+///
+/// In a closure given to `suspend`.
+#[track_caller]
+pub fn sleep_until(deadline: Instant) {
+    sleep_at(Some(deadline.as_nanos()), None, Location::caller());
+}
+
+fn sleep_at(
+    deadline: Option<u64>,
+    duration: Option<Duration>,
+    location: &'static Location<'static>,
+) {
+    let duration = duration.unwrap_or_default();
+    shard::with(|scheduler| {
+        let Some(scheduler) = scheduler else {
+            let left = deadline.map_or(duration, |deadline| {
+                Duration::from_nanos(deadline.saturating_sub(Instant::now().as_nanos()))
+            });
+            return std::thread::sleep(left);
+        };
+        let now = scheduler.clock();
+        let deadline = deadline.unwrap_or_else(|| deadline_after(now, duration));
+        if deadline <= now {
+            return scheduler.yield_now(location);
+        }
+        let reason = Reason { kind: WaitKind::Sleep, detail: 0, location };
+        if let Ok(wait) = scheduler.begin_wait(reason) {
+            wait.park_or_unwind(deadline);
+        }
+    });
+}
+
+/// Lets all other ethreads that are ready run first; suspends only for that.
+///
+/// On an OS thread without ethreads it is [`std::thread::yield_now`]; on a shard's own OS thread
+/// it runs those that are ready. Returns at once while the caller unwinds.
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here.
+///
+/// # Panics
+///
+/// In a closure given to `suspend`.
+#[track_caller]
+pub fn yield_now() {
+    let location = Location::caller();
+    shard::with(|scheduler| match scheduler {
+        Some(scheduler) => scheduler.yield_now(location),
+        None => std::thread::yield_now(),
+    });
+}
+
+/// Suspends the ethread until somebody calls [`Thread::unpark`](super::Thread::unpark) on it;
+/// returns at once if that has happened since the last park. Unlike std's it does not wake without
+/// a reason.
+///
+/// Returns at once while the caller unwinds.
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here.
+///
+/// # Panics
+///
+/// In a closure given to `suspend`. On an OS thread's own side, if nothing can ever unpark it.
+#[track_caller]
+pub fn park() {
+    park_until(|_| NEVER, Location::caller());
+}
+
+/// Suspends the ethread until somebody unparks it, or `timeout` has passed. See [`park`].
+///
+/// # Panics
+///
+/// In a closure given to `suspend`.
+#[track_caller]
+pub fn park_timeout(timeout: Duration) {
+    park_until(|now| deadline_after(now, timeout), Location::caller());
+}
+
+fn park_until(deadline: impl FnOnce(u64) -> u64, location: &'static Location<'static>) {
+    let scheduler = match shard::get_or_install() {
+        Ok(scheduler) => scheduler,
+        Err(error) => panic!("there is no ethread to park, and no scheduler: {error}"),
+    };
+    if scheduler.take_permit() {
+        return;
+    }
+    let reason = Reason { kind: WaitKind::Park, detail: 0, location };
+    if let Ok(wait) = scheduler.begin_wait(reason) {
+        wait.park_or_unwind(deadline(scheduler.clock()));
+    }
+}
+
+/// Runs `f` and catches its panic, but lets a cancel through.
+///
+/// What `catch_unwind` is for, in code that must not stop a cancelled ethread.
+///
+/// # Errors
+///
+/// The payload of the panic.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::thread;
+///
+/// let caught = thread::catch_panic(|| "seven".parse::<i32>().expect("a number"));
+/// assert!(caught.is_err());
+/// ```
+pub fn catch_panic<F, R>(f: F) -> super::Result<R>
+where
+    F: FnOnce() -> R + UnwindSafe,
+{
+    match panic::catch_unwind(f) {
+        Err(payload) if is_control(&*payload) => panic::resume_unwind(payload),
+        result => result,
+    }
+}
+
+/// Whether a payload is the library's way to end an ethread, not a panic.
+fn is_control(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<CancelPayload>()
+}
+
+/// Runs `f` with cancels held back: one that comes meanwhile takes effect at the first suspension
+/// point after `f`. Timeouts of single operations are not held back.
+///
+/// For pieces of work that have to be whole although they wait, and around calls through C code
+/// that suspend: unwinding through C frames aborts the process.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use ethreads::thread;
+///
+/// ethreads::run_main(|| {
+///     let done = Rc::new(Cell::new(false));
+///     let flag = done.clone();
+///     let thread = thread::spawn(move || {
+///         thread::uncancellable(|| {
+///             thread::sleep(Duration::from_millis(1));
+///             flag.set(true);
+///         });
+///         thread::yield_now();
+///         unreachable!("the cancel has taken effect");
+///     });
+///     thread::yield_now(); // it sleeps now
+///     thread.cancel();
+///     assert!(thread.join().is_err());
+///     assert!(done.get());
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub fn uncancellable<R>(f: impl FnOnce() -> R) -> R {
+    shard::with(|scheduler| {
+        let _mask = scheduler.map(|scheduler| scheduler.mask_cancel());
+        f()
+    })
+}
