@@ -5,6 +5,7 @@ compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by u
 #[cfg(not(all(unix, target_pointer_width = "64")))]
 compile_error!("ethreads supports 64-bit Linux, macOS and FreeBSD");
 
+pub mod bridge;
 pub mod runtime;
 pub mod thread;
 pub mod time;

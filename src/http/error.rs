@@ -46,7 +46,10 @@ enum Kind {
 enum Peer {
     Malformed(ProtoError),
     /// It closed before the body was complete.
-    BodyIncomplete { got: u64, expected: Option<u64> },
+    BodyIncomplete {
+        got: u64,
+        expected: Option<u64>,
+    },
 }
 
 /// What the handler did wrong.
@@ -172,13 +175,20 @@ impl fmt::Debug for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.inner.kind {
-            Kind::Peer(Peer::Malformed(error)) | Kind::Limit(Limit::Syntax(error)) => {
-                error.fmt(f)
+            Kind::Peer(Peer::Malformed(error)) | Kind::Limit(Limit::Syntax(error)) => error.fmt(f),
+            Kind::Peer(Peer::BodyIncomplete {
+                got,
+                expected: Some(expected),
+            }) => {
+                write!(
+                    f,
+                    "expected a body of {expected} bytes, got {got} before the end"
+                )
             }
-            Kind::Peer(Peer::BodyIncomplete { got, expected: Some(expected) }) => {
-                write!(f, "expected a body of {expected} bytes, got {got} before the end")
-            }
-            Kind::Peer(Peer::BodyIncomplete { got, expected: None }) => {
+            Kind::Peer(Peer::BodyIncomplete {
+                got,
+                expected: None,
+            }) => {
                 write!(f, "expected the last chunk, got {got} bytes before the end")
             }
             Kind::Limit(Limit::Body { limit }) => {
@@ -210,7 +220,9 @@ impl StdError for Error {
 
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
-        Self { inner: Box::new(Inner { kind, source: None }) }
+        Self {
+            inner: Box::new(Inner { kind, source: None }),
+        }
     }
 }
 
@@ -229,7 +241,10 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         let kind = Kind::Io(error.kind());
         error.downcast().unwrap_or_else(|error| Self {
-            inner: Box::new(Inner { kind, source: Some(Box::new(error)) }),
+            inner: Box::new(Inner {
+                kind,
+                source: Some(Box::new(error)),
+            }),
         })
     }
 }

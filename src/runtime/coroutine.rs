@@ -62,7 +62,9 @@ impl Coroutine {
             WAY_OUT.set(Some(NonNull::from(yielder)));
             body();
         });
-        Self { inner: ManuallyDrop::new(inner) }
+        Self {
+            inner: ManuallyDrop::new(inner),
+        }
     }
 
     /// Runs the computation until it suspends or ends.
@@ -79,13 +81,10 @@ impl Coroutine {
                 unsafe { after.as_mut()() };
                 Step::Suspended(self)
             }
-            CoroutineResult::Return(()) => Step::Done(ManuallyDrop::into_inner(self.inner).into_stack()),
+            CoroutineResult::Return(()) => {
+                Step::Done(ManuallyDrop::into_inner(self.inner).into_stack())
+            }
         }
-    }
-
-    /// The stack of a suspended computation.
-    pub(crate) fn started(&self) -> bool {
-        self.inner.started()
     }
 }
 
@@ -116,7 +115,10 @@ pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
 
 #[inline]
 fn leave(after: After) {
-    debug_assert!(!std::thread::panicking(), "an ethread that unwinds must not leave its stack");
+    debug_assert!(
+        !std::thread::panicking(),
+        "an ethread that unwinds must not leave its stack"
+    );
     let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
     // SAFETY: the cell is set by the computation itself, when it begins and after each switch
     // back to it, and cleared by `resume` as soon as it has left. So it points to the yielder of
@@ -190,7 +192,9 @@ mod tests {
             inside.set(local);
         });
         let coroutine = suspended(coroutine.resume());
-        let Step::Done(stack) = coroutine.resume() else { panic!("it should have ended") };
+        let Step::Done(stack) = coroutine.resume() else {
+            panic!("it should have ended")
+        };
         arena.free(stack);
         assert_eq!(seen.get(), 42);
     }

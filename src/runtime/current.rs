@@ -42,7 +42,10 @@ pub(crate) fn get_or_install() -> io::Result<Rc<Scheduler>> {
 
 /// This OS thread's scheduler, to be kept.
 pub(crate) fn get() -> Option<Rc<Scheduler>> {
-    OWNER.try_with(|owner| owner.0.borrow().clone()).ok().flatten()
+    OWNER
+        .try_with(|owner| owner.0.borrow().clone())
+        .ok()
+        .flatten()
 }
 
 /// Gives this OS thread, which has none, a scheduler.
@@ -63,14 +66,19 @@ pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
             Ok(())
         })
         .unwrap_or_else(|_| {
-            Err(io::Error::other("this OS thread is ending: no scheduler can begin on it"))
+            Err(io::Error::other(
+                "this OS thread is ending: no scheduler can begin on it",
+            ))
         })?;
     Ok(scheduler)
 }
 
 /// Takes this OS thread's scheduler away.
 pub(crate) fn uninstall() {
-    let scheduler = OWNER.try_with(|owner| owner.0.borrow_mut().take()).ok().flatten();
+    let scheduler = OWNER
+        .try_with(|owner| owner.0.borrow_mut().take())
+        .ok()
+        .flatten();
     if let Some(scheduler) = scheduler {
         retire(scheduler);
     }

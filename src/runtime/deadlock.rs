@@ -47,7 +47,10 @@ impl Deadlock {
                 index,
             })
             .collect();
-        Self { shard: scheduler.id, parked }
+        Self {
+            shard: scheduler.id,
+            parked,
+        }
     }
 
     /// The parked ethreads, in the order of their places in the shard.
@@ -71,7 +74,11 @@ impl Deadlock {
 
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "deadlock: {} parked, and nothing can wake any of them", self.parked.len())?;
+        write!(
+            f,
+            "deadlock: {} parked, and nothing can wake any of them",
+            self.parked.len()
+        )?;
         for parked in &self.parked {
             f.write_str("\n  ethread ")?;
             match &parked.name {

@@ -68,7 +68,10 @@ pub(super) enum Body {
     /// Running now, or the shard's own OS thread.
     Elsewhere,
     /// Not begun. `reserved`: the arena holds a stack for it.
-    Unstarted { run: Rc<dyn Run>, reserved: bool },
+    Unstarted {
+        run: Rc<dyn Run>,
+        reserved: bool,
+    },
     Suspended(Coroutine),
 }
 
@@ -119,12 +122,18 @@ pub(super) struct ControlBlock {
 
 impl ControlBlock {
     pub(super) fn token(&self, index: u32) -> Token {
-        Token { index, park: self.park }
+        Token {
+            index,
+            park: self.park,
+        }
     }
 
     /// The ethread as reports show it.
     pub(super) fn label(&self) -> Label {
-        Label { id: self.id, name: self.name.clone() }
+        Label {
+            id: self.id,
+            name: self.name.clone(),
+        }
     }
 }
 
@@ -168,8 +177,13 @@ pub(super) const HOST: u32 = 0;
 
 impl Blocks {
     pub(super) fn new(inbox: &Inbox, host: Birth) -> Self {
-        let mut blocks =
-            Self { blocks: Vec::new(), free: Vec::new(), records: Vec::new(), live: 0, daemons: 0 };
+        let mut blocks = Self {
+            blocks: Vec::new(),
+            free: Vec::new(),
+            records: Vec::new(),
+            live: 0,
+            daemons: 0,
+        };
         let index = blocks.insert(inbox, host);
         debug_assert_eq!(index, HOST);
         blocks.live = 0;
@@ -198,7 +212,11 @@ impl Blocks {
             outcome: Outcome::Woken,
             permit: false,
             cancel: Cancel::default(),
-            reason: Reason { kind: WaitKind::Start, detail: 0, location: birth.location },
+            reason: Reason {
+                kind: WaitKind::Start,
+                detail: 0,
+                location: birth.location,
+            },
             deadline: NEVER,
             timer: None,
             body: birth.body,
@@ -257,6 +275,9 @@ impl Blocks {
 
     /// All ethreads that have not ended, in the order of their places; not the OS thread.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &ControlBlock)> {
-        (0u32..).zip(&self.blocks).skip(1).filter(|(_, block)| block.state != State::Free)
+        (0u32..)
+            .zip(&self.blocks)
+            .skip(1)
+            .filter(|(_, block)| block.state != State::Free)
     }
 }

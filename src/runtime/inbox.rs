@@ -54,7 +54,10 @@ impl Inbox {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.messages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(message);
         self.ring();
     }
 
@@ -83,7 +86,10 @@ impl Inbox {
     /// No message is read any more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.messages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -95,7 +101,9 @@ pub(crate) struct Handle {
 impl Handle {
     pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
         inbox.handles.fetch_add(1, Ordering::Relaxed);
-        Self { inbox: inbox.clone() }
+        Self {
+            inbox: inbox.clone(),
+        }
     }
 
     pub(crate) fn send(&self, message: Message) {
@@ -136,4 +144,3 @@ impl RemoteWaker {
         self.handle.send(Message::Wake(self.token));
     }
 }
-

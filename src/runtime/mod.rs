@@ -1,10 +1,12 @@
 //! The scheduler, the stacks and the world outside: the only code that switches stacks.
 
+pub(crate) mod clock;
 mod coroutine;
 pub(crate) mod current;
 mod deadlock;
 pub(crate) mod driver;
 pub(crate) mod ethread;
+pub(crate) mod handle;
 pub(crate) mod inbox;
 mod overflow;
 pub(crate) mod park;
@@ -23,6 +25,7 @@ mod watchdog;
 
 pub use deadlock::{Deadlock, Parked};
 pub use driver::DriverKind;
+pub(crate) use run::refuse_nested;
 pub use run::{Builder, RunError, Runtime, run, run_main, stats};
 pub use source::WouldPark;
 pub use stack::GuardKind;

@@ -109,7 +109,9 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
 /// Lets the previous handler have the fault.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let which = usize::from(signal != SIGNALS[0]);
-    let Some(previous) = PREVIOUS.get().map(|previous| &previous[which]) else { return };
+    let Some(previous) = PREVIOUS.get().map(|previous| &previous[which]) else {
+        return;
+    };
     match previous.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN => {
             // Returning runs the faulting instruction again, now without a handler. (A fault
@@ -139,7 +141,10 @@ struct Line {
 
 impl Default for Line {
     fn default() -> Self {
-        Self { bytes: [0; 320], len: 0 }
+        Self {
+            bytes: [0; 320],
+            len: 0,
+        }
     }
 }
 
@@ -193,7 +198,11 @@ impl AlternateStack {
         if memory == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let stack = libc::stack_t { ss_sp: memory, ss_flags: 0, ss_size: ALTERNATE_STACK };
+        let stack = libc::stack_t {
+            ss_sp: memory,
+            ss_flags: 0,
+            ss_size: ALTERNATE_STACK,
+        };
         let alternate = Self { memory, previous };
         // SAFETY: the mapping is ours until `drop`, which takes it out of use first.
         if unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } != 0 {

@@ -53,12 +53,55 @@ impl Scheduler {
         let block = core.blocks.get_mut(index);
         block.park += 1;
         block.woken_early = false;
-        Ok(Wait { scheduler: self, token: Token { index, park: block.park } })
+        Ok(Wait {
+            scheduler: self,
+            token: Token {
+                index,
+                park: block.park,
+            },
+        })
     }
 
     /// Ends a park of this shard; false if it has ended already.
     pub(crate) fn wake(&self, token: Token) -> bool {
         self.core.borrow_mut().wake(token, Outcome::Woken)
+    }
+
+    /// Whether this park has begun and nothing has ended it.
+    pub(crate) fn is_parked(&self, token: Token) -> bool {
+        let core = self.core.borrow();
+        let block = core.blocks.get(token.index);
+        block.park == token.park && block.state == State::Parked
+    }
+
+    /// Unwinds the running ethread as if it had been cancelled by its handle.
+    ///
+    /// # Panics
+    ///
+    /// With `why`, where there is nothing to cancel: on the OS thread's own side, and in
+    /// `uncancellable`.
+    pub(crate) fn end_current(&self, why: &str) -> ! {
+        {
+            let mut core = self.core.borrow_mut();
+            let block = core.blocks.get_mut(self.current.get());
+            assert!(self.in_ethread() && block.cancel.masks == 0, "{why}");
+            block.cancel.requested = true;
+        }
+        self.raise_cancel()
+    }
+
+    /// Ends the process: a call without a way to say no would have to wait while its ethread
+    /// unwinds, and to go on silently would be a deadlock.
+    #[cold]
+    pub(crate) fn abort_unwinding(&self, call: &str, location: &'static Location<'static>) -> ! {
+        let label = self.label_of(self.current_place());
+        let text = format!(
+            "ethread {label} called `{call}` at {location} while it unwinds, and would have to \
+             wait; spawn an ethread for cleanup that waits"
+        );
+        log::error!("{text}");
+        eprintln!("{text}");
+        std::process::abort()
     }
 
     /// Wakes whatever waits; false if it does not wait any more.
@@ -74,7 +117,11 @@ impl Scheduler {
 
     /// Lets everybody else who is ready run first. Only a cancel can be its end.
     pub(crate) fn yield_now(&self, location: &'static Location<'static>) {
-        let reason = Reason { kind: WaitKind::Yield, detail: 0, location };
+        let reason = Reason {
+            kind: WaitKind::Yield,
+            detail: 0,
+            location,
+        };
         match self.current.get() {
             SCHEDULER => scheduler_side(reason),
             _ if std::thread::panicking() => {}
@@ -124,7 +171,9 @@ impl Scheduler {
     /// Tells an ethread to end, and wakes it if its wait may be cut short.
     pub(crate) fn cancel(&self, index: u32, id: ThreadId) {
         let mut core = self.core.borrow_mut();
-        let Some(block) = core.blocks.find(index, id) else { return };
+        let Some(block) = core.blocks.find(index, id) else {
+            return;
+        };
         block.cancel.requested = true;
         if block.cancel.masks > 0 {
             return;
@@ -144,8 +193,13 @@ impl Scheduler {
 
     /// Cancels all ethreads, in the order of their places.
     pub(crate) fn cancel_all(&self) {
-        let all: Vec<_> =
-            self.core.borrow().blocks.iter().map(|(index, block)| (index, block.id)).collect();
+        let all: Vec<_> = self
+            .core
+            .borrow()
+            .blocks
+            .iter()
+            .map(|(index, block)| (index, block.id))
+            .collect();
         for (index, id) in all {
             self.cancel(index, id);
         }
@@ -192,13 +246,18 @@ impl Scheduler {
         if index != SCHEDULER {
             self.core.borrow_mut().blocks.get_mut(index).cancel.masks += 1;
         }
-        CancelMask { scheduler: self, index }
+        CancelMask {
+            scheduler: self,
+            index,
+        }
     }
 
     /// `Thread::unpark`: ends a `thread::park`, or lets the next one return at once.
     pub(crate) fn unpark(&self, index: u32, id: ThreadId) {
         let mut core = self.core.borrow_mut();
-        let Some(block) = core.blocks.find(index, id) else { return };
+        let Some(block) = core.blocks.find(index, id) else {
+            return;
+        };
         if block.state == State::Parked && block.reason.kind == WaitKind::Park {
             let token = block.token(index);
             core.wake(token, Outcome::Woken);
@@ -211,9 +270,7 @@ impl Scheduler {
     pub(crate) fn take_permit(&self) -> bool {
         match self.current.get() {
             SCHEDULER => false,
-            index => {
-                std::mem::take(&mut self.core.borrow_mut().blocks.get_mut(index).permit)
-            }
+            index => std::mem::take(&mut self.core.borrow_mut().blocks.get_mut(index).permit),
         }
     }
 }
@@ -302,7 +359,13 @@ pub(crate) struct CancelMask<'a> {
 impl Drop for CancelMask<'_> {
     fn drop(&mut self) {
         if self.index != SCHEDULER {
-            self.scheduler.core.borrow_mut().blocks.get_mut(self.index).cancel.masks -= 1;
+            self.scheduler
+                .core
+                .borrow_mut()
+                .blocks
+                .get_mut(self.index)
+                .cancel
+                .masks -= 1;
         }
     }
 }
@@ -310,7 +373,10 @@ impl Drop for CancelMask<'_> {
 /// The time at which a wait of `timeout` from `now` on is over.
 pub(crate) fn deadline_after(now: u64, timeout: Duration) -> u64 {
     // One less than `NEVER`: a timeout of centuries is still a timeout.
-    u64::try_from(timeout.as_nanos()).unwrap_or(NEVER).saturating_add(now).min(NEVER - 1)
+    u64::try_from(timeout.as_nanos())
+        .unwrap_or(NEVER)
+        .saturating_add(now)
+        .min(NEVER - 1)
 }
 
 #[cold]
@@ -331,7 +397,10 @@ fn host_is_stuck(reason: &Reason, stuck: &Stuck) -> ! {
             reason.location
         ),
         Stuck::Io(error) => {
-            panic!("the wait for {reason} at {} failed: {error}", reason.location)
+            panic!(
+                "the wait for {reason} at {} failed: {error}",
+                reason.location
+            )
         }
     }
 }

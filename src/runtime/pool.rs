@@ -18,8 +18,14 @@ where
     F: FnOnce() -> T + Send + 'static,
 {
     current::with(|scheduler| {
-        let Some(scheduler) = scheduler else { return call(f) };
-        let reason = Reason { kind: WaitKind::Blocking, detail: 0, location };
+        let Some(scheduler) = scheduler else {
+            return call(f);
+        };
+        let reason = Reason {
+            kind: WaitKind::Blocking,
+            detail: 0,
+            location,
+        };
         let wait = match scheduler.begin_wait(reason) {
             Ok(wait) => wait,
             Err(Unwinding) => return call(f),

@@ -73,7 +73,8 @@ impl Record {
 
     #[inline]
     pub(super) fn set_location(&self, location: &'static Location<'static>) {
-        self.location.store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
+        self.location
+            .store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
     }
 
     pub(super) fn clear(&self) {
@@ -97,7 +98,12 @@ impl Record {
         // SAFETY: null, or stored by `set_location` from a `&'static Location<'static>`.
         let location = unsafe { location.as_ref() };
         fence(Ordering::Acquire);
-        (self.id.load(Ordering::Relaxed) == id).then_some(Snapshot { id, location, name, name_len })
+        (self.id.load(Ordering::Relaxed) == id).then_some(Snapshot {
+            id,
+            location,
+            name,
+            name_len,
+        })
     }
 }
 
@@ -114,7 +120,10 @@ impl Roster {
     /// Makes the next chunk. The shard keeps a copy of the handle, so that it needs no lock.
     pub(super) fn grow(&self) -> RecordChunk {
         let chunk: RecordChunk = Arc::new(std::array::from_fn(|_| Record::default()));
-        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push(chunk.clone());
+        self.chunks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(chunk.clone());
         chunk
     }
 
@@ -144,7 +153,10 @@ mod tests {
         let here = Location::caller();
         chunk[7].set(42, Some("http-client 127.0.0.1:40000"), here);
         let seen = roster.snapshot(7).unwrap();
-        assert_eq!((seen.id, seen.name()), (42, Some("http-client 127.0.0.1:40000")));
+        assert_eq!(
+            (seen.id, seen.name()),
+            (42, Some("http-client 127.0.0.1:40000"))
+        );
         assert_eq!(seen.location.map(Location::line), Some(here.line()));
         chunk[7].set(43, None, here);
         assert_eq!(roster.snapshot(7).unwrap().name(), None);
@@ -157,8 +169,14 @@ mod tests {
     fn long_names_are_cut_between_characters() {
         let record = Record::default();
         record.set(1, Some(&"ä".repeat(30)), Location::caller());
-        assert_eq!(record.snapshot().unwrap().name(), Some("ä".repeat(20).as_str()));
+        assert_eq!(
+            record.snapshot().unwrap().name(),
+            Some("ä".repeat(20).as_str())
+        );
         record.set(1, Some(&format!("x{}", "ä".repeat(30))), Location::caller());
-        assert_eq!(record.snapshot().unwrap().name(), Some(format!("x{}", "ä".repeat(19)).as_str()));
+        assert_eq!(
+            record.snapshot().unwrap().name(),
+            Some(format!("x{}", "ä".repeat(19)).as_str())
+        );
     }
 }

@@ -89,11 +89,17 @@ impl From<Stuck> for RunError {
 /// ```
 pub fn run() -> Result<(), RunError> {
     refuse_nested("run");
-    let Some(scheduler) = current::get() else { return Ok(()) };
+    let Some(scheduler) = current::get() else {
+        return Ok(());
+    };
     let result = scheduler.drive(&Goal::AllEnded);
     let panics = scheduler.panics.take();
     result?;
-    if panics > 0 { Err(RunError::Panicked(panics)) } else { Ok(()) }
+    if panics > 0 {
+        Err(RunError::Panicked(panics))
+    } else {
+        Ok(())
+    }
 }
 
 /// Runs `f` as an ethread, and shuts the others down when it has ended.
@@ -129,7 +135,8 @@ where
     run_root(&current::get_or_install()?, f, Location::caller())
 }
 
-fn refuse_nested(what: &str) {
+/// Panics where the scheduler runs already.
+pub(crate) fn refuse_nested(what: &str) {
     current::with(|scheduler| {
         let Some(scheduler) = scheduler else { return };
         assert!(
@@ -174,14 +181,16 @@ where
     result?;
     if !root.packet().has_ended() {
         // The root's frames are gone, so its closure has ended; the packet follows at once.
-        return Err(RunError::Io(io::Error::other("the root ethread did not end")));
+        return Err(RunError::Io(io::Error::other(
+            "the root ethread did not end",
+        )));
     }
     match root.packet().join(0, location) {
         Ok(_) if panics > 0 => Err(RunError::Panicked(panics)),
         Ok(value) => Ok(value),
-        Err(payload) if payload.is::<Cancelled>() => {
-            Err(RunError::Io(io::Error::other("the root ethread was cancelled")))
-        }
+        Err(payload) if payload.is::<Cancelled>() => Err(RunError::Io(io::Error::other(
+            "the root ethread was cancelled",
+        ))),
         Err(payload) => raise(payload),
     }
 }
@@ -225,7 +234,9 @@ impl Runtime {
     /// Returns a builder with the default settings.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { settings: Settings::default() }
+        Builder {
+            settings: Settings::default(),
+        }
     }
 }
 

@@ -57,7 +57,11 @@ pub(crate) struct Settings {
 }
 
 /// The default stack size: what is usable. Debug builds use more stack for the same code.
-pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) { 1 << 20 } else { 512 << 10 };
+pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) {
+    1 << 20
+} else {
+    512 << 10
+};
 
 /// How long a shutdown waits for cancelled ethreads.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
@@ -142,7 +146,9 @@ pub(crate) enum Stuck {
 
 impl fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scheduler").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Scheduler")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -209,11 +215,22 @@ impl Scheduler {
     ) -> io::Result<(u32, ThreadId)> {
         let class = Arena::class_of(stack_size.unwrap_or(self.settings.stack_size))?;
         self.stacks.borrow_mut().reserve(class)?;
-        let body = Body::Unstarted { run, reserved: true };
+        let body = Body::Unstarted {
+            run,
+            reserved: true,
+        };
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
-        let index =
-            core.blocks.insert(&self.inbox, Birth { name, daemon, class, body, location });
+        let index = core.blocks.insert(
+            &self.inbox,
+            Birth {
+                name,
+                daemon,
+                class,
+                body,
+                location,
+            },
+        );
         core.ready.push(index);
         Ok((index, core.blocks.get(index).id))
     }
@@ -228,8 +245,17 @@ impl Scheduler {
         reason: Reason,
     ) -> io::Result<(u32, ThreadId, Token)> {
         let class = Arena::class_of(self.settings.stack_size)?;
-        let body = Body::Unstarted { run, reserved: false };
-        let birth = Birth { name, daemon: false, class, body, location: reason.location };
+        let body = Body::Unstarted {
+            run,
+            reserved: false,
+        };
+        let birth = Birth {
+            name,
+            daemon: false,
+            class,
+            body,
+            location: reason.location,
+        };
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
         let index = core.blocks.insert(&self.inbox, birth);
@@ -304,7 +330,11 @@ impl Scheduler {
             let block = core.blocks.get_mut(index);
             debug_assert_eq!(block.state, State::Ready);
             block.state = State::Running;
-            (std::mem::replace(&mut block.body, Body::Elsewhere), block.outcome, block.class)
+            (
+                std::mem::replace(&mut block.body, Body::Elsewhere),
+                block.outcome,
+                block.class,
+            )
         };
         let coroutine = match body {
             Body::Suspended(coroutine) => coroutine,
@@ -329,8 +359,11 @@ impl Scheduler {
 
     fn stack_for(&self, index: u32, class: Class, reserved: bool) -> io::Result<Stack> {
         let mut stacks = self.stacks.borrow_mut();
-        let stack =
-            if reserved { stacks.take_reserved(class) } else { stacks.take(class)? };
+        let stack = if reserved {
+            stacks.take_reserved(class)
+        } else {
+            stacks.take(class)?
+        };
         let core = self.core.borrow();
         stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
         Ok(stack)
@@ -345,7 +378,10 @@ impl Scheduler {
             log::error!("no stack for an ethread that became ready, it has to wait: {error}");
         }
         let block = core.blocks.get_mut(index);
-        block.body = Body::Unstarted { run, reserved: false };
+        block.body = Body::Unstarted {
+            run,
+            reserved: false,
+        };
         block.state = State::Ready;
         core.starved.push(index);
     }
@@ -369,8 +405,17 @@ impl Scheduler {
         }
         let (ready, io_waits, timed, next_timer) = {
             let core = self.core.borrow();
-            let next_timer = if core.timed > 0 { core.timers.next_deadline() } else { None };
-            (!core.ready.is_empty(), core.io_waits > 0, core.timed > 0, next_timer)
+            let next_timer = if core.timed > 0 {
+                core.timers.next_deadline()
+            } else {
+                None
+            };
+            (
+                !core.ready.is_empty(),
+                core.io_waits > 0,
+                core.timed > 0,
+                next_timer,
+            )
         };
         if ready {
             // Descriptors are asked only if somebody waits for one, the clock likewise.
@@ -472,7 +517,10 @@ impl Scheduler {
     }
 
     pub(crate) fn remote_waker(&self, token: Token) -> RemoteWaker {
-        RemoteWaker { handle: self.handle(), token }
+        RemoteWaker {
+            handle: self.handle(),
+            token,
+        }
     }
 
     /// The id of whoever runs; the OS thread's own on the scheduler's side.
@@ -524,7 +572,10 @@ impl Scheduler {
     /// Lists those that are left, for the log line of a leak.
     pub(super) fn labels(&self) -> Vec<String> {
         let core = self.core.borrow();
-        core.blocks.iter().map(|(_, block)| block.label().to_string()).collect()
+        core.blocks
+            .iter()
+            .map(|(_, block)| block.label().to_string())
+            .collect()
     }
 }
 
@@ -568,7 +619,11 @@ impl Core {
         }
         match block.state {
             State::Parked => {
-                block.state = if token.index == HOST { State::Running } else { State::Ready };
+                block.state = if token.index == HOST {
+                    State::Running
+                } else {
+                    State::Ready
+                };
                 block.outcome = outcome;
                 self.io_waits -= usize::from(block.reason.kind.is_io());
                 self.timed -= usize::from(block.deadline != NEVER);
@@ -595,4 +650,3 @@ impl Core {
             .map(|(_, block)| (block.label().to_string(), block.reason))
     }
 }
-

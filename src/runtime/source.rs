@@ -13,7 +13,7 @@
 //!   passed on until somebody has met "would block".
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,9 +55,16 @@ pub(crate) struct Operation {
     pub(crate) location: &'static Location<'static>,
 }
 
+/// A descriptor that ethreads can wait on: the sockets of [`net`](crate::net), the ports of
+/// [`io`](crate::io). Sealed.
+pub trait Source: AsFd {
+    #[doc(hidden)]
+    fn registration(&self) -> &Registration;
+}
+
 /// The registrations of one descriptor. `Send + Sync`: any shard and any OS thread may use it.
 #[derive(Debug, Default)]
-pub(crate) struct Registration {
+pub struct Registration {
     /// The key in the first shard that waited; zero before. Generations are unique in the process,
     /// so a key that matches a slot's is this source's.
     binding: AtomicU64,
@@ -122,7 +129,9 @@ impl Sources {
     }
 
     fn get(&mut self, key: u64) -> Option<&mut Slot> {
-        self.slots.get_mut((key & SLOT_MASK) as usize).filter(|slot| slot.key == key && key != 0)
+        self.slots
+            .get_mut((key & SLOT_MASK) as usize)
+            .filter(|slot| slot.key == key && key != 0)
     }
 
     fn insert(&mut self) -> io::Result<u64> {
@@ -130,7 +139,9 @@ impl Sources {
         let place = match self.free.pop() {
             Some(place) => u64::from(place),
             None if self.slots.len() as u64 > SLOT_MASK => {
-                return Err(io::Error::other("a shard can watch 16,777,216 descriptors at most"));
+                return Err(io::Error::other(
+                    "a shard can watch 16,777,216 descriptors at most",
+                ));
             }
             None => {
                 self.slots.push(Slot::default());
@@ -139,8 +150,16 @@ impl Sources {
         };
         let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
         let key = generation << SLOT_BITS | place;
-        let side = || Side { ready: true, waiters: WaitList::default() };
-        self.slots[place as usize] = Slot { key, hangup: false, read: side(), write: side() };
+        let side = || Side {
+            ready: true,
+            waiters: WaitList::default(),
+        };
+        self.slots[place as usize] = Slot {
+            key,
+            hangup: false,
+            read: side(),
+            write: side(),
+        };
         Ok(key)
     }
 
@@ -161,8 +180,13 @@ impl Registration {
     /// shuts the descriptor down first, for those who block in poll(2).
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let homes: Vec<Home> =
-            self.homes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let homes: Vec<Home> = self
+            .homes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect();
         current::with(|scheduler| {
             for home in homes {
                 match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
@@ -175,8 +199,7 @@ impl Registration {
 
     /// Takes the descriptor out of every driver. Must come before it is closed, or given away.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        let homes =
-            std::mem::take(&mut *self.homes.lock().unwrap_or_else(PoisonError::into_inner));
+        let homes = std::mem::take(&mut *self.homes.lock().unwrap_or_else(PoisonError::into_inner));
         self.binding.store(0, Ordering::Relaxed);
         if homes.first.is_none() {
             return;
@@ -226,7 +249,9 @@ impl Registration {
         mut try_once: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
         let start = super::driver::monotonic_now();
-        let deadline = operation.timeout.map(|timeout| deadline_after(start, timeout));
+        let deadline = operation
+            .timeout
+            .map(|timeout| deadline_after(start, timeout));
         loop {
             if self.is_closed() {
                 return Err(closed());
@@ -277,8 +302,14 @@ impl Scheduler {
         if let Some(slot) = sources.get(key) {
             slot.side(direction).ready = false;
         }
-        let home = Home { inbox: self.inbox.clone(), key };
-        let mut homes = registration.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        let home = Home {
+            inbox: self.inbox.clone(),
+            key,
+        };
+        let mut homes = registration
+            .homes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if homes.first.is_none() {
             homes.first = Some(home);
             registration.binding.store(key, Ordering::Relaxed);
@@ -299,7 +330,11 @@ impl Scheduler {
     ) -> io::Result<R> {
         self.spend_budget(operation.location);
         let direction = operation.direction;
-        let mut visit = Visit { scheduler: self, direction, key: self.key_of(registration) };
+        let mut visit = Visit {
+            scheduler: self,
+            direction,
+            key: self.key_of(registration),
+        };
         let mut deadline = None;
         let mut had_turn = false;
         loop {
@@ -345,14 +380,23 @@ impl Scheduler {
             detail: fd.as_raw_fd() as u64,
             location: operation.location,
         };
-        let wait = self.begin_wait(reason).map_err(|Unwinding| would_park(operation))?;
+        let wait = self
+            .begin_wait(reason)
+            .map_err(|Unwinding| would_park(operation))?;
         let key = match visit.key {
             Some(key) => key,
-            None => *visit.key.insert(self.bind(registration, fd, operation.direction)?),
+            None => *visit
+                .key
+                .insert(self.bind(registration, fd, operation.direction)?),
         };
         let token = wait.token();
         self.enqueue(fd, key, operation.direction, token, had_turn)?;
-        let _place = Place { scheduler: self, key, direction: operation.direction, token };
+        let _place = Place {
+            scheduler: self,
+            key,
+            direction: operation.direction,
+            token,
+        };
         match wait.park(deadline) {
             Outcome::Woken => Ok(true),
             Outcome::TimedOut => Ok(false),
@@ -369,38 +413,56 @@ impl Scheduler {
         had_turn: bool,
     ) -> io::Result<()> {
         let mut sources = self.sources.borrow_mut();
-        let Some(slot) = sources.get(key) else { return Err(closed()) };
+        let Some(slot) = sources.get(key) else {
+            return Err(closed());
+        };
         let waiters = &mut slot.side(direction).waiters;
+        // Starters that timed out or were cancelled do not take their tokens out.
+        waiters.prune(|target| match target {
+            Target::Park(token) => self.is_parked(*token),
+            Target::Remote(_) => true,
+        });
         if had_turn {
             waiters.push_front(Target::Park(token));
         } else {
             waiters.push_back(Target::Park(token));
         }
-        let (read, write) = (!slot.read.waiters.is_empty(), !slot.write.waiters.is_empty());
+        let (read, write) = (
+            !slot.read.waiters.is_empty(),
+            !slot.write.waiters.is_empty(),
+        );
         self.driver.borrow_mut().rearm(fd, key, read, write)
     }
 
-    /// Lets a starter wait for a source, without a stack: see `bridge::on_ready`. `park` makes
-    /// it, in the parked state, and returns its token.
-    pub(crate) fn wait_without_stack<H>(
+    /// Makes sure that a source is registered here, for a starter: see `bridge::on_ready`.
+    pub(crate) fn watch_without_stack(
         &self,
         registration: &Registration,
         fd: BorrowedFd<'_>,
         direction: Direction,
-        park: impl FnOnce() -> io::Result<(Token, H)>,
-    ) -> io::Result<H> {
+    ) -> io::Result<u64> {
         if registration.is_closed() {
             return Err(closed());
         }
-        let key = match self.key_of(registration) {
-            Some(key) => key,
-            None => self.bind(registration, fd, direction)?,
-        };
-        let (token, handle) = park()?;
+        match self.key_of(registration) {
+            Some(key) => Ok(key),
+            // Nobody has tried, but what is there already is reported by the registration.
+            None => self.bind(registration, fd, direction),
+        }
+    }
+
+    /// Puts a starter in line.
+    pub(crate) fn wait_without_stack(
+        &self,
+        fd: BorrowedFd<'_>,
+        key: u64,
+        direction: Direction,
+        token: Token,
+    ) -> io::Result<()> {
         self.enqueue(fd, key, direction, token, false)?;
         // The flag may be set from before: then nobody else would wake it.
         self.pass_on(key, direction);
-        Ok(handle)
+        Ok(())
     }
 
     /// Hands one of the driver's reports to the waiters.
@@ -408,7 +470,9 @@ impl Scheduler {
         let readiness = report.readiness;
         {
             let mut sources = self.sources.borrow_mut();
-            let Some(slot) = sources.get(report.key) else { return };
+            let Some(slot) = sources.get(report.key) else {
+                return;
+            };
             slot.hangup |= readiness.contains(Readiness::HANGUP);
             slot.read.ready |= readiness.contains(Readiness::READ);
             slot.write.ready |= readiness.contains(Readiness::WRITE);
@@ -422,7 +486,7 @@ impl Scheduler {
     }
 
     /// Wakes the first waiter of a direction that may be ready.
-    fn pass_on(&self, key: u64, direction: Direction) {
+    pub(crate) fn pass_on(&self, key: u64, direction: Direction) {
         loop {
             let target = {
                 let mut sources = self.sources.borrow_mut();
@@ -445,7 +509,10 @@ impl Scheduler {
         let waiters = {
             let mut sources = self.sources.borrow_mut();
             let Some(slot) = sources.get(key) else { return };
-            [std::mem::take(&mut slot.read.waiters), std::mem::take(&mut slot.write.waiters)]
+            [
+                std::mem::take(&mut slot.read.waiters),
+                std::mem::take(&mut slot.write.waiters),
+            ]
         };
         self.wake_all(waiters);
     }
@@ -481,7 +548,8 @@ impl Visit<'_> {
     }
 
     fn may_be_ready(&self) -> bool {
-        self.with_slot(|slot| slot.side(self.direction).ready).unwrap_or(true)
+        self.with_slot(|slot| slot.side(self.direction).ready)
+            .unwrap_or(true)
     }
 
     fn blocked(&self) {
@@ -550,7 +618,9 @@ impl std::error::Error for WouldPark {}
 
 #[cold]
 fn would_park(operation: Operation) -> io::Error {
-    io::Error::other(WouldPark { location: operation.location })
+    io::Error::other(WouldPark {
+        location: operation.location,
+    })
 }
 
 #[cold]

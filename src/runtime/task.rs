@@ -90,9 +90,11 @@ impl<F: FnOnce(Outcome) -> T, T> Run for Task<F, T> {
 /// Whether a payload is the cancel of the ethread that runs. One that was carried here from
 /// another ethread is a panic like any other.
 fn is_my_cancel(payload: &(dyn Any + Send)) -> bool {
-    payload.downcast_ref::<CancelPayload>().is_some_and(|cancel| {
-        current::with(|scheduler| scheduler.is_some_and(|s| s.current_id() == cancel.ethread))
-    })
+    payload
+        .downcast_ref::<CancelPayload>()
+        .is_some_and(|cancel| {
+            current::with(|scheduler| scheduler.is_some_and(|s| s.current_id() == cancel.ethread))
+        })
 }
 
 impl<T> Packet<T> {
@@ -128,7 +130,11 @@ impl<T> Packet<T> {
         location: &'static Location<'static>,
     ) -> thread::Result<T> {
         if !self.ended.get() {
-            let reason = Reason { kind: WaitKind::Join, detail: whose, location };
+            let reason = Reason {
+                kind: WaitKind::Join,
+                detail: whose,
+                location,
+            };
             let waited = current::with(|scheduler| {
                 let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
                 let wait = scheduler.begin_wait(reason)?;
@@ -141,7 +147,9 @@ impl<T> Packet<T> {
                 return Err(Box::new(WouldPark { location }));
             }
         }
-        self.result.take().expect("an ended ethread has left its result")
+        self.result
+            .take()
+            .expect("an ended ethread has left its result")
     }
 }
 
@@ -164,10 +172,16 @@ fn discard<T>(result: thread::Result<T>) {
                 scheduler.panics.set(scheduler.panics.get() + 1);
             }
         });
-        log::error!("an ethread that nobody joins panicked: {}", message(&**payload));
+        log::error!(
+            "an ethread that nobody joins panicked: {}",
+            message(&**payload)
+        );
     }
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
-        log::error!("dropping the result of an ethread panicked: {}", message(&*payload));
+        log::error!(
+            "dropping the result of an ethread panicked: {}",
+            message(&*payload)
+        );
         std::mem::forget(payload);
     }
 }

@@ -42,7 +42,11 @@ pub(crate) struct Reason {
 impl Reason {
     #[track_caller]
     pub(crate) fn new(kind: WaitKind, detail: u64) -> Self {
-        Self { kind, detail, location: Location::caller() }
+        Self {
+            kind,
+            detail,
+            location: Location::caller(),
+        }
     }
 }
 
@@ -64,7 +68,10 @@ pub(crate) enum WaitKind {
 impl WaitKind {
     /// Whether the world outside, a descriptor's peer, can end this wait.
     pub(crate) fn is_io(self) -> bool {
-        matches!(self, Self::Read | Self::Write | Self::Accept | Self::Connect)
+        matches!(
+            self,
+            Self::Read | Self::Write | Self::Accept | Self::Connect
+        )
     }
 }
 
@@ -93,6 +100,9 @@ pub(crate) enum Target {
     Park(Token),
     Remote(RemoteWaker),
 }
+
+/// The number of waiters from which on dead ones are looked for.
+const PRUNE_FROM: usize = 8;
 
 /// Waiters in order of arrival. The usual one waiter needs no allocation.
 #[derive(Debug, Default)]
@@ -126,6 +136,17 @@ impl WaitList {
         let first = self.first.take()?;
         self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
         Some(first)
+    }
+
+    /// Drops waiters that are not live any more, so that they do not pile up. Looks at them only
+    /// when their number has doubled, which keeps the cost of each arrival constant.
+    pub(crate) fn prune(&mut self, live: impl Fn(&Target) -> bool) {
+        if let Some(rest) = &mut self.rest
+            && rest.len() >= PRUNE_FROM
+            && rest.len().is_power_of_two()
+        {
+            rest.retain(|target| live(target));
+        }
     }
 
     /// Takes out the waiter that parked with `token`, if it is still here.

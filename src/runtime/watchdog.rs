@@ -27,14 +27,16 @@ impl Heartbeat {
     #[inline]
     pub(super) fn beat(&self, index: u32) {
         let number = (self.run.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        self.run.store(number << 32 | u64::from(index), Ordering::Relaxed);
+        self.run
+            .store(number << 32 | u64::from(index), Ordering::Relaxed);
     }
 
     /// No ethread runs: the shard waits, or its OS thread has its own code to run.
     #[inline]
     pub(super) fn rest(&self) {
         let run = self.run.load(Ordering::Relaxed);
-        self.run.store(run & !u64::from(u32::MAX), Ordering::Relaxed);
+        self.run
+            .store(run & !u64::from(u32::MAX), Ordering::Relaxed);
     }
 }
 
@@ -56,11 +58,16 @@ struct Watchdog {
     arrival: Condvar,
 }
 
-static WATCHDOG: Watchdog = Watchdog { shards: Mutex::new(Vec::new()), arrival: Condvar::new() };
+static WATCHDOG: Watchdog = Watchdog {
+    shards: Mutex::new(Vec::new()),
+    arrival: Condvar::new(),
+};
 
 /// Puts a shard under watch, once; starts the thread for the first one.
 pub(super) fn watch(scheduler: &Scheduler) {
-    let Some(threshold) = scheduler.settings.watchdog else { return };
+    let Some(threshold) = scheduler.settings.watchdog else {
+        return;
+    };
     if scheduler.is_virtual || scheduler.watched.replace(true) {
         return;
     }
@@ -71,7 +78,10 @@ pub(super) fn watch(scheduler: &Scheduler) {
             log::warn!("no watchdog: {error}");
         }
     });
-    let mut shards = WATCHDOG.shards.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shards = WATCHDOG
+        .shards
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     shards.push(Watched {
         heartbeat: scheduler.heartbeat.clone(),
         inbox: scheduler.inbox.clone(),
@@ -85,15 +95,24 @@ pub(super) fn watch(scheduler: &Scheduler) {
 
 /// Takes a shard out of the watch.
 pub(super) fn forget(scheduler: &Scheduler) {
-    let mut shards = WATCHDOG.shards.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shards = WATCHDOG
+        .shards
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     shards.retain(|shard| !Arc::ptr_eq(&shard.heartbeat, &scheduler.heartbeat));
 }
 
 fn patrol() {
-    let mut shards = WATCHDOG.shards.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shards = WATCHDOG
+        .shards
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     loop {
         let Some(pause) = shards.iter().map(|shard| shard.threshold / SAMPLES).min() else {
-            shards = WATCHDOG.arrival.wait(shards).unwrap_or_else(PoisonError::into_inner);
+            shards = WATCHDOG
+                .arrival
+                .wait(shards)
+                .unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         let waited = WATCHDOG.arrival.wait_timeout(shards, pause);
@@ -117,14 +136,22 @@ impl Watched {
         if index == 0 || self.reported || held < self.threshold {
             return;
         }
-        let Some(who) = self.inbox.roster.snapshot(index) else { return };
+        let Some(who) = self.inbox.roster.snapshot(index) else {
+            return;
+        };
         // It may have ended since, and somebody else begun in its place.
         if self.heartbeat.run.load(Ordering::Relaxed) != run {
             return;
         }
         self.reported = true;
-        let name = who.name().map(|name| format!("'{name}' ")).unwrap_or_default();
-        let line = who.location.map(|line| format!(", last parked at {line}")).unwrap_or_default();
+        let name = who
+            .name()
+            .map(|name| format!("'{name}' "))
+            .unwrap_or_default();
+        let line = who
+            .location
+            .map(|line| format!(", last parked at {line}"))
+            .unwrap_or_default();
         log::warn!(
             "ethread {name}(#{}) has held its shard for more than {} ms{line}: it computes, calls \
              something that blocks the OS thread, or waits for a std lock that a parked ethread \

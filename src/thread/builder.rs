@@ -4,8 +4,8 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::handle::{JoinHandle, Thread};
 use crate::runtime::current;
+use crate::runtime::handle::{JoinHandle, Thread};
 use crate::runtime::task::Task;
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
@@ -109,11 +109,7 @@ impl Builder {
         self.spawn_at(f, Location::caller())
     }
 
-    fn spawn_at<F, T>(
-        self,
-        f: F,
-        location: &'static Location<'static>,
-    ) -> io::Result<JoinHandle<T>>
+    fn spawn_at<F, T>(self, f: F, location: &'static Location<'static>) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
@@ -127,6 +123,9 @@ impl Builder {
             self.stack_size,
             location,
         )?;
-        Ok(JoinHandle::new(task, Thread::new(scheduler, index, id, self.name)))
+        Ok(JoinHandle::new(
+            task,
+            Thread::new(scheduler, index, id, self.name),
+        ))
     }
 }

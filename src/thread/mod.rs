@@ -13,16 +13,15 @@
 //! must survive panics.
 
 mod builder;
-mod handle;
 mod suspension;
 
 pub use builder::{Builder, spawn};
-pub use handle::{JoinHandle, RemoteThread, Thread, current};
 pub use suspension::{
     catch_panic, park, park_timeout, sleep, sleep_until, uncancellable, yield_now,
 };
 
 pub use crate::runtime::ethread::ThreadId;
+pub use crate::runtime::handle::{JoinHandle, RemoteThread, Thread, current};
 pub use crate::runtime::task::Cancelled;
 /// The result of a join: the ethread's value, or the payload of its panic.
 pub use std::thread::Result;

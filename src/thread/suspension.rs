@@ -4,10 +4,10 @@ use std::any::Any;
 use std::panic::{self, Location, UnwindSafe};
 use std::time::Duration;
 
+use crate::runtime::clock::Instant;
 use crate::runtime::current as shard;
 use crate::runtime::park::{CancelPayload, deadline_after};
 use crate::runtime::wait::{NEVER, Reason, WaitKind};
-use crate::time::Instant;
 
 /// Suspends the ethread for at least `duration`.
 ///
@@ -74,7 +74,11 @@ fn sleep_at(
         if deadline <= now {
             return scheduler.yield_now(location);
         }
-        let reason = Reason { kind: WaitKind::Sleep, detail: 0, location };
+        let reason = Reason {
+            kind: WaitKind::Sleep,
+            detail: 0,
+            location,
+        };
         if let Ok(wait) = scheduler.begin_wait(reason) {
             wait.park_or_unwind(deadline);
         }
@@ -138,7 +142,11 @@ fn park_until(deadline: impl FnOnce(u64) -> u64, location: &'static Location<'st
     if scheduler.take_permit() {
         return;
     }
-    let reason = Reason { kind: WaitKind::Park, detail: 0, location };
+    let reason = Reason {
+        kind: WaitKind::Park,
+        detail: 0,
+        location,
+    };
     if let Ok(wait) = scheduler.begin_wait(reason) {
         wait.park_or_unwind(deadline(scheduler.clock()));
     }

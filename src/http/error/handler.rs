@@ -59,7 +59,14 @@ impl HandlerError {
     pub fn status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         let location = Location::caller();
         let message = Some(message.into());
-        Self { inner: Box::new(Inner { status, message, source: None, location }) }
+        Self {
+            inner: Box::new(Inner {
+                status,
+                message,
+                source: None,
+                location,
+            }),
+        }
     }
 
     /// Adds the cause, for the log.
@@ -87,7 +94,14 @@ impl<E: StdError + 'static> From<E> for HandlerError {
         let location = Location::caller();
         let status = status_of(&error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let source = Some(error.into());
-        Self { inner: Box::new(Inner { status, message: None, source, location }) }
+        Self {
+            inner: Box::new(Inner {
+                status,
+                message: None,
+                source,
+                location,
+            }),
+        }
     }
 }
 
@@ -97,10 +111,17 @@ impl IntoResponse for HandlerError {
         if status.is_server_error() {
             log::error!("handler failed at {}: {self}", self.inner.location);
         } else {
-            log::debug!("handler answered {status} at {}: {self}", self.inner.location);
+            log::debug!(
+                "handler answered {status} at {}: {self}",
+                self.inner.location
+            );
         }
         let reason = || Cow::Borrowed(status.canonical_reason().unwrap_or_default());
-        self.inner.message.unwrap_or_else(reason).into_response().with_status(status)
+        self.inner
+            .message
+            .unwrap_or_else(reason)
+            .into_response()
+            .with_status(status)
     }
 }
 
@@ -178,12 +199,24 @@ mod tests {
     #[test]
     fn errors_of_the_request_keep_their_status() {
         check(Error::body_too_large(1), 413, "Payload Too Large");
-        check(io::Error::from(Error::body_too_large(1)), 413, "Payload Too Large");
+        check(
+            io::Error::from(Error::body_too_large(1)),
+            413,
+            "Payload Too Large",
+        );
         let nested = io::Error::other(Outer(Error::body_too_large(1).into()));
         check(Outer(nested), 413, "Payload Too Large");
-        check(Outer(Error::body_too_large(1).into()), 413, "Payload Too Large");
+        check(
+            Outer(Error::body_too_large(1).into()),
+            413,
+            "Payload Too Large",
+        );
         check(Error::response_too_long(1), 500, "Internal Server Error");
-        check(crate::http::message::decode_path("%").unwrap_err(), 400, "Bad Request");
+        check(
+            crate::http::message::decode_path("%").unwrap_err(),
+            400,
+            "Bad Request",
+        );
     }
 
     #[test]

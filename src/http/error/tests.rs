@@ -8,7 +8,11 @@ fn all() -> Vec<(Error, Option<u16>, io::ErrorKind)> {
     vec![
         (ProtoError::HostMissing.into(), Some(400), InvalidData),
         (ProtoError::CodingUnknown.into(), Some(501), InvalidData),
-        (ProtoError::HeadTooLarge { limit: 1 }.into(), Some(431), InvalidData),
+        (
+            ProtoError::HeadTooLarge { limit: 1 }.into(),
+            Some(431),
+            InvalidData,
+        ),
         (Error::body_incomplete(1, Some(2)), Some(400), UnexpectedEof),
         (Error::body_incomplete(1, None), Some(400), UnexpectedEof),
         (Error::body_too_large(1), Some(413), FileTooLarge),
@@ -29,7 +33,10 @@ fn messages_are_lower_case_without_full_stop() {
     for message in ours.chain(all_proto_errors().map(|error| error.to_string())) {
         println!("{message}");
         assert!(!message.ends_with('.') && !message.is_empty(), "{message}");
-        assert!(message.starts_with(|c: char| c.is_ascii_lowercase()), "{message}");
+        assert!(
+            message.starts_with(|c: char| c.is_ascii_lowercase()),
+            "{message}"
+        );
     }
 }
 
@@ -74,8 +81,13 @@ fn all_proto_errors() -> impl Iterator<Item = ProtoError> {
 #[test]
 fn every_error_blames_exactly_one_side() {
     for (error, ..) in all() {
-        let blamed =
-            [error.is_peer(), error.is_user(), error.is_io(), error.is_limit(), error.is_timeout()];
+        let blamed = [
+            error.is_peer(),
+            error.is_user(),
+            error.is_io(),
+            error.is_limit(),
+            error.is_timeout(),
+        ];
         assert_eq!(blamed.iter().filter(|&&b| b).count(), 1, "{error:?}");
     }
     assert!(Error::from(ProtoError::HeadTooLarge { limit: 1 }).is_limit());
@@ -87,7 +99,11 @@ fn every_error_blames_exactly_one_side() {
 #[test]
 fn status_and_io_kind_follow_from_the_kind() {
     for (error, status, kind) in all() {
-        assert_eq!(error.status().map(|status| status.as_u16()), status, "{error:?}");
+        assert_eq!(
+            error.status().map(|status| status.as_u16()),
+            status,
+            "{error:?}"
+        );
         let text = format!("{error:?}");
         let wrapped = io::Error::from(error);
         assert_eq!(wrapped.kind(), kind, "{text}");
@@ -99,7 +115,10 @@ fn status_and_io_kind_follow_from_the_kind() {
 fn every_refusal_has_a_status_of_the_peer_or_the_server() {
     for error in all_proto_errors() {
         let status = error.status();
-        assert!(status.is_client_error() || status.is_server_error(), "{error:?}");
+        assert!(
+            status.is_client_error() || status.is_server_error(),
+            "{error:?}"
+        );
         // The predicate and the group agree.
         assert_eq!(Error::from(error).is_limit(), error.is_limit(), "{error:?}");
     }

@@ -33,6 +33,9 @@ pub struct Body {
     content: Content,
 }
 
+/// The closure of [`Body::writer`].
+pub(crate) type WriteBody = Box<dyn FnOnce(&mut BodyWriter<'_>) -> io::Result<()>>;
+
 /// What a [`Body`] consists of, for the connection that sends it.
 #[derive(Default)]
 pub(crate) enum Content {
@@ -45,7 +48,7 @@ pub(crate) enum Content {
         len: Option<u64>,
     },
     Writer {
-        write: Box<dyn FnOnce(&mut BodyWriter<'_>) -> io::Result<()>>,
+        write: WriteBody,
         len: Option<u64>,
     },
 }
@@ -53,7 +56,9 @@ pub(crate) enum Content {
 impl Body {
     /// A body of no bytes.
     pub const fn empty() -> Self {
-        Self { content: Content::Empty }
+        Self {
+            content: Content::Empty,
+        }
     }
 
     /// A body read from `reader` until its end, sent in chunks as it comes.
@@ -61,7 +66,12 @@ impl Body {
     /// The reader is called in the ethread of the connection, after the head was sent; an error
     /// from it cuts the response short and closes the connection.
     pub fn reader(reader: impl Read + 'static) -> Self {
-        Self { content: Content::Reader { reader: Box::new(reader), len: None } }
+        Self {
+            content: Content::Reader {
+                reader: Box::new(reader),
+                len: None,
+            },
+        }
     }
 
     /// A body of `len` bytes read from `reader`, sent under a `Content-Length`.
@@ -69,7 +79,12 @@ impl Body {
     /// What the reader has beyond `len` is not read; if it ends before, the connection is closed,
     /// so that the peer sees an incomplete response.
     pub fn sized_reader(reader: impl Read + 'static, len: u64) -> Self {
-        Self { content: Content::Reader { reader: Box::new(reader), len: Some(len) } }
+        Self {
+            content: Content::Reader {
+                reader: Box::new(reader),
+                len: Some(len),
+            },
+        }
     }
 
     /// A body that `write` produces, sent in chunks.
@@ -78,7 +93,12 @@ impl Body {
     /// is buffered until the buffer is full, it calls [`flush`](Write::flush), or it returns. An
     /// error from it cuts the response short and closes the connection.
     pub fn writer(write: impl FnOnce(&mut BodyWriter<'_>) -> io::Result<()> + 'static) -> Self {
-        Self { content: Content::Writer { write: Box::new(write), len: None } }
+        Self {
+            content: Content::Writer {
+                write: Box::new(write),
+                len: None,
+            },
+        }
     }
 
     /// A body of `len` bytes that `write` produces, sent under a `Content-Length`.
@@ -89,7 +109,12 @@ impl Body {
         len: u64,
         write: impl FnOnce(&mut BodyWriter<'_>) -> io::Result<()> + 'static,
     ) -> Self {
-        Self { content: Content::Writer { write: Box::new(write), len: Some(len) } }
+        Self {
+            content: Content::Writer {
+                write: Box::new(write),
+                len: Some(len),
+            },
+        }
     }
 
     /// Returns the length in bytes where it is known.
@@ -148,7 +173,9 @@ impl From<()> for Body {
 
 impl From<&'static [u8]> for Body {
     fn from(bytes: &'static [u8]) -> Self {
-        Self { content: Content::Static(bytes) }
+        Self {
+            content: Content::Static(bytes),
+        }
     }
 }
 
@@ -166,7 +193,9 @@ impl From<&'static str> for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { content: Content::Bytes(bytes) }
+        Self {
+            content: Content::Bytes(bytes),
+        }
     }
 }
 
@@ -267,7 +296,9 @@ mod tests {
             out.write_all(b"c")?;
             out.flush()
         });
-        let Content::Writer { write, .. } = body.into_content() else { panic!("not a writer") };
+        let Content::Writer { write, .. } = body.into_content() else {
+            panic!("not a writer")
+        };
         let mut sink = Vec::new();
         write(&mut BodyWriter::new(&mut sink)).unwrap();
         assert_eq!(sink, b"abc");
@@ -277,6 +308,9 @@ mod tests {
     fn debug_tells_kind_and_length() {
         assert_eq!(format!("{:?}", Body::empty()), "Body::Empty");
         assert_eq!(format!("{:?}", Body::from("abc")), "Body::Bytes(3 bytes)");
-        assert_eq!(format!("{:?}", Body::reader(io::empty())), "Body::Reader(length unknown)");
+        assert_eq!(
+            format!("{:?}", Body::reader(io::empty())),
+            "Body::Reader(length unknown)"
+        );
     }
 }

@@ -20,8 +20,14 @@ impl Span {
     #[inline]
     pub(crate) fn of(part: &[u8], buf: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(buf.as_ptr().addr());
-        debug_assert!(start + part.len() <= buf.len(), "a span lies within its buffer");
-        Self { start: start as u32, len: part.len() as u32 }
+        debug_assert!(
+            start + part.len() <= buf.len(),
+            "a span lies within its buffer"
+        );
+        Self {
+            start: start as u32,
+            len: part.len() as u32,
+        }
     }
 
     /// Offset of the first byte.
@@ -34,7 +40,8 @@ impl Span {
     #[inline]
     pub(crate) fn bytes(self, buf: &[u8]) -> &[u8] {
         let start = self.start as usize;
-        buf.get(start..start + self.len as usize).unwrap_or_default()
+        buf.get(start..start + self.len as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -147,7 +154,10 @@ mod tests {
             .map(|line| {
                 let colon = line.iter().position(|&b| b == b':').unwrap();
                 let value = line[colon + 1..].trim_ascii();
-                Field { name: Span::of(&line[..colon], HEAD), value: Span::of(value, HEAD) }
+                Field {
+                    name: Span::of(&line[..colon], HEAD),
+                    value: Span::of(value, HEAD),
+                }
             })
             .collect()
     }
@@ -187,6 +197,9 @@ mod tests {
     fn debug_shows_unprintable_bytes_escaped() {
         let fields = fields();
         let text = format!("{:?}", HeaderView::new(HEAD, &fields));
-        assert!(text.contains(r#""Host": "a""#) && text.contains("xff"), "{text}");
+        assert!(
+            text.contains(r#""Host": "a""#) && text.contains("xff"),
+            "{text}"
+        );
     }
 }

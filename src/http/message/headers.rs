@@ -20,7 +20,10 @@ pub struct Headers {
 impl Headers {
     /// Creates an empty list; allocates nothing.
     pub const fn new() -> Self {
-        Self { first: None, rest: Vec::new() }
+        Self {
+            first: None,
+            rest: Vec::new(),
+        }
     }
 
     /// Adds a header after the existing ones, even if `name` is there already.
@@ -35,7 +38,11 @@ impl Headers {
     /// Sets a header: replaces the first one of that name and removes its repetitions, or appends.
     pub fn insert(&mut self, name: HeaderName, value: HeaderValue) {
         // A list of at most one header is the common case and needs no search.
-        if self.first.as_ref().is_none_or(|(first, _)| self.rest.is_empty() && *first == name) {
+        if self
+            .first
+            .as_ref()
+            .is_none_or(|(first, _)| self.rest.is_empty() && *first == name)
+        {
             self.first = Some((name, value));
             return;
         }
@@ -79,7 +86,9 @@ impl Headers {
 
     /// Returns every value of that name, in order.
     pub fn get_all(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
+        self.iter()
+            .filter(move |(other, _)| *other == name)
+            .map(|(_, value)| value)
     }
 
     /// Whether there is a header of that name.
@@ -90,7 +99,10 @@ impl Headers {
     /// Returns all headers in order.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.first.iter().chain(&self.rest).map(|(name, value)| (name, value))
+        self.first
+            .iter()
+            .chain(&self.rest)
+            .map(|(name, value)| (name, value))
     }
 
     /// Number of headers, repetitions included.
@@ -178,7 +190,10 @@ mod tests {
     use super::*;
 
     fn list(pairs: &[(HeaderName, &'static str)]) -> Headers {
-        pairs.iter().map(|(n, v)| (n.clone(), HeaderValue::from_static(v))).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (n.clone(), HeaderValue::from_static(v)))
+            .collect()
     }
 
     fn set(headers: &mut Headers, name: HeaderName, value: &'static str) {
@@ -198,7 +213,10 @@ mod tests {
         set(&mut headers, DATE, "3");
         assert_eq!(headers, list(&[(DATE, "3"), (SERVER, "u")]));
         set(&mut headers, CONTENT_TYPE, "c");
-        assert_eq!(headers, list(&[(DATE, "3"), (SERVER, "u"), (CONTENT_TYPE, "c")]));
+        assert_eq!(
+            headers,
+            list(&[(DATE, "3"), (SERVER, "u"), (CONTENT_TYPE, "c")])
+        );
     }
 
     #[test]

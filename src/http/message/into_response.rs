@@ -166,7 +166,10 @@ mod tests {
         let response = value.into_response();
         assert_eq!(response.status(), status);
         let got: Vec<_> = response.headers().iter().collect();
-        let got: Vec<_> = got.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        let got: Vec<_> = got
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.to_str().unwrap()))
+            .collect();
         assert_eq!(got, headers);
         assert_eq!(response.body().as_bytes(), Some(body));
     }
@@ -193,7 +196,12 @@ mod tests {
     #[test]
     fn tuples_override_what_they_wrap() {
         check((StatusCode::CREATED, "a"), 201, &[TEXT], b"a");
-        check(([("content-type", "text/css")], "a"), 200, &[("content-type", "text/css")], b"a");
+        check(
+            ([("content-type", "text/css")], "a"),
+            200,
+            &[("content-type", "text/css")],
+            b"a",
+        );
         let cookies = [("set-cookie", "a=b"), ("set-cookie", "c=d")];
         check((cookies, ()), 200, &cookies, b"");
         let wrapped = (StatusCode::CREATED, [("x", "y")], (StatusCode::GONE, "a"));
@@ -205,6 +213,11 @@ mod tests {
     fn results_answer_with_either_side() {
         check(Ok::<_, StatusCode>("a"), 200, &[TEXT], b"a");
         check(Err::<&str, _>(StatusCode::NOT_FOUND), 404, &[], b"");
-        check(Err::<(), _>((StatusCode::NOT_FOUND, "a")), 404, &[TEXT], b"a");
+        check(
+            Err::<(), _>((StatusCode::NOT_FOUND, "a")),
+            404,
+            &[TEXT],
+            b"a",
+        );
     }
 }

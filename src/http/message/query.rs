@@ -24,7 +24,9 @@ use std::fmt;
 /// # Ok::<(), ethreads::http::MalformedPath>(())
 /// ```
 pub fn decode_path(path: &str) -> Result<Cow<'_, str>, MalformedPath> {
-    let Some(first) = path.find('%') else { return Ok(Cow::Borrowed(path)) };
+    let Some(first) = path.find('%') else {
+        return Ok(Cow::Borrowed(path));
+    };
     let (plain, rest) = path.as_bytes().split_at(first);
     let mut decoded = Vec::with_capacity(path.len());
     decoded.extend_from_slice(plain);
@@ -39,7 +41,9 @@ pub fn decode_path(path: &str) -> Result<Cow<'_, str>, MalformedPath> {
         };
         decoded.push(byte);
     }
-    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| MalformedPath(()))
+    String::from_utf8(decoded)
+        .map(Cow::Owned)
+        .map_err(|_| MalformedPath(()))
 }
 
 /// A path with a broken percent-escape, or that is not UTF-8 when decoded.
@@ -97,7 +101,9 @@ impl<'a> Iterator for QueryPairs<'a> {
 }
 
 fn decode_form(text: &str) -> Cow<'_, str> {
-    let Some(first) = text.find(['%', '+']) else { return Cow::Borrowed(text) };
+    let Some(first) = text.find(['%', '+']) else {
+        return Cow::Borrowed(text);
+    };
     let (plain, rest) = text.as_bytes().split_at(first);
     let mut decoded = Vec::with_capacity(text.len());
     decoded.extend_from_slice(plain);
@@ -113,9 +119,8 @@ fn decode_form(text: &str) -> Cow<'_, str> {
         };
         decoded.push(byte);
     }
-    let lossy = |error: std::string::FromUtf8Error| {
-        String::from_utf8_lossy(error.as_bytes()).into_owned()
-    };
+    let lossy =
+        |error: std::string::FromUtf8Error| String::from_utf8_lossy(error.as_bytes()).into_owned();
     Cow::Owned(String::from_utf8(decoded).unwrap_or_else(lossy))
 }
 
@@ -153,7 +158,10 @@ mod tests {
     #[track_caller]
     fn check_query(query: &str, expected: &[(&str, &str)]) {
         let pairs: Vec<_> = query_pairs(query).collect();
-        let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref())).collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(n, v)| (n.as_ref(), v.as_ref()))
+            .collect();
         assert_eq!(pairs, expected, "{query}");
     }
 
@@ -172,7 +180,10 @@ mod tests {
     #[test]
     fn plain_pairs_are_borrowed() {
         let (name, value) = query_pairs("a=1").next().unwrap();
-        assert!(matches!((name, value), (Cow::Borrowed("a"), Cow::Borrowed("1"))));
+        assert!(matches!(
+            (name, value),
+            (Cow::Borrowed("a"), Cow::Borrowed("1"))
+        ));
     }
 
     proptest! {

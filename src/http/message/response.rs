@@ -37,7 +37,11 @@ pub struct Response {
 impl Response {
     /// Creates a response without headers or body.
     pub const fn new(status: StatusCode) -> Self {
-        Self { status, headers: Headers::new(), body: Body::empty() }
+        Self {
+            status,
+            headers: Headers::new(),
+            body: Body::empty(),
+        }
     }
 
     /// Replaces the status.
@@ -121,7 +125,11 @@ impl Response {
 impl<B: Into<Body>> From<http::Response<B>> for Response {
     fn from(response: http::Response<B>) -> Self {
         let (parts, body) = response.into_parts();
-        Self { status: parts.status, headers: parts.headers.into(), body: body.into() }
+        Self {
+            status: parts.status,
+            headers: parts.headers.into(),
+            body: body.into(),
+        }
     }
 }
 
@@ -152,7 +160,10 @@ where
     N: TryInto<HeaderName, Error: Into<http::Error>>,
     V: TryInto<HeaderValue, Error: Into<http::Error>>,
 {
-    Ok((name.try_into().map_err(Into::into)?, value.try_into().map_err(Into::into)?))
+    Ok((
+        name.try_into().map_err(Into::into)?,
+        value.try_into().map_err(Into::into)?,
+    ))
 }
 
 #[cfg(test)]
@@ -177,7 +188,9 @@ mod tests {
     #[test]
     fn header_injection_is_refused() {
         let attempt = |name: &str, value: &str| {
-            Response::default().try_with_header(name, value).map(|r| r.headers().len())
+            Response::default()
+                .try_with_header(name, value)
+                .map(|r| r.headers().len())
         };
         assert!(attempt("location", "/a\r\nset-cookie: x=y").is_err());
         assert!(attempt("a: b\r\nc", "d").is_err());
@@ -193,8 +206,11 @@ mod tests {
 
     #[test]
     fn converts_to_and_from_the_http_crate() {
-        let theirs =
-            http::Response::builder().status(418).header("content-type", "a/b").body("c").unwrap();
+        let theirs = http::Response::builder()
+            .status(418)
+            .header("content-type", "a/b")
+            .body("c")
+            .unwrap();
         let ours = Response::from(theirs);
         assert_eq!(ours.headers().get(&CONTENT_TYPE).unwrap(), "a/b");
         let theirs = http::Response::<Body>::from(ours);

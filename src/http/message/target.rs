@@ -16,12 +16,23 @@ pub(crate) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// Whether `text` is a target that `method` may have.
+    #[inline]
+    pub(crate) fn is_valid(method: &Method, text: &str) -> bool {
+        // The form of nearly every request; nothing needs to be taken apart to know it is valid.
+        if text.starts_with('/') {
+            has_target_bytes_only(text)
+        } else {
+            Self::parse(method, text).is_some()
+        }
+    }
+
     /// Takes `text` apart; `None` if it is no target that `method` may have.
     ///
     /// The authority-form belongs to CONNECT, which no server of this library answers, so it is
     /// not recognised.
     pub(crate) fn parse(method: &Method, text: &'a str) -> Option<Self> {
-        if text.bytes().any(|b| !is_target_byte(b)) {
+        if !has_target_bytes_only(text) {
             return None;
         }
         if text.starts_with('/') {
@@ -30,7 +41,11 @@ impl<'a> Target<'a> {
         if text == "*" {
             // RFC 9112 section 3.2.4: only for a server-wide OPTIONS.
             let only_options = *method == Method::OPTIONS;
-            return only_options.then_some(Self { authority: None, path: text, query: None });
+            return only_options.then_some(Self {
+                authority: None,
+                path: text,
+                query: None,
+            });
         }
         let rest = strip_scheme(text)?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -52,16 +67,21 @@ impl<'a> Target<'a> {
         };
         // RFC 9110 section 4.2.3: an empty path is the same as `/`.
         let path = if path.is_empty() { "/" } else { path };
-        Self { authority, path, query }
+        Self {
+            authority,
+            path,
+            query,
+        }
     }
 }
 
-/// Whether a byte may stand in a target: visible ASCII but for `#`, as fragments are never sent
+/// Whether all bytes may stand in a target: visible ASCII but for `#`, as fragments are never sent
 /// (RFC 9112 section 3.2). Quotes, braces and the like are no URI characters either, but reach
 /// servers in queries typed by hand and have one meaning only.
 #[inline]
-pub(crate) const fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'#'
+fn has_target_bytes_only(text: &str) -> bool {
+    // Without a way out at the first offence the compiler looks at many bytes at once.
+    text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic() & (byte != b'#'))
 }
 
 /// RFC 9110 section 4.2.3: the scheme is case-insensitive. Other schemes are for proxies.
@@ -71,21 +91,16 @@ fn strip_scheme(text: &str) -> Option<&str> {
     known.then_some(rest)
 }
 
-const PLAIN: u8 = 0;
-const SPECIAL: u8 = 1;
-const REFUSED: u8 = 2;
-
-/// What a byte means in `uri-host [ ":" port ]` (RFC 3986 section 3.2.2).
-const HOST_BYTES: [u8; 256] = {
-    let mut table = [REFUSED; 256];
+/// `unreserved / sub-delims` of RFC 3986, what a host name consists of but for escapes.
+const IS_PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = match byte as u8 {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => PLAIN,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => PLAIN,
-            b':' | b'[' | b']' | b'%' => SPECIAL,
-            _ => REFUSED,
-        };
+        table[byte] = matches!(
+            byte as u8,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~'
+                | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+        );
         byte += 1;
     }
     table
@@ -97,13 +112,17 @@ const HOST_BYTES: [u8; 256] = {
 /// (`user@`) is not part of it, and RFC 9110 section 4.2.4 advises against accepting it.
 #[inline]
 pub(crate) fn authority_is_valid(text: &[u8]) -> bool {
-    let classes = text.iter().fold(0, |all, &byte| all | HOST_BYTES[usize::from(byte)]);
+    let classes = text
+        .iter()
+        .fold(0, |all, &byte| all | HOST_BYTES[usize::from(byte)]);
     classes == PLAIN || (classes == SPECIAL && special_authority_is_valid(text))
 }
 
 fn special_authority_is_valid(text: &[u8]) -> bool {
     let port = if text.first() == Some(&b'[') {
-        let Some(end) = text.iter().position(|&b| b == b']') else { return false };
+        let Some(end) = text.iter().position(|&b| b == b']') else {
+            return false;
+        };
         let (address, rest) = (&text[1..end], &text[end + 1..]);
         let is_address = str::from_utf8(address)
             .is_ok_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
@@ -145,7 +164,11 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<(Option<&str>, &str, Option<&str>)>) {
-        let expected = expected.map(|(authority, path, query)| Target { authority, path, query });
+        let expected = expected.map(|(authority, path, query)| Target {
+            authority,
+            path,
+            query,
+        });
         assert_eq!(Target::parse(&Method::GET, text), expected, "{text}");
     }
 
@@ -182,7 +205,11 @@ mod tests {
     #[test]
     fn asterisk_form_rfc9112_3_2_4() {
         check("*", None);
-        let expected = Target { authority: None, path: "*", query: None };
+        let expected = Target {
+            authority: None,
+            path: "*",
+            query: None,
+        };
         assert_eq!(Target::parse(&Method::OPTIONS, "*"), Some(expected));
         assert_eq!(Target::parse(&Method::OPTIONS, "*a"), None);
     }
@@ -195,8 +222,18 @@ mod tests {
     #[test]
     fn host_values_rfc9110_7_2() {
         for valid in [
-            "", "localhost", "example.org:8080", "a_b.c", "127.0.0.1:80", "a:", "[::1]", "[::1]:80",
-            "[fe80::1:2]:65535", "%e4.org", "a!$&'()*+,;=~", "xn--bcher-kva.example",
+            "",
+            "localhost",
+            "example.org:8080",
+            "a_b.c",
+            "127.0.0.1:80",
+            "a:",
+            "[::1]",
+            "[::1]:80",
+            "[fe80::1:2]:65535",
+            "%e4.org",
+            "a!$&'()*+,;=~",
+            "xn--bcher-kva.example",
         ] {
             check_authority(valid, true);
         }

@@ -1,13 +1,13 @@
 //! The decoder of chunked bodies (RFC 9112 section 7.1).
 //!
 //! ```text
-//!  Size ──► Extension* ──► SizeLf ──► Data ──► DataCr ──► DataLf ──► Size
-//!                            │ size 0
-//!                            ▼
-//!                          Line ──► TrailerName ──► TrailerValue ──► TrailerLf ──► Line
-//!                            │ CR
-//!                            ▼
-//!                          EndLf ──► Done
+//!  Size --> Extension* --> SizeLf --> Data --> DataCr --> DataLf --> Size
+//!                            | size 0
+//!                            v
+//!                          Line --> TrailerName --> TrailerValue --> TrailerLf --> Line
+//!                            | CR
+//!                            v
+//!                          EndLf --> Done
 //! ```
 //!
 //! Framing is matched byte by byte against the grammar, so it makes no difference where the input
@@ -113,7 +113,11 @@ impl ChunkedDecoder {
                 .min((src.len() - consumed) as u64)
                 .min((dst.len() - produced) as u64) as usize;
             if run == 0 {
-                return Ok(Progress { consumed, produced, done: self.is_done() });
+                return Ok(Progress {
+                    consumed,
+                    produced,
+                    done: self.is_done(),
+                });
             }
             dst[produced..produced + run].copy_from_slice(&src[consumed..consumed + run]);
             self.advance(run as u64);
@@ -144,7 +148,11 @@ impl ChunkedDecoder {
     /// [`ChunkedDecoder::advance`].
     #[inline]
     pub(crate) fn data_run(&self) -> u64 {
-        if self.state == State::Data { self.remaining } else { 0 }
+        if self.state == State::Data {
+            self.remaining
+        } else {
+            0
+        }
     }
 
     /// Notes that `len` bytes of data were taken without this decoder.
@@ -153,7 +161,10 @@ impl ChunkedDecoder {
     ///
     /// If there were not as many by [`ChunkedDecoder::data_run`].
     pub(crate) fn advance(&mut self, len: u64) {
-        assert!(len <= self.data_run(), "no more data is taken than the chunk has");
+        assert!(
+            len <= self.data_run(),
+            "no more data is taken than the chunk has"
+        );
         if len != 0 {
             self.remaining -= len;
             if self.remaining == 0 {
@@ -177,7 +188,11 @@ impl ChunkedDecoder {
             }
             (State::SizeLf, b'\n') => {
                 self.size_digits = 0;
-                Ok(if self.remaining == 0 { State::Line } else { State::Data })
+                Ok(if self.remaining == 0 {
+                    State::Line
+                } else {
+                    State::Data
+                })
             }
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size),
@@ -214,7 +229,11 @@ impl ChunkedDecoder {
             b';' | b' ' | b'\t' => {
                 self.count_extension_byte()?;
                 let between = byte != b';';
-                let position = if between { Extension::Between } else { Extension::NameStart };
+                let position = if between {
+                    Extension::Between
+                } else {
+                    Extension::NameStart
+                };
                 Ok(State::Extension(position))
             }
             b'\n' => Err(ProtoError::ChunkLineEnd { got: byte }),
@@ -225,7 +244,9 @@ impl ChunkedDecoder {
     /// The trailer section: fields of which only the syntax matters, as nothing reads them
     /// (RFC 9110 section 6.5.1 has them discarded unless their meaning is known).
     fn step_trailer(&mut self, byte: u8) -> Result<State, ProtoError> {
-        self.trailer_bytes.spend().map_err(|limit| ProtoError::TrailerTooLarge { limit })?;
+        self.trailer_bytes
+            .spend()
+            .map_err(|limit| ProtoError::TrailerTooLarge { limit })?;
         match (self.state, byte) {
             (State::Line | State::TrailerName, _) if is_token_byte(byte) => Ok(State::TrailerName),
             (State::TrailerName, b':') => Ok(State::TrailerValue),

@@ -24,7 +24,10 @@ pub(crate) struct DateCache {
 impl DateCache {
     /// Formats the date of `unix_secs`, seconds since 1970 in UTC.
     pub(crate) fn new(unix_secs: u64) -> Self {
-        let mut this = Self { second: unix_secs, line: [0; 37] };
+        let mut this = Self {
+            second: unix_secs,
+            line: [0; 37],
+        };
         this.format();
         this
     }
@@ -58,7 +61,9 @@ impl DateCache {
 
 impl fmt::Debug for DateCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("DateCache").field(&String::from_utf8_lossy(&self.line[6..35])).finish()
+        f.debug_tuple("DateCache")
+            .field(&String::from_utf8_lossy(&self.line[6..35]))
+            .finish()
     }
 }
 
@@ -85,6 +90,9 @@ mod tests {
 
     #[test]
     fn a_clock_beyond_the_year_9999_does_not_panic() {
-        assert_eq!(DateCache::new(u64::MAX).line(), DateCache::new(LAST_SECOND).line());
+        assert_eq!(
+            DateCache::new(u64::MAX).line(),
+            DateCache::new(LAST_SECOND).line()
+        );
     }
 }

@@ -83,7 +83,11 @@ pub(crate) fn encode_head(
 ) -> Plan {
     // RFC 9110 section 15.2: a 1xx other than 101 is no answer; the peer would go on waiting.
     let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
-    let status = if is_answer { status } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let status = if is_answer {
+        status
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
 
     write_status_line(out, status);
     let mut special = Special::default();
@@ -168,7 +172,11 @@ fn plan(
             None => (ResponseBody::Chunked, Announced::Chunked),
         },
     };
-    Plan { body, keep_alive, announced }
+    Plan {
+        body,
+        keep_alive,
+        announced,
+    }
 }
 
 impl<'a> Special<'a> {

@@ -51,9 +51,9 @@ impl ProtoError {
             Self::RequestLineTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::VersionUnsupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             // RFC 6585 section 5; a trailer section is fields too.
-            Self::HeadTooLarge { .. } | Self::TooManyFields { .. } | Self::TrailerTooLarge { .. } => {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            }
+            Self::HeadTooLarge { .. }
+            | Self::TooManyFields { .. }
+            | Self::TrailerTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             // RFC 9110 section 9.1: a method that is implemented for no resource at all.
             Self::ConnectRefused => StatusCode::NOT_IMPLEMENTED,
             // RFC 9112 section 6.1.
@@ -116,9 +116,7 @@ impl fmt::Display for ProtoError {
             Self::HostMalformed => f.write_str("host is malformed"),
             Self::LengthMalformed => f.write_str("content-length is not a decimal number"),
             Self::LengthRepeated => f.write_str("expected one content-length, got several"),
-            Self::LengthAndCoding => {
-                f.write_str("got both content-length and transfer-encoding")
-            }
+            Self::LengthAndCoding => f.write_str("got both content-length and transfer-encoding"),
             Self::CodingMalformed => f.write_str("transfer-encoding is not a list of codings"),
             Self::CodingOnHttp10 => f.write_str("got transfer-encoding on HTTP/1.0"),
             Self::CodingNotChunkedLast => {

@@ -115,7 +115,11 @@ impl Survey {
             (Coding::Chunked, None) => RequestBody::Chunked,
         };
         // RFC 9110 section 10.1.1: HTTP/1.0 knows no expectations, they must be ignored.
-        let expectation = if is_http10 { Expectation::None } else { self.expectation };
+        let expectation = if is_http10 {
+            Expectation::None
+        } else {
+            self.expectation
+        };
         if expectation == Expectation::Unknown {
             return Err(ProtoError::ExpectationUnknown);
         }
@@ -133,7 +137,11 @@ impl Survey {
         if std::mem::replace(&mut self.host, true) {
             return Err(ProtoError::HostRepeated);
         }
-        if authority_is_valid(value) { Ok(()) } else { Err(ProtoError::HostMalformed) }
+        if authority_is_valid(value) {
+            Ok(())
+        } else {
+            Err(ProtoError::HostMalformed)
+        }
     }
 
     /// RFC 9110 section 8.6: `1*DIGIT`. A list of identical values may be repaired, says the
@@ -149,7 +157,10 @@ impl Survey {
             let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
             length.checked_mul(10)?.checked_add(digit)
         };
-        let length = value.iter().try_fold(0, append).ok_or(ProtoError::LengthMalformed)?;
+        let length = value
+            .iter()
+            .try_fold(0, append)
+            .ok_or(ProtoError::LengthMalformed)?;
         self.length = Some(length);
         Ok(())
     }
@@ -213,8 +224,20 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
-                | b'`' | b'|' | b'~'
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
         )
 }
 

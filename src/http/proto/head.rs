@@ -130,10 +130,14 @@ impl RequestHead {
             let mut request = Request::new(&mut slots);
             parsed = request.parse(window);
             if let Ok(Status::Complete(len)) = parsed {
-                return self.accept(&request, &window[..len], limits).map(|()| Some(len));
+                return self
+                    .accept(&request, &window[..len], limits)
+                    .map(|()| Some(len));
             }
         } else if let Ok(Status::Complete(len)) = parsed {
-            return self.accept(&request, &window[..len], limits).map(|()| Some(len));
+            return self
+                .accept(&request, &window[..len], limits)
+                .map(|()| Some(len));
         }
         refuse_or_wait(parsed, buf, window, limits)
     }
@@ -157,9 +161,15 @@ impl RequestHead {
             None => head.len() - if head.ends_with(b"\r\n") { 2 } else { 1 },
         };
         if line_end - line_start > limits.request_line_bytes {
-            return Err(ProtoError::RequestLineTooLong { limit: limits.request_line_bytes });
+            return Err(ProtoError::RequestLineTooLong {
+                limit: limits.request_line_bytes,
+            });
         }
-        self.version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        self.version = if minor == 0 {
+            Version::HTTP_10
+        } else {
+            Version::HTTP_11
+        };
         self.target = Span::of(target.as_bytes(), head);
         self.method = accept_method(method, target)?;
         self.fields.clear();
@@ -175,7 +185,10 @@ impl RequestHead {
                 return Err(ProtoError::LineEndsMixed);
             }
             survey.note(field.name.as_bytes(), field.value)?;
-            self.fields.push(Field { name, value: Span::of(field.value, head) });
+            self.fields.push(Field {
+                name,
+                value: Span::of(field.value, head),
+            });
         }
         // The line before the empty one, which no field follows.
         let last_line = &head[..head.len() - if with_cr { 2 } else { 1 }];
@@ -190,8 +203,7 @@ impl RequestHead {
 impl Search {
     /// Looks at the bytes not seen before; returns whether an empty line has ended among them.
     fn advance(&mut self, buf: &[u8]) -> bool {
-        let empty = buf.iter().skip(self.start).take_while(|b| matches!(b, b'\r' | b'\n'));
-        self.start += empty.count();
+        self.start = skip_empty_lines(buf, self.start);
         let mut ended = false;
         for (at, &byte) in buf.iter().enumerate().skip(self.seen.max(self.start)) {
             if byte == b'\n' {
@@ -211,6 +223,18 @@ impl Search {
     }
 }
 
+/// RFC 9112 section 2.2: empty lines before a request line are skipped. Returns where the first
+/// one that is not empty begins.
+fn skip_empty_lines(buf: &[u8], mut start: usize) -> usize {
+    loop {
+        start += match buf.get(start..) {
+            Some([b'\n', ..]) => 1,
+            Some([b'\r', b'\n', ..]) => 2,
+            _ => return start,
+        };
+    }
+}
+
 /// RFC 9112 section 3.2: which targets a method may have.
 fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
@@ -218,10 +242,10 @@ fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     if method == Method::CONNECT {
         return Err(ProtoError::ConnectRefused);
     }
-    match Target::parse(&method, target) {
-        Some(_) => Ok(method),
-        None => Err(ProtoError::Target),
+    if !Target::is_valid(&method, target) {
+        return Err(ProtoError::Target);
     }
+    Ok(method)
 }
 
 /// Decides about a head that is not complete.
@@ -232,8 +256,11 @@ fn refuse_or_wait(
     window: &[u8],
     limits: &Limits,
 ) -> Result<Option<usize>, ProtoError> {
-    let start = window.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-    let line = window[start..].split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
+    let start = skip_empty_lines(window, 0);
+    let line = window[start..]
+        .split_inclusive(|&b| b == b'\n')
+        .next()
+        .unwrap_or_default();
     let line_ended = line.ends_with(b"\n");
     let limit = limits.request_line_bytes;
     if line.len() > limit || (line.len() == limit && !line_ended) {
@@ -250,7 +277,9 @@ fn refuse_or_wait(
         }
         Err(error) => Err(refusal(error, line, limits)),
         Ok(_) if buf.len() < limits.head_bytes => Ok(None),
-        Ok(_) => Err(ProtoError::HeadTooLarge { limit: limits.head_bytes }),
+        Ok(_) => Err(ProtoError::HeadTooLarge {
+            limit: limits.head_bytes,
+        }),
     }
 }
 
@@ -265,14 +294,25 @@ fn refusal(error: httparse::Error, line: &[u8], limits: &Limits) -> ProtoError {
         // RFC 9112 section 2.2: a bare CR must not be taken for a line end.
         Error::NewLine => ProtoError::LineEnd,
         Error::Status | Error::Token => ProtoError::RequestLine,
-        Error::TooManyHeaders => ProtoError::TooManyFields { limit: limits.fields },
+        Error::TooManyHeaders => ProtoError::TooManyFields {
+            limit: limits.fields,
+        },
         Error::Version => {
-            let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default().trim_ascii_end();
+            let version = line.splitn(3, |&b| b == b' ').nth(2).unwrap_or_default();
             // RFC 9112 section 2.3.
             match version {
-                [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-                    if major.is_ascii_digit() && minor.is_ascii_digit() =>
-                {
+                [
+                    b'H',
+                    b'T',
+                    b'T',
+                    b'P',
+                    b'/',
+                    major,
+                    b'.',
+                    minor,
+                    b'\r' | b'\n',
+                    ..,
+                ] if major.is_ascii_digit() && minor.is_ascii_digit() => {
                     ProtoError::VersionUnsupported
                 }
                 _ => ProtoError::VersionMalformed,

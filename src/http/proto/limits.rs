@@ -8,7 +8,9 @@
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use ethreads::http::Limits;
+///
 /// let mut limits = Limits::default();
 /// limits.body_bytes = 64 * 1024 * 1024;
 /// ```

@@ -29,8 +29,10 @@ const NOTIFY_KEY: u64 = u64::MAX - 1;
 const EVENTS_AT_ONCE: usize = 1024;
 
 /// What makes a read return, without being data: it must not be taken for an emptied socket.
-const HANGUP: EventFlags =
-    EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR).union(EventFlags::PRI);
+const HANGUP: EventFlags = EventFlags::RDHUP
+    .union(EventFlags::HUP)
+    .union(EventFlags::ERR)
+    .union(EventFlags::PRI);
 
 pub(crate) struct Epoll {
     shared: Arc<Shared>,
@@ -42,7 +44,9 @@ pub(crate) struct Epoll {
 
 impl fmt::Debug for Epoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epoll").field("timer_at", &self.timer_at).finish_non_exhaustive()
+        f.debug_struct("Epoll")
+            .field("timer_at", &self.timer_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,17 +82,17 @@ impl Epoll {
     }
 
     pub(super) fn register(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        let interest = EventFlags::IN
-            | EventFlags::OUT
-            | EventFlags::RDHUP
-            | EventFlags::PRI
-            | EventFlags::ET;
+        let interest =
+            EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::PRI | EventFlags::ET;
         epoll::add(&self.shared.epoll, fd, EventData::new_u64(key), interest)?;
         Ok(())
     }
 
     pub(super) fn wait(&mut self, until: Until, reports: &mut Vec<Report>) -> io::Result<()> {
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let no_wait = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let timeout = match until {
             Until::Now => Some(&no_wait),
             Until::At(deadline) if self.set_timer(deadline)? => None,
@@ -96,7 +100,11 @@ impl Epoll {
             Until::Event => None,
         };
         self.events.clear();
-        match epoll::wait(&self.shared.epoll, spare_capacity(&mut self.events), timeout) {
+        match epoll::wait(
+            &self.shared.epoll,
+            spare_capacity(&mut self.events),
+            timeout,
+        ) {
             Ok(_) => {}
             // A signal's handler has run; the scheduler takes another turn.
             Err(rustix::io::Errno::INTR) => return Ok(()),
@@ -107,7 +115,10 @@ impl Epoll {
             match key {
                 TIMER_KEY => self.timer_at = None,
                 NOTIFY_KEY => {}
-                _ => reports.push(Report { key, readiness: readiness(flags) }),
+                _ => reports.push(Report {
+                    key,
+                    readiness: readiness(flags),
+                }),
             }
         }
         Ok(())
@@ -125,7 +136,10 @@ impl Epoll {
             return Ok(false);
         }
         let at = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
             it_value: Timespec {
                 tv_sec: i64::try_from(deadline / 1_000_000_000).unwrap_or(i64::MAX),
                 tv_nsec: (deadline % 1_000_000_000) as _,

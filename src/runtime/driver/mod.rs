@@ -339,7 +339,10 @@ mod tests {
             assert_eq!(DriverKind::from_name(&kind.to_string()).unwrap(), kind);
         }
         let error = DriverKind::from_name("kqueue").unwrap_err();
-        assert!(error.to_string().contains("expected `epoll` or `polling`"), "{error}");
+        assert!(
+            error.to_string().contains("expected `epoll` or `polling`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub(crate) fn write_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Re
 
 /// Receives from a connected socket; with `peek` the data stays there.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], peek: bool) -> io::Result<usize> {
-    let flags = if peek { RecvFlags::PEEK } else { RecvFlags::empty() };
+    let flags = if peek {
+        RecvFlags::PEEK
+    } else {
+        RecvFlags::empty()
+    };
     // The second number is the length before truncation; std tells the truncated one.
     let (received, _) = rustix::net::recv(fd, buf, flags)?;
     Ok(received)
@@ -43,7 +47,11 @@ pub(crate) fn recv_from(
     buf: &mut [u8],
     peek: bool,
 ) -> io::Result<(usize, Option<SocketAddrAny>)> {
-    let flags = if peek { RecvFlags::PEEK } else { RecvFlags::empty() };
+    let flags = if peek {
+        RecvFlags::PEEK
+    } else {
+        RecvFlags::empty()
+    };
     let (received, _, from) = rustix::net::recvfrom(fd, buf, flags)?;
     Ok((received, from))
 }
@@ -81,7 +89,11 @@ pub(crate) fn wait_ready(
     read: bool,
     deadline: Option<u64>,
 ) -> io::Result<bool> {
-    let interest = if read { PollFlags::IN | PollFlags::PRI } else { PollFlags::OUT };
+    let interest = if read {
+        PollFlags::IN | PollFlags::PRI
+    } else {
+        PollFlags::OUT
+    };
     loop {
         let timeout = match deadline {
             None => None,
@@ -105,7 +117,10 @@ pub(crate) fn wait_ready(
 /// shared with other processes and so cannot be changed.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
     let interest = if read { PollFlags::IN } else { PollFlags::OUT };
-    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let zero = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     match poll(&mut [PollFd::new(&fd, interest)], Some(&zero)) {
         Ok(n) => Ok(n > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),
@@ -121,7 +136,10 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Resu
 /// read and write of which may block.
 pub(crate) fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mode = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
-    Ok(matches!(mode, rustix::fs::FileType::RegularFile | rustix::fs::FileType::Directory))
+    Ok(matches!(
+        mode,
+        rustix::fs::FileType::RegularFile | rustix::fs::FileType::Directory
+    ))
 }
 
 /// A pipe, non-blocking and closed on exec: the reading and the writing end.
@@ -129,7 +147,9 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     {
         use rustix::pipe::PipeFlags;
-        Ok(rustix::pipe::pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?)
+        Ok(rustix::pipe::pipe_with(
+            PipeFlags::NONBLOCK | PipeFlags::CLOEXEC,
+        )?)
     }
     #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
     {

@@ -26,8 +26,16 @@ pub(crate) struct Polling {
 impl Polling {
     pub(super) fn open() -> io::Result<Self> {
         let poller = Poller::new()?;
-        let mode = if poller.supports_edge() { PollMode::Edge } else { PollMode::Oneshot };
-        Ok(Self { poller: Arc::new(poller), events: Events::new(), mode })
+        let mode = if poller.supports_edge() {
+            PollMode::Edge
+        } else {
+            PollMode::Oneshot
+        };
+        Ok(Self {
+            poller: Arc::new(poller),
+            events: Events::new(),
+            mode,
+        })
     }
 
     pub(super) fn remote(&self) -> Arc<Poller> {
@@ -41,7 +49,10 @@ impl Polling {
         };
         // SAFETY: rule 7 of the driver's contract: `Registration` deregisters the descriptor
         // from every poller that knows it before its owner closes it.
-        unsafe { self.poller.add_with_mode(fd.as_raw_fd(), interest, self.mode) }
+        unsafe {
+            self.poller
+                .add_with_mode(fd.as_raw_fd(), interest, self.mode)
+        }
     }
 
     pub(super) fn rearm(
@@ -54,7 +65,8 @@ impl Polling {
         if self.mode == PollMode::Edge {
             return Ok(());
         }
-        self.poller.modify_with_mode(fd, Event::new(key as usize, read, write), self.mode)
+        self.poller
+            .modify_with_mode(fd, Event::new(key as usize, read, write), self.mode)
     }
 
     pub(super) fn wait(&mut self, until: Until, reports: &mut Vec<Report>) -> io::Result<()> {
@@ -77,7 +89,10 @@ impl Polling {
             if event.writable {
                 readiness = readiness | Readiness::WRITE;
             }
-            reports.push(Report { key: event.key as u64, readiness });
+            reports.push(Report {
+                key: event.key as u64,
+                readiness,
+            });
         }
         Ok(())
     }

@@ -44,7 +44,11 @@ impl Bell {
 
 impl Sim {
     pub(super) fn new(seed: u64) -> Self {
-        Self { now: START, random: SplitMix64(seed), bell: Arc::default() }
+        Self {
+            now: START,
+            random: SplitMix64(seed),
+            bell: Arc::default(),
+        }
     }
 
     pub(super) fn remote(&self) -> Arc<Bell> {
@@ -71,7 +75,10 @@ impl Sim {
 
 /// What every operation on a source says under this driver.
 pub(super) fn no_network() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "the sim driver has no network and no files")
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the sim driver has no network and no files",
+    )
 }
 
 /// The generator of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators"

@@ -42,9 +42,17 @@ fn feed(
 #[track_caller]
 fn decode_with(input: &[u8], limits: &Limits) -> Outcome {
     let whole = feed(input, limits, [input.len()], 64);
-    assert_eq!(feed(input, limits, 0..=input.len(), 1), whole, "byte by byte");
+    assert_eq!(
+        feed(input, limits, 0..=input.len(), 1),
+        whole,
+        "byte by byte"
+    );
     for split in 0..input.len() {
-        assert_eq!(feed(input, limits, [split, input.len()], 3), whole, "split at {split}");
+        assert_eq!(
+            feed(input, limits, [split, input.len()], 3),
+            whole,
+            "split at {split}"
+        );
     }
     assert_eq!(by_runs(input, limits), whole, "by runs");
     whole
@@ -72,7 +80,11 @@ fn by_runs(input: &[u8], limits: &Limits) -> Outcome {
 fn accept(input: &str, expected: &str) {
     let rest = "GET / HTTP/1.1";
     let outcome = decode_with(format!("{input}{rest}").as_bytes(), &Limits::default());
-    assert_eq!(outcome, Some(Ok((expected.into(), input.len()))), "{input:?}");
+    assert_eq!(
+        outcome,
+        Some(Ok((expected.into(), input.len()))),
+        "{input:?}"
+    );
 }
 
 #[track_caller]
@@ -85,11 +97,27 @@ fn refuse(input: &str, expected: ProtoError) {
 fn chunks_rfc9112_7_1() {
     accept("0\r\n\r\n", "");
     accept("5\r\nhello\r\n0\r\n\r\n", "hello");
-    accept("1\r\na\r\nA\r\n0123456789\r\na\r\nabcdefghij\r\n000\r\n\r\n", "a0123456789abcdefghij");
+    accept(
+        "1\r\na\r\nA\r\n0123456789\r\na\r\nabcdefghij\r\n000\r\n\r\n",
+        "a0123456789abcdefghij",
+    );
     accept("2\r\n\r\n\r\n0\r\n\r\n", "\r\n");
     accept("0000000000000002\r\nab\r\n0\r\n\r\n", "ab");
-    for input in ["", "5", "5\r", "5\r\nhell", "5\r\nhello", "0\r\n", "0\r\n\r", "0\r\na: b\r\n"] {
-        assert_eq!(decode_with(input.as_bytes(), &Limits::default()), None, "{input:?}");
+    for input in [
+        "",
+        "5",
+        "5\r",
+        "5\r\nhell",
+        "5\r\nhello",
+        "0\r\n",
+        "0\r\n\r",
+        "0\r\na: b\r\n",
+    ] {
+        assert_eq!(
+            decode_with(input.as_bytes(), &Limits::default()),
+            None,
+            "{input:?}"
+        );
     }
 }
 
@@ -101,8 +129,16 @@ fn sizes_are_hexadecimal_and_bounded_rfc9112_7_1() {
     refuse("10000000000000000\r\n", ProtoError::ChunkSizeTooLarge);
     refuse("00000000000000001\r\n", ProtoError::ChunkSizeTooLarge);
     for (input, got) in [
-        ("\r\n", b'\r'), ("g\r\n", b'g'), ("-1\r\n", b'-'), ("+1\r\n", b'+'), (" 1\r\n", b' '),
-        ("0x1\r\n", b'x'), ("1g\r\n", b'g'), ("1_0\r\n", b'_'), (";a\r\n", b';'), ("1.0\r\n", b'.'),
+        ("\r\n", b'\r'),
+        ("g\r\n", b'g'),
+        ("-1\r\n", b'-'),
+        ("+1\r\n", b'+'),
+        (" 1\r\n", b' '),
+        ("0x1\r\n", b'x'),
+        ("1g\r\n", b'g'),
+        ("1_0\r\n", b'_'),
+        (";a\r\n", b';'),
+        ("1.0\r\n", b'.'),
         ("\n", b'\n'),
     ] {
         refuse(input, ProtoError::ChunkSize { got });
@@ -112,9 +148,16 @@ fn sizes_are_hexadecimal_and_bounded_rfc9112_7_1() {
 #[test]
 fn line_ends_are_exact_rfc9112_7_1() {
     for (input, got) in [
-        ("1\na\r\n", b'\n'), ("1\ra\r\n", b'a'), ("1\r\nab\r\n", b'b'), ("1\r\na\n", b'\n'),
-        ("1\r\na\rb", b'b'), ("1\r\na\r\r\n", b'\r'), ("0\r\n\r\r", b'\r'), ("0\n\n", b'\n'),
-        ("0\r\n\ra", b'a'), ("0\r\na: b\rc\r\n\r\n", b'c'),
+        ("1\na\r\n", b'\n'),
+        ("1\ra\r\n", b'a'),
+        ("1\r\nab\r\n", b'b'),
+        ("1\r\na\n", b'\n'),
+        ("1\r\na\rb", b'b'),
+        ("1\r\na\r\r\n", b'\r'),
+        ("0\r\n\r\r", b'\r'),
+        ("0\n\n", b'\n'),
+        ("0\r\n\ra", b'a'),
+        ("0\r\na: b\rc\r\n\r\n", b'c'),
     ] {
         refuse(input, ProtoError::ChunkLineEnd { got });
     }
@@ -123,22 +166,45 @@ fn line_ends_are_exact_rfc9112_7_1() {
 #[test]
 fn extensions_rfc9112_7_1_1() {
     for extension in [
-        ";a", ";a=b", ";a=\"b\"", ";a;b", " ;a", ";\ta", ";a =b", ";a= b", ";a=b ;c", ";a=\"\"",
-        ";a=\"\\\"\"", ";a=\";\r\"".trim_end_matches("\r\""), "\t; a = \"b;c=d\" ; e",
+        ";a",
+        ";a=b",
+        ";a=\"b\"",
+        ";a;b",
+        " ;a",
+        ";\ta",
+        ";a =b",
+        ";a= b",
+        ";a=b ;c",
+        ";a=\"\"",
+        ";a=\"\\\"\"",
+        "\t; a = \"b;c=d\" ; e",
         ";a=\"\\\t \u{e9}\"",
     ] {
-        if extension.ends_with("=\";") {
-            continue;
-        }
         accept(&format!("1{extension}\r\nx\r\n0{extension}\r\n\r\n"), "x");
     }
     for (extension, got) in [
-        (";", b'\r'), (" ", b'\r'), (";a ", b'\r'), (";a=", b'\r'), (";a=b ", b'\r'), (" a", b'a'),
-        (";;", b';'), (";=b", b'='), (";a==", b'='), (";a=\"b\"c", b'c'), (";a=\"\n\"", b'\n'),
-        (";a=\"\r\"", b'\r'), (";a\n", b'\n'), (";a=\"\\\x01\"", 1), (";a b", b'b'), (";(", b'('),
+        (";", b'\r'),
+        (" ", b'\r'),
+        (";a ", b'\r'),
+        (";a=", b'\r'),
+        (";a=b ", b'\r'),
+        (" a", b'a'),
+        (";;", b';'),
+        (";=b", b'='),
+        (";a==", b'='),
+        (";a=\"b\"c", b'c'),
+        (";a=\"\n\"", b'\n'),
+        (";a=\"\r\"", b'\r'),
+        (";a\n", b'\n'),
+        (";a=\"\\\x01\"", 1),
+        (";a b", b'b'),
+        (";(", b'('),
         (";a=\0", 0),
     ] {
-        refuse(&format!("1{extension}\r\nx\r\n0\r\n\r\n"), ProtoError::ChunkExtension { got });
+        refuse(
+            &format!("1{extension}\r\nx\r\n0\r\n\r\n"),
+            ProtoError::ChunkExtension { got },
+        );
     }
 }
 
@@ -147,18 +213,34 @@ fn trailers_rfc9112_7_1_2() {
     accept("0\r\na: b\r\n\r\n", "");
     accept("1\r\nx\r\n0\r\nChecksum:abc\tdef\u{e9}\r\nE:\r\n\r\n", "x");
     for (trailer, got) in [
-        (": b", b':'), (" a: b", b' '), ("a : b", b' '), ("a\r\n", b'\r'), ("a: \0", 0),
-        ("a: b\r\n c", b' '), ("a: b\n", b'\n'), ("\u{7f}", 0x7f),
+        (": b", b':'),
+        (" a: b", b' '),
+        ("a : b", b' '),
+        ("a\r\n", b'\r'),
+        ("a: \0", 0),
+        ("a: b\r\n c", b' '),
+        ("a: b\n", b'\n'),
+        ("\u{7f}", 0x7f),
     ] {
-        refuse(&format!("0\r\n{trailer}\r\n\r\n"), ProtoError::Trailer { got });
+        refuse(
+            &format!("0\r\n{trailer}\r\n\r\n"),
+            ProtoError::Trailer { got },
+        );
     }
 }
 
 #[test]
 fn extension_and_trailer_limits() {
-    let limits =
-        Limits { chunk_extension_bytes: 4, trailer_bytes: 6, ..Limits::default() };
-    let run = |input: &str| decode_with(input.as_bytes(), &limits).unwrap().map(|(_, len)| len);
+    let limits = Limits {
+        chunk_extension_bytes: 4,
+        trailer_bytes: 6,
+        ..Limits::default()
+    };
+    let run = |input: &str| {
+        decode_with(input.as_bytes(), &limits)
+            .unwrap()
+            .map(|(_, len)| len)
+    };
     // `;ab` and CR are four bytes; the limit is for all chunks together.
     assert_eq!(run("1;ab\r\nx\r\n0\r\n\r\n"), Ok(14));
     let too_large = Err(ProtoError::ChunkExtensionsTooLarge { limit: 4 });
@@ -177,7 +259,14 @@ fn extension_and_trailer_limits() {
 fn an_empty_destination_takes_framing_only() {
     let mut decoder = ChunkedDecoder::new(&Limits::default());
     let progress = decoder.decode(b"2\r\nab", &mut []).unwrap();
-    assert_eq!(progress, Progress { consumed: 3, produced: 0, done: false });
+    assert_eq!(
+        progress,
+        Progress {
+            consumed: 3,
+            produced: 0,
+            done: false
+        }
+    );
     assert_eq!(decoder.data_run(), 2);
 }
 
@@ -190,19 +279,11 @@ fn taking_more_than_the_run_is_a_bug() {
 }
 
 fn noise() -> impl Strategy<Value = Vec<u8>> {
-    let piece = prop_oneof![
-        Just(&b"\r\n"[..]),
-        Just(b"0\r\n"),
-        Just(b"2\r\nab"),
-        Just(b";a=b"),
-        Just(b";a=\""),
-        Just(b"a: b\r\n"),
-        Just(b"f"),
-        Just(b"\r"),
-        Just(b" "),
-    ]
-    .prop_map(<[u8]>::to_vec);
-    let piece = prop_oneof![6 => piece, 1 => prop::collection::vec(any::<u8>(), 0..4)];
+    let known = [
+        "\r\n", "0\r\n", "2\r\nab", ";a=b", ";a=\"", "a: b\r\n", "f", "\r", " ",
+    ];
+    let known = prop::sample::select(known.to_vec()).prop_map(|piece| piece.as_bytes().to_vec());
+    let piece = prop_oneof![6 => known, 1 => prop::collection::vec(any::<u8>(), 0..4)];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 

@@ -33,41 +33,90 @@ fn content_length_rfc9110_8_6() {
     check_body("Content-Length:0", Ok(RequestBody::Length(0)));
     check_body("content-LENGTH:5", Ok(RequestBody::Length(5)));
     check_body("content-length:007", Ok(RequestBody::Length(7)));
-    check_body("content-length:18446744073709551615", Ok(RequestBody::Length(u64::MAX)));
+    check_body(
+        "content-length:18446744073709551615",
+        Ok(RequestBody::Length(u64::MAX)),
+    );
     check_body_10("content-length:5", Ok(RequestBody::Length(5)));
-    for malformed in
-        ["", "+5", "-5", "5 5", "0x5", "5.0", "5a", "\u{661}", "18446744073709551616", "5,5", ","]
-    {
+    for malformed in [
+        "",
+        "+5",
+        "-5",
+        "5 5",
+        "0x5",
+        "5.0",
+        "5a",
+        "\u{661}",
+        "18446744073709551616",
+        "5,5",
+        ",",
+    ] {
         let field = format!("content-length:{malformed}");
         check_body(&field, Err(ProtoError::LengthMalformed));
     }
-    check_body("content-length:99999999999999999999", Err(ProtoError::LengthMalformed));
-    check_body("content-length:5|content-length:5", Err(ProtoError::LengthRepeated));
-    check_body("content-length:5|content-length:6", Err(ProtoError::LengthRepeated));
+    check_body(
+        "content-length:99999999999999999999",
+        Err(ProtoError::LengthMalformed),
+    );
+    check_body(
+        "content-length:5|content-length:5",
+        Err(ProtoError::LengthRepeated),
+    );
+    check_body(
+        "content-length:5|content-length:6",
+        Err(ProtoError::LengthRepeated),
+    );
 }
 
 #[test]
 fn transfer_encoding_rfc9112_6_1() {
     check_body("Transfer-Encoding:chunked", Ok(RequestBody::Chunked));
     check_body("transfer-encoding:CHUNKED", Ok(RequestBody::Chunked));
-    check_body("transfer-encoding:gzip, chunked", Err(ProtoError::CodingUnknown));
-    check_body("transfer-encoding:gzip|transfer-encoding:chunked", Err(ProtoError::CodingUnknown));
-    check_body("transfer-encoding:identity,\tchunked", Err(ProtoError::CodingUnknown));
-    check_body("transfer-encoding:chunked, chunked", Err(ProtoError::CodingRepeated));
-    check_body("transfer-encoding:a,chunked,chunked", Err(ProtoError::CodingRepeated));
+    check_body(
+        "transfer-encoding:gzip, chunked",
+        Err(ProtoError::CodingUnknown),
+    );
+    check_body(
+        "transfer-encoding:gzip|transfer-encoding:chunked",
+        Err(ProtoError::CodingUnknown),
+    );
+    check_body(
+        "transfer-encoding:identity,\tchunked",
+        Err(ProtoError::CodingUnknown),
+    );
+    check_body(
+        "transfer-encoding:chunked, chunked",
+        Err(ProtoError::CodingRepeated),
+    );
+    check_body(
+        "transfer-encoding:a,chunked,chunked",
+        Err(ProtoError::CodingRepeated),
+    );
     check_body(
         "transfer-encoding:chunked|transfer-encoding:chunked",
         Err(ProtoError::CodingRepeated),
     );
-    for not_last in ["gzip", "identity", "chunked, gzip", "xchunked", "chunked, identity"] {
+    for not_last in [
+        "gzip",
+        "identity",
+        "chunked, gzip",
+        "xchunked",
+        "chunked, identity",
+    ] {
         let field = format!("transfer-encoding:{not_last}");
         check_body(&field, Err(ProtoError::CodingNotChunkedLast));
     }
     let not_last = "transfer-encoding:chunked|transfer-encoding:gzip";
     check_body(not_last, Err(ProtoError::CodingNotChunkedLast));
-    for malformed in
-        ["", ",chunked", "chunked,", "chunked;a=b", "\u{b}chunked", "\"chunked\"", "chunked chunked"]
-    {
+    for malformed in [
+        "",
+        ",chunked",
+        "chunked,",
+        "chunked;a=b",
+        "\u{b}chunked",
+        "\"chunked\"",
+        "chunked chunked",
+    ] {
         let field = format!("transfer-encoding:{malformed}");
         check_body(&field, Err(ProtoError::CodingMalformed));
     }
@@ -98,7 +147,10 @@ fn host_rfc9112_3_2() {
     assert_eq!(status(Version::HTTP_11, "HOST:"), Ok(()));
     assert_eq!(status(Version::HTTP_11, "Host:a:80"), Ok(()));
     for version in [Version::HTTP_10, Version::HTTP_11] {
-        assert_eq!(status(version, "Host:a|host:a"), Err(ProtoError::HostRepeated));
+        assert_eq!(
+            status(version, "Host:a|host:a"),
+            Err(ProtoError::HostRepeated)
+        );
         assert_eq!(status(version, "Host:a/b"), Err(ProtoError::HostMalformed));
         assert_eq!(status(version, "Host:a, b"), Err(ProtoError::HostMalformed));
     }
@@ -107,7 +159,11 @@ fn host_rfc9112_3_2() {
 #[track_caller]
 fn check_keep_alive(version: Version, fields: &str, expected: bool) {
     let framing = survey(version, &format!("host:a|{fields}"));
-    assert_eq!(framing.map(|framing| framing.keep_alive), Ok(expected), "{version:?} {fields}");
+    assert_eq!(
+        framing.map(|framing| framing.keep_alive),
+        Ok(expected),
+        "{version:?} {fields}"
+    );
 }
 
 #[test]
@@ -134,21 +190,45 @@ fn persistence_rfc9112_9_3() {
 #[track_caller]
 fn check_expect(version: Version, fields: &str, expected: Result<bool, ProtoError>) {
     let framing = survey(version, &format!("host:a|{fields}"));
-    assert_eq!(framing.map(|framing| framing.expect_continue), expected, "{fields}");
+    assert_eq!(
+        framing.map(|framing| framing.expect_continue),
+        expected,
+        "{fields}"
+    );
 }
 
 #[test]
 fn expectations_rfc9110_10_1_1() {
     let unknown = Err(ProtoError::ExpectationUnknown);
-    check_expect(Version::HTTP_11, "content-length:5|expect:100-continue", Ok(true));
-    check_expect(Version::HTTP_11, "expect:100-Continue|transfer-encoding:chunked", Ok(true));
-    check_expect(Version::HTTP_11, "content-length:0|expect:100-continue", Ok(false));
+    check_expect(
+        Version::HTTP_11,
+        "content-length:5|expect:100-continue",
+        Ok(true),
+    );
+    check_expect(
+        Version::HTTP_11,
+        "expect:100-Continue|transfer-encoding:chunked",
+        Ok(true),
+    );
+    check_expect(
+        Version::HTTP_11,
+        "content-length:0|expect:100-continue",
+        Ok(false),
+    );
     check_expect(Version::HTTP_11, "expect:100-continue", Ok(false));
     check_expect(Version::HTTP_11, "content-length:5", Ok(false));
     check_expect(Version::HTTP_11, "content-length:5|expect:", Ok(false));
     check_expect(Version::HTTP_11, "expect:200-ok", unknown);
-    check_expect(Version::HTTP_11, "content-length:5|expect:100-continue, x", unknown);
+    check_expect(
+        Version::HTTP_11,
+        "content-length:5|expect:100-continue, x",
+        unknown,
+    );
     check_expect(Version::HTTP_11, "expect:x|expect:100-continue", unknown);
-    check_expect(Version::HTTP_10, "content-length:5|expect:100-continue", Ok(false));
+    check_expect(
+        Version::HTTP_10,
+        "content-length:5|expect:100-continue",
+        Ok(false),
+    );
     check_expect(Version::HTTP_10, "expect:x", Ok(false));
 }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::runtime::current as shard;
-use crate::runtime::ethread::{Label, ThreadId};
-use crate::runtime::inbox::{Handle, Message};
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::task::Joinable;
+use super::current as shard;
+use super::ethread::{Label, ThreadId};
+use super::inbox::{Handle, Message};
+use super::scheduler::Scheduler;
+use super::task::Joinable;
 
 /// A handle to an ethread, for [`Thread::unpark`] and for telling who is who.
 ///
@@ -33,7 +33,12 @@ impl Thread {
         id: ThreadId,
         name: Option<Rc<str>>,
     ) -> Self {
-        Self { scheduler, index, id, name }
+        Self {
+            scheduler,
+            index,
+            id,
+            name,
+        }
     }
 
     /// The ethread's unique number.
@@ -48,7 +53,7 @@ impl Thread {
         self.name.as_deref()
     }
 
-    /// Ends the ethread's [`park`](super::park), or lets its next one return at once. One is kept,
+    /// Ends the ethread's [`park`](crate::thread::park), or lets its next one return at once. One is kept,
     /// however many come.
     pub fn unpark(&self) {
         self.scheduler.unpark(self.index, self.id);
@@ -66,20 +71,27 @@ impl Thread {
         }
     }
 
-    pub(super) fn cancel(&self) {
+    fn cancel(&self) {
         self.scheduler.cancel(self.index, self.id);
     }
 }
 
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Thread").field("id", &self.id).field("name", &self.name).finish()
+        f.debug_struct("Thread")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish()
     }
 }
 
 impl fmt::Display for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Label { id: self.id, name: self.name.clone() }.fmt(f)
+        Label {
+            id: self.id,
+            name: self.name.clone(),
+        }
+        .fmt(f)
     }
 }
 
@@ -107,13 +119,19 @@ impl RemoteThread {
 
     /// As [`Thread::unpark`], from any OS thread and at any time.
     pub fn unpark(&self) {
-        self.handle.send(Message::Unpark { index: self.index, id: self.id });
+        self.handle.send(Message::Unpark {
+            index: self.index,
+            id: self.id,
+        });
     }
 }
 
 impl fmt::Debug for RemoteThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteThread").field("id", &self.id).field("name", &self.name).finish()
+        f.debug_struct("RemoteThread")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -158,7 +176,7 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     ///
-    /// The payload of the panic that ended it; [`Cancelled`](super::Cancelled) if it was
+    /// The payload of the panic that ended it; [`Cancelled`](crate::thread::Cancelled) if it was
     /// cancelled; [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the ethread
     /// has not ended.
     ///
@@ -171,9 +189,11 @@ impl<T> JoinHandle<T> {
     ///
     /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
     #[track_caller]
-    pub fn join(self) -> super::Result<T> {
+    pub fn join(self) -> std::thread::Result<T> {
         let location = Location::caller();
-        self.task.packet().join(self.thread.id().as_u64().get(), location)
+        self.task
+            .packet()
+            .join(self.thread.id().as_u64().get(), location)
     }
 
     /// Whether the ethread has ended.
@@ -218,6 +238,8 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("thread", &self.thread).finish_non_exhaustive()
+        f.debug_struct("JoinHandle")
+            .field("thread", &self.thread)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,20 @@
+//! The doors into and out of the scheduler.
+//!
+//! * [`suspend`] parks an ethread *first* and then runs a closure with the means to resume it:
+//!   whatever wants to continue later, in whatever order, can. [`run_until`] drives the scheduler
+//!   from ordinary code until somebody finishes it. Together they invert control: a framework, an
+//!   acceptor and each client are plain loops, each in charge of its own thread. The idea is Andy
+//!   Wingo's, of Guile's ethreads (2012).
+//! * [`on_ready`] waits for a descriptor without holding a stack.
+//! * [`blocking`] runs a call that would block the OS thread on a pool.
+
+mod blocking;
+mod on_ready;
+mod run_until;
+mod suspend;
+
+pub use crate::runtime::source::Source;
+pub use blocking::blocking;
+pub use on_ready::{Interest, Wakeup, on_ready};
+pub use run_until::{Exit, run_until};
+pub use suspend::{RemoteSuspended, Suspended, suspend};

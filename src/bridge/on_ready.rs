@@ -1,0 +1,126 @@
+//! Waiting for a descriptor without a stack.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::panic::Location;
+
+use crate::runtime::clock::Instant;
+use crate::runtime::current;
+use crate::runtime::handle::{JoinHandle, Thread};
+use crate::runtime::source::{Direction, Source};
+use crate::runtime::task::Task;
+use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Input, a connection to accept, or the end of the stream.
+    Readable,
+    /// Room for output.
+    Writable,
+}
+
+/// How a wait without a stack ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wakeup {
+    /// The source may be ready. As with every readiness, it may turn out not to be.
+    Ready,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// Waits until `source` may be ready or `deadline` has passed, and then begins an ethread that runs
+/// `f`.
+///
+/// Until then the wait holds no stack: it is a control block of a few hundred bytes and a boxed
+/// closure. The ethread is one from the beginning, though: it has an id, it is listed in reports,
+/// and the handle cancels it; then `f` is dropped without having run. Whoever waits in line before
+/// it at the same source is served first.
+///
+/// Dropping or closing the source begins `f` too, with [`Wakeup::Ready`].
+///
+/// # Errors
+///
+/// If the source cannot be watched (a regular file, or any under the simulation driver), or is
+/// closed; if the OS thread has no scheduler and none can be made.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use ethreads::{bridge::{self, Interest}, net::UnixStream};
+///
+/// ethreads::run_main(|| {
+///     let (mut ours, mut theirs) = UnixStream::pair()?;
+///     let reader = ours.try_clone()?;
+///     let answer = bridge::on_ready(&reader, Interest::Readable, None, move |_| {
+///         let mut text = String::new();
+///         ours.read_to_string(&mut text).map(|_| text)
+///     })?;
+///     assert_eq!(ethreads::runtime::stats().map(|stats| stats.stacks.live), Some(1)); // our own
+///     theirs.write_all(b"hello")?;
+///     drop(theirs);
+///     assert_eq!(answer.join().expect("no panic")?, "hello");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn on_ready<S, F, T>(
+    source: &S,
+    interest: Interest,
+    deadline: Option<Instant>,
+    f: F,
+) -> io::Result<JoinHandle<T>>
+where
+    S: Source + ?Sized,
+    F: FnOnce(Wakeup) -> T + 'static,
+    T: 'static,
+{
+    let location = Location::caller();
+    let scheduler = current::get_or_install()?;
+    let fd = source.as_fd();
+    let (direction, kind) = match interest {
+        Interest::Readable => (Direction::Read, WaitKind::Read),
+        Interest::Writable => (Direction::Write, WaitKind::Write),
+    };
+    let reason = Reason {
+        kind,
+        detail: fd.as_raw_fd() as u64,
+        location,
+    };
+    let deadline = deadline.map_or(NEVER, Instant::as_nanos);
+    let key = scheduler.watch_without_stack(source.registration(), fd, direction)?;
+    let pass_on = PassOn { key, direction };
+    let task = Task::new(move |outcome| {
+        let _pass_on = pass_on;
+        match outcome {
+            Outcome::TimedOut => f(Wakeup::TimedOut),
+            _ => f(Wakeup::Ready),
+        }
+    });
+    let (index, id, token) = scheduler.starter(task.clone(), None, deadline, reason)?;
+    let handle = JoinHandle::new(task, Thread::new(scheduler.clone(), index, id, None));
+    if let Err(error) = scheduler.wait_without_stack(fd, key, direction, token) {
+        handle.cancel();
+        return Err(error);
+    }
+    Ok(handle)
+}
+
+/// Passes the wake-up on to the next waiter when the closure has ended or is dropped: it may have
+/// met "would block", or not even tried.
+struct PassOn {
+    key: u64,
+    direction: Direction,
+}
+
+impl Drop for PassOn {
+    fn drop(&mut self) {
+        current::with(|scheduler| {
+            if let Some(scheduler) = scheduler {
+                scheduler.pass_on(self.key, self.direction);
+            }
+        });
+    }
+}

@@ -1,0 +1,92 @@
+//! Driving the scheduler from ordinary code.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::runtime::scheduler::Goal;
+use crate::runtime::{RunError, current, refuse_nested};
+
+/// Ends a [`run_until`]. It stays on its OS thread.
+pub struct Exit<T> {
+    shared: Rc<Shared<T>>,
+}
+
+struct Shared<T> {
+    value: Cell<Option<T>>,
+    finished: Cell<bool>,
+}
+
+impl<T> Exit<T> {
+    /// Lets the [`run_until`] that this belongs to return `value`, before any other ethread runs:
+    /// as soon as the closure given to [`suspend`](super::suspend) that calls this has returned, or
+    /// the ethread that calls it suspends. Does nothing if that `run_until` has ended already.
+    pub fn finish(self, value: T) {
+        self.shared.value.set(Some(value));
+        self.shared.finished.set(true);
+    }
+}
+
+impl<T> fmt::Debug for Exit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exit").finish_non_exhaustive()
+    }
+}
+
+/// Runs the ethreads of this OS thread until somebody calls [`Exit::finish`], and returns its
+/// value. `start` is called first, in place; it hands the `Exit` to whoever is to end the run.
+///
+/// The ethreads that are left stay as they are, for the next run.
+///
+/// # Errors
+///
+/// [`RunError::Deadlock`] if nothing can ever call `finish` any more; [`RunError::Io`] if the
+/// driver fails.
+///
+/// # Panics
+///
+/// Inside an ethread, and in a closure given to [`suspend`](super::suspend).
+///
+/// # Examples
+///
+/// An ethread hands over what it has, and goes on when it is resumed:
+///
+/// ```
+/// use std::{cell::RefCell, rc::Rc};
+/// use ethreads::bridge::{Suspended, run_until, suspend};
+///
+/// let next: Rc<RefCell<Option<ethreads::bridge::Exit<(u32, Suspended<()>)>>>> = Rc::default();
+/// let theirs = next.clone();
+/// ethreads::spawn(move || {
+///     for n in 1..=3 {
+///         suspend(|me| {
+///             let exit = theirs.borrow_mut().take().expect("somebody waits");
+///             exit.finish((n, me));
+///         });
+///     }
+/// });
+/// let mut seen = Vec::new();
+/// for _ in 0..3 {
+///     let (n, ethread) = run_until(|exit| *next.borrow_mut() = Some(exit))?;
+///     seen.push(n);
+///     ethread.resume(()).expect("it waits for this");
+/// }
+/// assert_eq!(seen, [1, 2, 3]);
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
+    refuse_nested("run_until");
+    let scheduler = current::get_or_install()?;
+    let shared = Rc::new(Shared {
+        value: Cell::new(None),
+        finished: Cell::new(false),
+    });
+    start(Exit {
+        shared: shared.clone(),
+    });
+    scheduler.drive(&Goal::Flag(&shared.finished))?;
+    Ok(shared
+        .value
+        .take()
+        .expect("`finish` stores the value before it says so"))
+}

@@ -1,0 +1,273 @@
+//! `suspend` and `resume`: an ethread's rest as a value.
+
+use std::cell::Cell;
+use std::fmt;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::runtime::current;
+use crate::runtime::inbox::RemoteWaker;
+use crate::runtime::park::Unwinding;
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+
+/// What `suspend` finds when its ethread runs again.
+enum Delivery<T> {
+    Value(T),
+    Run(Box<dyn FnOnce() -> T>),
+    /// The handle went to another OS thread: what it delivers is here.
+    Remote(Arc<Mutex<RemoteDelivery<T>>>),
+    /// The handle was dropped.
+    Abandoned,
+}
+
+enum RemoteDelivery<T> {
+    Nothing,
+    Value(T),
+    Run(Box<dyn FnOnce() -> T + Send>),
+}
+
+/// Suspends the ethread, and *then* calls `after` with the means to resume it.
+///
+/// The ethread is parked before `after` runs, so `after` may resume it, hand the
+/// [`Suspended`] to another ethread, keep it in a queue, spawn ethreads, or end a
+/// [`run_until`](super::run_until). It runs on the scheduler's side, between the ethreads: it must
+/// not wait. Returns the value that the ethread is resumed with.
+///
+/// # Panics
+///
+/// With the panic of `after`, or of the closure given to [`Suspended::resume_with`]. In a closure
+/// that was itself given to `suspend`. On the OS thread's own side, if nothing can ever resume it.
+///
+/// While the caller unwinds there is no value to return and nobody to wait: the process is aborted
+/// with a report.
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here, and so does one whose [`Suspended`] is dropped. `after`
+/// is not called if the cancel came first.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::RefCell, rc::Rc};
+/// use ethreads::{bridge, thread};
+///
+/// ethreads::run_main(|| {
+///     let waiting = Rc::new(RefCell::new(None));
+///     let theirs = waiting.clone();
+///     let ethread = thread::spawn(move || {
+///         bridge::suspend(|me| *theirs.borrow_mut() = Some(me)) + 1
+///     });
+///     thread::yield_now();
+///     let me: bridge::Suspended<i32> = waiting.take().expect("it has run");
+///     me.resume(41).expect("it waits for this");
+///     assert_eq!(ethread.join().ok(), Some(42));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[track_caller]
+pub fn suspend<T, F>(after: F) -> T
+where
+    T: 'static,
+    F: FnOnce(Suspended<T>),
+{
+    let location = Location::caller();
+    let scheduler = match current::get_or_install() {
+        Ok(scheduler) => scheduler,
+        Err(error) => panic!("there is no ethread to suspend, and no scheduler: {error}"),
+    };
+    let reason = Reason {
+        kind: WaitKind::Suspend,
+        detail: 0,
+        location,
+    };
+    let wait = match scheduler.begin_wait(reason) {
+        Ok(wait) => wait,
+        Err(Unwinding) => scheduler.abort_unwinding("suspend", location),
+    };
+    let delivery = Rc::new(Cell::new(None));
+    let token = wait.token();
+    let handle = Suspended {
+        scheduler: scheduler.clone(),
+        token,
+        delivery: Some(delivery.clone()),
+    };
+    let mut call = Some((after, handle));
+    let mut panicked = None;
+    let outcome = wait.park_then(
+        NEVER,
+        Some(&mut || {
+            let Some((after, handle)) = call.take() else {
+                return;
+            };
+            let result = panic::catch_unwind(AssertUnwindSafe(|| after(handle)));
+            if let Err(payload) = result {
+                panicked = Some(payload);
+                scheduler.wake(token);
+            }
+        }),
+    );
+    if let Some(payload) = panicked {
+        panic::resume_unwind(payload);
+    }
+    if outcome == Outcome::Cancelled {
+        drop(call);
+        scheduler.raise_cancel();
+    }
+    let delivered = match delivery.take() {
+        Some(Delivery::Value(value)) => Some(value),
+        Some(Delivery::Run(f)) => Some(f()),
+        Some(Delivery::Remote(remote)) => {
+            let delivered = mem::replace(
+                &mut *remote.lock().unwrap_or_else(PoisonError::into_inner),
+                RemoteDelivery::Nothing,
+            );
+            match delivered {
+                RemoteDelivery::Value(value) => Some(value),
+                RemoteDelivery::Run(f) => Some(f()),
+                RemoteDelivery::Nothing => None,
+            }
+        }
+        Some(Delivery::Abandoned) | None => None,
+    };
+    delivered.unwrap_or_else(|| {
+        scheduler.end_current("the `Suspended` of an ethread that cannot be cancelled was dropped")
+    })
+}
+
+/// A suspended ethread: resuming it consumes this. Dropping it instead unwinds the ethread.
+///
+/// Stays on its OS thread; [`Suspended::into_remote`] makes one for others.
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// ethreads::bridge::suspend(|me: ethreads::bridge::Suspended<()>| send(me));
+/// ```
+#[must_use = "dropping it unwinds the ethread"]
+pub struct Suspended<T> {
+    scheduler: Rc<Scheduler>,
+    token: Token,
+    /// `None` once it is used up.
+    delivery: Option<Rc<Cell<Option<Delivery<T>>>>>,
+}
+
+impl<T> Suspended<T> {
+    /// Makes the ethread ready to run, and its `suspend` return `value`. Does not run it now.
+    ///
+    /// # Errors
+    ///
+    /// Gives `value` back if the ethread has left its `suspend`: it was cancelled.
+    pub fn resume(mut self, value: T) -> Result<(), T> {
+        match self.start_delivery() {
+            Some(delivery) => {
+                delivery.set(Some(Delivery::Value(value)));
+                self.scheduler.wake(self.token);
+                Ok(())
+            }
+            None => Err(value),
+        }
+    }
+
+    /// Makes the ethread ready to run, and `f` run in it: what `f` returns, `suspend` returns; if
+    /// it panics, `suspend` does.
+    ///
+    /// # Errors
+    ///
+    /// Gives `f` back if the ethread has left its `suspend`: it was cancelled.
+    pub fn resume_with<F>(mut self, f: F) -> Result<(), F>
+    where
+        F: FnOnce() -> T + 'static,
+    {
+        match self.start_delivery() {
+            Some(delivery) => {
+                delivery.set(Some(Delivery::Run(Box::new(f))));
+                self.scheduler.wake(self.token);
+                Ok(())
+            }
+            None => Err(f),
+        }
+    }
+
+    /// Turns this into a handle for other OS threads. While it lives the shard does not take
+    /// waiting for a deadlock.
+    pub fn into_remote(mut self) -> RemoteSuspended<T>
+    where
+        T: Send,
+    {
+        let remote = Arc::new(Mutex::new(RemoteDelivery::Nothing));
+        let delivery = self
+            .delivery
+            .take()
+            .expect("only a method that consumes it takes it");
+        delivery.set(Some(Delivery::Remote(remote.clone())));
+        RemoteSuspended {
+            waker: self.scheduler.remote_waker(self.token),
+            delivery: remote,
+        }
+    }
+
+    /// The place for the delivery, if the ethread is still there to take it.
+    fn start_delivery(&mut self) -> Option<Rc<Cell<Option<Delivery<T>>>>> {
+        let delivery = self.delivery.take();
+        delivery.filter(|_| self.scheduler.is_parked(self.token))
+    }
+}
+
+impl<T> Drop for Suspended<T> {
+    fn drop(&mut self) {
+        if let Some(delivery) = self.delivery.take() {
+            delivery.set(Some(Delivery::Abandoned));
+            self.scheduler.wake(self.token);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Suspended<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suspended").finish_non_exhaustive()
+    }
+}
+
+/// A suspended ethread in the hands of another OS thread. Made by [`Suspended::into_remote`].
+///
+/// Dropping it unwinds the ethread.
+#[must_use = "dropping it unwinds the ethread"]
+pub struct RemoteSuspended<T> {
+    waker: RemoteWaker,
+    delivery: Arc<Mutex<RemoteDelivery<T>>>,
+}
+
+impl<T: Send> RemoteSuspended<T> {
+    /// As [`Suspended::resume`]. If the ethread is gone, `value` is dropped here or there.
+    pub fn resume(self, value: T) {
+        self.deliver(RemoteDelivery::Value(value));
+    }
+
+    /// As [`Suspended::resume_with`]. If the ethread is gone, `f` is dropped here or there.
+    pub fn resume_with<F>(self, f: F)
+    where
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.deliver(RemoteDelivery::Run(Box::new(f)));
+    }
+
+    fn deliver(&self, delivery: RemoteDelivery<T>) {
+        *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) = delivery;
+    }
+}
+
+impl<T> Drop for RemoteSuspended<T> {
+    /// Wakes the ethread, which takes what was delivered, or unwinds if that is nothing.
+    fn drop(&mut self) {
+        self.waker.wake();
+    }
+}
+
+impl<T> fmt::Debug for RemoteSuspended<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteSuspended").finish_non_exhaustive()
+    }
+}
