@@ -70,8 +70,7 @@ struct Special<'a> {
 
 /// Writes a response head to `out` and returns how the body must follow.
 ///
-/// `body_len` is the length of the handler's body where it is known. `server` is a complete field
-/// line with its line end, or empty.
+/// `body_len` is the length of the handler's body where it is known.
 pub(crate) fn encode_head(
     out: &mut Vec<u8>,
     answer: AnswerTo,
@@ -79,7 +78,6 @@ pub(crate) fn encode_head(
     headers: &Headers,
     body_len: Option<u64>,
     date: &DateCache,
-    server: &[u8],
 ) -> Plan {
     // RFC 9110 section 15.2: a 1xx other than 101 is no answer; the peer would go on waiting.
     let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
@@ -92,18 +90,19 @@ pub(crate) fn encode_head(
     write_status_line(out, status);
     let mut special = Special::default();
     for (name, value) in headers.iter() {
-        let value = value.as_bytes();
-        if !special.takes(name, value, status) {
-            write_field(out, name.as_str().as_bytes(), value);
+        let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
+        // The length tells nearly every header apart without comparing names.
+        let may_be_special = matches!(text.len(), 4 | 6 | 10 | 14 | 17);
+        if !(may_be_special && special.takes(name, value, status)) {
+            write_field(out, text, value);
         }
     }
-    match special.date {
-        None => out.extend_from_slice(date.line()),
-        Some(value) => write_field(out, b"date", value),
-    }
-    match special.server {
-        None => out.extend_from_slice(server),
-        Some(value) => write_field(out, b"server", value),
+    match (special.date, special.server) {
+        (None, None) => out.extend_from_slice(date.lines()),
+        (date_value, server_value) => {
+            write_field_or_line(out, b"date", date_value, date.date_line());
+            write_field_or_line(out, b"server", server_value, date.server_line());
+        }
     }
     let plan = plan(answer, status, body_len, special.length, special.close);
     match plan.announced {
@@ -115,21 +114,27 @@ pub(crate) fn encode_head(
         }
         Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    // RFC 9112 section 9.3: silence means close to HTTP/1.0 and keep-alive to HTTP/1.1.
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        // The handler's own `Connection: upgrade` was passed on.
-    } else if !plan.keep_alive {
-        out.extend_from_slice(b"connection: close\r\n");
-    } else if answer.version == Version::HTTP_10 {
-        out.extend_from_slice(b"connection: keep-alive\r\n");
+    // RFC 9112 section 9.3: silence means close to HTTP/1.0 and keep-alive to HTTP/1.1. With 101
+    // the handler's own `Connection: upgrade` was passed on.
+    let is_silent = if plan.keep_alive {
+        answer.version == Version::HTTP_11
+    } else {
+        status == StatusCode::SWITCHING_PROTOCOLS
+    };
+    if is_silent {
+        out.extend_from_slice(b"\r\n");
+    } else if plan.keep_alive {
+        out.extend_from_slice(b"connection: keep-alive\r\n\r\n");
+    } else {
+        out.extend_from_slice(b"connection: close\r\n\r\n");
     }
-    out.extend_from_slice(b"\r\n");
     plan
 }
 
 /// Decides the framing of a response (RFC 9112 section 6.3, RFC 9110 section 8.6).
 ///
 /// `declared` is the length the handler has set, `close` whether it wants the connection closed.
+#[inline]
 fn plan(
     answer: AnswerTo,
     status: StatusCode,
@@ -181,33 +186,24 @@ fn plan(
 
 impl<'a> Special<'a> {
     /// Takes the header if it is one of those that [`encode_head`] writes or suppresses itself.
-    #[inline]
     fn takes(&mut self, name: &HeaderName, value: &'a [u8], status: StatusCode) -> bool {
-        // The length tells nearly every header apart without comparing names.
-        match name.as_str().len() {
-            4 if *name == DATE => {
-                self.date.get_or_insert(value);
-                true
-            }
-            6 if *name == SERVER => {
-                self.server.get_or_insert(value);
-                true
-            }
-            10 if *name == CONNECTION => {
-                let mut options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-                self.close |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
-                // RFC 9110 section 7.8: Upgrade must be named in Connection.
-                status != StatusCode::SWITCHING_PROTOCOLS
-            }
-            14 if *name == CONTENT_LENGTH => {
-                let is_number = value.iter().all(u8::is_ascii_digit);
-                let text = str::from_utf8(value).ok().filter(|_| is_number);
-                self.length = self.length.or(text.and_then(|text| text.parse().ok()));
-                true
-            }
-            17 => *name == TRANSFER_ENCODING,
-            _ => false,
+        if *name == DATE {
+            self.date.get_or_insert(value);
+        } else if *name == SERVER {
+            self.server.get_or_insert(value);
+        } else if *name == CONNECTION {
+            let mut options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+            self.close |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
+            // RFC 9110 section 7.8: Upgrade must be named in Connection.
+            return status != StatusCode::SWITCHING_PROTOCOLS;
+        } else if *name == CONTENT_LENGTH {
+            let is_number = value.iter().all(u8::is_ascii_digit);
+            let text = str::from_utf8(value).ok().filter(|_| is_number);
+            self.length = self.length.or(text.and_then(|text| text.parse().ok()));
+        } else {
+            return *name == TRANSFER_ENCODING;
         }
+        true
     }
 }
 
@@ -242,6 +238,13 @@ fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+fn write_field_or_line(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>, line: &[u8]) {
+    match value {
+        Some(value) => write_field(out, name, value),
+        None => out.extend_from_slice(line),
+    }
 }
 
 #[inline]

@@ -18,7 +18,7 @@ use httparse::{EMPTY_HEADER, Request, Status};
 use super::ProtoError;
 use super::framing::{Framing, Survey};
 use super::limits::Limits;
-use crate::http::message::{Field, HeaderView, Span, Target};
+use crate::http::message::{Field, HeaderView, Span, target_is_valid};
 
 /// Fields for which there is room on the stack while parsing: 1 KiB, as the stacks of parked
 /// connections are the memory of this server. Heads with more take a second run on the heap.
@@ -96,7 +96,7 @@ impl RequestHead {
         &self.method
     }
 
-    /// The request target as sent; ASCII, and one of the forms that [`Target::parse`] accepts.
+    /// The request target as sent; ASCII, and one of the forms that `Target::parse` accepts.
     pub(crate) fn target<'a>(&self, buf: &'a [u8]) -> &'a str {
         str::from_utf8(self.target.bytes(buf)).unwrap_or_default()
     }
@@ -242,7 +242,7 @@ fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     if method == Method::CONNECT {
         return Err(ProtoError::ConnectRefused);
     }
-    if !Target::is_valid(&method, target) {
+    if !target_is_valid(&method, target) {
         return Err(ProtoError::Target);
     }
     Ok(method)

@@ -47,16 +47,8 @@ fn encode(
 ) -> (String, Plan) {
     let mut out = Vec::new();
     let status = StatusCode::from_u16(status).unwrap();
-    let date = DateCache::new(0);
-    let plan = encode_head(
-        &mut out,
-        answer,
-        status,
-        &headers(pairs),
-        body_len,
-        &date,
-        b"server: s\r\n",
-    );
+    let date = DateCache::new(0, Some(&HeaderValue::from_static("s")));
+    let plan = encode_head(&mut out, answer, status, &headers(pairs), body_len, &date);
     (String::from_utf8(out).unwrap(), plan)
 }
 
@@ -393,7 +385,7 @@ proptest! {
         let mut out = Vec::new();
         let answer = AnswerTo { version, is_head, keep_alive };
         let code = StatusCode::from_u16(status).unwrap();
-        let plan = encode_head(&mut out, answer, code, &list, body_len, &DateCache::new(0), b"");
+        let plan = encode_head(&mut out, answer, code, &list, body_len, &DateCache::new(0, None),);
 
         let mut slots = [httparse::EMPTY_HEADER; 20];
         let mut response = httparse::Response::new(&mut slots);

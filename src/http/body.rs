@@ -1,0 +1,409 @@
+//! The receiving side of a connection: its buffer, heads, and request bodies.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::buffers::READ_BUFFER;
+use super::error::{Error, Phase};
+use super::proto::chunked::ChunkedDecoder;
+use super::proto::encode::CONTINUE;
+use super::proto::framing::{Framing, RequestBody};
+use super::proto::head::RequestHead;
+use super::shared::{Connection, Shared};
+use super::transport::{Deadline, Transport, deadline_in};
+
+/// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
+/// for both sides to begin anew.
+const DRAIN_LIMIT: u64 = 64 * 1024;
+
+/// Bytes that are read and discarded, at most, from a peer that is still sending when we close.
+const LINGER_LIMIT: usize = 1024 * 1024;
+
+/// What is still to come of the body of the current request.
+#[derive(Debug)]
+enum Rest {
+    Done,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+}
+
+/// The input of a connection, and the output that waits for being sent with more.
+pub(super) struct Incoming {
+    pub(super) shared: Rc<Shared>,
+    pub(super) connection: Rc<Connection>,
+    /// Empty while the connection is idle.
+    buffer: Box<[u8]>,
+    /// Where the current head begins; before it there is nothing of interest.
+    head_at: usize,
+    /// Where unread bytes begin: the body, or the next head.
+    cursor: usize,
+    /// Where they end.
+    end: usize,
+    head_len: usize,
+    rest: Rest,
+    declared: Option<u64>,
+    /// Bytes of the body that the handler has read.
+    got: u64,
+    /// The peer waits for a 100 before it sends the body.
+    owes_continue: bool,
+    /// A read failed: nobody knows where the next request begins.
+    broken: bool,
+    pub(super) output: Vec<u8>,
+}
+
+impl Incoming {
+    pub(super) fn new(shared: Rc<Shared>, connection: Rc<Connection>) -> Self {
+        Self {
+            shared,
+            connection,
+            buffer: Box::default(),
+            head_at: 0,
+            cursor: 0,
+            end: 0,
+            head_len: 0,
+            rest: Rest::Done,
+            declared: Some(0),
+            got: 0,
+            owes_continue: false,
+            broken: false,
+            output: Vec::new(),
+        }
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.connection.transport
+    }
+
+    pub(super) fn head_bytes(&self) -> &[u8] {
+        &self.buffer[self.head_at..self.head_at + self.head_len]
+    }
+
+    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
+        self.transport().peer_addr()
+    }
+
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.transport().local_addr()
+    }
+
+    pub(super) fn declared_length(&self) -> Option<u64> {
+        self.declared
+    }
+
+    /// Waits for the next request and parses its head; false if the peer closed, or was idle for
+    /// too long, before it began one.
+    pub(super) fn next_head(&mut self, head: &mut RequestHead) -> Result<bool, Error> {
+        self.head_at = self.cursor;
+        self.head_len = 0;
+        let mut deadline = None;
+        loop {
+            if self.head_at < self.end {
+                let unread = &self.buffer[self.head_at..self.end];
+                if let Some(len) = head.parse(unread, &self.shared.config.limits)? {
+                    self.begin_body(len, head.framing());
+                    return Ok(true);
+                }
+            }
+            self.flush()?;
+            if self.head_at == self.end {
+                if !self.wait_for_request()? {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let timeout = self.shared.config.timeouts.head;
+            let deadline = *deadline.get_or_insert_with(|| deadline_in(timeout));
+            if self.read_more_head(deadline)? == 0 {
+                return Err(Error::head_incomplete());
+            }
+        }
+    }
+
+    fn begin_body(&mut self, head_len: usize, framing: Framing) {
+        self.head_len = head_len;
+        self.cursor = self.head_at + head_len;
+        self.got = 0;
+        (self.rest, self.declared) = match framing.body {
+            RequestBody::None | RequestBody::Length(0) => (Rest::Done, Some(0)),
+            RequestBody::Length(length) => (Rest::Length(length), Some(length)),
+            RequestBody::Chunked => {
+                (Rest::Chunked(ChunkedDecoder::new(&self.shared.config.limits)), None)
+            }
+        };
+        // RFC 9110 section 10.1.1: no 100 is due if the body has begun to arrive.
+        self.owes_continue =
+            framing.expect_continue && !self.is_done() && self.cursor == self.end;
+    }
+
+    /// Waits for the first bytes of a request, without holding a buffer.
+    fn wait_for_request(&mut self) -> Result<bool, Error> {
+        self.give_buffers();
+        let shared = &self.shared;
+        if shared.is_draining() {
+            return Ok(false);
+        }
+        self.connection.idle.set(true);
+        let deadline = deadline_in(shared.config.timeouts.idle);
+        let result = self.connection.transport.read_with(
+            deadline,
+            || shared.buffers.take_input(),
+            |buffer| shared.buffers.give_input(buffer),
+        );
+        self.connection.idle.set(false);
+        match result {
+            Ok((buffer, got)) => {
+                (self.buffer, self.head_at, self.cursor, self.end) = (buffer, 0, 0, got);
+                Ok(got > 0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            // Between requests a reset is as good an end as a FIN.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn give_buffers(&mut self) {
+        self.shared.buffers.give_input(mem::take(&mut self.buffer));
+        self.shared.buffers.give_output(mem::take(&mut self.output));
+        (self.head_at, self.cursor, self.end, self.head_len) = (0, 0, 0, 0);
+    }
+
+    fn read_more_head(&mut self, deadline: Deadline) -> Result<usize, Error> {
+        if self.end == self.buffer.len() {
+            if self.head_at > 0 {
+                self.buffer.copy_within(self.head_at..self.end, 0);
+                self.end -= self.head_at;
+                (self.head_at, self.cursor) = (0, 0);
+            } else {
+                self.grow();
+            }
+        }
+        let transport = &self.connection.transport;
+        let got = transport
+            .read(&mut self.buffer[self.end..], deadline)
+            .map_err(|error| timed_out_in(error, Phase::Head))?;
+        self.end += got;
+        Ok(got)
+    }
+
+    /// Makes the buffer larger; heads are bounded by their limit, and bodies never need this more
+    /// than once.
+    fn grow(&mut self) {
+        let mut larger = vec![0; self.buffer.len() + READ_BUFFER].into_boxed_slice();
+        larger[..self.end].copy_from_slice(&self.buffer[..self.end]);
+        self.buffer = larger;
+    }
+
+    /// Whether the body was read to its end.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.rest, Rest::Done)
+    }
+
+    /// Whether the next request can be found although this one's body was not read.
+    pub(super) fn can_go_on(&self) -> bool {
+        match &self.rest {
+            _ if self.broken => false,
+            Rest::Done => true,
+            _ if self.owes_continue => false,
+            Rest::Length(left) => *left <= DRAIN_LIMIT,
+            Rest::Chunked(_) => true,
+        }
+    }
+
+    /// Whether pipelined input is waiting.
+    pub(super) fn has_more(&self) -> bool {
+        self.cursor < self.end
+    }
+
+    /// Reads from the body; 0 at its end, or for an empty `buf`.
+    pub(super) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        if buf.is_empty() || self.is_done() {
+            return Ok(0);
+        }
+        if self.broken {
+            return Err(Error::body_incomplete(self.got, self.declared));
+        }
+        let result = self.send_continue().and_then(|()| match self.rest {
+            Rest::Chunked(_) => self.read_chunked(buf),
+            _ => self.read_plain(buf),
+        });
+        match &result {
+            Ok(got) => self.got += *got as u64,
+            Err(_) => self.broken = true,
+        }
+        result
+    }
+
+    fn send_continue(&mut self) -> Result<(), Error> {
+        if mem::take(&mut self.owes_continue) {
+            self.output.extend_from_slice(CONTINUE);
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn read_plain(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        let Rest::Length(left) = self.rest else { return Ok(0) };
+        let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let got = self.take_or_read(&mut buf[..wanted])?;
+        self.rest = match left - got as u64 {
+            0 => Rest::Done,
+            left => Rest::Length(left),
+        };
+        Ok(got)
+    }
+
+    fn read_chunked(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            let Rest::Chunked(decoder) = &mut self.rest else { return Ok(0) };
+            let progress = decoder.decode(&self.buffer[self.cursor..self.end], buf)?;
+            self.cursor += progress.consumed;
+            if progress.done {
+                self.rest = Rest::Done;
+                return Ok(progress.produced);
+            }
+            if progress.produced > 0 {
+                return Ok(progress.produced);
+            }
+            let run = decoder.data_run();
+            if run > 0 {
+                // Data comes next, and none of it is buffered: it need not be.
+                let wanted = buf.len().min(usize::try_from(run).unwrap_or(usize::MAX));
+                let got = self.take_or_read(&mut buf[..wanted])?;
+                if let Rest::Chunked(decoder) = &mut self.rest {
+                    decoder.advance(got as u64);
+                }
+                return Ok(got);
+            }
+            self.read_more_body()?;
+        }
+    }
+
+    /// Copies unread bytes, or reads from the transport if there are none.
+    fn take_or_read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        let unread = &self.buffer[self.cursor..self.end];
+        if !unread.is_empty() {
+            let got = unread.len().min(buf.len());
+            buf[..got].copy_from_slice(&unread[..got]);
+            self.cursor += got;
+            return Ok(got);
+        }
+        self.flush()?;
+        let deadline = deadline_in(self.shared.config.timeouts.body);
+        let got = self.transport().read(buf, deadline);
+        match got.map_err(|error| timed_out_in(error, Phase::Body))? {
+            0 => Err(Error::body_incomplete(self.got, self.declared)),
+            got => Ok(got),
+        }
+    }
+
+    /// Reads framing of a chunked body into the buffer, behind the head.
+    fn read_more_body(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        let behind_head = self.head_at + self.head_len;
+        if self.cursor == self.end {
+            (self.cursor, self.end) = (behind_head, behind_head);
+        }
+        if self.end == self.buffer.len() {
+            self.grow();
+        }
+        let deadline = deadline_in(self.shared.config.timeouts.body);
+        let transport = &self.connection.transport;
+        let got = transport.read(&mut self.buffer[self.end..], deadline);
+        match got.map_err(|error| timed_out_in(error, Phase::Body))? {
+            0 => Err(Error::body_incomplete(self.got, self.declared)),
+            got => {
+                self.end += got;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the rest of the body, up to the limit for that.
+    pub(super) fn collect(&mut self) -> Result<Vec<u8>, Error> {
+        let limit = self.shared.config.limits.body_bytes;
+        if self.declared.is_some_and(|length| length > limit) {
+            return Err(Error::body_too_large(limit));
+        }
+        // A declared length is a promise of the peer's: memory follows what arrives.
+        let expected = self.declared.unwrap_or(0).min(READ_BUFFER as u64) as usize;
+        let mut body = vec![0; expected];
+        let mut filled = 0;
+        loop {
+            if filled == body.len() {
+                if self.is_done() {
+                    break;
+                }
+                body.resize((2 * filled).max(READ_BUFFER), 0);
+            }
+            match self.read(&mut body[filled..])? {
+                0 => break,
+                got => filled += got,
+            }
+            if filled as u64 > limit {
+                return Err(Error::body_too_large(limit));
+            }
+        }
+        body.truncate(filled);
+        Ok(body)
+    }
+
+    /// Reads and discards what the handler left of a body that [`can_go_on`](Self::can_go_on).
+    pub(super) fn drain(&mut self) -> Result<bool, Error> {
+        let mut drained = 0;
+        let mut scratch = [0; 1024];
+        while !self.is_done() {
+            drained += self.read(&mut scratch)? as u64;
+            if drained > DRAIN_LIMIT {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sends what has been collected.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        if !self.output.is_empty() {
+            self.send(&[])?;
+        }
+        Ok(())
+    }
+
+    /// Sends what has been collected, and `data` after it.
+    pub(super) fn send(&mut self, data: &[u8]) -> Result<(), Error> {
+        let timeout = self.shared.config.timeouts.write;
+        let result = self.connection.transport.write_all(&self.output, data, timeout);
+        self.output.clear();
+        result.map_err(|error| timed_out_in(error, Phase::Write))
+    }
+
+    /// Ends a connection whose peer may still be sending: tells it that nothing more comes, and
+    /// takes in what is under way, since closing over it would reset the connection and with that
+    /// destroy the answer (RFC 9112 section 9.6).
+    pub(super) fn linger(&mut self) {
+        self.transport().shut_down_write();
+        let deadline = deadline_in(self.shared.config.timeouts.linger);
+        let mut scratch = [0; 1024];
+        let mut discarded = 0;
+        while discarded < LINGER_LIMIT {
+            match self.transport().read(&mut scratch, deadline) {
+                Ok(0) | Err(_) => break,
+                Ok(got) => discarded += got,
+            }
+        }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.give_buffers();
+    }
+}
+
+/// Names the phase in which the time was over.
+fn timed_out_in(error: io::Error, phase: Phase) -> Error {
+    if error.kind() == io::ErrorKind::TimedOut { Error::timeout(phase) } else { error.into() }
+}

@@ -1,0 +1,70 @@
+//! Buffers that the connections of a server share: one that is idle holds none.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+
+/// The size of a read buffer: sixteen small pipelined requests, or one with a large cookie.
+pub(crate) const READ_BUFFER: usize = 8 * 1024;
+
+/// Buffers that are kept for the next connection; more are as many as were busy at once.
+const KEPT: usize = 256;
+
+/// An output buffer that has grown beyond this is not kept.
+const KEPT_CAPACITY: usize = 64 * 1024;
+
+/// A stack of free buffers: the one used last is the one in the cache.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    input: RefCell<Vec<Box<[u8]>>>,
+    output: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Buffers {
+    pub(crate) fn take_input(&self) -> Box<[u8]> {
+        let kept = self.input.borrow_mut().pop();
+        kept.unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
+    }
+
+    /// Gives a read buffer back. One that has grown for a large head goes to the allocator.
+    pub(crate) fn give_input(&self, buffer: Box<[u8]>) {
+        let mut input = self.input.borrow_mut();
+        if buffer.len() == READ_BUFFER && input.len() < KEPT {
+            input.push(buffer);
+        }
+    }
+
+    pub(crate) fn take_output(&self) -> Vec<u8> {
+        self.output.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_output(&self, mut buffer: Vec<u8>) {
+        let mut output = self.output.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= KEPT_CAPACITY && output.len() < KEPT {
+            buffer.clear();
+            output.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back_unless_they_have_grown() {
+        let buffers = Buffers::default();
+        let first = buffers.take_input();
+        let place = first.as_ptr();
+        buffers.give_input(first);
+        assert_eq!(buffers.take_input().as_ptr(), place);
+        buffers.give_input(vec![0; 2 * READ_BUFFER].into_boxed_slice());
+        assert_eq!(buffers.take_input().len(), READ_BUFFER);
+
+        let mut output = Vec::with_capacity(100);
+        output.extend_from_slice(b"leftover");
+        buffers.give_output(output);
+        assert!(buffers.take_output().is_empty());
+        buffers.give_output(Vec::with_capacity(KEPT_CAPACITY + 1));
+        assert_eq!(buffers.take_output().capacity(), 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! What a server can be told, and the defaults.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::proto::limits::Limits;
+
+/// How long a peer may take. Every phase of a connection has a limit.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::http::Timeouts;
+///
+/// let mut timeouts = Timeouts::default();
+/// timeouts.idle = Duration::from_secs(15);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the end of one answer to the first byte of the next request; the connection is then
+    /// closed without a word. Default: [`Timeouts::IDLE`].
+    pub idle: Duration,
+    /// From the first byte of a request to the end of its head; then the answer is 408. Counts in
+    /// total, so that a byte now and then does not prolong it. Default: [`Timeouts::HEAD`].
+    pub head: Duration,
+    /// Without a byte of a request's body while the handler reads it; then the read fails.
+    /// Default: [`Timeouts::BODY`].
+    pub body: Duration,
+    /// Without the peer taking a byte of a response; then the connection is closed. Default:
+    /// [`Timeouts::WRITE`].
+    pub write: Duration,
+    /// After the last response, for the peer to close its side. Default: [`Timeouts::LINGER`].
+    pub linger: Duration,
+}
+
+impl Timeouts {
+    /// 75 s, as nginx: longer than browsers pause between two clicks on one page.
+    pub const IDLE: Duration = Duration::from_secs(75);
+
+    /// 30 s, as hyper: a head is one packet or two, and retransmissions take seconds.
+    pub const HEAD: Duration = Duration::from_secs(30);
+
+    /// 30 s: an upload may pause for a while on a mobile network, but not for ever.
+    pub const BODY: Duration = Duration::from_secs(30);
+
+    /// 30 s, as the body's.
+    pub const WRITE: Duration = Duration::from_secs(30);
+
+    /// 2 s: enough for what the peer sent before it read our answer to arrive and be discarded,
+    /// so that its answer is not lost to a reset (RFC 9112 section 9.6).
+    pub const LINGER: Duration = Duration::from_secs(2);
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            idle: Self::IDLE,
+            head: Self::HEAD,
+            body: Self::BODY,
+            write: Self::WRITE,
+            linger: Self::LINGER,
+        }
+    }
+}
+
+/// The stack of an ethread that runs handlers. serde_json at its depth limit needs over 192 KiB in
+/// a debug build; untouched pages cost nothing.
+pub(crate) const HANDLER_STACK_SIZE: usize = 1 << 20;
+
+/// Everything that the connections of a server share and never change.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) limits: Limits,
+    pub(crate) timeouts: Timeouts,
+    /// A complete `server` field line, or nothing.
+    pub(crate) server_line: Vec<u8>,
+    pub(crate) stack_size: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut config = Self {
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            server_line: Vec::new(),
+            stack_size: HANDLER_STACK_SIZE,
+        };
+        config.set_server(b"ethreads");
+        config
+    }
+}
+
+impl Config {
+    /// Makes the `server` field line; an empty value leaves the field out.
+    pub(crate) fn set_server(&mut self, value: &[u8]) {
+        self.server_line.clear();
+        if !value.is_empty() {
+            for part in [b"server: ", value, b"\r\n"] {
+                self.server_line.extend_from_slice(part);
+            }
+        }
+    }
+}

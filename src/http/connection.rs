@@ -1,0 +1,258 @@
+//! The loop of one connection: read a request, call the handler, send the response.
+//!
+//! Responses are collected while pipelined requests are waiting in the buffer, and sent before the
+//! loop waits for anything: one write for a burst of requests.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read, Write};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use http::{Method, StatusCode, Version};
+
+use super::body::Incoming;
+use super::error::Error;
+use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
+use super::proto::encode::{
+    AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
+};
+use super::proto::head::RequestHead;
+use super::request::Request;
+use super::shared::{Connection, Shared};
+use crate::thread;
+
+/// Output that is collected before it is sent, and the largest body that is copied to its head.
+/// Beyond it a second piece of a vectored write is cheaper than the copy.
+const COLLECT: usize = 16 * 1024;
+
+/// What becomes of a connection after a response.
+enum Next {
+    Request,
+    /// Close; nothing is under way.
+    Close,
+    /// Close, but the peer may still be sending.
+    Linger,
+}
+
+/// Serves a connection to its end.
+pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
+    let mut request = Request {
+        head: RequestHead::new(),
+        incoming: Incoming::new(shared.clone(), connection),
+    };
+    loop {
+        let next = match request.incoming.next_head(&mut request.head) {
+            Ok(true) => {
+                let response = call(shared, &mut request);
+                respond(&mut request, response)
+            }
+            Ok(false) => Ok(Next::Close),
+            Err(error) => refuse(&mut request.incoming, &error),
+        };
+        match next {
+            Ok(Next::Request) => {}
+            Ok(Next::Close) => break,
+            Ok(Next::Linger) => {
+                request.incoming.linger();
+                break;
+            }
+            Err(error) => {
+                log::debug!("connection ended: {error}");
+                break;
+            }
+        }
+    }
+}
+
+/// Calls the handler; its panic is answered with 500.
+fn call(shared: &Shared, request: &mut Request) -> Response {
+    let call = AssertUnwindSafe(|| shared.handler.handle(request));
+    match thread::catch_panic(call) {
+        Ok(response) => response,
+        Err(payload) => {
+            let text = crate::runtime::task::message(&*payload);
+            log::error!("handler panicked in ethread {}: {text}", thread::current());
+            (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+                .into_response()
+                .with_header("connection", "close")
+        }
+    }
+}
+
+/// Sends the response to a request that was read.
+fn respond(request: &mut Request, response: Response) -> Result<Next, Error> {
+    let incoming = &mut request.incoming;
+    let answer = AnswerTo {
+        version: request.head.version(),
+        is_head: *request.head.method() == Method::HEAD,
+        keep_alive: request.head.framing().keep_alive
+            && incoming.can_go_on()
+            && !incoming.shared.is_draining(),
+    };
+    let keep_alive = send(incoming, answer, response)?;
+    if !keep_alive {
+        incoming.flush()?;
+        let done = incoming.is_done() && !incoming.has_more();
+        return Ok(if done { Next::Close } else { Next::Linger });
+    }
+    if !incoming.is_done() {
+        incoming.flush()?;
+        if !incoming.drain()? {
+            return Ok(Next::Linger);
+        }
+    }
+    Ok(Next::Request)
+}
+
+/// Answers input that is no request, where that is possible, and closes.
+fn refuse(incoming: &mut Incoming, error: &Error) -> Result<Next, Error> {
+    log::debug!("refused a request: {error}");
+    let Some(status) = error.status() else { return Ok(Next::Close) };
+    let answer = AnswerTo { version: Version::HTTP_11, is_head: false, keep_alive: false };
+    let text = format!("{}\n", status.canonical_reason().unwrap_or_default());
+    send(incoming, answer, (status, text).into_response())?;
+    incoming.flush()?;
+    Ok(Next::Linger)
+}
+
+/// Sends a response, or collects it to be sent with others; whether the connection lives on.
+fn send(incoming: &mut Incoming, answer: AnswerTo, response: Response) -> Result<bool, Error> {
+    let (status, headers, body) = response.into_parts();
+    if incoming.output.capacity() == 0 {
+        incoming.output = incoming.shared.buffers.take_output();
+    }
+    let shared = incoming.shared.clone();
+    let plan = shared.with_date(|date| {
+        let server = &shared.config.server_line;
+        encode_head(&mut incoming.output, answer, status, &headers, body.len(), date, server)
+    });
+    send_body(incoming, plan, body)?;
+    if incoming.output.len() >= COLLECT {
+        incoming.flush()?;
+    }
+    Ok(plan.keep_alive)
+}
+
+fn send_body(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Error> {
+    if plan.body == ResponseBody::None {
+        return Ok(());
+    }
+    match body.into_content() {
+        Content::Empty => Ok(()),
+        Content::Static(bytes) => send_bytes(incoming, bytes),
+        Content::Bytes(bytes) => send_bytes(incoming, &bytes),
+        Content::Reader { mut reader, .. } => stream(incoming, plan, |out| {
+            let mut buffer = out.incoming.shared.buffers.take_input();
+            let result = copy(&mut reader, out, &mut buffer);
+            out.incoming.shared.buffers.give_input(buffer);
+            result
+        }),
+        Content::Writer { write, .. } => {
+            stream(incoming, plan, |out| write(&mut BodyWriter::new(out)))
+        }
+    }
+}
+
+fn send_bytes(incoming: &mut Incoming, bytes: &[u8]) -> Result<(), Error> {
+    if incoming.output.len() + bytes.len() <= COLLECT {
+        incoming.output.extend_from_slice(bytes);
+        Ok(())
+    } else {
+        incoming.send(bytes)
+    }
+}
+
+fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match reader.read(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(got) => out.write_all(&buffer[..got])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a body that is made while it is sent. If it breaks off or has the wrong length, so does
+/// the connection: the peer must not take what it has for the whole.
+fn stream(
+    incoming: &mut Incoming,
+    plan: Plan,
+    produce: impl FnOnce(&mut Outgoing<'_>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let pending = incoming.shared.buffers.take_output();
+    let mut out = Outgoing { incoming, framing: plan.body, pending, sent: 0 };
+    let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
+    let result = match result {
+        Ok(result) => result.map_err(Error::from).and_then(|()| out.finish()),
+        Err(payload) => {
+            let text = crate::runtime::task::message(&*payload);
+            log::error!("response body panicked in ethread {}: {text}", thread::current());
+            Err(io::Error::other("the writer of a response body panicked").into())
+        }
+    };
+    let pending = std::mem::take(&mut out.pending);
+    out.incoming.shared.buffers.give_output(pending);
+    if let Err(error) = &result {
+        log::warn!("a response was broken off: {error}");
+    }
+    result
+}
+
+/// The sink of a streamed body.
+struct Outgoing<'a> {
+    incoming: &'a mut Incoming,
+    framing: ResponseBody,
+    /// Small writes on their way to one chunk.
+    pending: Vec<u8>,
+    /// Bytes taken from the handler.
+    sent: u64,
+}
+
+impl Outgoing<'_> {
+    /// Moves what is pending to the output, framed.
+    fn frame_pending(&mut self) -> Result<(), Error> {
+        match self.framing {
+            ResponseBody::Chunked => write_chunk(&mut self.incoming.output, &self.pending),
+            _ => self.incoming.output.extend_from_slice(&self.pending),
+        }
+        self.pending.clear();
+        if self.incoming.output.len() >= COLLECT { self.incoming.flush() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.frame_pending()?;
+        match self.framing {
+            ResponseBody::Chunked => {
+                self.incoming.output.extend_from_slice(LAST_CHUNK);
+                Ok(())
+            }
+            ResponseBody::Length(declared) if self.sent < declared => {
+                self.incoming.flush()?;
+                Err(Error::response_too_short(declared, self.sent))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Write for Outgoing<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if let ResponseBody::Length(declared) = self.framing
+            && self.sent + data.len() as u64 > declared
+        {
+            return Err(Error::response_too_long(declared).into());
+        }
+        self.pending.extend_from_slice(data);
+        self.sent += data.len() as u64;
+        if self.pending.len() >= COLLECT / 2 {
+            self.frame_pending()?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.frame_pending()?;
+        Ok(self.incoming.flush()?)
+    }
+}

@@ -1,0 +1,24 @@
+//! What answers requests.
+#![forbid(unsafe_code)]
+
+use super::message::{IntoResponse, Response};
+use super::request::Request;
+
+/// Answers requests. Every `Fn(&mut Request) -> impl IntoResponse` does.
+///
+/// It runs in the ethread of the connection, so it may wait: for its own database connection, for
+/// another server, for time to pass. Neither `Send` nor `Sync` is asked for.
+pub trait Handler: 'static {
+    /// Answers a request.
+    fn handle(&self, request: &mut Request) -> Response;
+}
+
+impl<F, R> Handler for F
+where
+    F: Fn(&mut Request) -> R + 'static,
+    R: IntoResponse,
+{
+    fn handle(&self, request: &mut Request) -> Response {
+        self(request).into_response()
+    }
+}

@@ -1,0 +1,177 @@
+//! The request that a handler is given.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+
+use http::{Method, Version};
+
+use super::body::Incoming;
+use super::error::Error;
+use super::message::{HeaderView, MalformedPath, QueryPairs, Target, decode_path, query_pairs};
+use super::proto::head::RequestHead;
+
+/// A request, and the connection that its body comes from.
+///
+/// The head stays in the buffer that it was received in; everything here looks it up in place. The
+/// body is read when the handler asks for it: with [`body`](Self::body) as a stream, or whole, up
+/// to the server's limit, with [`bytes`](Self::bytes) and [`text`](Self::text).
+pub struct Request {
+    pub(super) head: RequestHead,
+    pub(super) incoming: Incoming,
+}
+
+impl Request {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.head.method()
+    }
+
+    /// The target as it was sent: usually path and query, still percent-encoded.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.head.target(self.incoming.head_bytes())
+    }
+
+    fn parsed_target(&self) -> Target<'_> {
+        let nothing = Target { authority: None, path: "/", query: None };
+        // The head was accepted, so its target parses.
+        Target::parse(self.method(), self.target()).unwrap_or(nothing)
+    }
+
+    /// The path, still percent-encoded. Begins with `/`; `*` for a server-wide OPTIONS.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.parsed_target().path
+    }
+
+    /// The path with its percent-encoding taken off.
+    ///
+    /// # Errors
+    ///
+    /// If what it encodes is not UTF-8. Converts into a handler's error, which answers 400.
+    pub fn decoded_path(&self) -> Result<std::borrow::Cow<'_, str>, MalformedPath> {
+        decode_path(self.path())
+    }
+
+    /// What follows the first `?` of the target, as it was sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.parsed_target().query
+    }
+
+    /// The names and values of the query, decoded.
+    #[must_use]
+    pub fn query_pairs(&self) -> QueryPairs<'_> {
+        query_pairs(self.query().unwrap_or_default())
+    }
+
+    /// HTTP/1.0 or HTTP/1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub fn headers(&self) -> HeaderView<'_> {
+        self.head.headers(self.incoming.head_bytes())
+    }
+
+    /// The value of a header field, if there is one and it is text. The name's case does not
+    /// matter.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get_str(name)
+    }
+
+    /// The peer's address; `None` on a Unix socket.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.incoming.peer_addr()
+    }
+
+    /// The address that the peer connected to; `None` on a Unix socket.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.incoming.local_addr()
+    }
+
+    /// The declared length of the body: 0 without one, `None` if it comes in chunks.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.incoming.declared_length()
+    }
+
+    /// The body as a stream. It is not limited in length.
+    ///
+    /// Reading suspends the ethread while nothing has come, and asks for the body first where the
+    /// client waits for that (`Expect: 100-continue`, RFC 9110 section 10.1.1). Its errors carry an
+    /// [`Error`]; with `?` in a handler they answer with the fitting status.
+    pub fn body(&mut self) -> BodyReader<'_> {
+        BodyReader { incoming: &mut self.incoming }
+    }
+
+    /// Reads the rest of the body, suspending while it comes.
+    ///
+    /// # Errors
+    ///
+    /// If it is longer than [`Limits::body_bytes`](super::Limits::body_bytes), which answers 413;
+    /// if the peer breaks off, breaks the protocol, or takes too long.
+    pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        self.incoming.collect()
+    }
+
+    /// Reads the rest of the body as text, suspending while it comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::bytes`]; and with 400 if it is not UTF-8.
+    pub fn text(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.bytes()?).map_err(|_| Error::body_not_text())
+    }
+
+    /// The head as the `http` crate's request.
+    ///
+    /// # Errors
+    ///
+    /// If the target is not a `Uri` to that crate, which knows fewer than this server accepts.
+    pub fn to_http(&self) -> Result<http::Request<()>, http::Error> {
+        let mut request = http::Request::builder()
+            .method(self.method().clone())
+            .uri(self.target())
+            .version(self.version())
+            .body(())?;
+        *request.headers_mut() = self.headers().to_header_map();
+        Ok(request)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("target", &self.target())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a request as a stream. Made by [`Request::body`].
+pub struct BodyReader<'a> {
+    incoming: &'a mut Incoming,
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.incoming.read(buf).map_err(io::Error::from)
+    }
+}
+
+impl fmt::Debug for BodyReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyReader").finish_non_exhaustive()
+    }
+}
