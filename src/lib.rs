@@ -6,6 +6,10 @@ compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by u
 compile_error!("ethreads supports 64-bit Linux, macOS and FreeBSD");
 
 pub mod bridge;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod io;
+pub mod net;
 pub mod runtime;
 pub mod thread;
 pub mod time;

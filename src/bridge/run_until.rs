@@ -74,8 +74,9 @@ impl<T> fmt::Debug for Exit<T> {
 /// assert_eq!(seen, [1, 2, 3]);
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+#[track_caller]
 pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
-    refuse_nested("run_until");
+    refuse_nested("run_until")?;
     let scheduler = current::get_or_install()?;
     let shared = Rc::new(Shared {
         value: Cell::new(None),

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::proto::limits::Limits;
 
 /// How long a peer may take. Every phase of a connection has a limit.
@@ -74,32 +76,18 @@ pub(crate) const HANDLER_STACK_SIZE: usize = 1 << 20;
 pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) timeouts: Timeouts,
-    /// A complete `server` field line, or nothing.
-    pub(crate) server_line: Vec<u8>,
+    /// The value of the `server` field.
+    pub(crate) server: Option<HeaderValue>,
     pub(crate) stack_size: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let mut config = Self {
+        Self {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
-            server_line: Vec::new(),
+            server: Some(HeaderValue::from_static("ethreads")),
             stack_size: HANDLER_STACK_SIZE,
-        };
-        config.set_server(b"ethreads");
-        config
-    }
-}
-
-impl Config {
-    /// Makes the `server` field line; an empty value leaves the field out.
-    pub(crate) fn set_server(&mut self, value: &[u8]) {
-        self.server_line.clear();
-        if !value.is_empty() {
-            for part in [b"server: ", value, b"\r\n"] {
-                self.server_line.extend_from_slice(part);
-            }
         }
     }
 }

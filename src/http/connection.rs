@@ -66,6 +66,7 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
 
 /// Calls the handler; its panic is answered with 500.
 fn call(shared: &Shared, request: &mut Request) -> Response {
+    // The conversion into a response is the handler's too.
     let call = AssertUnwindSafe(|| shared.handler.handle(request));
     match thread::catch_panic(call) {
         Ok(response) => response,
@@ -123,8 +124,7 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: Response) -> Result
     }
     let shared = incoming.shared.clone();
     let plan = shared.with_date(|date| {
-        let server = &shared.config.server_line;
-        encode_head(&mut incoming.output, answer, status, &headers, body.len(), date, server)
+        encode_head(&mut incoming.output, answer, status, &headers, body.len(), date)
     });
     send_body(incoming, plan, body)?;
     if incoming.output.len() >= COLLECT {

@@ -45,6 +45,10 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     Malformed(ProtoError),
+    /// It closed within a request head.
+    HeadIncomplete,
+    /// The body is not the UTF-8 that the handler asked for.
+    BodyNotText,
     /// It closed before the body was complete.
     BodyIncomplete {
         got: u64,
@@ -79,6 +83,16 @@ pub(crate) enum Phase {
 }
 
 impl Error {
+    /// The peer closed the connection within a request head.
+    pub(crate) fn head_incomplete() -> Self {
+        Kind::Peer(Peer::HeadIncomplete).into()
+    }
+
+    /// The body is not text.
+    pub(crate) fn body_not_text() -> Self {
+        Kind::Peer(Peer::BodyNotText).into()
+    }
+
     /// The peer closed the connection after `got` bytes of the body.
     pub(crate) fn body_incomplete(got: u64, expected: Option<u64>) -> Self {
         Kind::Peer(Peer::BodyIncomplete { got, expected }).into()
@@ -139,7 +153,9 @@ impl Error {
                 Some(error.status())
             }
             // RFC 9112 section 8: an incomplete request; half-closed, the peer may still listen.
-            Kind::Peer(Peer::BodyIncomplete { .. }) => Some(StatusCode::BAD_REQUEST),
+            Kind::Peer(Peer::BodyIncomplete { .. } | Peer::HeadIncomplete | Peer::BodyNotText) => {
+                Some(StatusCode::BAD_REQUEST)
+            }
             Kind::Limit(Limit::Body { .. }) => Some(StatusCode::PAYLOAD_TOO_LARGE),
             Kind::Timeout(Phase::Head | Phase::Body) => Some(StatusCode::REQUEST_TIMEOUT),
             Kind::Timeout(Phase::Idle | Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
@@ -149,8 +165,10 @@ impl Error {
     /// The kind that an [`io::Error`] around this one has.
     fn io_kind(&self) -> io::ErrorKind {
         match self.inner.kind {
-            Kind::Peer(Peer::BodyIncomplete { .. }) => io::ErrorKind::UnexpectedEof,
-            Kind::Peer(Peer::Malformed(_)) | Kind::Limit(Limit::Syntax(_)) => {
+            Kind::Peer(Peer::BodyIncomplete { .. } | Peer::HeadIncomplete) => {
+                io::ErrorKind::UnexpectedEof
+            }
+            Kind::Peer(Peer::Malformed(_) | Peer::BodyNotText) | Kind::Limit(Limit::Syntax(_)) => {
                 io::ErrorKind::InvalidData
             }
             Kind::Limit(Limit::Body { .. }) => io::ErrorKind::FileTooLarge,
@@ -191,6 +209,10 @@ impl fmt::Display for Error {
             }) => {
                 write!(f, "expected the last chunk, got {got} bytes before the end")
             }
+            Kind::Peer(Peer::HeadIncomplete) => {
+                f.write_str("expected the rest of a request head, got the end of the stream")
+            }
+            Kind::Peer(Peer::BodyNotText) => f.write_str("expected a body of UTF-8 text"),
             Kind::Limit(Limit::Body { limit }) => {
                 write!(f, "request body is larger than {limit} bytes")
             }

@@ -12,7 +12,7 @@ use super::proto::date::DateCache;
 use super::transport::Transport;
 use crate::runtime::current;
 use crate::runtime::driver::wall_seconds;
-use crate::runtime::handle::JoinHandle;
+use crate::runtime::handle::{JoinHandle, Thread};
 
 /// The state of a server that is being served.
 pub(super) struct Shared {
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     /// The turn of the scheduler in which `date` was looked at.
     date_turn: Cell<u64>,
     draining: Cell<bool>,
+    /// Whoever waits for the last connection to end.
+    watcher: RefCell<Option<Thread>>,
     connections: RefCell<Vec<Option<Member>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
@@ -45,12 +47,13 @@ struct Member {
 impl Shared {
     pub(super) fn new(config: Config, handler: Box<dyn Handler>) -> Self {
         Self {
-            config,
             handler,
             buffers: Buffers::default(),
-            date: RefCell::new(DateCache::new(wall_seconds())),
+            date: RefCell::new(DateCache::new(wall_seconds(), config.server.as_ref())),
+            config,
             date_turn: Cell::new(0),
             draining: Cell::new(false),
+            watcher: RefCell::default(),
             connections: RefCell::default(),
             free: RefCell::default(),
             count: Cell::new(0),
@@ -71,9 +74,16 @@ impl Shared {
         self.draining.get()
     }
 
+    /// The flag itself, for the acceptor.
+    pub(super) fn draining(&self) -> &Cell<bool> {
+        &self.draining
+    }
+
     /// No connection lives beyond its current request; idle ones meet the end of their stream.
-    pub(super) fn start_draining(&self) {
+    /// `watcher` is unparked when the last one is gone.
+    pub(super) fn start_draining(&self, watcher: &Thread) {
         self.draining.set(true);
+        *self.watcher.borrow_mut() = Some(watcher.clone());
         for member in self.connections.borrow().iter().flatten() {
             if member.connection.idle.get() {
                 member.connection.transport.shut_down_read();
@@ -109,6 +119,11 @@ impl Shared {
         let member = self.connections.borrow_mut()[place].take();
         self.free.borrow_mut().push(place);
         self.count.set(self.count.get() - 1);
+        if self.count.get() == 0
+            && let Some(watcher) = &*self.watcher.borrow()
+        {
+            watcher.unpark();
+        }
         drop(member);
     }
 

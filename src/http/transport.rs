@@ -2,22 +2,29 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::net::{TcpStream, UnixStream};
+use crate::io::Watched;
 use crate::runtime::current;
-use crate::runtime::driver::ops;
-use crate::runtime::source::{Direction, Left, Limit, Operation, Registration, Source};
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, Left, Limit, Operation};
 use crate::runtime::wait::WaitKind;
 
 /// The socket of a connection.
 #[derive(Debug)]
-pub(crate) enum Transport {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+pub(crate) struct Transport {
+    socket: Watched<OwnedFd>,
+    family: Family,
+}
+
+/// What kind of socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Tcp,
+    Unix,
 }
 
 /// A point in time on the shard's clock, in nanoseconds.
@@ -31,45 +38,35 @@ pub(crate) fn deadline_in(timeout: Duration) -> Deadline {
 }
 
 impl Transport {
+    /// Takes a non-blocking socket.
+    pub(crate) fn new(fd: OwnedFd, family: Family) -> Self {
+        if family == Family::Tcp {
+            // A response goes out whole; waiting for more to send only delays it. Where the option
+            // is refused the connection is gone already.
+            let _ = socket::set_nodelay(fd.as_fd(), true);
+        }
+        Self { socket: Watched::new(fd), family }
+    }
+
     /// The peer's address, where the family has one.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
-        }
+        socket::peer_addr(self.socket.fd()).ok()
     }
 
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
-
-    fn registration(&self) -> &Registration {
-        match self {
-            Self::Tcp(stream) => stream.registration(),
-            Self::Unix(stream) => stream.registration(),
-        }
-    }
-
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
+        socket::local_addr(self.socket.fd()).ok()
     }
 
     /// A short result empties a TCP socket, and that only.
     fn left(&self, got: usize, wanted: usize) -> Left {
-        match self {
-            Self::Tcp(_) if 0 < got && got < wanted => Left::Nothing,
+        match self.family {
+            Family::Tcp if 0 < got && got < wanted => Left::Nothing,
             _ => Left::Unknown,
         }
     }
 
     /// Waits for input and reads it into the buffer that `buffer` makes. That is called for each
-    /// try, so that nobody holds one while waiting; `wait_is_on` is called before the wait.
+    /// try, and `give_back` if there was nothing, so that nobody holds a buffer while waiting.
     #[track_caller]
     #[inline]
     pub(crate) fn read_with<B: AsMut<[u8]>>(
@@ -86,11 +83,11 @@ impl Transport {
         };
         let left = |(got, wanted, _): &(usize, usize, B)| self.left(*got, *wanted);
         let (got, _, buffer) =
-            self.registration().perform(self.fd(), operation, left, || {
+            self.socket.perform(operation, left, |fd| {
                 let mut buffer = take();
                 let room = buffer.as_mut();
                 let wanted = room.len();
-                match ops::recv(self.fd(), room, false) {
+                match ops::recv(fd.as_fd(), room, false) {
                     Ok(got) => Ok((got, wanted, buffer)),
                     Err(error) => {
                         give_back(buffer);
@@ -111,11 +108,10 @@ impl Transport {
             location: Location::caller(),
         };
         let wanted = buffer.len();
-        self.registration().perform(
-            self.fd(),
+        self.socket.perform(
             operation,
             |&got| self.left(got, wanted),
-            || ops::recv(self.fd(), buffer, false),
+            |fd| ops::recv(fd.as_fd(), buffer, false),
         )
     }
 
@@ -136,17 +132,15 @@ impl Transport {
                 location: Location::caller(),
             };
             let wanted = head.len() + body.len();
-            let written = self.registration().perform(
-                self.fd(),
+            let written = self.socket.perform(
                 operation,
                 |&got| self.left(got, wanted),
-                || match (head, body) {
-                    (head, []) => ops::send(self.fd(), head),
-                    ([], body) => ops::send(self.fd(), body),
-                    (head, body) => ops::send_vectored(
-                        self.fd(),
-                        &[IoSlice::new(head), IoSlice::new(body)],
-                    ),
+                |fd| match (head, body) {
+                    (head, []) => ops::send(fd.as_fd(), head),
+                    ([], body) => ops::send(fd.as_fd(), body),
+                    (head, body) => {
+                        ops::send_vectored(fd.as_fd(), &[IoSlice::new(head), IoSlice::new(body)])
+                    }
                 },
             )?;
             let of_head = written.min(head.len());
@@ -158,20 +152,12 @@ impl Transport {
 
     /// Tells the peer that nothing more comes.
     pub(crate) fn shut_down_write(&self) {
-        let how = std::net::Shutdown::Write;
         // A peer that is gone has nothing to be told.
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            Self::Unix(stream) => stream.shutdown(how),
-        };
+        let _ = socket::shutdown(self.socket.fd(), Shutdown::Write);
     }
 
     /// Lets the reader meet the end of the stream, after what has already been received.
     pub(crate) fn shut_down_read(&self) {
-        let how = std::net::Shutdown::Read;
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            Self::Unix(stream) => stream.shutdown(how),
-        };
+        let _ = socket::shutdown(self.socket.fd(), Shutdown::Read);
     }
 }

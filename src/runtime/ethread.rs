@@ -105,8 +105,9 @@ pub(super) struct ControlBlock {
     pub(super) daemon: bool,
     /// Number of the current or last park. Goes on when the place is used again.
     pub(super) park: u64,
-    /// A wake for the current park, between its begin and the switch.
-    pub(super) woken_early: bool,
+    /// The token of the wait that began last was used, or the wait has ended without: nobody can
+    /// wake with it any more. True before the first wait.
+    pub(super) spent: bool,
     pub(super) outcome: Outcome,
     /// `Thread::unpark` came before `thread::park`.
     pub(super) permit: bool,
@@ -208,7 +209,7 @@ impl Blocks {
             state: State::Ready,
             daemon: birth.daemon,
             park: fresh,
-            woken_early: false,
+            spent: true,
             outcome: Outcome::Woken,
             permit: false,
             cancel: Cancel::default(),

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::current as shard;
 use super::ethread::{Label, ThreadId};
-use super::inbox::{Handle, Message};
+use super::inbox::{Handle, Inbox, Message};
 use super::scheduler::Scheduler;
+use super::source::WouldPark;
 use super::task::Joinable;
 
 /// A handle to an ethread, for [`Thread::unpark`] and for telling who is who.
@@ -71,8 +73,18 @@ impl Thread {
         }
     }
 
+    /// A handle for other OS threads that does not count against deadlock.
+    pub(crate) fn downgrade(&self) -> WeakThread {
+        WeakThread { inbox: self.scheduler.inbox(), index: self.index, id: self.id }
+    }
+
     fn cancel(&self) {
         self.scheduler.cancel(self.index, self.id);
+    }
+
+    /// Whether this OS thread's scheduler is the one that runs it.
+    fn is_here(&self) -> bool {
+        shard::with(|scheduler| scheduler.is_some_and(|s| std::ptr::eq(s, &*self.scheduler)))
     }
 }
 
@@ -135,6 +147,21 @@ impl fmt::Debug for RemoteThread {
     }
 }
 
+/// A handle to an ethread for other OS threads, of those that have something to say but are not
+/// waited for.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakThread {
+    inbox: Arc<Inbox>,
+    index: u32,
+    id: ThreadId,
+}
+
+impl WeakThread {
+    pub(crate) fn unpark(&self) {
+        self.inbox.send(Message::Unpark { index: self.index, id: self.id });
+    }
+}
+
 /// Returns a handle to the ethread that calls; outside of ethreads, to the OS thread as the shard
 /// knows it (its name and a [`ThreadId`] of its own).
 ///
@@ -183,7 +210,8 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// On the OS thread's own side if the ethread can never end: then with the list of what all
-    /// ethreads wait for. In a closure given to `suspend`, if the ethread has not ended.
+    /// ethreads wait for. If the ethread's shard has ended and left it behind. In a closure given
+    /// to `suspend`, if the ethread has not ended.
     ///
     /// # Cancellation
     ///
@@ -191,9 +219,25 @@ impl<T> JoinHandle<T> {
     #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
         let location = Location::caller();
+        if !self.is_finished() && !self.thread.is_here() {
+            return self.join_leaked(location);
+        }
         self.task
             .packet()
             .join(self.thread.id().as_u64().get(), location)
+    }
+
+    /// A join of an ethread whose shard has ended without it.
+    #[cold]
+    fn join_leaked(&self, location: &'static Location<'static>) -> std::thread::Result<T> {
+        if std::thread::panicking() {
+            return Err(Box::new(WouldPark { location }));
+        }
+        panic!(
+            "the ethread {} that is joined at {location} can never end: its shard has ended and \
+             left it behind",
+            self.thread
+        )
     }
 
     /// Whether the ethread has ended.

@@ -31,8 +31,8 @@ pub(crate) enum Message {
     Wake(Token),
     /// `Thread::unpark` from elsewhere.
     Unpark { index: u32, id: ThreadId },
-    /// The source with this key was closed: its waiters look again.
-    Closed { key: u64 },
+    /// The waiters of the source with this key look again: it was closed, for example.
+    Nudged { key: u64 },
     /// The source with this key was dropped: its slot is free.
     Released { key: u64 },
 }
@@ -81,6 +81,11 @@ impl Inbox {
     /// Whether another OS thread holds something that can wake this shard.
     pub(super) fn has_handles(&self) -> bool {
         self.handles.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the shard has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// No message is read any more.

@@ -214,10 +214,19 @@ impl AlternateStack {
 
 impl Drop for AlternateStack {
     fn drop(&mut self) {
-        // SAFETY: puts back what was in use before; the thread is ending, and no handler runs now.
-        // Only if that worked, and our mapping is out of use, is it unmapped.
+        let mut current = MaybeUninit::<libc::stack_t>::uninit();
+        // SAFETY: asks what is in use, and there is room for the answer. Then puts back what was
+        // in use before ours; the thread is ending, and no handler runs now. Only if our mapping is
+        // out of use is it unmapped.
         unsafe {
-            if libc::sigaltstack(&self.previous, ptr::null_mut()) == 0 {
+            if libc::sigaltstack(ptr::null(), current.as_mut_ptr()) != 0 {
+                return;
+            }
+            let current = current.assume_init();
+            // std switches its threads' alternate stack off, and unmaps what `previous` is then,
+            // before their thread-locals are dropped.
+            let ours = current.ss_flags & libc::SS_DISABLE == 0 && current.ss_sp == self.memory;
+            if !ours || libc::sigaltstack(&self.previous, ptr::null_mut()) == 0 {
                 libc::munmap(self.memory, ALTERNATE_STACK);
             }
         }

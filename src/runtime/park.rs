@@ -52,7 +52,7 @@ impl Scheduler {
         core.blocks.set_reason(index, reason);
         let block = core.blocks.get_mut(index);
         block.park += 1;
-        block.woken_early = false;
+        block.spent = false;
         Ok(Wait {
             scheduler: self,
             token: Token {
@@ -81,12 +81,12 @@ impl Scheduler {
     /// With `why`, where there is nothing to cancel: on the OS thread's own side, and in
     /// `uncancellable`.
     pub(crate) fn end_current(&self, why: &str) -> ! {
-        {
-            let mut core = self.core.borrow_mut();
-            let block = core.blocks.get_mut(self.current.get());
-            assert!(self.in_ethread() && block.cancel.masks == 0, "{why}");
-            block.cancel.requested = true;
-        }
+        let index = self.current.get();
+        let cancellable =
+            self.in_ethread() && self.core.borrow().blocks.get(index).cancel.masks == 0;
+        // Nothing is borrowed here: a panic hook is user code.
+        assert!(cancellable, "{why}");
+        self.core.borrow_mut().blocks.get_mut(index).cancel.requested = true;
         self.raise_cancel()
     }
 
@@ -212,20 +212,20 @@ impl Scheduler {
     #[cold]
     pub(crate) fn raise_cancel(&self) -> ! {
         let index = self.current.get();
-        let (id, raises) = {
+        let (id, location, raises) = {
             let mut core = self.core.borrow_mut();
             let block = core.blocks.get_mut(index);
             block.cancel.raises = block.cancel.raises.saturating_add(1);
-            if block.cancel.raises == STUBBORN {
-                log::warn!(
-                    "ethread {} was cancelled and caught it {STUBBORN} times, last at {}; \
-                     use thread::catch_panic instead of catch_unwind in its loop",
-                    block.label(),
-                    block.reason.location,
-                );
-            }
-            (block.id, block.cancel.raises)
+            (block.id, block.reason.location, block.cancel.raises)
         };
+        if raises == STUBBORN {
+            // Nothing is borrowed here: a logger is user code.
+            let label = self.label_of(index);
+            log::warn!(
+                "ethread {label} was cancelled and caught it {STUBBORN} times, last at {location}; \
+                 use thread::catch_panic instead of catch_unwind in its loop",
+            );
+        }
         if raises >= STUBBORN {
             let pause = self.driver.borrow().now() + STUBBORN_PAUSE.as_nanos() as u64;
             {
@@ -314,9 +314,10 @@ impl Wait<'_> {
             let block = core.blocks.get_mut(index);
             debug_assert_eq!(block.park, token.park, "one wait at a time");
             if block.cancel_is_due() {
+                block.spent = true;
                 return Outcome::Cancelled;
             }
-            if block.woken_early {
+            if block.spent {
                 return Outcome::Woken;
             }
             core.set_parked(index, deadline);

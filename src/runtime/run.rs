@@ -12,6 +12,7 @@ use super::current;
 use super::deadlock::Deadlock;
 use super::driver::DriverKind;
 use super::scheduler::{Goal, Scheduler, Settings, Stuck};
+use super::source::WouldPark;
 use super::stack::GuardKind;
 use super::stats::Stats;
 use super::task::{Cancelled, Joinable, Task};
@@ -72,7 +73,7 @@ impl From<Stuck> for RunError {
 ///
 /// [`RunError::Deadlock`] if all are parked and nothing can ever wake one; they stay as they are.
 /// [`RunError::Panicked`] if an ethread whose handle was dropped panicked; the others ran to their
-/// end. [`RunError::Io`] if the driver fails.
+/// end. [`RunError::Io`] if the driver fails, or in a destructor while the OS thread unwinds.
 ///
 /// # Panics
 ///
@@ -87,8 +88,9 @@ impl From<Stuck> for RunError {
 /// ethreads::run()?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+#[track_caller]
 pub fn run() -> Result<(), RunError> {
-    refuse_nested("run");
+    refuse_nested("run")?;
     let Some(scheduler) = current::get() else {
         return Ok(());
     };
@@ -131,12 +133,18 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    refuse_nested("run_main");
+    refuse_nested("run_main")?;
     run_root(&current::get_or_install()?, f, Location::caller())
 }
 
-/// Panics where the scheduler runs already.
-pub(crate) fn refuse_nested(what: &str) {
+/// Refuses to run ethreads from a destructor while its OS thread unwinds, where all of them would
+/// look as if they were panicking; panics where the scheduler runs already.
+#[track_caller]
+pub(crate) fn refuse_nested(what: &str) -> Result<(), RunError> {
+    if std::thread::panicking() {
+        let location = Location::caller();
+        return Err(RunError::Io(io::Error::other(WouldPark { location })));
+    }
     current::with(|scheduler| {
         let Some(scheduler) = scheduler else { return };
         assert!(
@@ -149,6 +157,7 @@ pub(crate) fn refuse_nested(what: &str) {
             "`{what}` was called in a closure given to `suspend`: the scheduler runs already"
         );
     });
+    Ok(())
 }
 
 /// Runs `f` as the root ethread and then shuts the shard down.
@@ -314,7 +323,7 @@ impl Builder {
         T: 'static,
     {
         let location = Location::caller();
-        refuse_nested("Builder::run");
+        refuse_nested("Builder::run")?;
         let scheduler = current::install(self.settings)?;
         let _uninstall = Uninstall;
         run_root(&scheduler, f, location)

@@ -297,6 +297,9 @@ impl Scheduler {
             let Some(index) = self.next() else { break };
             self.run_one(index);
         }
+        if self.inbox.is_pending() {
+            self.deliver();
+        }
         self.poll(Until::Now, false).map_err(Stuck::Io)
     }
 
@@ -373,10 +376,10 @@ impl Scheduler {
     /// that is freed lets one of these begin.
     #[cold]
     fn starve(&self, index: u32, run: Rc<dyn Run>, error: &io::Error) {
-        let mut core = self.core.borrow_mut();
-        if core.starved.is_empty() {
+        if self.core.borrow().starved.is_empty() {
             log::error!("no stack for an ethread that became ready, it has to wait: {error}");
         }
+        let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         block.body = Body::Unstarted {
             run,
@@ -418,7 +421,9 @@ impl Scheduler {
             )
         };
         if ready {
-            // Descriptors are asked only if somebody waits for one, the clock likewise.
+            // Descriptors are asked only if somebody waits for one, the clock likewise. A shutdown
+            // waits for it: those who are left may go on without ever parking.
+            let timed = timed || matches!(goal, Goal::Shutdown(_));
             return match (io_waits, timed) {
                 (true, _) => self.poll(Until::Now, false).map_err(Stuck::Io),
                 (false, true) => {
@@ -470,6 +475,17 @@ impl Scheduler {
         }
         core.timers.expire(now, &mut core.due);
         let mut due = std::mem::take(&mut core.due);
+        // Deadlines may have moved back while their entries stood; those who are due run in the
+        // order of their deadlines all the same.
+        let mut moved = false;
+        for (time, index) in &mut due {
+            let deadline = core.blocks.get(*index).deadline;
+            moved |= deadline != *time;
+            *time = deadline;
+        }
+        if moved {
+            due.sort_by_key(|&(deadline, _)| deadline);
+        }
         for (_, index) in due.drain(..) {
             let block = core.blocks.get_mut(index);
             block.timer = None;
@@ -493,7 +509,7 @@ impl Scheduler {
                     self.wake(token);
                 }
                 Message::Unpark { index, id } => self.unpark(index, id),
-                Message::Closed { key } => self.source_closed(key),
+                Message::Nudged { key } => self.source_nudged(key),
                 Message::Released { key } => self.source_released(key),
             }
         }
@@ -514,6 +530,15 @@ impl Scheduler {
     /// What another OS thread needs to wake something here.
     pub(crate) fn handle(&self) -> Handle {
         Handle::new(&self.inbox)
+    }
+
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        self.inbox.clone()
+    }
+
+    /// The driver's time at the beginning of this turn; it costs no reading of the clock.
+    pub(crate) fn turn_began(&self) -> u64 {
+        self.now.get()
     }
 
     pub(crate) fn remote_waker(&self, token: Token) -> RemoteWaker {
@@ -624,6 +649,7 @@ impl Core {
                 } else {
                     State::Ready
                 };
+                block.spent = true;
                 block.outcome = outcome;
                 self.io_waits -= usize::from(block.reason.kind.is_io());
                 self.timed -= usize::from(block.deadline != NEVER);
@@ -634,8 +660,8 @@ impl Core {
                 true
             }
             // Between the begin of a wait and its park.
-            State::Running if !block.woken_early => {
-                block.woken_early = true;
+            State::Running if !block.spent => {
+                block.spent = true;
                 true
             }
             _ => false,

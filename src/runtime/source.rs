@@ -46,12 +46,36 @@ pub(crate) enum Left {
     Nothing,
 }
 
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// As long as it takes.
+    Never,
+    /// So long, counted from when it has to wait: an operation that need not, reads no clock.
+    After(Duration),
+    /// Until this time on the driver's clock; `u64::MAX` never comes.
+    At(u64),
+    /// Not at all: it fails with `WouldBlock`.
+    Now,
+}
+
+impl Limit {
+    fn deadline(self, now: impl FnOnce() -> u64) -> u64 {
+        match self {
+            Self::Never => NEVER,
+            Self::After(timeout) => deadline_after(now(), timeout),
+            Self::At(deadline) => deadline,
+            Self::Now => 0,
+        }
+    }
+}
+
 /// One operation as the protocol sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation {
     pub(crate) direction: Direction,
     pub(crate) kind: WaitKind,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) limit: Limit,
     pub(crate) location: &'static Location<'static>,
 }
 
@@ -88,6 +112,19 @@ struct Home {
 impl Homes {
     fn iter(&self) -> impl Iterator<Item = &Home> {
         self.first.iter().chain(&self.more)
+    }
+
+    /// Forgets the shards that have ended: what outlives many of them, such as the standard
+    /// input, would keep all their drivers open.
+    fn forget_ended(&mut self, fd: BorrowedFd<'_>) {
+        let goes_on = |home: &Home| {
+            if home.inbox.is_closed() {
+                home.inbox.driver.deregister(fd);
+            }
+            !home.inbox.is_closed()
+        };
+        self.first = self.first.take().filter(goes_on);
+        self.more.retain(goes_on);
     }
 }
 
@@ -176,22 +213,33 @@ impl Registration {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// # Errors
+    ///
+    /// `NotConnected` once the source is closed.
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        if self.is_closed() {
+            Err(closed())
+        } else {
+            Ok(())
+        }
+    }
+
     /// Marks the source closed and lets all its waiters look again, on every shard. The caller
-    /// shuts the descriptor down first, for those who block in poll(2).
+    /// shuts the descriptor down then, for those who block in poll(2).
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let homes: Vec<Home> = self
-            .homes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect();
+        self.nudge();
+    }
+
+    /// Lets all waiters look again, on every shard.
+    pub(crate) fn nudge(&self) {
+        let homes: Vec<Home> =
+            self.homes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         current::with(|scheduler| {
             for home in homes {
                 match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
-                    Some(scheduler) => scheduler.source_closed(home.key),
-                    None => home.inbox.send(Message::Closed { key: home.key }),
+                    Some(scheduler) => scheduler.source_nudged(home.key),
+                    None => home.inbox.send(Message::Nudged { key: home.key }),
                 }
             }
         });
@@ -222,12 +270,14 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// Whatever `try_once` returns; `TimedOut`; `NotConnected` once the source is closed;
-    /// `Other` with the source `WouldPark` if the caller unwinds and would have to wait.
+    /// Whatever `try_once` returns, `WouldBlock` only with [`Limit::Now`]; `TimedOut`;
+    /// `NotConnected` once the source is closed; `Other` with the source `WouldPark` if the caller
+    /// unwinds and would have to wait.
     ///
     /// # Panics
     ///
     /// On the scheduler's side, if it would have to wait.
+    #[inline]
     pub(crate) fn perform<R>(
         &self,
         fd: BorrowedFd<'_>,
@@ -248,25 +298,41 @@ impl Registration {
         operation: Operation,
         mut try_once: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
-        let start = super::driver::monotonic_now();
-        let deadline = operation
-            .timeout
-            .map(|timeout| deadline_after(start, timeout));
+        let mut deadline = None;
         loop {
             if self.is_closed() {
                 return Err(closed());
             }
             match try_once() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && operation.limit != Limit::Now => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => return result,
             }
             let read = operation.direction == Direction::Read;
-            if !ops::wait_ready(fd, read, deadline)? {
+            let deadline = *deadline
+                .get_or_insert_with(|| operation.limit.deadline(super::driver::monotonic_now));
+            if !ops::wait_ready(fd, read, Some(deadline).filter(|at| *at != NEVER))? {
                 return Err(timed_out(operation));
             }
         }
     }
+}
+
+/// Whether descriptors can be made and used here.
+///
+/// # Errors
+///
+/// `Unsupported` under a driver without a world outside.
+pub(crate) fn check_world() -> io::Result<()> {
+    current::with(|scheduler| match scheduler {
+        Some(scheduler) if scheduler.is_virtual => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this shard's driver is a simulation: it has no network and no files",
+        )),
+        _ => Ok(()),
+    })
 }
 
 impl Scheduler {
@@ -310,11 +376,18 @@ impl Scheduler {
             .homes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        homes.forget_ended(fd);
         if homes.first.is_none() {
             homes.first = Some(home);
             registration.binding.store(key, Ordering::Relaxed);
         } else {
             homes.more.push(home);
+        }
+        drop(homes);
+        // Another OS thread may have closed it since the caller looked, too early to find this
+        // home and let its waiters look again.
+        if registration.is_closed() {
+            return Err(closed());
         }
         Ok(key)
     }
@@ -341,7 +414,9 @@ impl Scheduler {
             if registration.is_closed() {
                 return Err(closed());
             }
-            if visit.may_be_ready() {
+            // The flag may be late while the shard has not asked the driver, and only those who can
+            // wait for it may trust it.
+            if visit.may_be_ready() || operation.limit == Limit::Now {
                 match try_once() {
                     Ok(result) => {
                         if left(&result) == Left::Nothing {
@@ -349,15 +424,19 @@ impl Scheduler {
                         }
                         return Ok(result);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => visit.blocked(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        visit.blocked();
+                        if operation.limit == Limit::Now {
+                            return Err(error);
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
                 }
             }
-            let deadline = *deadline.get_or_insert_with(|| match operation.timeout {
-                Some(timeout) => deadline_after(self.now.get(), timeout),
-                None => NEVER,
-            });
+            // The clock, not the cached time of this turn: no operation times out early.
+            let deadline =
+                *deadline.get_or_insert_with(|| operation.limit.deadline(|| self.clock()));
             if !self.wait_ready(registration, fd, operation, &mut visit, deadline, had_turn)? {
                 return Err(timed_out(operation));
             }
@@ -504,11 +583,13 @@ impl Scheduler {
         }
     }
 
-    /// Lets all waiters of a closed source look again.
-    pub(super) fn source_closed(&self, key: u64) {
+    /// Lets all waiters of a source look again.
+    pub(super) fn source_nudged(&self, key: u64) {
         let waiters = {
             let mut sources = self.sources.borrow_mut();
             let Some(slot) = sources.get(key) else { return };
+            // Nothing is known to block any more: everybody tries.
+            (slot.read.ready, slot.write.ready) = (true, true);
             [
                 std::mem::take(&mut slot.read.waiters),
                 std::mem::take(&mut slot.write.waiters),

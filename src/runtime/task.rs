@@ -89,7 +89,7 @@ impl<F: FnOnce(Outcome) -> T, T> Run for Task<F, T> {
 
 /// Whether a payload is the cancel of the ethread that runs. One that was carried here from
 /// another ethread is a panic like any other.
-fn is_my_cancel(payload: &(dyn Any + Send)) -> bool {
+pub(crate) fn is_my_cancel(payload: &(dyn Any + Send)) -> bool {
     payload
         .downcast_ref::<CancelPayload>()
         .is_some_and(|cancel| {
@@ -172,16 +172,27 @@ fn discard<T>(result: thread::Result<T>) {
                 scheduler.panics.set(scheduler.panics.get() + 1);
             }
         });
-        log::error!(
-            "an ethread that nobody joins panicked: {}",
-            message(&**payload)
-        );
+        without_unwinding(|| {
+            log::error!(
+                "an ethread that nobody joins panicked: {}",
+                message(&**payload)
+            );
+        });
     }
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
-        log::error!(
-            "dropping the result of an ethread panicked: {}",
-            message(&*payload)
-        );
+        without_unwinding(|| {
+            log::error!(
+                "dropping the result of an ethread panicked: {}",
+                message(&*payload)
+            );
+        });
+        std::mem::forget(payload);
+    }
+}
+
+/// Calls a logger, which is user code, where no unwinding may leave.
+fn without_unwinding(log: impl FnOnce()) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(log)) {
         std::mem::forget(payload);
     }
 }

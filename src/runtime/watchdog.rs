@@ -9,11 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::driver::monotonic_now;
 use super::inbox::Inbox;
 use super::scheduler::Scheduler;
 
 /// Samples taken within one threshold.
 const SAMPLES: u32 = 4;
+
+/// The shortest time between two samples, whatever the threshold.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// A shard's sign of life.
 #[derive(Debug, Default)]
@@ -45,9 +49,9 @@ struct Watched {
     heartbeat: Arc<Heartbeat>,
     inbox: Arc<Inbox>,
     threshold: Duration,
-    /// The run seen last, for how many samples, and whether it was reported.
+    /// The run seen last, when it was first seen, and whether it was reported.
     last: u64,
-    samples: u32,
+    since: u64,
     reported: bool,
 }
 
@@ -87,7 +91,7 @@ pub(super) fn watch(scheduler: &Scheduler) {
         inbox: scheduler.inbox.clone(),
         threshold,
         last: 0,
-        samples: 0,
+        since: monotonic_now(),
         reported: false,
     });
     WATCHDOG.arrival.notify_one();
@@ -108,40 +112,53 @@ fn patrol() {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     loop {
-        let Some(pause) = shards.iter().map(|shard| shard.threshold / SAMPLES).min() else {
+        let pause = shards.iter().map(|shard| shard.threshold / SAMPLES).min();
+        let Some(pause) = pause else {
             shards = WATCHDOG
                 .arrival
                 .wait(shards)
                 .unwrap_or_else(PoisonError::into_inner);
             continue;
         };
+        let pause = pause.max(SHORTEST_PAUSE);
         let waited = WATCHDOG.arrival.wait_timeout(shards, pause);
         shards = waited.unwrap_or_else(PoisonError::into_inner).0;
-        for shard in shards.iter_mut() {
-            shard.sample(pause);
+        let now = monotonic_now();
+        let reports: Vec<String> = shards
+            .iter_mut()
+            .filter_map(|shard| shard.sample(now))
+            .collect();
+        if !reports.is_empty() {
+            // A logger is user code: it may wait for a shard that waits for this lock.
+            drop(shards);
+            for report in reports {
+                log::warn!("{report}");
+            }
+            shards = WATCHDOG
+                .shards
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 impl Watched {
-    fn sample(&mut self, pause: Duration) {
+    /// Looks at the shard; the text of a report, once for each run that is too long.
+    fn sample(&mut self, now: u64) -> Option<String> {
         let run = self.heartbeat.run.load(Ordering::Relaxed);
         if run != self.last {
-            (self.last, self.samples, self.reported) = (run, 0, false);
-            return;
+            (self.last, self.since, self.reported) = (run, now, false);
+            return None;
         }
-        self.samples += 1;
-        let held = pause * self.samples;
+        let held = Duration::from_nanos(now.saturating_sub(self.since));
         let index = run as u32;
         if index == 0 || self.reported || held < self.threshold {
-            return;
+            return None;
         }
-        let Some(who) = self.inbox.roster.snapshot(index) else {
-            return;
-        };
+        let who = self.inbox.roster.snapshot(index)?;
         // It may have ended since, and somebody else begun in its place.
         if self.heartbeat.run.load(Ordering::Relaxed) != run {
-            return;
+            return None;
         }
         self.reported = true;
         let name = who
@@ -152,12 +169,12 @@ impl Watched {
             .location
             .map(|line| format!(", last parked at {line}"))
             .unwrap_or_default();
-        log::warn!(
+        Some(format!(
             "ethread {name}(#{}) has held its shard for more than {} ms{line}: it computes, calls \
              something that blocks the OS thread, or waits for a std lock that a parked ethread \
              holds",
             who.id,
             held.as_millis(),
-        );
+        ))
     }
 }

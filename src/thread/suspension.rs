@@ -1,12 +1,12 @@
 //! The suspension points that are not I/O, and what guards against them.
 
-use std::any::Any;
 use std::panic::{self, Location, UnwindSafe};
 use std::time::Duration;
 
 use crate::runtime::clock::Instant;
 use crate::runtime::current as shard;
-use crate::runtime::park::{CancelPayload, deadline_after};
+use crate::runtime::park::deadline_after;
+use crate::runtime::task::is_my_cancel;
 use crate::runtime::wait::{NEVER, Reason, WaitKind};
 
 /// Suspends the ethread for at least `duration`.
@@ -173,14 +173,9 @@ where
     F: FnOnce() -> R + UnwindSafe,
 {
     match panic::catch_unwind(f) {
-        Err(payload) if is_control(&*payload) => panic::resume_unwind(payload),
+        Err(payload) if is_my_cancel(&*payload) => panic::resume_unwind(payload),
         result => result,
     }
-}
-
-/// Whether a payload is the library's way to end an ethread, not a panic.
-fn is_control(payload: &(dyn Any + Send)) -> bool {
-    payload.is::<CancelPayload>()
 }
 
 /// Runs `f` with cancels held back: one that comes meanwhile takes effect at the first suspension

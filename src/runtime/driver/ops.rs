@@ -11,7 +11,7 @@ use rustix::time::Timespec;
 use super::monotonic_now;
 
 /// Signals are for processes; a broken pipe is an error of the call.
-const SEND: SendFlags = SendFlags::NOSIGNAL;
+pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
 
 pub(crate) fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::read(fd, buf)?)
@@ -132,14 +132,31 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Resu
     Ok(rustix::io::ioctl_fionbio(fd, nonblocking)?)
 }
 
-/// Whether the descriptor is a regular file or a directory, which no driver can watch and every
-/// read and write of which may block.
-pub(crate) fn is_file(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mode = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
-    Ok(matches!(
-        mode,
-        rustix::fs::FileType::RegularFile | rustix::fs::FileType::Directory
-    ))
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_getfl(fd)?.contains(rustix::fs::OFlags::NONBLOCK))
+}
+
+/// What reading and writing a descriptor means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FdKind {
+    /// A regular file, a directory or a disk: no driver can watch it, and every read and write of
+    /// it may block.
+    File,
+    /// Writes to it must not raise SIGPIPE.
+    Socket,
+    /// A pipe, a terminal, an eventfd and so on.
+    Other,
+}
+
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> io::Result<FdKind> {
+    use rustix::fs::FileType;
+    Ok(
+        match FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) {
+            FileType::RegularFile | FileType::Directory | FileType::BlockDevice => FdKind::File,
+            FileType::Socket => FdKind::Socket,
+            _ => FdKind::Other,
+        },
+    )
 }
 
 /// A pipe, non-blocking and closed on exec: the reading and the writing end.
@@ -161,4 +178,27 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
         }
         Ok((reader, writer))
     }
+}
+
+/// Whether an error says that this process or the system has no descriptor left.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOBUFS))
+}
+
+/// Whether an error of accept(2) is one of the connection that was to be accepted, of those that
+/// have no [`io::ErrorKind`]: accept(2) passes pending network errors on.
+pub(crate) fn is_connection_error(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        code,
+        Some(
+            Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::OPNOTSUPP
+                | Errno::PERM
+        )
+    )
 }

@@ -1,1 +1,332 @@
-//! Making sockets, and their options.
+//! Making sockets, their options and their addresses. All sockets made here are non-blocking and
+//! closed on exec.
+
+// `socket2` receives into what may be uninitialised.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::SocketAddr as UnixAddr;
+
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+/// How a listening socket is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen {
+    /// Connections that may wait to be accepted; the system has a limit of its own.
+    pub(crate) backlog: i32,
+    pub(crate) reuse_port: bool,
+    /// `None` is the system's default, on Linux net.ipv6.bindv6only.
+    pub(crate) only_v6: Option<bool>,
+}
+
+fn open(domain: Domain, kind: Type) -> io::Result<Socket> {
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    {
+        Socket::new_raw(domain, kind.nonblocking().cloexec(), None)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    {
+        let socket = Socket::new(domain, kind, None)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+}
+
+/// A listening TCP socket.
+pub(crate) fn tcp_listener(addr: &SocketAddr, options: Listen) -> io::Result<OwnedFd> {
+    let socket = open(Domain::for_address(*addr), Type::STREAM)?;
+    // As std does it: without, a restarted server cannot bind while connections of the last one
+    // are in TIME-WAIT.
+    socket.set_reuse_address(true)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if let (Some(only_v6), SocketAddr::V6(_)) = (options.only_v6, addr) {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&SockAddr::from(*addr))?;
+    socket.listen(options.backlog)?;
+    Ok(socket.into())
+}
+
+/// A TCP socket for [`connect`].
+pub(crate) fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
+    Ok(open(Domain::for_address(*addr), Type::STREAM)?.into())
+}
+
+pub(crate) fn udp(addr: &SocketAddr) -> io::Result<OwnedFd> {
+    let socket = open(Domain::for_address(*addr), Type::DGRAM)?;
+    socket.bind(&SockAddr::from(*addr))?;
+    Ok(socket.into())
+}
+
+pub(crate) fn unix_stream() -> io::Result<OwnedFd> {
+    Ok(open(Domain::UNIX, Type::STREAM)?.into())
+}
+
+pub(crate) fn unix_datagram() -> io::Result<OwnedFd> {
+    Ok(open(Domain::UNIX, Type::DGRAM)?.into())
+}
+
+pub(crate) fn unix_listener(addr: &UnixAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = unix_stream()?;
+    unix_bind(std::os::fd::AsFd::as_fd(&socket), addr)?;
+    SockRef::from(&socket).listen(backlog)?;
+    Ok(socket)
+}
+
+pub(crate) fn unix_bind(fd: BorrowedFd<'_>, addr: &UnixAddr) -> io::Result<()> {
+    Ok(rustix::net::bind(fd, &unix_to_rustix(addr)?)?)
+}
+
+pub(crate) fn unix_stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    unix_pair(Type::STREAM)
+}
+
+pub(crate) fn unix_datagram_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    unix_pair(Type::DGRAM)
+}
+
+fn unix_pair(kind: Type) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (a, b) = Socket::pair(Domain::UNIX, kind, None)?;
+    a.set_nonblocking(true)?;
+    b.set_nonblocking(true)?;
+    Ok((a.into(), b.into()))
+}
+
+/// Begins to connect; `WouldBlock` means that it goes on, and [`connected`] tells how it ends.
+pub(crate) fn connect(fd: BorrowedFd<'_>, addr: &SocketAddr) -> io::Result<()> {
+    match rustix::net::connect(fd, addr) {
+        Ok(()) => Ok(()),
+        Err(Errno::INPROGRESS) => Err(io::ErrorKind::WouldBlock.into()),
+        // connect(2), "no more free local ports": nothing is in progress that could be waited for.
+        Err(Errno::AGAIN) => Err(Errno::ADDRNOTAVAIL.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How an attempt to connect has ended; `WouldBlock` while it has not.
+pub(crate) fn connected(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if let Err(error) = rustix::net::sockopt::socket_error(fd)? {
+        return Err(error.into());
+    }
+    // No error is no proof, since a wake-up may be spurious; a peer is.
+    match rustix::net::getpeername(fd) {
+        Ok(_) => Ok(()),
+        Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Connects a Unix socket. It never goes on by itself: `WouldBlock` says that the listener's queue
+/// is full (unix(7)), and no event will tell when it is not.
+pub(crate) fn unix_connect(fd: BorrowedFd<'_>, addr: &UnixAddr) -> io::Result<()> {
+    Ok(rustix::net::connect(fd, &unix_to_rustix(addr)?)?)
+}
+
+pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    inet(SockRef::from(&fd).local_addr()?)
+}
+
+pub(crate) fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    inet(SockRef::from(&fd).peer_addr()?)
+}
+
+fn inet(addr: SockAddr) -> io::Result<SocketAddr> {
+    addr.as_socket().ok_or_else(not_inet)
+}
+
+/// The address of a peer as [`accept`](super::ops::accept) and
+/// [`recv_from`](super::ops::recv_from) tell it.
+pub(crate) fn inet_addr(addr: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
+    addr.and_then(|addr| addr.try_into().ok())
+        .ok_or_else(not_inet)
+}
+
+#[cold]
+fn not_inet() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the address is neither IPv4 nor IPv6",
+    )
+}
+
+pub(crate) fn unix_local_addr(fd: BorrowedFd<'_>) -> io::Result<UnixAddr> {
+    unix(&SockRef::from(&fd).local_addr()?)
+}
+
+pub(crate) fn unix_peer_addr(fd: BorrowedFd<'_>) -> io::Result<UnixAddr> {
+    unix(&SockRef::from(&fd).peer_addr()?)
+}
+
+fn unix(addr: &SockAddr) -> io::Result<UnixAddr> {
+    if addr.is_unix() {
+        unix_or_unnamed(addr)
+    } else {
+        Err(not_unix())
+    }
+}
+
+fn unix_or_unnamed(addr: &SockAddr) -> io::Result<UnixAddr> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = addr.as_abstract_namespace() {
+        return <UnixAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name);
+    }
+    let path = addr.as_pathname().map(UnixAddr::from_pathname);
+    // An empty path is the unnamed address. Linux lets a peer have a path of 108 bytes, for which
+    // std has no address; its connection is as good as another.
+    path.and_then(Result::ok)
+        .map_or_else(|| UnixAddr::from_pathname(""), Ok)
+}
+
+/// As [`accept`](super::ops::accept).
+pub(crate) fn unix_accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, UnixAddr)> {
+    let listener = SockRef::from(&fd);
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    let (socket, from) = listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    let (socket, from) = {
+        let (socket, from) = listener.accept()?;
+        socket.set_nonblocking(true)?;
+        (socket, from)
+    };
+    Ok((socket.into(), unix_or_unnamed(&from)?))
+}
+
+/// As [`recv_from`](super::ops::recv_from). A sender without a name has the unnamed address.
+pub(crate) fn unix_recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
+    // SAFETY: both element types have the same layout, and nothing uninitialised gets into the
+    // buffer: `recv_from` only has the kernel write bytes to it.
+    let buf = unsafe { &mut *(std::ptr::from_mut(buf) as *mut [MaybeUninit<u8>]) };
+    let (n, from) = SockRef::from(&fd).recv_from(buf)?;
+    Ok((n, unix_or_unnamed(&from)?))
+}
+
+fn unix_to_rustix(addr: &UnixAddr) -> io::Result<SocketAddrUnix> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(addr) {
+        return Ok(SocketAddrUnix::new_abstract_name(name)?);
+    }
+    match addr.as_pathname() {
+        Some(path) => Ok(SocketAddrUnix::new(path)?),
+        #[cfg(target_os = "linux")]
+        None => Ok(SocketAddrUnix::new_unnamed()),
+        #[cfg(not(target_os = "linux"))]
+        None => Err(not_unix()),
+    }
+}
+
+#[cold]
+fn not_unix() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the address is not that of a Unix socket",
+    )
+}
+
+pub(crate) fn send_to(fd: BorrowedFd<'_>, buf: &[u8], addr: &SocketAddr) -> io::Result<usize> {
+    Ok(rustix::net::sendto(fd, buf, super::ops::SEND, addr)?)
+}
+
+pub(crate) fn unix_send_to(fd: BorrowedFd<'_>, buf: &[u8], addr: &UnixAddr) -> io::Result<usize> {
+    Ok(rustix::net::sendto(
+        fd,
+        buf,
+        super::ops::SEND,
+        &unix_to_rustix(addr)?,
+    )?)
+}
+
+pub(crate) fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+    SockRef::from(&fd).shutdown(how)
+}
+
+/// Takes the error that the socket has stored (`SO_ERROR`).
+pub(crate) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    SockRef::from(&fd).take_error()
+}
+
+pub(crate) fn nodelay(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).tcp_nodelay()
+}
+
+pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, nodelay: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_tcp_nodelay(nodelay)
+}
+
+pub(crate) fn ttl(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    SockRef::from(&fd).ttl_v4()
+}
+
+pub(crate) fn set_ttl(fd: BorrowedFd<'_>, ttl: u32) -> io::Result<()> {
+    SockRef::from(&fd).set_ttl_v4(ttl)
+}
+
+pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).broadcast()
+}
+
+pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, broadcast: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_broadcast(broadcast)
+}
+
+pub(crate) fn multicast_loop_v4(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).multicast_loop_v4()
+}
+
+pub(crate) fn set_multicast_loop_v4(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_multicast_loop_v4(on)
+}
+
+pub(crate) fn multicast_ttl_v4(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    SockRef::from(&fd).multicast_ttl_v4()
+}
+
+pub(crate) fn set_multicast_ttl_v4(fd: BorrowedFd<'_>, ttl: u32) -> io::Result<()> {
+    SockRef::from(&fd).set_multicast_ttl_v4(ttl)
+}
+
+pub(crate) fn multicast_loop_v6(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    SockRef::from(&fd).multicast_loop_v6()
+}
+
+pub(crate) fn set_multicast_loop_v6(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    SockRef::from(&fd).set_multicast_loop_v6(on)
+}
+
+pub(crate) fn join_multicast_v4(
+    fd: BorrowedFd<'_>,
+    group: &Ipv4Addr,
+    interface: &Ipv4Addr,
+) -> io::Result<()> {
+    SockRef::from(&fd).join_multicast_v4(group, interface)
+}
+
+pub(crate) fn leave_multicast_v4(
+    fd: BorrowedFd<'_>,
+    group: &Ipv4Addr,
+    interface: &Ipv4Addr,
+) -> io::Result<()> {
+    SockRef::from(&fd).leave_multicast_v4(group, interface)
+}
+
+pub(crate) fn join_multicast_v6(
+    fd: BorrowedFd<'_>,
+    group: &Ipv6Addr,
+    interface: u32,
+) -> io::Result<()> {
+    SockRef::from(&fd).join_multicast_v6(group, interface)
+}
+
+pub(crate) fn leave_multicast_v6(
+    fd: BorrowedFd<'_>,
+    group: &Ipv6Addr,
+    interface: u32,
+) -> io::Result<()> {
+    SockRef::from(&fd).leave_multicast_v6(group, interface)
+}

@@ -11,9 +11,10 @@ use corosensei::stack::Stack as _;
 use corosensei::{Coroutine, CoroutineResult};
 
 use super::{
-    Arena, CLASSES, Class, GUARD, GuardHit, GuardKind, HEADER, LARGEST, SMALLEST, Stack,
+    Arena, CLASSES, Class, GUARD, GuardKind, HEADER, LARGEST, SMALLEST, Stack,
     StackConfig, StackCounters, chunk, find_guard,
 };
+use super::registry::GuardHit;
 
 const SIZE: usize = 64 << 10;
 

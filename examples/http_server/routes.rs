@@ -1,0 +1,132 @@
+//! The routes of the example.
+
+use std::io::Write;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ethreads::http::{Body, HandlerError, IntoResponse, Request, Response, Result};
+use ethreads::thread;
+use http::{Method, StatusCode};
+
+const INDEX: &str = include_str!("index.html");
+
+/// What `/big` answers with.
+static BIG: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 8 << 20].into());
+
+/// Lines of `/stream`, and the pause between two of them.
+const STREAM_LINES: u32 = 10;
+const STREAM_PAUSE: Duration = Duration::from_millis(100);
+
+type Route = fn(&mut Request) -> Result<Response>;
+
+/// Answers a request by its path and method; 404 and 405 elsewhere.
+pub fn answer(request: &mut Request) -> Result<Response> {
+    let (methods, route): (&[Method], Route) = match request.path() {
+        "/plaintext" => (&[Method::GET], |_| Ok("Hello, World!".into_response())),
+        "/" if *request.method() == Method::POST => (&[Method::GET, Method::POST], echo),
+        "/" => (&[Method::GET, Method::POST], |_| Ok(html(INDEX))),
+        "/json" => (&[Method::GET], |_| Ok(json(r#"{"message":"Hello, World!"}"#))),
+        "/echo" => (&[Method::POST], echo),
+        "/big" => (&[Method::GET], |_| Ok(BIG.clone().into_response())),
+        "/slow" => (&[Method::GET], slow),
+        "/stream" => (&[Method::GET], |_| Ok(stream())),
+        "/baseline11" => (&[Method::GET, Method::POST], sum),
+        "/pipeline" => (&[Method::GET], |_| Ok("ok".into_response())),
+        path if path.starts_with("/status/") => (&[Method::GET], status),
+        _ => return Ok((StatusCode::NOT_FOUND, "not found\n").into_response()),
+    };
+    let method = request.method();
+    let allowed = |method: &Method| methods.contains(method);
+    if allowed(method) || (*method == Method::HEAD && allowed(&Method::GET)) {
+        route(request)
+    } else {
+        Ok(method_not_allowed(methods))
+    }
+}
+
+/// RFC 9110 section 15.5.6: the answer says what is allowed.
+fn method_not_allowed(methods: &[Method]) -> Response {
+    let mut allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    if methods.contains(&Method::GET) {
+        allow.push("HEAD");
+    }
+    (StatusCode::METHOD_NOT_ALLOWED, [("allow", allow.join(", "))], "method not allowed\n")
+        .into_response()
+}
+
+fn html(text: &'static str) -> Response {
+    ([("content-type", "text/html; charset=utf-8")], text).into_response()
+}
+
+fn json(text: &'static str) -> Response {
+    ([("content-type", "application/json")], text).into_response()
+}
+
+/// The body back, with its type.
+fn echo(request: &mut Request) -> Result<Response> {
+    let kind = request.header("content-type").unwrap_or("application/octet-stream").to_owned();
+    let body = request.bytes()?;
+    Ok(([("content-type", kind)], body).into_response())
+}
+
+/// Answers after `ms` milliseconds; only this connection's ethread waits.
+fn slow(request: &mut Request) -> Result<Response> {
+    let ms = number(request, "ms")?.unwrap_or(1000);
+    thread::sleep(Duration::from_millis(ms));
+    Ok(format!("slept for {ms} ms\n").into_response())
+}
+
+/// Lines as they are made: each is flushed, and goes out as a chunk.
+fn stream() -> Response {
+    let body = Body::writer(|out| {
+        for line in 1..=STREAM_LINES {
+            if line > 1 {
+                thread::sleep(STREAM_PAUSE);
+            }
+            writeln!(out, "line {line} of {STREAM_LINES}")?;
+            out.flush()?;
+        }
+        Ok(())
+    });
+    ([("content-type", "text/plain; charset=utf-8")], Response::default().with_body(body))
+        .into_response()
+}
+
+fn status(request: &mut Request) -> Result<Response> {
+    let code = request.path().trim_start_matches("/status/");
+    let status = code.parse().ok().filter(|code| *code >= 200).map(StatusCode::from_u16);
+    match status {
+        Some(Ok(status)) => {
+            let reason = status.canonical_reason().unwrap_or("no reason phrase");
+            Ok((status, format!("{} {reason}\n", status.as_u16())).into_response())
+        }
+        _ => Err(HandlerError::status(StatusCode::BAD_REQUEST, "expected a status, 200 to 999\n")),
+    }
+}
+
+/// The sum of the query's numbers and, on POST, of the body's number.
+fn sum(request: &mut Request) -> Result<Response> {
+    let mut sum: i64 = 0;
+    for (name, value) in request.query_pairs() {
+        sum = sum.saturating_add(parse(&name, &value)?);
+    }
+    if *request.method() == Method::POST {
+        sum = sum.saturating_add(parse("body", request.text()?.trim())?);
+    }
+    Ok(sum.to_string().into_response())
+}
+
+fn number(request: &Request, name: &str) -> Result<Option<u64>> {
+    match request.query_pairs().find(|(key, _)| key == name) {
+        Some((_, value)) => parse(name, &value).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn parse<N: std::str::FromStr>(name: &str, value: &str) -> Result<N> {
+    value.parse().map_err(|_| {
+        let text = format!("{name}: expected a number, got {value:?}\n");
+        HandlerError::status(StatusCode::BAD_REQUEST, text)
+    })
+}

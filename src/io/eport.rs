@@ -1,0 +1,337 @@
+//! Any descriptor, as ethreads read and write it.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::{self, Location};
+
+use super::watched::Watched;
+use crate::runtime::driver::ops::{self, FdKind};
+use crate::runtime::pool;
+use crate::runtime::source::{
+    Direction, Left, Limit, Operation, Registration, Source, check_world,
+};
+use crate::runtime::wait::WaitKind;
+
+/// The most that a port in blocking mode writes at once: a pipe that is writable has room for it
+/// (`PIPE_BUF`, pipe(7)).
+const BOUNDED: usize = 4096;
+
+/// The most that one read or write of a regular file moves, and so what its buffer may take.
+const CHUNK: usize = 256 * 1024;
+
+/// A port: any descriptor, read and written like a blocking one, where waiting suspends the
+/// ethread instead of the OS thread.
+///
+/// Any number of ethreads, of any OS threads, may wait for it in either direction. A port reads
+/// and writes at once and buffers nothing; [`BufReader`](std::io::BufReader) and
+/// [`BufWriter`](std::io::BufWriter) do that. Of what it owns, `T`, only the descriptor is used,
+/// which has to stay the same one.
+///
+/// Regular files, which are never "not ready", are read and written on a pool of OS threads.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use ethreads::io::Eport;
+///
+/// ethreads::run_main(|| {
+///     let (reader, writer) = std::io::pipe()?;
+///     let (mut reader, mut writer) = (Eport::new(reader)?, Eport::new(writer)?);
+///     let text = ethreads::spawn(move || {
+///         let mut text = String::new();
+///         reader.read_to_string(&mut text).map(|_| text)
+///     });
+///     writer.write_all(b"through a pipe")?;
+///     drop(writer);
+///     assert_eq!(text.join().expect("no panic")?, "through a pipe");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Eport<T: AsFd> {
+    watched: Watched<T>,
+    kind: FdKind,
+    /// The descriptor is in blocking mode, which is not ours to change: each call is made only
+    /// when poll(2) says that it returns at once.
+    shared: bool,
+    /// The blocking mode was switched off here, and comes back with [`Eport::into_inner`].
+    restore: bool,
+}
+
+impl<T: AsFd> Eport<T> {
+    /// Makes a port of a descriptor and switches it to non-blocking mode.
+    ///
+    /// The mode belongs to the open file description: whoever has a duplicate, in this process or
+    /// another, sees it too. For those use [`new_shared`](Self::new_shared).
+    ///
+    /// # Errors
+    ///
+    /// Those of fcntl(2); `Unsupported` under the simulation driver.
+    pub fn new(io: T) -> io::Result<Self> {
+        check_world()?;
+        let kind = ops::kind(io.as_fd())?;
+        let restore = kind != FdKind::File && !ops::is_nonblocking(io.as_fd())?;
+        if restore {
+            ops::set_nonblocking(io.as_fd(), true)?;
+        }
+        Ok(Self {
+            watched: Watched::new(io),
+            kind,
+            shared: false,
+            restore,
+        })
+    }
+
+    /// Makes a port of a descriptor and leaves its mode alone: for descriptors that other
+    /// processes have too, such as the terminal.
+    ///
+    /// Each call waits until the descriptor is ready and then moves what it can at once, at most
+    /// 4,096 bytes in a write. If another process takes the input in between, the call blocks the
+    /// OS thread.
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2); `Unsupported` under the simulation driver.
+    pub fn new_shared(io: T) -> io::Result<Self> {
+        check_world()?;
+        let kind = ops::kind(io.as_fd())?;
+        Ok(Self::with_kind(io, kind))
+    }
+
+    pub(super) fn with_kind(io: T, kind: FdKind) -> Self {
+        Self {
+            watched: Watched::new(io),
+            kind,
+            shared: true,
+            restore: false,
+        }
+    }
+
+    /// Makes a port of what is not a file, and blocked before if anybody cares.
+    pub(super) fn adopt(io: T) -> Self {
+        // What refuses this is no pipe, and its first operation will say so.
+        let _ = ops::set_nonblocking(io.as_fd(), true);
+        let kind = FdKind::Other;
+        Self {
+            watched: Watched::new(io),
+            kind,
+            shared: false,
+            restore: true,
+        }
+    }
+
+    /// Returns the owner of the descriptor.
+    pub fn get_ref(&self) -> &T {
+        self.watched.get()
+    }
+
+    /// Takes the port apart. The descriptor blocks again if it did before.
+    pub fn into_inner(self) -> T {
+        let restore = self.restore;
+        let io = self.watched.into_inner();
+        if restore {
+            // It could be switched off, so it can be switched on.
+            let _ = ops::set_nonblocking(io.as_fd(), false);
+        }
+        io
+    }
+
+    /// Ends all use of the port. Whoever waits for it, and whoever uses it later, gets
+    /// `NotConnected`. A socket is shut down, so that the peer hears of it; the descriptor itself
+    /// is closed when the port is dropped.
+    ///
+    /// An OS thread without ethreads that waits for anything but a socket hears of it with the
+    /// next event only.
+    pub fn close(&self) {
+        self.watched.close();
+    }
+
+    /// Runs `f` until it does not say `WouldBlock`; suspends the ethread until there is input
+    /// each time that it does.
+    ///
+    /// For calls that are neither `read` nor `write`, such as `recvmsg` or `accept`. `f` must not
+    /// block: the descriptor is in non-blocking mode, unless the port was made by
+    /// [`new_shared`](Self::new_shared) or is a regular file.
+    ///
+    /// # Errors
+    ///
+    /// What `f` says, but for `WouldBlock` and `Interrupted`; `NotConnected` after a
+    /// [`close`](Self::close).
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and not from within `f`.
+    #[track_caller]
+    pub fn read_with<R>(&self, f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.perform(Direction::Read, f)
+    }
+
+    /// Runs `f` until it does not say `WouldBlock`; suspends the ethread until there is room for
+    /// output each time that it does. See [`read_with`](Self::read_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`read_with`](Self::read_with).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`read_with`](Self::read_with).
+    #[track_caller]
+    pub fn write_with<R>(&self, f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.perform(Direction::Write, f)
+    }
+
+    #[track_caller]
+    fn perform<R>(
+        &self,
+        direction: Direction,
+        mut f: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let (kind, read) = match direction {
+            Direction::Read => (WaitKind::Read, true),
+            Direction::Write => (WaitKind::Write, false),
+        };
+        let operation = Operation {
+            direction,
+            kind,
+            limit: Limit::Never,
+            location: Location::caller(),
+        };
+        self.watched.perform(
+            operation,
+            |_| Left::Unknown,
+            |io| {
+                if self.shared && !ops::is_ready(io.as_fd(), read)? {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                f(io)
+            },
+        )
+    }
+
+    /// Runs `f` on the pool, with a duplicate of the descriptor: the position is common to both.
+    #[track_caller]
+    fn on_pool<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(File) -> io::Result<R> + Send + 'static,
+    ) -> io::Result<R> {
+        self.watched.registration().check_open()?;
+        let file = File::from(self.as_fd().try_clone_to_owned()?);
+        pool::run(move || f(file), Location::caller())
+            .unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+}
+
+impl<T: AsFd> Read for &Eport<T> {
+    /// Reads what is there; suspends the ethread until something is. `Ok(0)` is the end.
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.kind {
+            FdKind::File => {
+                let len = buf.len().min(CHUNK);
+                let chunk = self.on_pool(move |mut file| {
+                    let mut chunk = vec![0; len];
+                    let n = file.read(&mut chunk)?;
+                    chunk.truncate(n);
+                    Ok(chunk)
+                })?;
+                buf[..chunk.len()].copy_from_slice(&chunk);
+                Ok(chunk.len())
+            }
+            FdKind::Socket | FdKind::Other => self.read_with(|io| ops::read(io.as_fd(), buf)),
+        }
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        if self.kind == FdKind::File {
+            let first = bufs.iter_mut().find(|buf| !buf.is_empty());
+            return first.map_or(Ok(0), |buf| self.read(buf));
+        }
+        self.read_with(|io| ops::read_vectored(io.as_fd(), bufs))
+    }
+}
+
+impl<T: AsFd> Write for &Eport<T> {
+    /// Writes what can be written at once; suspends the ethread until that is something.
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let bounded = &buf[..buf
+            .len()
+            .min(if self.shared { BOUNDED } else { usize::MAX })];
+        match self.kind {
+            FdKind::File => {
+                let chunk = buf[..buf.len().min(CHUNK)].to_vec();
+                self.on_pool(move |mut file| file.write(&chunk))
+            }
+            FdKind::Socket => self.write_with(|io| ops::send(io.as_fd(), bounded)),
+            FdKind::Other => self.write_with(|io| ops::write(io.as_fd(), bounded)),
+        }
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.shared || self.kind == FdKind::File {
+            let first = bufs.iter().find(|buf| !buf.is_empty());
+            return self.write(first.map_or(&[], |buf| buf));
+        }
+        match self.kind {
+            FdKind::Socket => self.write_with(|io| ops::send_vectored(io.as_fd(), bufs)),
+            _ => self.write_with(|io| ops::write_vectored(io.as_fd(), bufs)),
+        }
+    }
+
+    /// Does nothing: nothing is buffered here.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: AsFd> Read for Eport<T> {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl<T: AsFd> Write for Eport<T> {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<T: AsFd> AsFd for Eport<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watched.fd()
+    }
+}
+
+impl<T: AsFd> AsRawFd for Eport<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: AsFd> Source for Eport<T> {
+    fn registration(&self) -> &Registration {
+        self.watched.registration()
+    }
+}

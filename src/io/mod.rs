@@ -1,0 +1,14 @@
+//! Input and output on any descriptor: ports, pipes and the standard streams.
+//!
+//! The traits, the buffers and the errors are [`std::io`]'s; whatever is built on them works in an
+//! ethread, as long as the reader or writer at its bottom is one of this crate.
+
+mod eport;
+mod pipe;
+mod stdio;
+mod watched;
+
+pub use eport::Eport;
+pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
+pub(crate) use watched::Watched;

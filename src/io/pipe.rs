@@ -1,0 +1,198 @@
+//! Anonymous pipes.
+
+// `FromRawFd` is an unsafe trait: its caller vouches for the descriptor.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::process::Stdio;
+
+use super::eport::Eport;
+use crate::runtime::driver::ops;
+use crate::runtime::source::{Registration, Source, check_world};
+
+/// Makes a pipe, as [`std::io::pipe`].
+///
+/// # Errors
+///
+/// Those of pipe(2), for example when there are too many open files; `Unsupported` under the
+/// simulation driver.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use ethreads::io;
+///
+/// ethreads::run_main(|| {
+///     let (mut reader, mut writer) = io::pipe()?;
+///     ethreads::spawn(move || writer.write_all(b"hello"));
+///     let mut text = String::new();
+///     reader.read_to_string(&mut text)?;
+///     assert_eq!(text, "hello");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    check_world()?;
+    let (reader, writer) = ops::pipe()?;
+    Ok((
+        PipeReader(Eport::adopt(reader)),
+        PipeWriter(Eport::adopt(writer)),
+    ))
+}
+
+/// The reading end of a pipe, as [`std::io::PipeReader`]: a read suspends the ethread until there
+/// is something to read or the last writer is gone.
+#[derive(Debug)]
+pub struct PipeReader(Eport<OwnedFd>);
+
+/// The writing end of a pipe, as [`std::io::PipeWriter`]: a write suspends the ethread until there
+/// is room.
+#[derive(Debug)]
+pub struct PipeWriter(Eport<OwnedFd>);
+
+impl Read for &PipeReader {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&self.0).read_vectored(bufs)
+    }
+}
+
+impl Read for PipeReader {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&self.0).read_vectored(bufs)
+    }
+}
+
+impl Write for &PipeWriter {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&self.0).write(buf)
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.0).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for PipeWriter {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&self.0).write(buf)
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.0).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Both ends convert in the same way: coming in, a descriptor is made non-blocking; going out, it
+/// is deregistered first, and blocks again.
+macro_rules! conversions {
+    ($($end:ident from $std:ty;)+) => {$(
+        impl $end {
+            /// Returns another handle of this end.
+            ///
+            /// # Errors
+            ///
+            /// Those of dup(2), for example when there are too many open files.
+            pub fn try_clone(&self) -> io::Result<Self> {
+                self.0.get_ref().try_clone().map(Self::from)
+            }
+        }
+
+        impl AsFd for $end {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0.as_fd()
+            }
+        }
+
+        impl AsRawFd for $end {
+            fn as_raw_fd(&self) -> RawFd {
+                self.0.as_raw_fd()
+            }
+        }
+
+        impl Source for $end {
+            fn registration(&self) -> &Registration {
+                self.0.registration()
+            }
+        }
+
+        impl From<OwnedFd> for $end {
+            /// Switches the descriptor to non-blocking mode.
+            fn from(fd: OwnedFd) -> Self {
+                Self(Eport::adopt(fd))
+            }
+        }
+
+        impl From<$end> for OwnedFd {
+            /// Restores the blocking mode.
+            fn from(end: $end) -> Self {
+                end.0.into_inner()
+            }
+        }
+
+        impl From<$end> for Stdio {
+            /// Restores the blocking mode: a child does not expect another.
+            fn from(end: $end) -> Self {
+                Self::from(OwnedFd::from(end))
+            }
+        }
+
+        impl From<$std> for $end {
+            /// Switches the descriptor to non-blocking mode.
+            fn from(end: $std) -> Self {
+                Self::from(OwnedFd::from(end))
+            }
+        }
+
+        impl From<$end> for $std {
+            /// Restores the blocking mode.
+            fn from(end: $end) -> Self {
+                Self::from(OwnedFd::from(end))
+            }
+        }
+
+        impl FromRawFd for $end {
+            unsafe fn from_raw_fd(fd: RawFd) -> Self {
+                // SAFETY: the caller's promise is this function's: `fd` is open and owned.
+                Self::from(unsafe { OwnedFd::from_raw_fd(fd) })
+            }
+        }
+
+        impl IntoRawFd for $end {
+            fn into_raw_fd(self) -> RawFd {
+                OwnedFd::from(self).into_raw_fd()
+            }
+        }
+    )+};
+}
+
+conversions! {
+    PipeReader from std::io::PipeReader;
+    PipeWriter from std::io::PipeWriter;
+}

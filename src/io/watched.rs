@@ -1,0 +1,80 @@
+//! A descriptor and its registrations, and the order in which they end.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::runtime::driver::socket;
+use crate::runtime::source::{Left, Operation, Registration};
+
+/// What [`Eport`](super::Eport) and the sockets of `net` are made of. Dropping it deregisters the
+/// descriptor from every shard before its owner closes it.
+#[derive(Debug)]
+pub(crate) struct Watched<T: AsFd> {
+    /// `None` only while [`Watched::into_inner`] takes it out.
+    io: Option<T>,
+    registration: Registration,
+}
+
+impl<T: AsFd> Watched<T> {
+    pub(crate) fn new(io: T) -> Self {
+        Self {
+            io: Some(io),
+            registration: Registration::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> &T {
+        self.io
+            .as_ref()
+            .expect("only what consumes the source takes its owner")
+    }
+
+    #[inline]
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.get().as_fd()
+    }
+
+    pub(crate) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// Tries, parks and tries again; see [`Registration::perform`].
+    #[inline]
+    pub(crate) fn perform<R>(
+        &self,
+        operation: Operation,
+        left: impl Fn(&R) -> Left,
+        mut try_once: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let io = self.get();
+        self.registration
+            .perform(io.as_fd(), operation, left, || try_once(io))
+    }
+
+    /// Ends what goes on here and whatever may come, without closing the descriptor.
+    pub(crate) fn close(&self) {
+        self.registration.close();
+        // After that, so that whoever is woken by it finds the source closed: OS threads without
+        // ethreads, which wait in poll(2), and the peer. What is no socket, or is not connected,
+        // has nothing to shut down.
+        let _ = socket::shutdown(self.fd(), Shutdown::Both);
+    }
+
+    /// Deregisters the descriptor and gives it back.
+    pub(crate) fn into_inner(mut self) -> T {
+        self.registration.deregister(self.fd());
+        self.io
+            .take()
+            .expect("only what consumes the source takes its owner")
+    }
+}
+
+impl<T: AsFd> Drop for Watched<T> {
+    fn drop(&mut self) {
+        if let Some(io) = &self.io {
+            self.registration.deregister(io.as_fd());
+        }
+    }
+}

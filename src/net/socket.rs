@@ -1,0 +1,261 @@
+//! What all sockets have in common: the descriptor, and the settings that its clones share.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::addr::invalid;
+use crate::io::Watched;
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, Left, Limit, Operation, Registration};
+use crate::runtime::wait::WaitKind;
+use crate::thread;
+use crate::time::Instant;
+
+/// A non-blocking socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    watched: Watched<OwnedFd>,
+    /// Made by the first setting or clone, so that a connection with neither does not pay for it.
+    settings: OnceLock<Arc<Settings>>,
+}
+
+/// What std keeps with the open file description, and so shares among clones.
+#[derive(Debug, Default)]
+struct Settings {
+    /// Nanoseconds; zero is no timeout.
+    read_timeout: AtomicU64,
+    write_timeout: AtomicU64,
+    nonblocking: AtomicBool,
+}
+
+impl Settings {
+    fn timeout(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::Read => &self.read_timeout,
+            Direction::Write => &self.write_timeout,
+        }
+    }
+}
+
+impl Socket {
+    /// Takes a descriptor that is non-blocking already.
+    #[inline]
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self {
+            watched: Watched::new(fd),
+            settings: OnceLock::new(),
+        }
+    }
+
+    /// Takes a descriptor from elsewhere.
+    pub(super) fn adopt(fd: OwnedFd) -> Self {
+        // What refuses this is no socket, and its first operation will say so.
+        let _ = ops::set_nonblocking(fd.as_fd(), true);
+        Self::new(fd)
+    }
+
+    #[inline]
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.watched.fd()
+    }
+
+    pub(super) fn registration(&self) -> &Registration {
+        self.watched.registration()
+    }
+
+    /// Gives the descriptor away in the blocking mode that its user has chosen.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        let nonblocking = self.is_nonblocking();
+        let fd = self.watched.into_inner();
+        // As in `adopt`: only what is no socket refuses.
+        let _ = ops::set_nonblocking(fd.as_fd(), nonblocking);
+        fd
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        let fd = self.watched.get().try_clone()?;
+        let settings = self.settings().clone();
+        Ok(Self {
+            watched: Watched::new(fd),
+            settings: OnceLock::from(settings),
+        })
+    }
+
+    fn settings(&self) -> &Arc<Settings> {
+        self.settings.get_or_init(Arc::default)
+    }
+
+    pub(super) fn is_nonblocking(&self) -> bool {
+        self.settings
+            .get()
+            .is_some_and(|settings| settings.nonblocking.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_nonblocking(&self, nonblocking: bool) {
+        self.settings()
+            .nonblocking
+            .store(nonblocking, Ordering::Relaxed);
+    }
+
+    pub(super) fn timeout(&self, direction: Direction) -> Option<Duration> {
+        let settings = self.settings.get()?;
+        match settings.timeout(direction).load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    pub(super) fn set_timeout(
+        &self,
+        direction: Direction,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let nanos = match timeout {
+            None => 0,
+            Some(Duration::ZERO) => return Err(invalid("cannot set a 0 duration timeout")),
+            // 2^64 ns are 584 years.
+            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
+        };
+        self.settings()
+            .timeout(direction)
+            .store(nanos, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn limit(&self, direction: Direction) -> Limit {
+        match self.settings.get() {
+            None => Limit::Never,
+            Some(settings) if settings.nonblocking.load(Ordering::Relaxed) => Limit::Now,
+            Some(settings) => match settings.timeout(direction).load(Ordering::Relaxed) {
+                0 => Limit::Never,
+                nanos => Limit::After(Duration::from_nanos(nanos)),
+            },
+        }
+    }
+
+    /// Runs `try_once` until it does not say `WouldBlock`, within the socket's own limit.
+    #[inline]
+    #[track_caller]
+    pub(super) fn perform<R>(
+        &self,
+        direction: Direction,
+        kind: WaitKind,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.perform_within(self.limit(direction), direction, kind, left, try_once)
+    }
+
+    #[inline]
+    #[track_caller]
+    pub(super) fn perform_within<R>(
+        &self,
+        limit: Limit,
+        direction: Direction,
+        kind: WaitKind,
+        left: impl Fn(&R) -> Left,
+        mut try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let operation = Operation {
+            direction,
+            kind,
+            limit,
+            location: Location::caller(),
+        };
+        self.watched
+            .perform(operation, left, |fd| try_once(fd.as_fd()))
+    }
+
+    /// An operation of which nothing but "would block" proves that nothing is left.
+    #[inline]
+    #[track_caller]
+    pub(super) fn read_with<R>(
+        &self,
+        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.perform(Direction::Read, WaitKind::Read, |_| Left::Unknown, try_once)
+    }
+
+    /// See [`Socket::read_with`].
+    #[inline]
+    #[track_caller]
+    pub(super) fn write_with<R>(
+        &self,
+        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.perform(
+            Direction::Write,
+            WaitKind::Write,
+            |_| Left::Unknown,
+            try_once,
+        )
+    }
+
+    /// Connects: `start` begins it, and the socket's error tells how it ended.
+    #[track_caller]
+    pub(super) fn connect(
+        &self,
+        limit: Limit,
+        start: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut started = false;
+        // An interrupted connect goes on (connect(2)), so it is not started twice.
+        let try_once = |fd: BorrowedFd<'_>| match std::mem::replace(&mut started, true) {
+            false => start(fd),
+            true => socket::connected(fd),
+        };
+        self.perform_within(
+            limit,
+            Direction::Write,
+            WaitKind::Connect,
+            |_| Left::Unknown,
+            try_once,
+        )
+    }
+}
+
+/// Connections that may wait to be accepted. With a short queue, a burst makes TCP clients send
+/// their SYN again a second later.
+pub(super) const BACKLOG: u32 = 1024;
+
+/// The longest pause of [`with_pauses`]: what a waiter may come late by.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
+/// Repeats `try_once`, with pauses, while it says `WouldBlock`: for what the kernel has no event.
+#[track_caller]
+pub(super) fn with_pauses<R>(
+    limit: Limit,
+    mut try_once: impl FnMut() -> io::Result<R>,
+) -> io::Result<R> {
+    let mut deadline = None;
+    let mut pause = Duration::ZERO;
+    loop {
+        match try_once() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match limit {
+                Limit::Now => return Err(error),
+                // An ethread that unwinds does not wait, so it would spin.
+                _ if std::thread::panicking() => return Err(error),
+                Limit::After(timeout) => {
+                    let now = Instant::now();
+                    let deadline = *deadline.get_or_insert_with(|| now.checked_add(timeout));
+                    if deadline.is_some_and(|deadline| deadline <= now) {
+                        let message = "the peer's queue stayed full";
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                    }
+                    let left = deadline.map_or(pause, |deadline| deadline.duration_since(now));
+                    thread::sleep(pause.min(left));
+                }
+                Limit::Never | Limit::At(_) => thread::sleep(pause),
+            },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => return result,
+        }
+        // The first pause is a yield only: the peer may be the next ethread.
+        pause = (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE);
+    }
+}

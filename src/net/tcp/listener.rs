@@ -1,0 +1,267 @@
+//! A TCP socket that accepts connections.
+
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::super::addr::{ToSocketAddrs, each_addr};
+use super::super::socket::{BACKLOG, Socket};
+use super::TcpStream;
+use crate::runtime::driver::socket::Listen;
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, Left, check_world};
+use crate::runtime::wait::WaitKind;
+
+/// A TCP socket that accepts connections, as [`std::net::TcpListener`]: where that blocks the OS
+/// thread, this suspends the ethread.
+///
+/// # Examples
+///
+/// An echo server: one ethread for each connection.
+///
+/// ```no_run
+/// use std::io;
+/// use ethreads::net::TcpListener;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     ethreads::run_main(|| {
+///         let listener = TcpListener::bind("127.0.0.1:7777")?;
+///         for stream in listener.incoming() {
+///             let stream = stream?;
+///             ethreads::spawn(move || io::copy(&mut &stream, &mut &stream));
+///         }
+///         Ok(())
+///     })?
+/// }
+/// ```
+pub struct TcpListener(Socket);
+
+impl TcpListener {
+    /// Listens on the first of the addresses that can be bound; suspends the ethread for the
+    /// look-up of a name.
+    ///
+    /// As with std, `SO_REUSEADDR` is set, port 0 lets the system choose, and `[::]` takes IPv4
+    /// connections too where the system's default is so. The queue holds 1,024 connections; see
+    /// [`builder`](Self::builder) for another length.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse`, `PermissionDenied` and so on, from the last address that was tried;
+    /// `InvalidInput` if there was none; `Unsupported` under the simulation driver.
+    #[track_caller]
+    pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        Self::builder().bind(addr)
+    }
+
+    /// Returns the settings of a listener, to be changed before it is bound.
+    pub fn builder() -> ListenOptions {
+        ListenOptions::default()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    pub(in super::super) fn from_socket(socket: Socket) -> Self {
+        Self(socket)
+    }
+
+    pub(in super::super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
+    pub(in super::super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    /// Returns the address that is listened on.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::local_addr(self.fd())
+    }
+
+    /// Returns another handle of the same listener.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2), for example when there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Accepts a connection; suspends the ethread until there is one. Of several ethreads, those
+    /// who have waited longer come first.
+    ///
+    /// # Errors
+    ///
+    /// Those of accept(2). Some are about one connection (`ConnectionAborted`), some pass (too
+    /// many open files); the listener stays as it is, and the call can be repeated.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here; no connection is lost.
+    #[inline]
+    #[track_caller]
+    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (fd, from) = self.0.perform(
+            Direction::Read,
+            WaitKind::Accept,
+            |_| Left::Unknown,
+            ops::accept,
+        )?;
+        Ok((
+            TcpStream::from_socket(Socket::new(fd)),
+            socket::inet_addr(from)?,
+        ))
+    }
+
+    /// Returns an iterator of [`accept`](Self::accept)ed connections, which never ends. Each step
+    /// suspends the ethread like an accept.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// Sets `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        socket::set_ttl(self.fd(), ttl)
+    }
+
+    /// Returns `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn ttl(&self) -> io::Result<u32> {
+        socket::ttl(self.fd())
+    }
+
+    /// Takes the socket's stored error (`SO_ERROR`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        socket::take_error(self.fd())
+    }
+
+    /// Lets an accept that would wait fail with `WouldBlock` instead. A flag of this handle and
+    /// its clones; accepted streams do not have it.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TcpListener");
+        if let Ok(addr) = self.local_addr() {
+            debug.field("addr", &addr);
+        }
+        debug.field("fd", &self.fd().as_raw_fd()).finish()
+    }
+}
+
+/// The connections that a listener accepts. Made by [`TcpListener::incoming`].
+#[derive(Debug)]
+#[must_use = "nothing is accepted before the iterator is asked"]
+pub struct Incoming<'a> {
+    listener: &'a TcpListener,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for Incoming<'_> {}
+
+/// Settings of a listener that std has no name for. Made by [`TcpListener::builder`].
+///
+/// # Examples
+///
+/// Two listeners on one port, between which the system divides the connections:
+///
+/// ```
+/// use ethreads::net::TcpListener;
+///
+/// let first = TcpListener::builder().reuse_port(true).bind("127.0.0.1:0")?;
+/// let second = TcpListener::builder().reuse_port(true).bind(first.local_addr()?)?;
+/// assert_eq!(first.local_addr()?, second.local_addr()?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing before `bind`"]
+pub struct ListenOptions {
+    backlog: u32,
+    reuse_port: bool,
+    only_v6: Option<bool>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            backlog: BACKLOG,
+            reuse_port: false,
+            only_v6: None,
+        }
+    }
+}
+
+impl ListenOptions {
+    /// How many connections may wait to be accepted: 1,024. The system has a limit of its own, on
+    /// Linux net.core.somaxconn.
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// Whether others with the same setting, and of the same user, may listen on the address too
+    /// (`SO_REUSEPORT`); the system divides the connections among them: false.
+    pub fn reuse_port(mut self, reuse: bool) -> Self {
+        self.reuse_port = reuse;
+        self
+    }
+
+    /// Whether an IPv6 listener refuses IPv4 connections (`IPV6_V6ONLY`); the default is the
+    /// system's, on Linux usually false.
+    pub fn only_v6(mut self, only: bool) -> Self {
+        self.only_v6 = Some(only);
+        self
+    }
+
+    /// Listens on the first of the addresses that can be bound; suspends the ethread for the
+    /// look-up of a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::bind`].
+    #[track_caller]
+    pub fn bind<A: ToSocketAddrs>(&self, addr: A) -> io::Result<TcpListener> {
+        check_world()?;
+        let listen = Listen {
+            backlog: i32::try_from(self.backlog).unwrap_or(i32::MAX),
+            reuse_port: self.reuse_port,
+            only_v6: self.only_v6,
+        };
+        let fd = each_addr(addr, |addr| socket::tcp_listener(&addr, listen))?;
+        Ok(TcpListener(Socket::new(fd)))
+    }
+}

@@ -1,0 +1,412 @@
+//! A TCP connection.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use super::super::addr::{ToSocketAddrs, invalid};
+use super::super::socket::Socket;
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, Left, Limit, check_world};
+use crate::runtime::wait::WaitKind;
+
+/// A TCP connection, as [`std::net::TcpStream`]: where that blocks the OS thread, this suspends
+/// the ethread.
+///
+/// It is `Send + Sync` and may be read and written by any number of ethreads on any OS threads,
+/// with or without a shard; whoever waits first is served first. Dropping it closes the
+/// connection.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::Shutdown;
+/// use ethreads::net::{TcpListener, TcpStream};
+///
+/// ethreads::run_main(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     let addr = listener.local_addr()?;
+///     let server = ethreads::spawn(move || {
+///         let (mut stream, _) = listener.accept()?;
+///         let mut greeting = String::new();
+///         stream.read_to_string(&mut greeting)?;
+///         stream.write_all(greeting.to_uppercase().as_bytes())
+///     });
+///     let mut stream = TcpStream::connect(addr)?;
+///     stream.write_all(b"hello")?;
+///     stream.shutdown(Shutdown::Write)?;
+///     let mut answer = String::new();
+///     stream.read_to_string(&mut answer)?;
+///     assert_eq!(answer, "HELLO");
+///     server.join().expect("the server does not panic")
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TcpStream(Socket);
+
+impl TcpStream {
+    /// Connects to a remote host; suspends the ethread until the connection stands, and before
+    /// that for the look-up of a name. Addresses are tried in order until one answers.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last address that was tried; `InvalidInput` if there was none;
+    /// `Unsupported` under the simulation driver.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and the attempt ends.
+    #[track_caller]
+    pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        check_world()?;
+        // A closure of its own would lose the caller's line.
+        let mut last = None;
+        for addr in addr.to_socket_addrs()? {
+            match Self::connect_within(&addr, Limit::Never) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| invalid("could not resolve to any addresses")))
+    }
+
+    /// Connects to one address; suspends the ethread for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` when the time is over; `InvalidInput` for a timeout of zero; whatever else
+    /// prevents the connection.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and the attempt ends.
+    #[track_caller]
+    pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<Self> {
+        if timeout.is_zero() {
+            return Err(invalid("cannot set a 0 duration timeout"));
+        }
+        check_world()?;
+        Self::connect_within(addr, Limit::After(timeout))
+    }
+
+    #[track_caller]
+    fn connect_within(addr: &SocketAddr, limit: Limit) -> io::Result<Self> {
+        let stream = Self(Socket::new(socket::tcp(addr)?));
+        stream.0.connect(limit, |fd| socket::connect(fd, addr))?;
+        Ok(stream)
+    }
+
+    #[inline]
+    pub(in super::super) fn from_socket(socket: Socket) -> Self {
+        Self(socket)
+    }
+
+    pub(in super::super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
+    pub(in super::super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// Returns the address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        socket::peer_addr(self.fd())
+    }
+
+    /// Returns the address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::local_addr(self.fd())
+    }
+
+    /// Ends the reading half, the writing half or both. Whoever waits there is woken: a reader
+    /// gets `Ok(0)`, a writer an error.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection is gone.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        socket::shutdown(self.fd(), how)
+    }
+
+    /// Returns another handle of the same connection. Timeouts and the non-blocking flag are
+    /// common to both.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2), for example when there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Sets how long a read may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Read, timeout)
+    }
+
+    /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Write, timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Read))
+    }
+
+    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Write))
+    }
+
+    /// Reads without taking the data away; suspends the ethread until there is any.
+    ///
+    /// # Errors
+    ///
+    /// As a read: `TimedOut`, `ConnectionReset` and so on.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here.
+    #[track_caller]
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_with(|fd| ops::recv(fd, buf, true))
+    }
+
+    /// Sets `TCP_NODELAY`: small writes are sent at once (Nagle's algorithm is off).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        socket::set_nodelay(self.fd(), nodelay)
+    }
+
+    /// Returns `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn nodelay(&self) -> io::Result<bool> {
+        socket::nodelay(self.fd())
+    }
+
+    /// Sets `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        socket::set_ttl(self.fd(), ttl)
+    }
+
+    /// Returns `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn ttl(&self) -> io::Result<u32> {
+        socket::ttl(self.fd())
+    }
+
+    /// Takes the socket's stored error (`SO_ERROR`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        socket::take_error(self.fd())
+    }
+
+    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
+    /// its clones: the descriptor itself is non-blocking always.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Reads until `deadline` on the driver's clock; `u64::MAX` never comes. The stream's own
+    /// timeouts and its non-blocking flag are not heeded.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn read_until_deadline(&self, buf: &mut [u8], deadline: u64) -> io::Result<usize> {
+        self.recv(Limit::At(deadline), buf)
+    }
+
+    /// Writes until `deadline`; see [`TcpStream::read_until_deadline`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn write_until_deadline(&self, buf: &[u8], deadline: u64) -> io::Result<usize> {
+        self.send(Limit::At(deadline), buf)
+    }
+
+    /// Writes until `deadline`; see [`TcpStream::read_until_deadline`].
+    #[inline]
+    #[track_caller]
+    pub(crate) fn write_vectored_until_deadline(
+        &self,
+        bufs: &[IoSlice<'_>],
+        deadline: u64,
+    ) -> io::Result<usize> {
+        self.send_vectored(Limit::At(deadline), bufs)
+    }
+
+    #[inline]
+    #[track_caller]
+    fn recv(&self, limit: Limit, buf: &mut [u8]) -> io::Result<usize> {
+        let len = buf.len();
+        let left = |&n: &usize| emptied(n, len);
+        self.0
+            .perform_within(limit, Direction::Read, WaitKind::Read, left, |fd| {
+                ops::recv(fd, buf, false)
+            })
+    }
+
+    #[inline]
+    #[track_caller]
+    fn send(&self, limit: Limit, buf: &[u8]) -> io::Result<usize> {
+        let left = |&n: &usize| emptied(n, buf.len());
+        self.0
+            .perform_within(limit, Direction::Write, WaitKind::Write, left, |fd| {
+                ops::send(fd, buf)
+            })
+    }
+
+    #[inline]
+    #[track_caller]
+    fn send_vectored(&self, limit: Limit, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let left = |&n: &usize| emptied(n, bufs.iter().map(|buf| buf.len()).sum());
+        self.0
+            .perform_within(limit, Direction::Write, WaitKind::Write, left, |fd| {
+                ops::send_vectored(fd, bufs)
+            })
+    }
+}
+
+/// A TCP stream that gave or took less than it was asked for has no more, or no more room (epoll(7),
+/// questions and answers, 9). Zero proves nothing: it is the end, or what was asked for.
+#[inline]
+fn emptied(n: usize, asked: usize) -> Left {
+    if 0 < n && n < asked {
+        Left::Nothing
+    } else {
+        Left::Unknown
+    }
+}
+
+impl Read for &TcpStream {
+    /// Reads what has arrived; suspends the ethread until something has, or the read timeout is
+    /// over (`TimedOut`). `Ok(0)` is the end.
+    #[inline]
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.recv(self.0.limit(Direction::Read), buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        let left = |&n: &usize| emptied(n, len);
+        self.0.perform(Direction::Read, WaitKind::Read, left, |fd| {
+            ops::read_vectored(fd, bufs)
+        })
+    }
+}
+
+impl Write for &TcpStream {
+    /// Writes what the connection takes at once; suspends the ethread until that is something, or
+    /// the write timeout is over (`TimedOut`).
+    #[inline]
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.send(self.0.limit(Direction::Write), buf)
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_vectored(self.0.limit(Direction::Write), bufs)
+    }
+
+    /// Does nothing: nothing is buffered here.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for TcpStream {
+    #[inline]
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for TcpStream {
+    #[inline]
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TcpStream");
+        if let Ok(addr) = self.local_addr() {
+            debug.field("addr", &addr);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            debug.field("peer", &peer);
+        }
+        debug.field("fd", &self.fd().as_raw_fd()).finish()
+    }
+}

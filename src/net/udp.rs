@@ -1,0 +1,402 @@
+//! UDP.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use super::addr::{ToSocketAddrs, each_addr, invalid};
+use super::socket::Socket;
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, check_world};
+
+/// A UDP socket, as [`std::net::UdpSocket`]: where that blocks the OS thread, this suspends the
+/// ethread.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::net::UdpSocket;
+///
+/// ethreads::run_main(|| {
+///     let server = UdpSocket::bind("127.0.0.1:0")?;
+///     let client = UdpSocket::bind("127.0.0.1:0")?;
+///     client.connect(server.local_addr()?)?;
+///     ethreads::spawn(move || {
+///         let mut buf = [0; 16];
+///         let (n, from) = server.recv_from(&mut buf)?;
+///         server.send_to(&buf[..n], from)
+///     });
+///     client.send(b"ping")?;
+///     let mut buf = [0; 16];
+///     let n = client.recv(&mut buf)?;
+///     assert_eq!(&buf[..n], b"ping");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UdpSocket(Socket);
+
+impl UdpSocket {
+    /// Makes a socket with the first of the addresses that can be bound; suspends the ethread for
+    /// the look-up of a name.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` and so on, from the last address that was tried; `InvalidInput` if there was
+    /// none; `Unsupported` under the simulation driver.
+    #[track_caller]
+    pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        check_world()?;
+        let fd = each_addr(addr, |addr| socket::udp(&addr))?;
+        Ok(Self(Socket::new(fd)))
+    }
+
+    pub(super) fn from_socket(socket: Socket) -> Self {
+        Self(socket)
+    }
+
+    pub(super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// Receives a datagram and its sender; suspends the ethread until one comes. What does not
+    /// fit into the buffer is lost.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` after the read timeout; errors that earlier datagrams met.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here; no datagram is lost.
+    #[track_caller]
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.receive(buf, false)
+    }
+
+    /// Receives a datagram like [`recv_from`](Self::recv_from), but leaves it there; suspends the
+    /// ethread until one comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    #[track_caller]
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.receive(buf, true)
+    }
+
+    #[track_caller]
+    fn receive(&self, buf: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
+        let (n, from) = self.0.read_with(|fd| ops::recv_from(fd, buf, peek))?;
+        Ok((n, socket::inet_addr(from)?))
+    }
+
+    /// Sends a datagram to the first of the addresses; suspends the ethread until there is room
+    /// for it, and before that for the look-up of a name.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` without an address; `TimedOut` after the write timeout; those of sendto(2).
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and nothing was sent.
+    #[track_caller]
+    pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
+        let addr = addr.to_socket_addrs()?.next();
+        let addr = addr.ok_or_else(|| invalid("no addresses to send data to"))?;
+        self.0.write_with(|fd| socket::send_to(fd, buf, &addr))
+    }
+
+    /// Makes an address the one that [`send`](Self::send) sends to and [`recv`](Self::recv)
+    /// receives from; suspends the ethread for the look-up of a name.
+    ///
+    /// # Errors
+    ///
+    /// Those of connect(2), from the last address that was tried; `InvalidInput` if there was
+    /// none.
+    #[track_caller]
+    pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
+        each_addr(addr, |addr| socket::connect(self.fd(), &addr))
+    }
+
+    /// Sends a datagram to the connected address; suspends the ethread until there is room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to); `ConnectionRefused` if an earlier datagram met nobody.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and nothing was sent.
+    #[track_caller]
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write_with(|fd| ops::send(fd, buf))
+    }
+
+    /// Receives a datagram from the connected address; suspends the ethread until one comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_with(|fd| ops::recv(fd, buf, false))
+    }
+
+    /// Receives a datagram like [`recv`](Self::recv), but leaves it there; suspends the ethread
+    /// until one comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    #[track_caller]
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_with(|fd| ops::recv(fd, buf, true))
+    }
+
+    /// Returns the connected address.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` without one.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        socket::peer_addr(self.fd())
+    }
+
+    /// Returns the socket's own address.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::local_addr(self.fd())
+    }
+
+    /// Returns another handle of the same socket. Timeouts and the non-blocking flag are common to
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2), for example when there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Sets how long a receive may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Read, timeout)
+    }
+
+    /// Sets how long a send may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Write, timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Read))
+    }
+
+    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Write))
+    }
+
+    /// Takes the socket's stored error (`SO_ERROR`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        socket::take_error(self.fd())
+    }
+
+    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
+    /// its clones.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+}
+
+/// Options.
+impl UdpSocket {
+    /// Allows datagrams to a broadcast address (`SO_BROADCAST`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
+        socket::set_broadcast(self.fd(), broadcast)
+    }
+
+    /// Returns `SO_BROADCAST`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn broadcast(&self) -> io::Result<bool> {
+        socket::broadcast(self.fd())
+    }
+
+    /// Sets whether multicast datagrams come back to this host (`IP_MULTICAST_LOOP`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
+        socket::set_multicast_loop_v4(self.fd(), on)
+    }
+
+    /// Returns `IP_MULTICAST_LOOP`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn multicast_loop_v4(&self) -> io::Result<bool> {
+        socket::multicast_loop_v4(self.fd())
+    }
+
+    /// Sets how many networks a multicast datagram may cross (`IP_MULTICAST_TTL`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
+        socket::set_multicast_ttl_v4(self.fd(), ttl)
+    }
+
+    /// Returns `IP_MULTICAST_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
+        socket::multicast_ttl_v4(self.fd())
+    }
+
+    /// Sets whether multicast datagrams come back to this host (`IPV6_MULTICAST_LOOP`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
+        socket::set_multicast_loop_v6(self.fd(), on)
+    }
+
+    /// Returns `IPV6_MULTICAST_LOOP`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn multicast_loop_v6(&self) -> io::Result<bool> {
+        socket::multicast_loop_v6(self.fd())
+    }
+
+    /// Sets `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        socket::set_ttl(self.fd(), ttl)
+    }
+
+    /// Returns `IP_TTL`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn ttl(&self) -> io::Result<u32> {
+        socket::ttl(self.fd())
+    }
+
+    /// Joins a multicast group on an interface (`IP_ADD_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        socket::join_multicast_v4(self.fd(), group, interface)
+    }
+
+    /// Joins a multicast group on an interface (`IPV6_ADD_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        socket::join_multicast_v6(self.fd(), group, interface)
+    }
+
+    /// Leaves a multicast group (`IP_DROP_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
+        socket::leave_multicast_v4(self.fd(), group, interface)
+    }
+
+    /// Leaves a multicast group (`IPV6_DROP_MEMBERSHIP`).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        socket::leave_multicast_v6(self.fd(), group, interface)
+    }
+}
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("UdpSocket");
+        if let Ok(addr) = self.local_addr() {
+            debug.field("addr", &addr);
+        }
+        debug.field("fd", &self.fd().as_raw_fd()).finish()
+    }
+}

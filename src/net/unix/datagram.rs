@@ -1,0 +1,303 @@
+//! A Unix datagram socket.
+
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::socket::{Socket, with_pauses};
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, Left, Limit, check_world};
+use crate::runtime::wait::WaitKind;
+
+/// A Unix datagram socket, as [`std::os::unix::net::UnixDatagram`]: where that blocks the OS
+/// thread, this suspends the ethread.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::net::UnixDatagram;
+///
+/// ethreads::run_main(|| {
+///     let (ours, theirs) = UnixDatagram::pair()?;
+///     ethreads::spawn(move || theirs.send(b"hello"));
+///     let mut buf = [0; 16];
+///     let n = ours.recv(&mut buf)?;
+///     assert_eq!(&buf[..n], b"hello");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UnixDatagram(Socket);
+
+impl UnixDatagram {
+    /// Makes a socket at a path.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if the path exists; `InvalidInput` if it is too long; `Unsupported` under the
+    /// simulation driver.
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Self> {
+        Self::bind_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// Makes a socket with an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn bind_addr(addr: &SocketAddr) -> io::Result<Self> {
+        let socket = Self::unbound()?;
+        socket::unix_bind(socket.fd(), addr)?;
+        Ok(socket)
+    }
+
+    /// Makes a socket without an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of socket(2); `Unsupported` under the simulation driver.
+    pub fn unbound() -> io::Result<Self> {
+        check_world()?;
+        Ok(Self(Socket::new(socket::unix_datagram()?)))
+    }
+
+    /// Makes two sockets that are connected with each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of socketpair(2); `Unsupported` under the simulation driver.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        check_world()?;
+        let (a, b) = socket::unix_datagram_pair()?;
+        Ok((Self(Socket::new(a)), Self(Socket::new(b))))
+    }
+
+    pub(in super::super) fn from_socket(socket: Socket) -> Self {
+        Self(socket)
+    }
+
+    pub(in super::super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
+    pub(in super::super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// Makes the socket at a path the one that [`send`](Self::send) sends to and
+    /// [`recv`](Self::recv) receives from.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `ConnectionRefused` and so on.
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+        self.connect_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// Connects to an address; see [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
+        socket::unix_connect(self.fd(), addr)
+    }
+
+    /// Returns another handle of the same socket. Timeouts and the non-blocking flag are common to
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2), for example when there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Returns the socket's own address.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::unix_local_addr(self.fd())
+    }
+
+    /// Returns the connected address.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` without one.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        socket::unix_peer_addr(self.fd())
+    }
+
+    /// Receives a datagram and its sender; suspends the ethread until one comes. What does not
+    /// fit into the buffer is lost.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` after the read timeout; those of recvfrom(2).
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here; no datagram is lost.
+    #[track_caller]
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.0.read_with(|fd| socket::unix_recv_from(fd, buf))
+    }
+
+    /// Receives a datagram; suspends the ethread until one comes. What does not fit into the
+    /// buffer is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_with(|fd| ops::recv(fd, buf, false))
+    }
+
+    /// Sends a datagram to the socket at a path; suspends the ethread until that has room for it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `ConnectionRefused` and so on; `TimedOut` after the write timeout.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and nothing was sent.
+    #[track_caller]
+    pub fn send_to<P: AsRef<Path>>(&self, buf: &[u8], path: P) -> io::Result<usize> {
+        self.send_to_addr(buf, &SocketAddr::from_pathname(path)?)
+    }
+
+    /// Sends a datagram to an address; suspends the ethread until that has room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send_to`](Self::send_to).
+    #[track_caller]
+    pub fn send_to_addr(&self, buf: &[u8], addr: &SocketAddr) -> io::Result<usize> {
+        // Poll tells of this socket's room, and of a connected peer's, but not of another one's
+        // (unix_dgram_poll of Linux).
+        with_pauses(self.0.limit(Direction::Write), || {
+            let (write, kind) = (Direction::Write, WaitKind::Write);
+            self.0.perform_within(
+                Limit::Now,
+                write,
+                kind,
+                |_| Left::Unknown,
+                |fd| socket::unix_send_to(fd, buf, addr),
+            )
+        })
+    }
+
+    /// Sends a datagram to the connected socket; suspends the ethread until that has room for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send_to`](Self::send_to).
+    #[track_caller]
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write_with(|fd| ops::send(fd, buf))
+    }
+
+    /// Sets how long a receive may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Read, timeout)
+    }
+
+    /// Sets how long a send may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Write, timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Read))
+    }
+
+    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Write))
+    }
+
+    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
+    /// its clones.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Takes the socket's stored error (`SO_ERROR`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        socket::take_error(self.fd())
+    }
+
+    /// Ends the reading half, the writing half or both. Whoever waits there is woken.
+    ///
+    /// # Errors
+    ///
+    /// Those of shutdown(2).
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        socket::shutdown(self.fd(), how)
+    }
+}
+
+impl fmt::Debug for UnixDatagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("UnixDatagram");
+        debug.field("fd", &self.fd().as_raw_fd());
+        if let Ok(addr) = self.local_addr() {
+            debug.field("local", &addr);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            debug.field("peer", &peer);
+        }
+        debug.finish()
+    }
+}

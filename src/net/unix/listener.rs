@@ -1,0 +1,180 @@
+//! A Unix socket that accepts connections.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+
+use super::super::socket::{BACKLOG, Socket};
+use super::UnixStream;
+use crate::runtime::driver::socket;
+use crate::runtime::source::{Direction, Left, check_world};
+use crate::runtime::wait::WaitKind;
+
+/// A Unix socket that accepts connections, as [`std::os::unix::net::UnixListener`]: where that
+/// blocks the OS thread, this suspends the ethread.
+///
+/// The path is made by `bind` and not removed by anybody: remove it before, or after.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use ethreads::net::{UnixListener, UnixStream};
+///
+/// let path = std::env::temp_dir().join(format!("ethreads-doc-{}.sock", std::process::id()));
+/// let socket = path.clone();
+/// let text = ethreads::run_main(move || {
+///     let listener = UnixListener::bind(&socket)?;
+///     ethreads::spawn(move || listener.accept()?.0.write_all(b"hello"));
+///     let mut text = String::new();
+///     UnixStream::connect(&socket)?.read_to_string(&mut text)?;
+///     std::io::Result::Ok(text)
+/// })?;
+/// std::fs::remove_file(path)?;
+/// assert_eq!(text?, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UnixListener(Socket);
+
+impl UnixListener {
+    /// Listens on a new socket at a path.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if the path exists; `InvalidInput` if it is too long; `Unsupported` under the
+    /// simulation driver.
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<Self> {
+        Self::bind_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// Listens on an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn bind_addr(addr: &SocketAddr) -> io::Result<Self> {
+        check_world()?;
+        Ok(Self(Socket::new(socket::unix_listener(
+            addr,
+            BACKLOG as i32,
+        )?)))
+    }
+
+    pub(in super::super) fn from_socket(socket: Socket) -> Self {
+        Self(socket)
+    }
+
+    pub(in super::super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
+    pub(in super::super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// Accepts a connection; suspends the ethread until there is one. Of several ethreads, those
+    /// who have waited longer come first.
+    ///
+    /// # Errors
+    ///
+    /// Those of accept(2). Some pass (too many open files); the listener stays as it is, and the
+    /// call can be repeated.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here; no connection is lost.
+    #[track_caller]
+    pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        let (kind, left) = (WaitKind::Accept, |_: &_| Left::Unknown);
+        let (fd, from) = self
+            .0
+            .perform(Direction::Read, kind, left, socket::unix_accept)?;
+        Ok((UnixStream::from_socket(Socket::new(fd)), from))
+    }
+
+    /// Returns an iterator of [`accept`](Self::accept)ed connections, which never ends. Each step
+    /// suspends the ethread like an accept.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
+    }
+
+    /// Returns another handle of the same listener.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2), for example when there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Returns the address that is listened on.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::unix_local_addr(self.fd())
+    }
+
+    /// Lets an accept that would wait fail with `WouldBlock` instead. A flag of this handle and
+    /// its clones; accepted streams do not have it.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Takes the socket's stored error (`SO_ERROR`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        socket::take_error(self.fd())
+    }
+}
+
+impl fmt::Debug for UnixListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("UnixListener");
+        debug.field("fd", &self.fd().as_raw_fd());
+        if let Ok(addr) = self.local_addr() {
+            debug.field("local", &addr);
+        }
+        debug.finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a UnixListener {
+    type Item = io::Result<UnixStream>;
+    type IntoIter = Incoming<'a>;
+
+    fn into_iter(self) -> Incoming<'a> {
+        self.incoming()
+    }
+}
+
+/// The connections that a listener accepts. Made by [`UnixListener::incoming`].
+#[derive(Debug)]
+#[must_use = "nothing is accepted before the iterator is asked"]
+pub struct Incoming<'a> {
+    listener: &'a UnixListener,
+}
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<UnixStream>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}

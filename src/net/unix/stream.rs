@@ -1,0 +1,306 @@
+//! A connection of two Unix sockets.
+
+use std::fmt;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::socket::{Socket, with_pauses};
+use crate::runtime::driver::{ops, socket};
+use crate::runtime::source::{Direction, Left, Limit, check_world};
+use crate::runtime::wait::WaitKind;
+
+/// A Unix stream socket, as [`std::os::unix::net::UnixStream`]: where that blocks the OS thread,
+/// this suspends the ethread.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use ethreads::net::UnixStream;
+///
+/// ethreads::run_main(|| {
+///     let (mut ours, mut theirs) = UnixStream::pair()?;
+///     ethreads::spawn(move || theirs.write_all(b"hello"));
+///     let mut text = String::new();
+///     ours.read_to_string(&mut text)?;
+///     assert_eq!(text, "hello");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct UnixStream(Socket);
+
+impl UnixStream {
+    /// Connects to the socket at a path; suspends the ethread while the listener's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `ConnectionRefused` and so on; `InvalidInput` for a path that is too long;
+    /// `Unsupported` under the simulation driver.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and the attempt ends.
+    #[track_caller]
+    pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<Self> {
+        Self::connect_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// Connects to an address; suspends the ethread while the listener's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`connect`](Self::connect).
+    #[track_caller]
+    pub fn connect_addr(addr: &SocketAddr) -> io::Result<Self> {
+        check_world()?;
+        let socket = Socket::new(socket::unix_stream()?);
+        with_pauses(Limit::Never, || socket::unix_connect(socket.fd(), addr))?;
+        Ok(Self(socket))
+    }
+
+    /// Makes two sockets that are connected with each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of socketpair(2); `Unsupported` under the simulation driver.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        check_world()?;
+        let (a, b) = socket::unix_stream_pair()?;
+        Ok((Self(Socket::new(a)), Self(Socket::new(b))))
+    }
+
+    pub(in super::super) fn from_socket(socket: Socket) -> Self {
+        Self(socket)
+    }
+
+    pub(in super::super) fn into_socket(self) -> Socket {
+        self.0
+    }
+
+    pub(in super::super) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// Returns another handle of the same socket. Timeouts and the non-blocking flag are common to
+    /// both.
+    ///
+    /// # Errors
+    ///
+    /// Those of dup(2), for example when there are too many open files.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Returns the address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockname(2).
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::unix_local_addr(self.fd())
+    }
+
+    /// Returns the address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        socket::unix_peer_addr(self.fd())
+    }
+
+    /// Sets how long a read may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Read, timeout)
+    }
+
+    /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.0.set_timeout(Direction::Write, timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Read))
+    }
+
+    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.0.timeout(Direction::Write))
+    }
+
+    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
+    /// its clones.
+    ///
+    /// # Errors
+    ///
+    /// None; the type is std's.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.0.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Takes the socket's stored error (`SO_ERROR`).
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        socket::take_error(self.fd())
+    }
+
+    /// Ends the reading half, the writing half or both. Whoever waits there is woken: a reader
+    /// gets `Ok(0)`, a writer an error.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the connection is gone.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        socket::shutdown(self.fd(), how)
+    }
+
+    /// Reads until `deadline` on the driver's clock; `u64::MAX` never comes. The stream's own
+    /// timeouts and its non-blocking flag are not heeded.
+    #[track_caller]
+    pub(crate) fn read_until_deadline(&self, buf: &mut [u8], deadline: u64) -> io::Result<usize> {
+        self.within(deadline, Direction::Read, |fd| ops::recv(fd, buf, false))
+    }
+
+    /// Writes until `deadline`; see [`UnixStream::read_until_deadline`].
+    #[track_caller]
+    pub(crate) fn write_until_deadline(&self, buf: &[u8], deadline: u64) -> io::Result<usize> {
+        self.within(deadline, Direction::Write, |fd| ops::send(fd, buf))
+    }
+
+    /// Writes until `deadline`; see [`UnixStream::read_until_deadline`].
+    #[track_caller]
+    pub(crate) fn write_vectored_until_deadline(
+        &self,
+        bufs: &[IoSlice<'_>],
+        deadline: u64,
+    ) -> io::Result<usize> {
+        self.within(deadline, Direction::Write, |fd| {
+            ops::send_vectored(fd, bufs)
+        })
+    }
+
+    #[track_caller]
+    fn within(
+        &self,
+        deadline: u64,
+        direction: Direction,
+        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let kind = match direction {
+            Direction::Read => WaitKind::Read,
+            Direction::Write => WaitKind::Write,
+        };
+        let limit = Limit::At(deadline);
+        self.0
+            .perform_within(limit, direction, kind, |_| Left::Unknown, try_once)
+    }
+}
+
+impl Read for &UnixStream {
+    /// Reads what has arrived; suspends the ethread until something has, or the read timeout is
+    /// over (`TimedOut`). `Ok(0)` is the end.
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read_with(|fd| ops::recv(fd, buf, false))
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.0.read_with(|fd| ops::read_vectored(fd, bufs))
+    }
+}
+
+impl Write for &UnixStream {
+    /// Writes what the connection takes at once; suspends the ethread until that is something, or
+    /// the write timeout is over (`TimedOut`).
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write_with(|fd| ops::send(fd, buf))
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_with(|fd| ops::send_vectored(fd, bufs))
+    }
+
+    /// Does nothing: nothing is buffered here.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for UnixStream {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for UnixStream {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    #[track_caller]
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for UnixStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("UnixStream");
+        debug.field("fd", &self.fd().as_raw_fd());
+        if let Ok(addr) = self.local_addr() {
+            debug.field("local", &addr);
+        }
+        if let Ok(peer) = self.peer_addr() {
+            debug.field("peer", &peer);
+        }
+        debug.finish()
+    }
+}

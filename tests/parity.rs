@@ -1,0 +1,83 @@
+//! The same source, compiled and run against std's sockets and against ours.
+//!
+//! What differs is listed here, and in the documentation of `net`.
+
+// `from_raw_fd` is unsafe in both.
+#![allow(unsafe_code)]
+
+mod in_std {
+    use std::io::{PipeReader, PipeWriter, pipe};
+    use std::net::{self, ToSocketAddrs};
+    use std::os::unix::net as unix;
+    use std::thread;
+
+    include!("parity/scenarios.rs");
+}
+
+mod in_ethreads {
+    use ethreads::io::{PipeReader, PipeWriter, pipe};
+    use ethreads::net::{self, ToSocketAddrs, unix};
+    use ethreads::thread;
+
+    include!("parity/scenarios.rs");
+}
+
+use std::collections::BTreeMap;
+
+/// What scenarios report: the place, and a value or an `ErrorKind`.
+type Report = Vec<(&'static str, String)>;
+
+/// Where we say something else on purpose.
+const DEVIATIONS: &[(&str, &str, &str)] = &[
+    ("tcp read timeout", "WouldBlock", "TimedOut"),
+    ("tcp peek timeout", "WouldBlock", "TimedOut"),
+    ("tcp write timeout", "WouldBlock", "TimedOut"),
+    ("udp read timeout", "WouldBlock", "TimedOut"),
+    ("unix read timeout", "WouldBlock", "TimedOut"),
+    ("unix write timeout", "WouldBlock", "TimedOut"),
+    ("unix datagram read timeout", "WouldBlock", "TimedOut"),
+];
+
+#[test]
+fn ours_do_what_stds_do() {
+    let expected = in_std::all("std");
+    for kind in [ethreads::DriverKind::Epoll, ethreads::DriverKind::Polling] {
+        let name = kind.to_string();
+        let run = move || {
+            let all = move || in_ethreads::all(&name);
+            ethreads::Runtime::builder()
+                .driver(kind)
+                .run(all)
+                .expect("the run ends well")
+        };
+        compare(
+            &expected,
+            &std::thread::spawn(run).join().expect("no scenario panics"),
+        );
+    }
+    // Without ethreads, on a plain OS thread, they are to be the same again.
+    compare(&expected, &in_ethreads::all("plain"));
+}
+
+fn compare(expected: &Report, found: &Report) {
+    let mut deviations: BTreeMap<_, _> = DEVIATIONS
+        .iter()
+        .map(|&(place, std, ours)| (place, (std, ours)))
+        .collect();
+    assert_eq!(expected.len(), found.len());
+    for ((place, std), (same_place, ours)) in expected.iter().zip(found) {
+        assert_eq!(place, same_place);
+        let wanted = match deviations.remove(place) {
+            Some((said, wanted)) => {
+                assert_eq!(std, said, "std's {place}");
+                wanted
+            }
+            None => std,
+        };
+        assert_eq!(ours, wanted, "our {place}; std says {std:?}");
+    }
+    assert!(
+        deviations.is_empty(),
+        "listed and never met: {deviations:?}"
+    );
+}
