@@ -1,4 +1,163 @@
-//! Cooperative green threads.
+//! Cooperative green threads, *ethreads*, and an HTTP server that stands on them: straight-line
+//! blocking code, one ethread per connection, at the cost of an event loop.
+//!
+#![cfg_attr(feature = "http", doc = "```no_run")]
+#![cfg_attr(not(feature = "http"), doc = "```ignore")]
+//! use ethreads::http::{IntoResponse, Request, Response, Result, Server};
+//! use ethreads::thread;
+//! use http::StatusCode;
+//!
+//! fn answer(request: &mut Request) -> Result<Response> {
+//!     Ok(match request.path() {
+//!         "/" => "hello\n".into_response(),
+//!         "/slow" => {
+//!             thread::sleep(std::time::Duration::from_secs(1)); // nobody else waits for it
+//!             "at last\n".into_response()
+//!         }
+//!         "/echo" => request.bytes()?.into_response(),
+//!         _ => StatusCode::NOT_FOUND.into_response(),
+//!     })
+//! }
+//!
+//! fn main() -> std::io::Result<()> {
+//!     Server::bind("127.0.0.1:8080")?.serve(answer)
+//! }
+//! ```
+//!
+//! There is no `async`, and no function has a colour: an ethread has a stack of its own, so any
+//! code can wait, however deep in whatever library, if only the call at the bottom is one of this
+//! crate. Names and signatures are those of [`std`]: [`thread`], [`net`], [`io`], [`time`].
+//! [`bridge`] has the doors into and out of the scheduler: [`suspend`](bridge::suspend) and
+//! [`run_until`](bridge::run_until) turn a callback into a return value, and a framework inside
+//! out.
+//!
+//! An ethread is born, runs and ends on one OS thread, its *shard*. So closures need no `Send`,
+//! and [`Rc`](std::rc::Rc), [`RefCell`](std::cell::RefCell) and `thread_local!` keep working.
+//! [`spawn`] works on any OS thread; [`run`] runs what was spawned there, [`run_main`] a program.
+//! Use more cores with one `run` on each of several OS threads, and a listener with
+//! [`reuse_port`](net::ListenOptions::reuse_port) in each.
+//!
+//! # What suspends, and what blocks
+//!
+//! An ethread gives way only inside a call that says "suspends" in its documentation. Code between
+//! two of them is never interrupted by another ethread of its shard.
+//!
+//! | call | what it does |
+//! | --- | --- |
+//! | [`sleep`](thread::sleep), [`yield_now`](thread::yield_now) | suspends |
+//! | [`park`](thread::park), [`join`](thread::JoinHandle::join) | suspends |
+//! | [`suspend`](bridge::suspend), [`blocking`](bridge::blocking) | suspends |
+//! | looking up a host name | suspends |
+//! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
+//! | the same, 128 times in a row without having to wait | suspends, for one turn |
+//! | reading a request's body, writing a streamed response | suspends, if it has to wait |
+//! | `http::Server::serve` | suspends |
+//! | [`spawn`], `unpark`, `cancel`, [`resume`](bridge::Suspended::resume) | goes on at once |
+//! | [`on_ready`](bridge::on_ready), [`Instant::now`](time::Instant::now) | goes on at once |
+//! | destructors of this crate's types | go on at once |
+//! | `std::thread::sleep`, and `std::net`, `std::fs`, `std::process` | blocks the OS thread |
+//! | `println!` to a pipe or terminal that is full | blocks the OS thread |
+//! | a lock or a channel of `std::sync` that has to wait | blocks the OS thread |
+//! | a computation | holds the OS thread, as long as it takes |
+//!
+//! Suspending lets the other ethreads run; what blocks the OS thread stops them all. On an OS
+//! thread without ethreads, I/O and `sleep` block it as std's do; on a shard's own OS thread,
+//! outside of [`run`], they drive the shard meanwhile.
+//!
+//! What blocks belongs into [`bridge::blocking`], which runs it on a pool of OS threads. An ethread
+//! that has held its shard for more than 100 ms is named in the log, with the line where it last
+//! parked.
+//!
+//! # The guarantee
+//!
+//! Ready ethreads run in the order in which they became ready; an ethread that yields goes behind
+//! all others, new ones included. After at most 64 runs the shard looks for events: messages from
+//! other OS threads, descriptors, timers. An ethread whose input or output is always ready yields
+//! after 128 operations. So nothing starves that does not itself depend on an ethread that never
+//! suspends.
+//!
+//! # Panics and cancellation
+//!
+//! A panic ends its ethread, not its shard. [`join`](thread::JoinHandle::join) returns it, as std's
+//! does. If the handle was dropped, the panic is logged and [`run`] reports it at its end. A
+//! handler's panic is answered with 500.
+//!
+//! [`cancel`](thread::JoinHandle::cancel) unwinds an ethread from the suspension point where it
+//! waits, or from the next one it comes to; destructors run, and code in between is never torn.
+//! `catch_unwind` does not stop that for long; [`thread::catch_panic`] catches panics only, and
+//! [`thread::uncancellable`] holds cancels back. At the end of [`run_main`] the ethreads that are
+//! left are cancelled.
+//!
+//! An ethread that unwinds never suspends, because std counts panics per OS thread. In a
+//! destructor that runs meanwhile, I/O that would wait fails with
+//! [`WouldPark`](runtime::WouldPark), `sleep` and `yield_now` return at once, and
+//! [`suspend`](bridge::suspend), which has no way to say no, aborts with a report. Spawn an ethread
+//! for cleanup that waits.
+//!
+//! When every ethread is parked and nothing can ever wake one, `run` returns
+//! [`RunError::Deadlock`], which lists each with its name, what it waits for and the line.
+//!
+//! # Limits
+//!
+//! * Code that takes one OS thread for one stack is wrong in an ethread: do not suspend inside a
+//!   `thread_local!` initialiser, nor inside a scope that keeps a pointer to its frame in a
+//!   thread-local (scoped-tls, entered spans of tracing). Nothing can detect this.
+//! * A std lock, `OnceLock` or `LazyLock` that is held over a suspension hangs the shard when a
+//!   second ethread wants it. The watchdog names who waits.
+//! * Stacks have a fixed size: 512 KiB, 1 MiB in debug builds and for HTTP handlers, of which only
+//!   touched pages cost memory. [`thread::Builder::stack_size`] sets another. An overflow ends the
+//!   process with a message that names the ethread.
+//! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
+//!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
+//! * There are no channels and no locks that suspend yet, no deadlines over whole blocks of code,
+//!   and no executor for futures. HTTP is 1.0 and 1.1, without TLS.
+//! * Needs `panic = "unwind"` and a 64-bit Unix. Linux on x86-64 is what is tested.
+//!
+//! # Log
+//!
+//! The crate logs through the crate `log`, with targets that begin with `ethreads`. It prints
+//! nothing by itself, but for what comes right before an abort, and the seed of a simulation that
+//! panics.
+//!
+//! | level | what |
+//! | --- | --- |
+//! | error | a panic of an ethread that nobody joins, or of a destructor of its result |
+//! | error | a handler, or the writer of a body, that panicked |
+//! | error | a handler that failed with 5xx: the error, its causes, the place of the `?` |
+//! | error | an ethread or a connection for which there is no stack |
+//! | error | connections that have to wait for a file descriptor, every 5 s at most |
+//! | error | a simulation that failed, with its seed |
+//! | error | the report that comes before an abort |
+//! | warn | an ethread that has held its shard for too long |
+//! | warn | an ethread that has caught its own cancel 16 times |
+//! | warn | ethreads that are left at the end of the grace period, or of their OS thread |
+//! | warn | a response that was broken off, connections that were cut at the end of a drain |
+//! | warn | that the watchdog could not be started |
+//! | debug | a request that was refused, or that a handler answered with an error below 500 |
+//! | debug | a connection that failed, or was gone before it was accepted |
+//!
+//! Texts at error and debug may hold what your errors say and single bytes of what a peer sent.
+//!
+//! # Features
+//!
+//! * `http`, on by default: the HTTP server. Its vocabulary (`StatusCode`, `Method`, header names
+//!   and values) is the crate `http`, its shared bytes are the crate `bytes`.
+//! * `sim`: a driver with a virtual clock and a seeded run order, for tests: an hour takes no time,
+//!   and a seed repeats a run exactly. It has no network yet.
+//!
+//! # Environment
+//!
+//! * `ETHREADS_DRIVER`, `epoll` or `polling`: the driver of shards whose
+//!   [`Builder`](Builder::driver) does not name one. The default is `epoll` on Linux, elsewhere
+//!   `polling`, which works everywhere.
+//! * `BLOCKING_MAX_THREADS`: the size of the pool of OS threads, 500 unless set.
+//!
+//! # What is not promised
+//!
+//! The texts of errors, reports and log lines; the numbers in the guarantee above and the sizes of
+//! stacks; the order of wake-ups beyond that guarantee; which of the calls that may suspend do so
+//! when they need not wait. Counters in [`runtime::Stats`] may come and go. Before 1.0 a minor
+//! version may break anything, and raise the minimum Rust version, now 1.88; the changelog says so.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by unwinding");
@@ -14,5 +173,13 @@ pub mod runtime;
 pub mod thread;
 pub mod time;
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 pub use runtime::{Builder, Deadlock, DriverKind, RunError, Runtime, run, run_main};
 pub use thread::spawn;
+
+// The README's programs, compiled and run with the doctests.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,6 +4,8 @@
 
 // `from_raw_fd` is unsafe in both.
 #![allow(unsafe_code)]
+// Scenarios fail like tests.
+#![allow(clippy::unwrap_used)]
 
 mod in_std {
     use std::io::{PipeReader, PipeWriter, pipe};
@@ -37,6 +39,16 @@ const DEVIATIONS: &[(&str, &str, &str)] = &[
     ("unix write timeout", "WouldBlock", "TimedOut"),
     ("unix datagram read timeout", "WouldBlock", "TimedOut"),
 ];
+
+/// An address that refuses connections: the socket holds the port and does not listen.
+fn refusing() -> (socket2::Socket, std::net::SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
+}
 
 #[test]
 fn ours_do_what_stds_do() {

@@ -20,7 +20,7 @@ struct Shared<T> {
 impl<T> Exit<T> {
     /// Lets the [`run_until`] that this belongs to return `value`, before any other ethread runs:
     /// as soon as the closure given to [`suspend`](super::suspend) that calls this has returned, or
-    /// the ethread that calls it suspends. Does nothing if that `run_until` has ended already.
+    /// the ethread that calls it waits. Does nothing if that `run_until` has ended already.
     pub fn finish(self, value: T) {
         self.shared.value.set(Some(value));
         self.shared.finished.set(true);

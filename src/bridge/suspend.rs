@@ -140,7 +140,7 @@ where
 
 /// A suspended ethread: resuming it consumes this. Dropping it instead unwinds the ethread.
 ///
-/// Stays on its OS thread; [`Suspended::into_remote`] makes one for others.
+/// Stays on its OS thread; [`Suspended::into_remote`] makes one for others. It is not `Send`:
 ///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
@@ -193,6 +193,21 @@ impl<T> Suspended<T> {
 
     /// Turns this into a handle for other OS threads. While it lives the shard does not take
     /// waiting for a deadlock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::bridge;
+    ///
+    /// let sum = ethreads::run_main(|| {
+    ///     bridge::suspend(|me| {
+    ///         let me = me.into_remote();
+    ///         std::thread::spawn(move || me.resume(1 + 1));
+    ///     })
+    /// })?;
+    /// assert_eq!(sum, 2);
+    /// # Ok::<(), ethreads::RunError>(())
+    /// ```
     pub fn into_remote(mut self) -> RemoteSuspended<T>
     where
         T: Send,

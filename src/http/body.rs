@@ -95,6 +95,7 @@ impl Incoming {
 
     /// Waits for the next request and parses its head; false if the peer closed, or was idle for
     /// too long, before it began one.
+    #[inline(never)]
     pub(super) fn next_head(&mut self, head: &mut RequestHead) -> Result<bool, Error> {
         self.head_at = self.cursor;
         self.head_len = 0;
@@ -352,6 +353,7 @@ impl Incoming {
     }
 
     /// Reads and discards what the handler left of a body that [`can_go_on`](Self::can_go_on).
+    #[inline(never)]
     pub(super) fn drain(&mut self) -> Result<bool, Error> {
         let mut drained = 0;
         let mut scratch = [0; 1024];
@@ -383,6 +385,7 @@ impl Incoming {
     /// Ends a connection whose peer may still be sending: tells it that nothing more comes, and
     /// takes in what is under way, since closing over it would reset the connection and with that
     /// destroy the answer (RFC 9112 section 9.6).
+    #[inline(never)]
     pub(super) fn linger(&mut self) {
         self.transport().shut_down_write();
         let deadline = deadline_in(self.shared.config.timeouts.linger);

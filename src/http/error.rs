@@ -21,6 +21,21 @@ use super::proto::ProtoError;
 ///
 /// It travels through [`io::Error`] unharmed: reading a request's body gives `io::Error`s that
 /// carry one of these, and `Error::from` takes it out again.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use ethreads::http::{Error, Request};
+///
+/// fn discard(request: &mut Request) -> &'static str {
+///     match io::copy(&mut request.body(), &mut io::sink()).map_err(Error::from) {
+///         Ok(_) => "thank you\n",
+///         Err(error) if error.is_timeout() => "too slow\n",
+///         Err(_) => "what was that?\n",
+///     }
+/// }
+/// ```
 pub struct Error {
     // Boxed so that results stay one word large.
     inner: Box<Inner>,

@@ -8,6 +8,25 @@ use super::request::Request;
 ///
 /// It runs in the ethread of the connection, so it may wait: for its own database connection, for
 /// another server, for time to pass. Neither `Send` nor `Sync` is asked for.
+///
+/// # Examples
+///
+/// A type with state of its own:
+///
+/// ```
+/// use std::cell::Cell;
+/// use ethreads::http::{Handler, IntoResponse, Request, Response};
+///
+/// #[derive(Default)]
+/// struct Counter(Cell<u64>);
+///
+/// impl Handler for Counter {
+///     fn handle(&self, _request: &mut Request) -> Response {
+///         self.0.set(self.0.get() + 1);
+///         format!("request number {}\n", self.0.get()).into_response()
+///     }
+/// }
+/// ```
 pub trait Handler: 'static {
     /// Answers a request.
     fn handle(&self, request: &mut Request) -> Response;

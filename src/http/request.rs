@@ -17,22 +17,36 @@ use super::proto::head::RequestHead;
 /// The head stays in the buffer that it was received in; everything here looks it up in place. The
 /// body is read when the handler asks for it: with [`body`](Self::body) as a stream, or whole, up
 /// to the server's limit, with [`bytes`](Self::bytes) and [`text`](Self::text).
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::{Request, Result};
+///
+/// fn upload(request: &mut Request) -> Result<String> {
+///     let name = request.query_pairs().find(|(key, _)| key == "name");
+///     let name = name.map_or("nobody".to_owned(), |(_, value)| value.into_owned());
+///     let kind = request.header("content-type").unwrap_or("something").to_owned();
+///     let body = request.bytes()?;
+///     Ok(format!("{name} sent {} bytes of {kind}\n", body.len()))
+/// }
+/// ```
 pub struct Request {
     pub(super) head: RequestHead,
     pub(super) incoming: Incoming,
 }
 
 impl Request {
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &Method {
         self.head.method()
     }
 
-    /// The target as it was sent: usually path and query, still percent-encoded.
+    /// Returns the target as it was sent: usually path and query, still percent-encoded.
     #[must_use]
     pub fn target(&self) -> &str {
-        self.head.target(self.incoming.head_bytes())
+        self.head.target()
     }
 
     fn parsed_target(&self) -> Target<'_> {
@@ -41,13 +55,20 @@ impl Request {
         Target::parse(self.method(), self.target()).unwrap_or(nothing)
     }
 
-    /// The path, still percent-encoded. Begins with `/`; `*` for a server-wide OPTIONS.
+    /// Returns the path, still percent-encoded. It begins with `/`, or is `*` for a server-wide
+    /// OPTIONS.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.parsed_target().path
+        let target = self.target();
+        if !target.starts_with('/') {
+            return self.parsed_target().path;
+        }
+        // The form of nearly every request.
+        let end = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
+        &target[..end]
     }
 
-    /// The path with its percent-encoding taken off.
+    /// Returns the path with its percent-encoding taken off.
     ///
     /// # Errors
     ///
@@ -56,56 +77,56 @@ impl Request {
         decode_path(self.path())
     }
 
-    /// What follows the first `?` of the target, as it was sent.
+    /// Returns what follows the first `?` of the target, as it was sent.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.parsed_target().query
     }
 
-    /// The names and values of the query, decoded.
+    /// Returns the names and values of the query, decoded.
     #[must_use]
     pub fn query_pairs(&self) -> QueryPairs<'_> {
         query_pairs(self.query().unwrap_or_default())
     }
 
-    /// HTTP/1.0 or HTTP/1.1.
+    /// Returns the version: HTTP/1.0 or HTTP/1.1.
     #[must_use]
     pub fn version(&self) -> Version {
         self.head.version()
     }
 
-    /// The header fields.
+    /// Returns the header fields.
     #[must_use]
     pub fn headers(&self) -> HeaderView<'_> {
         self.head.headers(self.incoming.head_bytes())
     }
 
-    /// The value of a header field, if there is one and it is text. The name's case does not
-    /// matter.
+    /// Returns the value of a header field, if there is one and it is text. The name's case does
+    /// not matter.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().get_str(name)
     }
 
-    /// The peer's address; `None` on a Unix socket.
+    /// Returns the peer's address; `None` on a Unix socket.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.incoming.peer_addr()
     }
 
-    /// The address that the peer connected to; `None` on a Unix socket.
+    /// Returns the address that the peer connected to; `None` on a Unix socket.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.incoming.local_addr()
     }
 
-    /// The declared length of the body: 0 without one, `None` if it comes in chunks.
+    /// Returns the declared length of the body: 0 without one, `None` if it comes in chunks.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.incoming.declared_length()
     }
 
-    /// The body as a stream. It is not limited in length.
+    /// Returns the body as a stream. It is not limited in length.
     ///
     /// Reading suspends the ethread while nothing has come, and asks for the body first where the
     /// client waits for that (`Expect: 100-continue`, RFC 9110 section 10.1.1). Its errors carry an
@@ -120,6 +141,10 @@ impl Request {
     ///
     /// If it is longer than [`Limits::body_bytes`](super::Limits::body_bytes), which answers 413;
     /// if the peer breaks off, breaks the protocol, or takes too long.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and its connection is closed.
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         self.incoming.collect()
     }
@@ -129,11 +154,15 @@ impl Request {
     /// # Errors
     ///
     /// As [`Request::bytes`]; and with 400 if it is not UTF-8.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Request::bytes`].
     pub fn text(&mut self) -> Result<String, Error> {
         String::from_utf8(self.bytes()?).map_err(|_| Error::body_not_text())
     }
 
-    /// The head as the `http` crate's request.
+    /// Returns the head as the `http` crate's request.
     ///
     /// # Errors
     ///
@@ -160,6 +189,8 @@ impl fmt::Debug for Request {
 }
 
 /// The body of a request as a stream. Made by [`Request::body`].
+///
+/// A read suspends the ethread until something has come.
 pub struct BodyReader<'a> {
     incoming: &'a mut Incoming,
 }

@@ -98,6 +98,10 @@ impl Server {
     /// # Errors
     ///
     /// As [`TcpListener::bind`].
+    ///
+    /// # Cancellation
+    ///
+    /// As [`TcpListener::bind`].
     #[track_caller]
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
         Ok(TcpListener::bind(address)?.into())
@@ -144,7 +148,7 @@ impl Server {
         self
     }
 
-    /// The address that it listens on.
+    /// Returns the address that it listens on.
     ///
     /// # Errors
     ///
@@ -155,7 +159,7 @@ impl Server {
         })
     }
 
-    /// A handle that ends the server, from any ethread or OS thread.
+    /// Returns a handle that ends the server, from any ethread or OS thread.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
         ServerHandle { control: self.control.clone() }

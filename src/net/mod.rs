@@ -8,18 +8,24 @@
 //!
 //! # What differs from std
 //!
-//! | | std | here |
-//! | --- | --- | --- |
-//! | an operation's timeout is over | `WouldBlock` on Unix, `TimedOut` on Windows | `TimedOut` |
-//! | read and write timeouts | kept by the system, rounded to µs | kept here, exact, shared by clones |
-//! | `set_nonblocking` | the descriptor's `O_NONBLOCK` | a flag of the handle and its clones; the descriptor is non-blocking always |
-//! | a descriptor that is converted to a type of this module | stays as it is | is switched to non-blocking; converted back, it blocks again unless `set_nonblocking` was called |
-//! | names | looked up on the calling thread | looked up on a pool thread |
-//! | the queue of a listener | 128 or 4,096, as the version has it | 1,024; [`TcpListener::builder`] sets another |
-//! | [`UnixStream::connect`] to a listener with a full queue, [`UnixDatagram::send_to`] to a full socket | wakes when there is room | tries again after 1 to 16 ms, as the system has no event for it |
-//! | a call in a destructor while the ethread unwinds | blocks | tries once, and fails with [`WouldPark`](crate::runtime::WouldPark) if it would wait |
-//! | a cancelled ethread | | unwinds from the call in which it waits |
-//! | under the simulation driver | | sockets cannot be made: `Unsupported` |
+//! * *Timeouts* end in `TimedOut` on every system, where std has `WouldBlock` on Unix. They are
+//!   kept here and exact; a handle shares them with its clones, as in std.
+//! * *`set_nonblocking`* is a flag of a handle and its clones. The descriptor itself is
+//!   non-blocking always.
+//! * *Conversions:* a descriptor that becomes a type of this module is switched to non-blocking,
+//!   also in the eyes of whoever else has it. Converted back, it blocks again, unless
+//!   `set_nonblocking` was called.
+//! * *Names* are looked up on a pool thread; [`ToSocketAddrs`] is a trait of this crate for that
+//!   reason, with the same implementations.
+//! * *Listeners* have a queue of 1,024 connections, where std has 128 or 4,096;
+//!   [`TcpListener::builder`] sets another.
+//! * *Full Unix sockets:* the system has no event that tells when a listener's queue
+//!   ([`UnixStream::connect`]) or another socket's ([`UnixDatagram::send_to`]) has room again, so
+//!   these two try again after 1 to 16 ms.
+//! * *Unwinding:* a call in a destructor while the ethread unwinds tries once, and fails with
+//!   [`WouldPark`](crate::runtime::WouldPark) if it would have to wait.
+//! * *Cancellation:* a cancelled ethread unwinds from the call in which it waits.
+//! * *Simulation:* under that driver no socket can be made (`Unsupported`).
 
 mod addr;
 mod convert;

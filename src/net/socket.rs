@@ -89,7 +89,7 @@ impl Socket {
         self.settings.get_or_init(Arc::default)
     }
 
-    pub(super) fn is_nonblocking(&self) -> bool {
+    fn is_nonblocking(&self) -> bool {
         self.settings
             .get()
             .is_some_and(|settings| settings.nonblocking.load(Ordering::Relaxed))

@@ -46,6 +46,10 @@ impl UdpSocket {
     ///
     /// `AddrInUse` and so on, from the last address that was tried; `InvalidInput` if there was
     /// none; `Unsupported` under the simulation driver.
+    ///
+    /// # Cancellation
+    ///
+    /// A look-up is a suspension point: a cancelled ethread unwinds from it, and nothing is bound.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         check_world()?;
@@ -129,6 +133,11 @@ impl UdpSocket {
     ///
     /// Those of connect(2), from the last address that was tried; `InvalidInput` if there was
     /// none.
+    ///
+    /// # Cancellation
+    ///
+    /// A look-up is a suspension point: a cancelled ethread unwinds from it, and the socket stays
+    /// as it was.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
         each_addr(addr, |addr| socket::connect(self.fd(), &addr))

@@ -35,13 +35,13 @@ impl Instant {
         Self { nanos }
     }
 
-    /// The time from `earlier` to this, or zero if that is later.
+    /// Returns the time from `earlier` to this, or zero if that is later.
     #[must_use]
     pub fn duration_since(&self, earlier: Self) -> Duration {
         self.saturating_duration_since(earlier)
     }
 
-    /// The time from `earlier` to this; `None` if that is later.
+    /// Returns the time from `earlier` to this; `None` if that is later.
     #[must_use]
     pub fn checked_duration_since(&self, earlier: Self) -> Option<Duration> {
         self.nanos
@@ -49,19 +49,19 @@ impl Instant {
             .map(Duration::from_nanos)
     }
 
-    /// The time from `earlier` to this, or zero if that is later.
+    /// Returns the time from `earlier` to this, or zero if that is later.
     #[must_use]
     pub fn saturating_duration_since(&self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
     }
 
-    /// The time since this.
+    /// Returns the time since this.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Self::now().duration_since(*self)
     }
 
-    /// This much later; `None` if that cannot be represented (584 years).
+    /// Returns the instant this much later; `None` if that cannot be represented (584 years).
     #[must_use]
     pub fn checked_add(&self, duration: Duration) -> Option<Self> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;
@@ -70,7 +70,7 @@ impl Instant {
         })
     }
 
-    /// This much earlier; `None` if that cannot be represented.
+    /// Returns the instant this much earlier; `None` if that cannot be represented.
     #[must_use]
     pub fn checked_sub(&self, duration: Duration) -> Option<Self> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;

@@ -14,15 +14,16 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::ptr::NonNull;
 
 use corosensei::{CoroutineResult, Yielder};
 
-use super::stack::Stack;
+use super::stack::{Room, Stack};
 
-/// What a computation hands out when it leaves: something to call once it has left.
-type After = Option<NonNull<dyn FnMut()>>;
+/// What a computation hands out when it leaves: something to call once it has left. A thin pointer,
+/// which corosensei passes in a register.
+type After = Option<NonNull<&'static mut dyn FnMut()>>;
 type Inner = corosensei::Coroutine<(), After, (), Stack>;
 
 thread_local! {
@@ -34,10 +35,16 @@ thread_local! {
 }
 
 /// A computation on a stack of its own, suspended or not yet begun.
+///
+/// What corosensei keeps of it lies on that very stack, in a cache line that each switch uses
+/// anyway, so that a scheduler moves one pointer.
 pub(crate) struct Coroutine {
     /// Dropped by nobody: see the module's first rule.
-    inner: ManuallyDrop<Inner>,
+    inner: NonNull<Inner>,
 }
+
+const _: () = assert!(size_of::<Inner>() <= size_of::<Room>());
+const _: () = assert!(align_of::<Inner>() <= align_of::<Room>());
 
 impl fmt::Debug for Coroutine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,19 +65,23 @@ impl Coroutine {
     /// Puts `body` on `stack`, to begin at the first resume. It must not unwind.
     #[inline]
     pub(crate) fn new(stack: Stack, body: impl FnOnce() + 'static) -> Self {
+        let place = stack.room().cast();
         let inner = Inner::with_stack(stack, move |yielder, ()| {
             WAY_OUT.set(Some(NonNull::from(yielder)));
             body();
         });
-        Self {
-            inner: ManuallyDrop::new(inner),
-        }
+        // SAFETY: the room is large enough, and nobody else's as long as the stack is out: it goes
+        // back after `resume` has moved this away.
+        unsafe { place.write(inner) };
+        Self { inner: place }
     }
 
     /// Runs the computation until it suspends or ends.
     #[inline]
     pub(crate) fn resume(mut self) -> Step {
-        let result = self.inner.resume(());
+        // SAFETY: it is there since `new`, and only we know the place: the computation above which
+        // it lies does not.
+        let result = unsafe { self.inner.as_mut() }.resume(());
         WAY_OUT.set(None);
         match result {
             CoroutineResult::Yield(None) => Step::Suspended(self),
@@ -78,11 +89,12 @@ impl Coroutine {
                 // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
                 // computation that has just suspended. The frame stays as it is until the next
                 // resume, which takes the `Coroutine` that is still in our hands.
-                unsafe { after.as_mut()() };
+                unsafe { (after.as_mut())() };
                 Step::Suspended(self)
             }
             CoroutineResult::Return(()) => {
-                Step::Done(ManuallyDrop::into_inner(self.inner).into_stack())
+                // SAFETY: as above; this is the last that is heard of it.
+                Step::Done(unsafe { self.inner.read() }.into_stack())
             }
         }
     }
@@ -105,11 +117,13 @@ pub(crate) fn suspend() {
 /// # Panics
 ///
 /// As [`suspend`].
-pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
-    let after = NonNull::from(after);
+pub(crate) fn suspend_then(mut after: &mut dyn FnMut()) {
+    let after = NonNull::from(&mut after);
     // SAFETY: only the lifetime changes. The pointer is used by the `resume` that this very switch
     // returns to, before it returns, and this frame waits meanwhile.
-    let after = unsafe { mem::transmute::<NonNull<dyn FnMut() + '_>, NonNull<dyn FnMut()>>(after) };
+    let after = unsafe {
+        mem::transmute::<NonNull<&mut dyn FnMut()>, NonNull<&'static mut dyn FnMut()>>(after)
+    };
     leave(Some(after));
 }
 

@@ -21,7 +21,7 @@ thread_local! {
 struct Owner(RefCell<Option<Rc<Scheduler>>>);
 
 /// Calls `f` with this OS thread's scheduler, if it has one.
-#[inline]
+#[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
     let scheduler = CURRENT.get();
     // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,

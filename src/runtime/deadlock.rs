@@ -11,6 +11,22 @@ use super::scheduler::Scheduler;
 /// handle on another OS thread.
 ///
 /// Its text lists each of them with its name, what it waits for and the line of the call.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::{RunError, thread};
+///
+/// thread::Builder::new().name("forlorn").spawn(|| thread::park())?;
+/// let Err(RunError::Deadlock(deadlock)) = ethreads::run() else {
+///     unreachable!("nobody unparks it");
+/// };
+/// assert_eq!(deadlock.parked()[0].name.as_deref(), Some("forlorn"));
+/// assert_eq!(deadlock.parked()[0].waits_for, "unpark");
+/// deadlock.cancel_all();
+/// ethreads::run()?; // it unwinds
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Deadlock {
     shard: u64,
@@ -53,7 +69,7 @@ impl Deadlock {
         }
     }
 
-    /// The parked ethreads, in the order of their places in the shard.
+    /// Returns the parked ethreads, in the order of their places in the shard.
     #[must_use]
     pub fn parked(&self) -> &[Parked] {
         &self.parked

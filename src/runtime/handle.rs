@@ -16,6 +16,21 @@ use super::task::Joinable;
 ///
 /// Stays on its OS thread, like the ethread; [`Thread::into_remote`] makes one for others.
 ///
+/// # Examples
+///
+/// ```
+/// use ethreads::thread;
+///
+/// ethreads::run_main(|| {
+///     let waiter = thread::spawn(|| thread::park());
+///     waiter.thread().unpark();
+///     waiter.join().expect("it does not panic");
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+///
+/// It is not `Send`:
+///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
 /// send(ethreads::thread::current());
@@ -43,20 +58,20 @@ impl Thread {
         }
     }
 
-    /// The ethread's unique number.
+    /// Returns the ethread's unique number.
     #[must_use]
     pub fn id(&self) -> ThreadId {
         self.id
     }
 
-    /// The ethread's name, if it was given one.
+    /// Returns the ethread's name, if it was given one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Ends the ethread's [`park`](crate::thread::park), or lets its next one return at once. One is kept,
-    /// however many come.
+    /// Ends the ethread's [`park`](crate::thread::park), or lets its next one return at once. One
+    /// is kept, however many come.
     pub fn unpark(&self) {
         self.scheduler.unpark(self.index, self.id);
     }
@@ -108,6 +123,19 @@ impl fmt::Display for Thread {
 }
 
 /// A handle to an ethread for other OS threads. Made by [`Thread::into_remote`].
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::thread;
+///
+/// ethreads::run_main(|| {
+///     let me = thread::current().into_remote();
+///     std::thread::spawn(move || me.unpark());
+///     thread::park();
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
 #[derive(Clone)]
 pub struct RemoteThread {
     handle: Handle,
@@ -117,13 +145,13 @@ pub struct RemoteThread {
 }
 
 impl RemoteThread {
-    /// The ethread's unique number.
+    /// Returns the ethread's unique number.
     #[must_use]
     pub fn id(&self) -> ThreadId {
         self.id
     }
 
-    /// The ethread's name, if it was given one.
+    /// Returns the ethread's name, if it was given one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -183,6 +211,20 @@ pub fn current() -> Thread {
 ///
 /// Dropping it detaches the ethread, which goes on.
 ///
+/// # Examples
+///
+/// ```
+/// ethreads::run_main(|| {
+///     let good = ethreads::spawn(|| 6 * 7);
+///     let bad = ethreads::spawn(|| -> u32 { panic!("no answer") });
+///     assert_eq!(good.join().ok(), Some(42));
+///     assert!(bad.join().is_err());
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+///
+/// It is not `Send`:
+///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
 /// send(ethreads::spawn(|| ()));
@@ -197,9 +239,8 @@ impl<T> JoinHandle<T> {
         Self { task, thread }
     }
 
-    /// Waits until the ethread has ended and returns its value, or the payload of its panic.
-    ///
-    /// Suspends the caller; on the shard's own OS thread it drives the shard meanwhile.
+    /// Suspends the caller until the ethread has ended, and returns its value or the payload of its
+    /// panic. On the shard's own OS thread it drives the shard meanwhile.
     ///
     /// # Errors
     ///
@@ -246,7 +287,7 @@ impl<T> JoinHandle<T> {
         self.task.packet().has_ended()
     }
 
-    /// The ethread's own handle.
+    /// Returns the ethread's own handle.
     #[must_use]
     pub fn thread(&self) -> &Thread {
         &self.thread
@@ -276,7 +317,7 @@ impl<T> JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        self.task.packet().detach();
+        self.task.packet().detach(&self.thread);
     }
 }
 

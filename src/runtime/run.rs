@@ -257,42 +257,42 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The driver; the default is epoll on Linux and `polling` elsewhere, or what the environment
-    /// variable `ETHREADS_DRIVER` says.
+    /// Sets the driver; the default is epoll on Linux and `polling` elsewhere, or what the
+    /// environment variable `ETHREADS_DRIVER` says.
     pub fn driver(mut self, driver: DriverKind) -> Self {
         self.settings.driver = Some(driver);
         self
     }
 
-    /// How stacks are guarded; the default is the cheapest way that this kernel has.
+    /// Sets how stacks are guarded; the default is the cheapest way that this kernel has.
     pub fn guard(mut self, guard: GuardKind) -> Self {
         self.settings.guard = guard;
         self
     }
 
-    /// The usable size, in bytes, of the stacks of ethreads that do not ask for another: 512 KiB,
-    /// and 1 MiB in debug builds. Rounded up to a power of two, at least 16 KiB, at most 1 GiB.
-    /// Only touched pages cost memory.
+    /// Sets the usable size, in bytes, of the stacks of ethreads that do not ask for another: 512
+    /// KiB, and 1 MiB in debug builds. Rounded up to a power of two, at least 16 KiB, at most 1
+    /// GiB. Only touched pages cost memory.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.settings.stack_size = bytes;
         self
     }
 
-    /// How many free stacks keep their pages for the next ethread: 1,024.
+    /// Sets how many free stacks keep their pages for the next ethread: 1,024.
     pub fn hot_stacks(mut self, stacks: usize) -> Self {
         self.settings.hot_stacks = stacks;
         self
     }
 
-    /// How long the shutdown waits for cancelled ethreads: 5 s. Those that are left then are
+    /// Sets how long the shutdown waits for cancelled ethreads: 5 s. Those that are left then are
     /// leaked, with one line in the log.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self
     }
 
-    /// How long an ethread may hold the shard before a log warning names it: 100 ms. `None` turns
-    /// the watchdog off.
+    /// Sets how long an ethread may hold the shard before a log warning names it: 100 ms. `None`
+    /// turns the watchdog off.
     pub fn watchdog(mut self, threshold: Option<Duration>) -> Self {
         self.settings.watchdog = threshold;
         self

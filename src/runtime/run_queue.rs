@@ -12,10 +12,12 @@ pub(crate) struct RunQueue {
 }
 
 impl RunQueue {
+    #[inline]
     pub(crate) fn push(&mut self, index: u32) {
         self.ready.push_back(index);
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<u32> {
         self.ready.pop_front()
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::coroutine::{Coroutine, Step};
 use super::deadlock::Deadlock;
 use super::driver::{Driver, DriverKind, Report, Until};
-use super::ethread::{Birth, Blocks, Body, HOST, Label, Run, State, ThreadId};
+use super::ethread::{Birth, Blocks, HOST, Label, Run, State, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
 use super::run_queue::RunQueue;
 use super::source::Sources;
@@ -103,6 +103,8 @@ pub(crate) struct Scheduler {
     pub(super) kind: DriverKind,
     pub(super) reports_hangup: bool,
     pub(super) is_virtual: bool,
+    /// The driver wants to be armed before each wait.
+    pub(super) rearms: bool,
     /// The watchdog knows this shard.
     pub(super) watched: Cell<bool>,
     pub(super) settings: Settings,
@@ -168,7 +170,8 @@ impl Scheduler {
             name: std::thread::current().name().map(Rc::from),
             daemon: false,
             class,
-            body: Body::Elsewhere,
+            start: None,
+            reserved: false,
             location: Location::caller(),
         };
         let now = driver.now();
@@ -198,6 +201,7 @@ impl Scheduler {
             kind,
             reports_hangup: driver.reports_hangup(),
             is_virtual: driver.is_virtual(),
+            rearms: driver.rearms(),
             driver: RefCell::new(driver),
             watched: Cell::new(false),
             settings,
@@ -215,10 +219,6 @@ impl Scheduler {
     ) -> io::Result<(u32, ThreadId)> {
         let class = Arena::class_of(stack_size.unwrap_or(self.settings.stack_size))?;
         self.stacks.borrow_mut().reserve(class)?;
-        let body = Body::Unstarted {
-            run,
-            reserved: true,
-        };
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
         let index = core.blocks.insert(
@@ -227,7 +227,8 @@ impl Scheduler {
                 name,
                 daemon,
                 class,
-                body,
+                start: Some(run),
+                reserved: true,
                 location,
             },
         );
@@ -245,15 +246,12 @@ impl Scheduler {
         reason: Reason,
     ) -> io::Result<(u32, ThreadId, Token)> {
         let class = Arena::class_of(self.settings.stack_size)?;
-        let body = Body::Unstarted {
-            run,
-            reserved: false,
-        };
         let birth = Birth {
             name,
             daemon: false,
             class,
-            body,
+            start: Some(run),
+            reserved: false,
             location: reason.location,
         };
         let mut core = self.core.borrow_mut();
@@ -278,8 +276,10 @@ impl Scheduler {
                 if self.reached(goal) {
                     return Ok(());
                 }
-                let Some(index) = self.next() else { break };
-                self.run_one(index);
+                let Some((index, coroutine)) = self.next() else {
+                    break;
+                };
+                self.run_one(index, coroutine);
             }
             if self.reached(goal) {
                 return Ok(());
@@ -294,8 +294,10 @@ impl Scheduler {
         let _host = RestoreHost(self);
         let ready = self.core.borrow().ready.len();
         for _ in 0..ready.min(BATCH) {
-            let Some(index) = self.next() else { break };
-            self.run_one(index);
+            let Some((index, coroutine)) = self.next() else {
+                break;
+            };
+            self.run_one(index, coroutine);
         }
         if self.inbox.is_pending() {
             self.deliver();
@@ -303,6 +305,7 @@ impl Scheduler {
         self.poll(Until::Now, false).map_err(Stuck::Io)
     }
 
+    #[inline]
     fn reached(&self, goal: &Goal<'_>) -> bool {
         match goal {
             Goal::AllEnded => {
@@ -317,35 +320,25 @@ impl Scheduler {
         }
     }
 
-    /// The next ethread to run.
-    fn next(&self) -> Option<u32> {
-        let ready = &mut self.core.borrow_mut().ready;
-        if self.is_virtual {
-            ready.pop_any(|n| self.driver.borrow_mut().choose(n))
+    /// The next ethread to run, and where it goes on if it has begun.
+    #[inline]
+    fn next(&self) -> Option<(u32, Option<Coroutine>)> {
+        let mut core = self.core.borrow_mut();
+        let index = if self.is_virtual {
+            core.ready.pop_any(|n| self.driver.borrow_mut().choose(n))?
         } else {
-            ready.pop()
-        }
+            core.ready.pop()?
+        };
+        let block = core.blocks.get_mut(index);
+        debug_assert_eq!(block.state, State::Ready);
+        block.state = State::Running;
+        Some((index, block.coroutine.take()))
     }
 
-    fn run_one(&self, index: u32) {
-        let (body, outcome, class) = {
-            let mut core = self.core.borrow_mut();
-            let block = core.blocks.get_mut(index);
-            debug_assert_eq!(block.state, State::Ready);
-            block.state = State::Running;
-            (
-                std::mem::replace(&mut block.body, Body::Elsewhere),
-                block.outcome,
-                block.class,
-            )
-        };
-        let coroutine = match body {
-            Body::Suspended(coroutine) => coroutine,
-            Body::Unstarted { run, reserved } => match self.stack_for(index, class, reserved) {
-                Ok(stack) => Coroutine::new(stack, move || run.run(outcome)),
-                Err(error) => return self.starve(index, run, &error),
-            },
-            Body::Elsewhere => unreachable!("an ethread is in the run queue once"),
+    #[inline(always)]
+    fn run_one(&self, index: u32, coroutine: Option<Coroutine>) {
+        let Some(coroutine) = coroutine.or_else(|| self.begin(index)) else {
+            return;
         };
         self.current.set(index);
         self.budget.set(BUDGET);
@@ -354,22 +347,39 @@ impl Scheduler {
         self.current.set(SCHEDULER);
         match step {
             Step::Suspended(coroutine) => {
-                self.core.borrow_mut().blocks.get_mut(index).body = Body::Suspended(coroutine);
+                self.core.borrow_mut().blocks.get_mut(index).coroutine = Some(coroutine);
             }
             Step::Done(stack) => self.bury(index, stack),
         }
     }
 
-    fn stack_for(&self, index: u32, class: Class, reserved: bool) -> io::Result<Stack> {
-        let mut stacks = self.stacks.borrow_mut();
-        let stack = if reserved {
-            stacks.take_reserved(class)
-        } else {
-            stacks.take(class)?
+    /// Puts an ethread on its stack; `None` if there is none for it yet.
+    #[inline(never)]
+    fn begin(&self, index: u32) -> Option<Coroutine> {
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        let (outcome, class) = (block.outcome, block.class);
+        let run = block.start.take();
+        let run = run.expect("an ethread is in the run queue once");
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            if std::mem::take(&mut block.reserved) {
+                Ok(stacks.take_reserved(class))
+            } else {
+                stacks.take(class)
+            }
         };
-        let core = self.core.borrow();
-        stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
-        Ok(stack)
+        match stack {
+            Ok(stack) => {
+                stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
+                Some(Coroutine::new(stack, move || run.run(outcome)))
+            }
+            Err(error) => {
+                drop(core);
+                self.starve(index, run, &error);
+                None
+            }
+        }
     }
 
     /// Puts a starter aside for which there is no stack. Those who have one go on, and each stack
@@ -381,14 +391,12 @@ impl Scheduler {
         }
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
-        block.body = Body::Unstarted {
-            run,
-            reserved: false,
-        };
+        block.start = Some(run);
         block.state = State::Ready;
         core.starved.push(index);
     }
 
+    #[inline(never)]
     fn bury(&self, index: u32, stack: Stack) {
         self.stacks.borrow_mut().free(stack);
         let mut core = self.core.borrow_mut();
@@ -405,6 +413,10 @@ impl Scheduler {
     fn turn(&self, goal: &Goal<'_>) -> Result<(), Stuck> {
         if self.inbox.is_pending() {
             self.deliver();
+            // The OS thread's own wait may be over, which nothing below would notice.
+            if self.reached(goal) {
+                return Ok(());
+            }
         }
         let (ready, io_waits, timed, next_timer) = {
             let core = self.core.borrow();
@@ -438,14 +450,14 @@ impl Scheduler {
         if self.inbox.is_pending() {
             return Ok(());
         }
+        if next_timer.is_none() && !io_waits && !external {
+            return Err(Stuck::Deadlock(Deadlock::new(self)));
+        }
         let limit = match goal {
             Goal::Shutdown(deadline) => *deadline,
             _ => NEVER,
         };
         let until = match next_timer.unwrap_or(NEVER).min(limit) {
-            NEVER if !io_waits && !external => {
-                return Err(Stuck::Deadlock(Deadlock::new(self)));
-            }
             NEVER => Until::Event,
             deadline => Until::At(deadline),
         };

@@ -12,6 +12,8 @@
 //! * Whoever leaves while the flag is set wakes the next waiter: an edge is one wake-up, and it is
 //!   passed on until somebody has met "would block".
 
+mod error;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::Location;
@@ -25,6 +27,8 @@ use super::inbox::{Inbox, Message};
 use super::park::{Unwinding, deadline_after};
 use super::scheduler::Scheduler;
 use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind, WaitList};
+pub use error::WouldPark;
+use error::{closed, timed_out, would_park};
 
 /// Bits of a key that name the slot; above them is the generation.
 const SLOT_BITS: u32 = 24;
@@ -233,8 +237,13 @@ impl Registration {
 
     /// Lets all waiters look again, on every shard.
     pub(crate) fn nudge(&self) {
-        let homes: Vec<Home> =
-            self.homes.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let homes: Vec<Home> = self
+            .homes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect();
         current::with(|scheduler| {
             for home in homes {
                 match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
@@ -470,16 +479,17 @@ impl Scheduler {
         };
         let token = wait.token();
         self.enqueue(fd, key, operation.direction, token, had_turn)?;
-        let _place = Place {
-            scheduler: self,
-            key,
-            direction: operation.direction,
-            token,
-        };
-        match wait.park(deadline) {
-            Outcome::Woken => Ok(true),
-            Outcome::TimedOut => Ok(false),
+        let outcome = wait.park(deadline);
+        if outcome == Outcome::Woken {
+            // Whoever woke it has taken it out of the line.
+            return Ok(true);
+        }
+        if let Some(slot) = self.sources.borrow_mut().get(key) {
+            slot.side(operation.direction).waiters.remove(token);
+        }
+        match outcome {
             Outcome::Cancelled => self.raise_cancel(),
+            _ => Ok(false),
         }
     }
 
@@ -505,6 +515,9 @@ impl Scheduler {
             waiters.push_front(Target::Park(token));
         } else {
             waiters.push_back(Target::Park(token));
+        }
+        if !self.rearms {
+            return Ok(());
         }
         let (read, write) = (
             !slot.read.waiters.is_empty(),
@@ -547,34 +560,42 @@ impl Scheduler {
     /// Hands one of the driver's reports to the waiters.
     pub(super) fn ready(&self, report: Report) {
         let readiness = report.readiness;
-        {
-            let mut sources = self.sources.borrow_mut();
-            let Some(slot) = sources.get(report.key) else {
-                return;
-            };
-            slot.hangup |= readiness.contains(Readiness::HANGUP);
-            slot.read.ready |= readiness.contains(Readiness::READ);
-            slot.write.ready |= readiness.contains(Readiness::WRITE);
+        let mut sources = self.sources.borrow_mut();
+        let Some(slot) = sources.get(report.key) else {
+            return;
+        };
+        slot.hangup |= readiness.contains(Readiness::HANGUP);
+        slot.read.ready |= readiness.contains(Readiness::READ);
+        slot.write.ready |= readiness.contains(Readiness::WRITE);
+        let reader = readiness.contains(Readiness::READ) && !slot.read.waiters.is_empty();
+        let writer = readiness.contains(Readiness::WRITE) && !slot.write.waiters.is_empty();
+        drop(sources);
+        if reader {
+            self.hand_out(report.key, Direction::Read);
         }
-        if readiness.contains(Readiness::READ) {
-            self.pass_on(report.key, Direction::Read);
-        }
-        if readiness.contains(Readiness::WRITE) {
-            self.pass_on(report.key, Direction::Write);
+        if writer {
+            self.hand_out(report.key, Direction::Write);
         }
     }
 
-    /// Wakes the first waiter of a direction that may be ready.
+    /// Wakes the first waiter of a direction, if that may be ready.
+    #[inline]
     pub(crate) fn pass_on(&self, key: u64, direction: Direction) {
+        let somebody_may = self.sources.borrow_mut().get(key).is_some_and(|slot| {
+            let side = slot.side(direction);
+            side.ready && !side.waiters.is_empty()
+        });
+        if somebody_may {
+            self.hand_out(key, direction);
+        }
+    }
+
+    /// Wakes the first waiter of a direction that still waits.
+    fn hand_out(&self, key: u64, direction: Direction) {
         loop {
-            let target = {
-                let mut sources = self.sources.borrow_mut();
-                let Some(slot) = sources.get(key) else { return };
-                let side = slot.side(direction);
-                if !side.ready {
-                    return;
-                }
-                side.waiters.pop_front()
+            let target = match self.sources.borrow_mut().get(key) {
+                Some(slot) => slot.side(direction).waiters.pop_front(),
+                None => return,
             };
             match target {
                 Some(target) if !self.wake_target(&target) => {}
@@ -655,67 +676,4 @@ impl Drop for Visit<'_> {
             self.scheduler.pass_on(key, self.direction);
         }
     }
-}
-
-/// A place among the waiters, given up however the wait ends.
-struct Place<'a> {
-    scheduler: &'a Scheduler,
-    key: u64,
-    direction: Direction,
-    token: Token,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(slot) = self.scheduler.sources.borrow_mut().get(self.key) {
-            slot.side(self.direction).waiters.remove(self.token);
-        }
-    }
-}
-
-/// Why an operation failed that would have had to wait in an ethread that unwinds.
-///
-/// It is the source of an [`io::Error`] of kind `Other`: a destructor that runs while its ethread
-/// unwinds may not wait, because the standard library counts panics per OS thread.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct WouldPark {
-    /// The line of the call.
-    pub location: &'static Location<'static>,
-}
-
-impl std::fmt::Display for WouldPark {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the call at {} would have to wait while its ethread unwinds; spawn an ethread for \
-             cleanup that waits",
-            self.location
-        )
-    }
-}
-
-impl std::error::Error for WouldPark {}
-
-#[cold]
-fn would_park(operation: Operation) -> io::Error {
-    io::Error::other(WouldPark {
-        location: operation.location,
-    })
-}
-
-#[cold]
-fn timed_out(operation: Operation) -> io::Error {
-    let what = match operation.kind {
-        WaitKind::Write => "write",
-        WaitKind::Accept => "accept",
-        WaitKind::Connect => "connect",
-        _ => "read",
-    };
-    io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"))
-}
-
-#[cold]
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the source was closed")
 }

@@ -3,14 +3,15 @@
 //! Address space is mapped in chunks and cut into slots of one size class each:
 //!
 //! ```text
-//! slot      +64 KiB                                     base       top
-//!  | guard   | usable, 2^k bytes             <- grows    | colour   | header |
+//! slot      +64 KiB                              base                      top
+//!  | guard   | usable, 2^k bytes      <- grows    | room | colour   | header |
 //! ```
 //!
 //! The guard faults whatever touches it. The header is the one cache line at the very top that
-//! says whose stack this is, for the handler of that fault. Between header and base lie up to
-//! 896 bytes of colour: without them the busiest lines of all stacks would compete for one set of
-//! the first-level cache. Header, colour and a shallow call chain share one page.
+//! says whose stack this is, for the handler of that fault. Below it lie up to 896 bytes of
+//! colour: without them the busiest lines of all stacks would compete for one set of the
+//! first-level cache. The room is for the state of the coroutine that uses the stack. All of this
+//! and a shallow call chain share one page.
 //!
 //! A slot is *ready* (guarded, never used), *live* (a [`Stack`] of it is out), *hot* (free, its
 //! pages still in place) or *cold* (free, its pages given back). Slots are guarded when they are
@@ -25,6 +26,7 @@ mod registry;
 use std::io;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use corosensei::stack::StackPointer;
@@ -103,8 +105,8 @@ impl Class {
 #[derive(Debug)]
 #[must_use = "a dropped stack is leaked"]
 pub(crate) struct Stack {
-    /// The lowest address of the slot, where its guard begins.
-    slot: NonZeroUsize,
+    /// Where what runs on it begins.
+    base: NonZeroUsize,
     /// The arena that it goes back to.
     arena: u32,
     class: Class,
@@ -121,12 +123,39 @@ struct Header {
 
 const HEADER: usize = size_of::<Header>();
 
-// The highest base is the header's lower end, the lowest one is COLOURS - 1 steps below.
-const _: () = assert!(HEADER + (COLOURS - 1) * COLOUR_STEP <= 1 << 10);
-const _: () = assert!(HEADER.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
-const _: () = assert!(COLOUR_STEP.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
+/// The place right above a stack's base.
+#[repr(C, align(64))]
+pub(super) struct Room([u8; 64]);
+
+const ROOM: usize = size_of::<Room>();
+
+// The highest base is below header and room, the lowest one COLOURS - 1 steps further down.
+const _: () = assert!(HEADER + (COLOURS - 1) * COLOUR_STEP + ROOM <= 1 << 10);
+const _: () = assert!(HEADER.is_multiple_of(align_of::<Room>()));
+const _: () = assert!(COLOUR_STEP.is_multiple_of(align_of::<Room>()));
+const _: () = assert!(ROOM.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
 
 impl Stack {
+    /// The stack in the slot at this address.
+    fn new(slot: NonZeroUsize, arena: u32, class: Class, colour: u8) -> Self {
+        let above = HEADER + usize::from(colour) * COLOUR_STEP + ROOM;
+        Self {
+            base: slot.saturating_add(class.stride() - above),
+            arena,
+            class,
+            colour,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Room for the state of what runs on this stack: writable, and used by nobody else as long as
+    /// the stack is out.
+    #[inline]
+    pub(super) fn room(&self) -> NonNull<Room> {
+        let room = std::ptr::with_exposed_provenance_mut(self.base.get());
+        NonNull::new(room).expect("it is not zero")
+    }
+
     /// Says who runs on this stack, for [`find_guard`]; null once no one does.
     pub(crate) fn set_occupant(&self, occupant: *const ()) {
         self.header()
@@ -134,32 +163,41 @@ impl Stack {
             .store(occupant.cast_mut(), Ordering::Release);
     }
 
+    /// The lowest address of the slot, where its guard begins.
+    fn slot(&self) -> usize {
+        self.top() - self.class.stride()
+    }
+
     /// The lowest address that code can use.
     fn bottom(&self) -> usize {
-        self.slot.get() + GUARD
+        self.slot() + GUARD
+    }
+
+    /// The highest address of the slot.
+    fn top(&self) -> usize {
+        self.base.get() + ROOM + usize::from(self.colour) * COLOUR_STEP + HEADER
     }
 
     fn header(&self) -> &Header {
         // SAFETY: a slot of a live stack stays mapped (`Arena::drop`), its usable part is
         // readable and writable, the header lies at its page-aligned end above anything that runs
         // on the stack (`base`), and fresh pages are zero, which is a null occupant.
-        unsafe { &*registry::header_at(self.slot.get() + self.class.stride()) }
+        unsafe { &*registry::header_at(self.top()) }
     }
 }
 
-// SAFETY: the lowest GUARD bytes from `limit` on are a guard, and the usable part less header and
-// colour is above MIN_STACK_SIZE even in the smallest class. Base and limit are aligned: slots
-// are page-aligned, and HEADER and COLOUR_STEP multiples of STACK_ALIGNMENT.
+// SAFETY: the lowest GUARD bytes from `limit` on are a guard, and the usable part less header,
+// colour and room is above MIN_STACK_SIZE even in the smallest class. Base and limit are aligned:
+// slots are page-aligned, and what lies above the base is a multiple of STACK_ALIGNMENT.
 unsafe impl corosensei::stack::Stack for Stack {
     #[inline]
     fn base(&self) -> StackPointer {
-        let above = HEADER + usize::from(self.colour) * COLOUR_STEP;
-        self.slot.saturating_add(self.class.stride() - above)
+        self.base
     }
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        self.slot
+        StackPointer::new(self.slot()).expect("a slot does not lie at address zero")
     }
 }
 
@@ -340,7 +378,7 @@ impl Arena {
     /// it, less the red zone, is dead.
     pub(crate) unsafe fn trim(&self, stack: &Stack, sp: usize) {
         debug_assert_eq!(stack.arena, self.id);
-        debug_assert!((stack.bottom()..stack.slot.get() + stack.class.stride()).contains(&sp));
+        debug_assert!((stack.bottom()..stack.top()).contains(&sp));
         let end = (sp & !(self.page - 1)) - self.page;
         if let Some(len) = end.checked_sub(stack.bottom()).filter(|&len| len > 0) {
             // SAFETY: page-aligned and within the usable part, which starts at `bottom`; that
@@ -386,13 +424,8 @@ impl Arena {
             .last_mut()
             .expect("one was pushed if there was none");
         let (slot, number) = chunk.prepare(&mut self.config.guard)?;
-        shelf.ready.push(Stack {
-            slot,
-            arena: self.id,
-            class,
-            colour: (number % COLOURS) as u8,
-            not_send: PhantomData,
-        });
+        let colour = (number % COLOURS) as u8;
+        shelf.ready.push(Stack::new(slot, self.id, class, colour));
         Ok(())
     }
 }

@@ -102,7 +102,7 @@ impl<T> Packet<T> {
     fn end(&self, result: thread::Result<T>) {
         self.ended.set(true);
         if self.detached.get() {
-            discard(result);
+            discard(result, current_label);
             return;
         }
         self.result.set(Some(result));
@@ -115,11 +115,11 @@ impl<T> Packet<T> {
         self.ended.get()
     }
 
-    /// Nobody joins. A panic that was waiting for that is told to the log.
-    pub(crate) fn detach(&self) {
+    /// Nobody joins `who`. A panic that was waiting for that is told to the log.
+    pub(crate) fn detach(&self, who: &dyn fmt::Display) {
         self.detached.set(true);
         if let Some(result) = self.result.take() {
-            discard(result);
+            discard(result, || who.to_string());
         }
     }
 
@@ -163,7 +163,7 @@ impl Drop for ForgetWaiter<'_> {
 
 /// Drops a result that nobody asked for. Its destructor may panic, and the payload of that panic
 /// may panic again when it is dropped: that one is leaked.
-fn discard<T>(result: thread::Result<T>) {
+fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
     if let Err(payload) = &result
         && !payload.is::<Cancelled>()
     {
@@ -174,7 +174,8 @@ fn discard<T>(result: thread::Result<T>) {
         });
         without_unwinding(|| {
             log::error!(
-                "an ethread that nobody joins panicked: {}",
+                "ethread {}, which nobody joins, panicked: {}",
+                who(),
                 message(&**payload)
             );
         });
@@ -182,12 +183,21 @@ fn discard<T>(result: thread::Result<T>) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
         without_unwinding(|| {
             log::error!(
-                "dropping the result of an ethread panicked: {}",
+                "dropping the result of ethread {} panicked: {}",
+                who(),
                 message(&*payload)
             );
         });
         std::mem::forget(payload);
     }
+}
+
+/// Name and id of the ethread that runs.
+fn current_label() -> String {
+    current::with(|scheduler| {
+        let label = scheduler.map(|scheduler| scheduler.label_of(scheduler.current_place()));
+        label.map_or_else(String::new, |label| label.to_string())
+    })
 }
 
 /// Calls a logger, which is user code, where no unwinding may leave.

@@ -24,6 +24,8 @@
 //! Each slot knows the earliest deadline in it, so that the wheel tells exactly when it must be
 //! looked at and no wake-up is spent on moving entries down.
 
+use std::num::NonZeroU64;
+
 /// Ticks are `1 << TICK_BITS` nanoseconds long: fine enough that the entries of one tick, which
 /// are told apart one by one, stay few.
 const TICK_BITS: u32 = 14;
@@ -45,7 +47,7 @@ pub(crate) struct Timers {
     free: u32,
     len: usize,
     /// The insertion counter: the next entry's `id`.
-    next_id: u64,
+    next_id: NonZeroU64,
     /// Bit `n` of word `l` says that slot `n` of level `l` is not empty.
     occupied: [u64; LEVELS],
     slots: Box<[Slot]>,
@@ -55,23 +57,21 @@ pub(crate) struct Timers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimerKey {
     index: u32,
-    id: u64,
+    id: NonZeroU64,
 }
 
 #[derive(Debug)]
 struct Node {
     deadline: u64,
-    /// The number of the insertion; `VACANT` while the node is on the free list. Never used
-    /// twice, so a stale key cannot meet a later entry.
-    id: u64,
+    /// The number of the insertion; `None` while the node is on the free list. Never used twice,
+    /// so a stale key cannot meet a later entry.
+    id: Option<NonZeroU64>,
     payload: u32,
     prev: u32,
     next: u32,
     /// Where the node is linked: `level * SLOTS + digit`.
     slot: u16,
 }
-
-const VACANT: u64 = 0;
 
 /// A first-in, first-out list of entries.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl Timers {
             nodes: Vec::new(),
             free: NIL,
             len: 0,
-            next_id: VACANT + 1,
+            next_id: NonZeroU64::MIN,
             occupied: [0; LEVELS],
             slots: vec![Slot::EMPTY; LEVELS * SLOTS].into_boxed_slice(),
         }
@@ -108,10 +108,10 @@ impl Timers {
     /// Adds an entry; one whose deadline has passed is due at the next `expire`.
     pub(crate) fn insert(&mut self, deadline: u64, payload: u32) -> TimerKey {
         let id = self.next_id;
-        self.next_id += 1;
+        self.next_id = id.saturating_add(1);
         let node = Node {
             deadline,
-            id,
+            id: Some(id),
             payload,
             prev: NIL,
             next: NIL,
@@ -135,7 +135,7 @@ impl Timers {
     /// Removes the entry; false if it was due or cancelled before.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> bool {
         match self.nodes.get(key.index as usize) {
-            Some(node) if node.id == key.id => {}
+            Some(node) if node.id == Some(key.id) => {}
             _ => return false,
         }
         self.unlink(key.index);
@@ -274,8 +274,8 @@ impl Timers {
     /// Puts an unlinked node on the free list.
     fn release(&mut self, index: u32) {
         let node = &mut self.nodes[index as usize];
-        debug_assert_ne!(node.id, VACANT);
-        node.id = VACANT;
+        debug_assert!(node.id.is_some());
+        node.id = None;
         node.next = std::mem::replace(&mut self.free, index);
         self.len -= 1;
     }

@@ -73,14 +73,14 @@ impl Builder {
         Self::default()
     }
 
-    /// The name in logs, reports and [`Thread::name`].
+    /// Sets the name in logs, reports and [`Thread::name`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(Rc::from(name.into()));
         self
     }
 
-    /// The usable size of the stack in bytes. Rounded up to a power of two, at least 16 KiB, at
-    /// most 1 GiB; the guard comes on top.
+    /// Sets the usable size of the stack in bytes. Rounded up to a power of two, at least 16 KiB,
+    /// at most 1 GiB; the guard comes on top.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self

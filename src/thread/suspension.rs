@@ -48,6 +48,10 @@ pub fn sleep(duration: Duration) {
 
 /// Suspends the ethread until `deadline`. See [`sleep`].
 ///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here.
+///
 /// # Panics
 ///
 /// In a closure given to `suspend`.
@@ -97,6 +101,7 @@ fn sleep_at(
 /// # Panics
 ///
 /// In a closure given to `suspend`.
+#[inline]
 #[track_caller]
 pub fn yield_now() {
     let location = Location::caller();
@@ -125,6 +130,10 @@ pub fn park() {
 }
 
 /// Suspends the ethread until somebody unparks it, or `timeout` has passed. See [`park`].
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here.
 ///
 /// # Panics
 ///

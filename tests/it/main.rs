@@ -1,4 +1,21 @@
-//! The integration tests: one module per concept.
+//! The library as its users see it, one module per concept.
+//!
+//! The suite runs on the default driver, and again with `ETHREADS_DRIVER=polling`; what is about
+//! time runs on the simulation driver (feature `sim`).
+
+mod support;
+
+mod cancel;
+mod driver;
+mod ends;
+mod hazards;
+mod overflow;
+mod scheduler;
+mod shutdown;
+mod watchdog;
+
+#[cfg(feature = "sim")]
+mod sim;
 
 mod net_descriptors;
 mod net_eport;
@@ -6,3 +23,5 @@ mod net_support;
 mod net_tcp;
 mod net_udp;
 mod net_unix;
+mod net_host;
+mod net_waiters;

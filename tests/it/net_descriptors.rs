@@ -1,5 +1,7 @@
 //! Descriptors themselves: passed, duplicated, reused, used up, and those of terminals.
 
+// Helpers of tests fail like tests.
+#![allow(clippy::unwrap_used)]
 // `openpty` has no safe form among the dependencies.
 #![allow(unsafe_code)]
 

@@ -1,6 +1,10 @@
 //! What the tests of sockets and ports share.
 
+// Helpers of tests fail like tests.
+#![allow(clippy::unwrap_used)]
+
 use std::io;
+use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::thread as os;
 
@@ -65,6 +69,17 @@ pub(crate) fn tcp_pair() -> (TcpStream, TcpStream) {
     let (server, peer) = listener.accept().unwrap();
     assert_eq!(peer, client.local_addr().unwrap());
     (client, server)
+}
+
+/// An address that refuses connections: the socket holds the port, so that no other test gets it,
+/// and does not listen.
+pub(crate) fn refusing() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
 }
 
 /// Writes until the other side has to read first; returns how much fit.

@@ -48,10 +48,7 @@ fn pair() -> (net::TcpStream, net::TcpStream) {
 }
 
 fn tcp_errors(report: &mut super::Report) {
-    let unused = net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_socket, unused) = super::refusing();
     let connect = |addr: &SocketAddr| outcome(net::TcpStream::connect(addr));
     report.push(("tcp connect refused", connect(&unused)));
     let timed = |timeout| outcome(net::TcpStream::connect_timeout(&unused, timeout));
@@ -448,7 +445,8 @@ fn addresses(report: &mut super::Report) {
         "address slice",
         list(&[SocketAddr::from((v4, 80)), SocketAddr::from((v6, 80))][..]),
     ));
-    report.push(("address reference", list(&&SocketAddr::from((v4, 80)))));
+    let addr = SocketAddr::from((v4, 80));
+    report.push(("address reference", list::<&&SocketAddr>(&&addr)));
     report.push(("address no port", list("127.0.0.1")));
     report.push(("address bad port", list("127.0.0.1:66000")));
     report.push(("address empty", list("")));
@@ -481,8 +479,9 @@ fn signatures() {
     let _: fn(&unix::UnixStream, bool) -> io::Result<()> = unix::UnixStream::set_nonblocking;
     let _: fn(&unix::UnixStream) -> io::Result<Timeout> = unix::UnixStream::write_timeout;
 
-    fn socket<T: AsFd + AsRawFd + FromRawFd + IntoRawFd + From<OwnedFd> + Into<OwnedFd>>()
+    fn socket<T>()
     where
+        T: AsFd + AsRawFd + FromRawFd + IntoRawFd + From<OwnedFd> + Into<OwnedFd>,
         T: Send + Sync + Debug,
     {
     }

@@ -52,7 +52,7 @@ struct Inner {
 }
 
 impl HandlerError {
-    /// An answer of this status, with `message` as its text.
+    /// Makes an answer of this status, with `message` as its text.
     ///
     /// The peer gets to read the message.
     #[track_caller]

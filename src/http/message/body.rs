@@ -54,14 +54,14 @@ pub(crate) enum Content {
 }
 
 impl Body {
-    /// A body of no bytes.
+    /// Makes a body of no bytes.
     pub const fn empty() -> Self {
         Self {
             content: Content::Empty,
         }
     }
 
-    /// A body read from `reader` until its end, sent in chunks as it comes.
+    /// Makes a body of what `reader` has until its end, sent in chunks as it comes.
     ///
     /// The reader is called in the ethread of the connection, after the head was sent; an error
     /// from it cuts the response short and closes the connection.
@@ -74,7 +74,7 @@ impl Body {
         }
     }
 
-    /// A body of `len` bytes read from `reader`, sent under a `Content-Length`.
+    /// Makes a body of `len` bytes read from `reader`, sent under a `Content-Length`.
     ///
     /// What the reader has beyond `len` is not read; if it ends before, the connection is closed,
     /// so that the peer sees an incomplete response.
@@ -87,7 +87,7 @@ impl Body {
         }
     }
 
-    /// A body that `write` produces, sent in chunks.
+    /// Makes a body of what `write` produces, sent in chunks.
     ///
     /// The closure runs in the ethread of the connection, after the head was sent. What it writes
     /// is buffered until the buffer is full, it calls [`flush`](Write::flush), or it returns. An
@@ -101,7 +101,7 @@ impl Body {
         }
     }
 
-    /// A body of `len` bytes that `write` produces, sent under a `Content-Length`.
+    /// Makes a body of `len` bytes that `write` produces, sent under a `Content-Length`.
     ///
     /// Writing more than `len` bytes is an error; writing fewer closes the connection, so that the
     /// peer sees an incomplete response.

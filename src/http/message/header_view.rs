@@ -106,7 +106,7 @@ impl<'a> HeaderView<'a> {
         })
     }
 
-    /// Number of field lines.
+    /// Returns the number of field lines.
     pub fn len(&self) -> usize {
         self.fields.len()
     }

@@ -10,6 +10,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// Names may repeat (`set-cookie`). Lookup is a linear scan, which for the handful of headers of a
 /// response is faster than hashing; the first header is stored inline, so that a response with
 /// nothing but its `content-type` needs no allocation.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::Headers;
+/// use http::{HeaderValue, header::SET_COOKIE};
+///
+/// let mut headers = Headers::new();
+/// headers.append(SET_COOKIE, HeaderValue::from_static("a=1"));
+/// headers.append(SET_COOKIE, HeaderValue::from_static("b=2"));
+/// assert_eq!(headers.get_all(&SET_COOKIE).count(), 2);
+/// ```
 #[derive(Clone, Default)]
 pub struct Headers {
     /// Invariant: `None` only if `rest` is empty too.
@@ -105,7 +117,7 @@ impl Headers {
             .map(|(name, value)| (name, value))
     }
 
-    /// Number of headers, repetitions included.
+    /// Returns the number of headers, repetitions included.
     pub fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()
     }

@@ -28,7 +28,8 @@ const INLINE_FIELDS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct RequestHead {
     method: Method,
-    target: Span,
+    /// A copy: being text already, it need not be checked again at each look.
+    target: String,
     version: Version,
     fields: Vec<Field>,
     framing: Framing,
@@ -51,7 +52,7 @@ impl RequestHead {
     pub(crate) fn new() -> Self {
         Self {
             method: Method::GET,
-            target: Span::default(),
+            target: String::new(),
             version: Version::HTTP_11,
             fields: Vec::new(),
             framing: Framing::default(),
@@ -97,8 +98,9 @@ impl RequestHead {
     }
 
     /// The request target as sent; ASCII, and one of the forms that `Target::parse` accepts.
-    pub(crate) fn target<'a>(&self, buf: &'a [u8]) -> &'a str {
-        str::from_utf8(self.target.bytes(buf)).unwrap_or_default()
+    #[inline]
+    pub(crate) fn target(&self) -> &str {
+        &self.target
     }
 
     /// HTTP/1.0 or HTTP/1.1.
@@ -170,7 +172,8 @@ impl RequestHead {
         } else {
             Version::HTTP_11
         };
-        self.target = Span::of(target.as_bytes(), head);
+        self.target.clear();
+        self.target.push_str(target);
         self.method = accept_method(method, target)?;
         self.fields.clear();
         let with_cr = head.ends_with(b"\r\n");

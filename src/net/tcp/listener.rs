@@ -50,6 +50,10 @@ impl TcpListener {
     ///
     /// `AddrInUse`, `PermissionDenied` and so on, from the last address that was tried;
     /// `InvalidInput` if there was none; `Unsupported` under the simulation driver.
+    ///
+    /// # Cancellation
+    ///
+    /// A look-up is a suspension point: a cancelled ethread unwinds from it, and nothing is bound.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         Self::builder().bind(addr)
@@ -226,8 +230,8 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// How many connections may wait to be accepted: 1,024. The system has a limit of its own, on
-    /// Linux net.core.somaxconn.
+    /// Sets how many connections may wait to be accepted: 1,024. The system has a limit of its
+    /// own, on Linux net.core.somaxconn.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
@@ -251,6 +255,10 @@ impl ListenOptions {
     /// look-up of a name.
     ///
     /// # Errors
+    ///
+    /// As [`TcpListener::bind`].
+    ///
+    /// # Cancellation
     ///
     /// As [`TcpListener::bind`].
     #[track_caller]

@@ -259,69 +259,12 @@ impl TcpStream {
         self.0.set_nonblocking(nonblocking);
         Ok(())
     }
-
-    /// Reads until `deadline` on the driver's clock; `u64::MAX` never comes. The stream's own
-    /// timeouts and its non-blocking flag are not heeded.
-    #[inline]
-    #[track_caller]
-    pub(crate) fn read_until_deadline(&self, buf: &mut [u8], deadline: u64) -> io::Result<usize> {
-        self.recv(Limit::At(deadline), buf)
-    }
-
-    /// Writes until `deadline`; see [`TcpStream::read_until_deadline`].
-    #[inline]
-    #[track_caller]
-    pub(crate) fn write_until_deadline(&self, buf: &[u8], deadline: u64) -> io::Result<usize> {
-        self.send(Limit::At(deadline), buf)
-    }
-
-    /// Writes until `deadline`; see [`TcpStream::read_until_deadline`].
-    #[inline]
-    #[track_caller]
-    pub(crate) fn write_vectored_until_deadline(
-        &self,
-        bufs: &[IoSlice<'_>],
-        deadline: u64,
-    ) -> io::Result<usize> {
-        self.send_vectored(Limit::At(deadline), bufs)
-    }
-
-    #[inline]
-    #[track_caller]
-    fn recv(&self, limit: Limit, buf: &mut [u8]) -> io::Result<usize> {
-        let len = buf.len();
-        let left = |&n: &usize| emptied(n, len);
-        self.0
-            .perform_within(limit, Direction::Read, WaitKind::Read, left, |fd| {
-                ops::recv(fd, buf, false)
-            })
-    }
-
-    #[inline]
-    #[track_caller]
-    fn send(&self, limit: Limit, buf: &[u8]) -> io::Result<usize> {
-        let left = |&n: &usize| emptied(n, buf.len());
-        self.0
-            .perform_within(limit, Direction::Write, WaitKind::Write, left, |fd| {
-                ops::send(fd, buf)
-            })
-    }
-
-    #[inline]
-    #[track_caller]
-    fn send_vectored(&self, limit: Limit, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let left = |&n: &usize| emptied(n, bufs.iter().map(|buf| buf.len()).sum());
-        self.0
-            .perform_within(limit, Direction::Write, WaitKind::Write, left, |fd| {
-                ops::send_vectored(fd, bufs)
-            })
-    }
 }
 
-/// A TCP stream that gave or took less than it was asked for has no more, or no more room (epoll(7),
-/// questions and answers, 9). Zero proves nothing: it is the end, or what was asked for.
+/// A TCP stream that gave or took less than it was asked for has no more, or no more room
+/// (epoll(7), questions and answers). Zero proves nothing: it is the end, or what was asked for.
 #[inline]
-fn emptied(n: usize, asked: usize) -> Left {
+fn left(n: usize, asked: usize) -> Left {
     if 0 < n && n < asked {
         Left::Nothing
     } else {
@@ -335,13 +278,17 @@ impl Read for &TcpStream {
     #[inline]
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.recv(self.0.limit(Direction::Read), buf)
+        let asked = buf.len();
+        let left = |&n: &usize| left(n, asked);
+        self.0.perform(Direction::Read, WaitKind::Read, left, |fd| {
+            ops::recv(fd, buf, false)
+        })
     }
 
     #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let len = bufs.iter().map(|buf| buf.len()).sum();
-        let left = |&n: &usize| emptied(n, len);
+        let asked = bufs.iter().map(|buf| buf.len()).sum();
+        let left = |&n: &usize| left(n, asked);
         self.0.perform(Direction::Read, WaitKind::Read, left, |fd| {
             ops::read_vectored(fd, bufs)
         })
@@ -354,12 +301,20 @@ impl Write for &TcpStream {
     #[inline]
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.send(self.0.limit(Direction::Write), buf)
+        let left = |&n: &usize| left(n, buf.len());
+        self.0
+            .perform(Direction::Write, WaitKind::Write, left, |fd| {
+                ops::send(fd, buf)
+            })
     }
 
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.send_vectored(self.0.limit(Direction::Write), bufs)
+        let left = |&n: &usize| left(n, bufs.iter().map(|buf| buf.len()).sum());
+        self.0
+            .perform(Direction::Write, WaitKind::Write, left, |fd| {
+                ops::send_vectored(fd, bufs)
+            })
     }
 
     /// Does nothing: nothing is buffered here.

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use super::super::socket::{Socket, with_pauses};
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Left, Limit, check_world};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::source::{Direction, Limit, check_world};
 
 /// A Unix stream socket, as [`std::os::unix::net::UnixStream`]: where that blocks the OS thread,
 /// this suspends the ethread.
@@ -186,47 +185,6 @@ impl UnixStream {
     /// `NotConnected` if the connection is gone.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         socket::shutdown(self.fd(), how)
-    }
-
-    /// Reads until `deadline` on the driver's clock; `u64::MAX` never comes. The stream's own
-    /// timeouts and its non-blocking flag are not heeded.
-    #[track_caller]
-    pub(crate) fn read_until_deadline(&self, buf: &mut [u8], deadline: u64) -> io::Result<usize> {
-        self.within(deadline, Direction::Read, |fd| ops::recv(fd, buf, false))
-    }
-
-    /// Writes until `deadline`; see [`UnixStream::read_until_deadline`].
-    #[track_caller]
-    pub(crate) fn write_until_deadline(&self, buf: &[u8], deadline: u64) -> io::Result<usize> {
-        self.within(deadline, Direction::Write, |fd| ops::send(fd, buf))
-    }
-
-    /// Writes until `deadline`; see [`UnixStream::read_until_deadline`].
-    #[track_caller]
-    pub(crate) fn write_vectored_until_deadline(
-        &self,
-        bufs: &[IoSlice<'_>],
-        deadline: u64,
-    ) -> io::Result<usize> {
-        self.within(deadline, Direction::Write, |fd| {
-            ops::send_vectored(fd, bufs)
-        })
-    }
-
-    #[track_caller]
-    fn within(
-        &self,
-        deadline: u64,
-        direction: Direction,
-        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let kind = match direction {
-            Direction::Read => WaitKind::Read,
-            Direction::Write => WaitKind::Write,
-        };
-        let limit = Limit::At(deadline);
-        self.0
-            .perform_within(limit, direction, kind, |_| Left::Unknown, try_once)
     }
 }
 

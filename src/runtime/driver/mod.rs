@@ -43,6 +43,16 @@ use std::sync::Arc;
 ///
 /// The environment variable `ETHREADS_DRIVER` (`epoll` or `polling`) chooses the default;
 /// [`Builder::driver`](crate::Builder::driver) wins over it.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::{DriverKind, Runtime, runtime};
+///
+/// let stats = Runtime::builder().driver(DriverKind::Polling).run(runtime::stats)?;
+/// assert_eq!(stats.map(|stats| stats.driver), Some(DriverKind::Polling));
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriverKind {
@@ -51,7 +61,7 @@ pub enum DriverKind {
     Epoll,
     /// The portable driver, on the crate `polling`.
     Polling,
-    /// Virtual clock and seeded run order, without sockets. See the module `sim`.
+    /// Virtual clock and seeded run order, without sockets. See [`sim`](crate::sim).
     #[cfg(feature = "sim")]
     Sim {
         /// The seed of the run order and of the driver's random numbers.
@@ -241,6 +251,14 @@ impl Driver {
         }
     }
 
+    /// Whether [`Driver::rearm`] does anything.
+    pub(crate) fn rearms(&self) -> bool {
+        match self {
+            Self::Polling(polling) => polling.rearms(),
+            _ => false,
+        }
+    }
+
     /// Whether time is virtual, and no socket works.
     pub(crate) fn is_virtual(&self) -> bool {
         match self {
@@ -268,7 +286,7 @@ impl Driver {
 pub(crate) enum Remote {
     #[cfg(target_os = "linux")]
     Epoll(Arc<epoll::Shared>),
-    Polling(Arc<::polling::Poller>),
+    Polling(Arc<polling::Shared>),
     #[cfg(feature = "sim")]
     Sim(Arc<sim::Bell>),
 }

@@ -16,6 +16,9 @@ use ::polling::{Event, Events, PollMode, Poller};
 
 use super::{Readiness, Report, Until, monotonic_now};
 
+/// The part for other OS threads.
+pub(crate) type Shared = Poller;
+
 #[derive(Debug)]
 pub(crate) struct Polling {
     poller: Arc<Poller>,
@@ -38,7 +41,7 @@ impl Polling {
         })
     }
 
-    pub(super) fn remote(&self) -> Arc<Poller> {
+    pub(super) fn remote(&self) -> Arc<Shared> {
         self.poller.clone()
     }
 
@@ -55,6 +58,11 @@ impl Polling {
         }
     }
 
+    /// Whether descriptors have to be armed before each wait.
+    pub(super) fn rearms(&self) -> bool {
+        self.mode != PollMode::Edge
+    }
+
     pub(super) fn rearm(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -62,7 +70,7 @@ impl Polling {
         read: bool,
         write: bool,
     ) -> io::Result<()> {
-        if self.mode == PollMode::Edge {
+        if !self.rearms() {
             return Ok(());
         }
         self.poller

@@ -10,11 +10,11 @@ use std::ptr;
 use corosensei::stack::Stack as _;
 use corosensei::{Coroutine, CoroutineResult};
 
-use super::{
-    Arena, CLASSES, Class, GUARD, GuardKind, HEADER, LARGEST, SMALLEST, Stack,
-    StackConfig, StackCounters, chunk, find_guard,
-};
 use super::registry::GuardHit;
+use super::{
+    Arena, CLASSES, Class, GUARD, GuardKind, HEADER, LARGEST, SMALLEST, Stack, StackConfig,
+    StackCounters, chunk, find_guard,
+};
 
 const SIZE: usize = 64 << 10;
 
@@ -27,7 +27,7 @@ fn arena(guard: GuardKind, hot: usize) -> Arena {
 }
 
 fn top(stack: &Stack) -> usize {
-    stack.slot.get() + stack.class.stride()
+    stack.slot() + stack.class.stride()
 }
 
 /// The ways of guarding that this kernel offers.
@@ -86,7 +86,7 @@ fn resident(start: usize, len: usize) -> usize {
 }
 
 fn check_guard(stack: &Stack) {
-    let slot = stack.slot.get();
+    let slot = stack.slot();
     for offset in [0, 1, GUARD / 2, GUARD - 1] {
         assert!(!readable(slot + offset), "{offset} bytes into the guard");
     }
@@ -193,7 +193,7 @@ fn coroutines_run_on_them() {
 fn the_stack_freed_last_is_taken_first() {
     let mut arena = arena(GuardKind::Auto, 8);
     let stacks: Vec<_> = (0..4).map(|_| arena.take(class(SIZE)).unwrap()).collect();
-    let slots: Vec<_> = stacks.iter().map(|stack| stack.slot).collect();
+    let slots: Vec<_> = stacks.iter().map(|stack| stack.slot()).collect();
     for stack in stacks {
         fill(&stack);
         arena.free(stack);
@@ -203,7 +203,7 @@ fn the_stack_freed_last_is_taken_first() {
         .map(|_| arena.take(class(SIZE)).unwrap())
         .collect();
     for (stack, slot) in again.into_iter().zip(slots.into_iter().rev()) {
-        assert_eq!(stack.slot, slot);
+        assert_eq!(stack.slot(), slot);
         assert_eq!(load(stack.bottom()), 0xa5, "its pages are still there");
         arena.free(stack);
     }
@@ -214,17 +214,17 @@ fn above_the_cap_pages_go_back_and_guards_stay() {
     for kind in kinds() {
         let mut arena = arena(kind, 1);
         let stacks: Vec<_> = (0..3).map(|_| arena.take(class(SIZE)).unwrap()).collect();
-        let slots: Vec<_> = stacks.iter().map(|stack| stack.slot).collect();
+        let slots: Vec<_> = stacks.iter().map(|stack| stack.slot()).collect();
         stacks.iter().for_each(fill);
         stacks.into_iter().for_each(|stack| arena.free(stack));
         assert_eq!((arena.counters().hot, arena.counters().cold), (1, 2));
         for (slot, cold) in slots.iter().zip([false, true, true]) {
-            let pages = resident(slot.get() + GUARD, SIZE);
+            let pages = resident(slot + GUARD, SIZE);
             assert_eq!(pages, if cold { 0 } else { SIZE / chunk::page_size() });
         }
         let again = [(); 3].map(|()| arena.take(class(SIZE)).unwrap());
         for (stack, number) in again.into_iter().zip([0, 2, 1]) {
-            assert_eq!(stack.slot, slots[number], "hot first, then cold");
+            assert_eq!(stack.slot(), slots[number], "hot first, then cold");
             check_guard(&stack);
             assert_eq!(load(stack.bottom()) == 0, number != 0);
             fill(&stack);
@@ -322,7 +322,7 @@ fn a_stack_goes_back_where_it_came_from() {
 fn a_guard_hit_names_the_occupant() {
     let mut arena = arena(GuardKind::Auto, 1);
     let stacks = [(); 3].map(|()| arena.take(class(SIZE)).unwrap());
-    let slots = stacks.each_ref().map(|stack| stack.slot.get());
+    let slots = stacks.each_ref().map(|stack| stack.slot());
     let marker = ptr::from_ref(&arena).cast::<()>();
     stacks[1].set_occupant(marker);
     let hit = |occupant| {
@@ -361,7 +361,7 @@ fn records_of_many_threads_do_not_mix() {
                 stack.set_occupant(occupant);
                 let usable = class.usable();
                 assert_eq!(
-                    find_guard(stack.slot.get()),
+                    find_guard(stack.slot()),
                     Some(GuardHit { usable, occupant })
                 );
                 arena.free(stack);
@@ -384,7 +384,7 @@ fn a_live_stack_is_never_unmapped() {
         check_guard(&lost);
         assert_eq!(load(lost.bottom()), 0xa5);
         assert_eq!(
-            find_guard(lost.slot.get()),
+            find_guard(lost.slot()),
             None,
             "the arena's records are withdrawn"
         );

@@ -64,7 +64,7 @@ fn auto_falls_back_where_the_kernel_refuses() {
     let next = top(&first);
     lock(next);
     let second = arena.take(class(SIZE)).unwrap();
-    assert_eq!(second.slot.get(), next);
+    assert_eq!(second.slot(), next);
     check_guard(&second);
     let third = arena.take(class(SIZE)).unwrap();
     check_guard(&third);
@@ -99,7 +99,7 @@ fn madvise_alone_says_what_it_needs() {
     // The slot is tried again once the cause is gone.
     unlock(next);
     let second = arena.take(class(SIZE)).unwrap();
-    assert_eq!(second.slot.get(), next);
+    assert_eq!(second.slot(), next);
     check_guard(&second);
     [first, second]
         .into_iter()
@@ -113,7 +113,7 @@ fn an_arena_unmaps_its_chunks() {
             let before = mappings();
             let mut arena = arena(kind, 8);
             let stacks: Vec<_> = (0..100).map(|_| arena.take(class(SIZE)).unwrap()).collect();
-            let slots: Vec<_> = stacks.iter().map(|stack| stack.slot.get()).collect();
+            let slots: Vec<_> = stacks.iter().map(|stack| stack.slot()).collect();
             assert!(mappings() > before);
             stacks.into_iter().for_each(|stack| arena.free(stack));
             drop(arena);
@@ -205,10 +205,10 @@ fn the_limit_of_mappings_is_named() {
         let guards = arena.counters().mprotect_guards;
         assert_eq!(guards, stacks.len());
         let stack = stacks.pop().unwrap();
-        let slot = stack.slot;
+        let slot = stack.slot();
         arena.free(stack);
         assert_eq!(
-            arena.take(class(SMALLEST)).unwrap().slot,
+            arena.take(class(SMALLEST)).unwrap().slot(),
             slot,
             "what there is goes on working"
         );

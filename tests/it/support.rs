@@ -1,0 +1,125 @@
+//! What the tests share: fresh OS threads, children, and a log that can be read.
+
+use std::cell::RefCell;
+use std::process::{Command, Output};
+use std::sync::{Condvar, Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use ethreads::RunError;
+
+/// Runs `f` on an OS thread of its own, which has no scheduler yet and ends before this returns.
+pub fn fresh<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    let result = std::thread::scope(|scope| scope.spawn(f).join());
+    result.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+}
+
+const CHILD: &str = "ETHREADS_TEST_CHILD";
+
+/// Runs the test `name` again in a process of its own, and returns what came of it; `None` in that
+/// process.
+pub fn in_child(name: &str) -> Option<Output> {
+    if std::env::var(CHILD).is_ok_and(|child| child == name) {
+        return None;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, name)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("running 1 test"), "no test `{name}`: {printed}");
+    Some(output)
+}
+
+/// What the child wrote to standard error.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The text of a panic.
+pub fn text(payload: &(dyn std::any::Any + Send)) -> &str {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        text
+    } else {
+        payload.downcast_ref::<String>().expect("a text")
+    }
+}
+
+/// The deadlock that a run ended with.
+#[track_caller]
+pub fn deadlock<T>(result: Result<T, RunError>) -> ethreads::Deadlock {
+    match result {
+        Err(RunError::Deadlock(deadlock)) => deadlock,
+        Err(other) => panic!("expected a deadlock, got: {other}"),
+        Ok(_) => panic!("expected a deadlock, but the run has ended"),
+    }
+}
+
+/// Calls a closure when it is dropped.
+pub struct OnDrop<F: FnMut()>(pub F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static NEWS: Condvar = Condvar::new();
+
+thread_local! {
+    static ON_LOG: RefCell<Option<fn()>> = const { RefCell::new(None) };
+}
+
+struct Collector;
+
+impl log::Log for Collector {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{}: {}", record.level(), record.args());
+        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        NEWS.notify_all();
+        // A thread-local may be gone when its OS thread's end is logged.
+        let hook = ON_LOG.try_with(|hook| *hook.borrow()).ok().flatten();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Collects what is logged from now on. All tests share one log: look for unique names.
+pub fn collect_log() {
+    static INSTALL: Once = Once::new();
+    INSTALL.call_once(|| {
+        log::set_logger(&Collector).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+}
+
+/// The lines logged so far that contain `part`.
+pub fn logged(part: &str) -> Vec<String> {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    lines.iter().filter(|line| line.contains(part)).cloned().collect()
+}
+
+/// Blocks the OS thread until a line that contains `part` has been logged.
+pub fn wait_for_log(part: &str) -> String {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let missing = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(part));
+    let (lines, waited) = NEWS
+        .wait_timeout_while(lines, Duration::from_secs(60), missing)
+        .unwrap_or_else(PoisonError::into_inner);
+    assert!(!waited.timed_out(), "nothing was logged about {part}");
+    lines.iter().find(|line| line.contains(part)).unwrap().clone()
+}
+
+/// Lets `hook` be called in the logger, when this OS thread logs something.
+pub fn on_log(hook: Option<fn()>) {
+    ON_LOG.set(hook);
+}

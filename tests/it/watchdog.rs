@@ -1,0 +1,88 @@
+//! Ethreads that hold their shard are named.
+
+use std::time::Duration;
+
+use ethreads::{Runtime, thread};
+
+use crate::support::{collect_log, fresh, logged, wait_for_log};
+
+const THRESHOLD: Duration = Duration::from_millis(10);
+
+/// Holds this shard, in an ethread of this name, until the watchdog has said so.
+fn hold(name: &'static str, threshold: Duration) {
+    let run = Runtime::builder().watchdog(Some(threshold)).run(move || {
+        let hog = thread::Builder::new().name(name).spawn(move || wait_for_log(name));
+        hog.unwrap().join().unwrap();
+    });
+    run.unwrap();
+}
+
+#[test]
+fn one_that_holds_its_shard_is_named_with_its_line() {
+    collect_log();
+    let run = Runtime::builder().watchdog(Some(THRESHOLD)).run(|| {
+        let hog = thread::Builder::new().name("shard-hog").spawn(|| {
+            thread::yield_now();
+            let line = line!() - 1;
+            (wait_for_log("shard-hog"), line)
+        });
+        hog.unwrap().join().unwrap()
+    });
+    let (report, line) = run.unwrap();
+    assert!(report.starts_with("WARN: ethread 'shard-hog' (#"), "{report}");
+    assert!(report.contains("has held its shard for more than"), "{report}");
+    assert!(report.contains(&format!("last parked at {}:{line}:", file!())), "{report}");
+}
+
+#[test]
+fn each_run_that_is_too_long_is_named_once() {
+    collect_log();
+    let run = Runtime::builder().watchdog(Some(THRESHOLD)).run(|| {
+        let hog = thread::Builder::new().name("hog-again").spawn(|| {
+            wait_for_log("hog-again");
+            // By the time another one is named this one is looked at again.
+            fresh(|| hold("hog-beside-1", THRESHOLD));
+            let first = logged("hog-again").len();
+            thread::yield_now();
+            while logged("hog-again").len() == first {
+                std::hint::spin_loop();
+            }
+            fresh(|| hold("hog-beside-2", THRESHOLD));
+            (first, logged("hog-again").len())
+        });
+        hog.unwrap().join().unwrap()
+    });
+    assert_eq!(run.unwrap(), (1, 2));
+}
+
+#[test]
+fn opting_out_is_silent() {
+    collect_log();
+    let run = Runtime::builder().watchdog(None).run(|| {
+        let quiet = thread::Builder::new().name("quiet-hog");
+        quiet.spawn(|| fresh(|| hold("noisy-hog", THRESHOLD))).unwrap().join().unwrap();
+    });
+    run.unwrap();
+    assert_eq!(logged("quiet-hog"), Vec::<String>::new());
+}
+
+#[test]
+fn one_that_waits_holds_nothing() {
+    collect_log();
+    // Long enough that no short run is taken for a long one on a busy machine.
+    let threshold = Duration::from_millis(200);
+    let run = Runtime::builder().watchdog(Some(threshold)).run(move || {
+        let waiter = thread::Builder::new().name("patient-waiter").spawn(|| thread::park());
+        let waiter = waiter.unwrap();
+        thread::yield_now();
+        let remote = waiter.thread().clone().into_remote();
+        let noise = std::thread::spawn(move || {
+            hold("hog-meanwhile", threshold);
+            remote.unpark();
+        });
+        waiter.join().unwrap();
+        noise.join().unwrap();
+    });
+    run.unwrap();
+    assert_eq!(logged("patient-waiter"), Vec::<String>::new());
+}

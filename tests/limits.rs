@@ -1,0 +1,85 @@
+//! The two documented limits: code that takes an OS thread for one stack is wrong on ethreads. Both
+//! are reachable without `unsafe`. Each is shown by what a program sees of it, in a process of its
+//! own.
+
+use std::cell::{Cell, RefCell};
+use std::process::{Command, Output};
+
+use ethreads::{Runtime, thread};
+
+const CHILD: &str = "ETHREADS_TEST_CHILD";
+
+/// Runs the test `name` again in a process of its own; `None` there.
+fn in_child(name: &str) -> Option<Output> {
+    if std::env::var(CHILD).is_ok_and(|child| child == name) {
+        return None;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([name, "--exact", "--nocapture"]).env(CHILD, name);
+    Some(command.output().unwrap())
+}
+
+thread_local! {
+    static INITIALISATIONS: Cell<u32> = const { Cell::new(0) };
+    /// Its initialiser parks, which it must not.
+    static KEY: Cell<&'static str> = {
+        INITIALISATIONS.set(INITIALISATIONS.get() + 1);
+        thread::yield_now();
+        Cell::new("initial")
+    };
+}
+
+/// std runs one initialiser at a time because an OS thread has one stack. When the first one parks
+/// and another ethread comes, there are two, and the value of the one that ends last replaces the
+/// other's, to which somebody may hold a reference. (Nobody does here.)
+#[test]
+fn a_thread_local_whose_initialiser_parks_is_initialised_twice() {
+    let name = "a_thread_local_whose_initialiser_parks_is_initialised_twice";
+    let Some(output) = in_child(name) else {
+        let run = Runtime::builder().run(|| {
+            let first = thread::spawn(|| {
+                KEY.with(|key| key.set("set by the first"));
+                thread::yield_now();
+                KEY.with(Cell::get)
+            });
+            let second = thread::spawn(|| KEY.with(|_| ()));
+            second.join().unwrap();
+            first.join().unwrap()
+        });
+        println!("initialised {} times, now {}", INITIALISATIONS.get(), run.unwrap());
+        return;
+    };
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("initialised 2 times, now initial\n"), "{printed}");
+}
+
+thread_local! {
+    /// As `scoped_tls` and entered `tracing` spans keep theirs: whoever enters last leaves first.
+    static SCOPES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `f` within a scope.
+fn scoped(name: &'static str, f: impl FnOnce()) {
+    SCOPES.with_borrow_mut(|scopes| scopes.push(name));
+    f();
+    let left = SCOPES.with_borrow_mut(Vec::pop);
+    assert_eq!(left, Some(name), "scopes are nested");
+}
+
+#[test]
+fn scopes_kept_in_a_thread_local_do_not_nest_over_a_park() {
+    let Some(output) = in_child("scopes_kept_in_a_thread_local_do_not_nest_over_a_park") else {
+        let run = Runtime::builder().run(|| {
+            let first = thread::spawn(|| scoped("first", || thread::yield_now()));
+            let second = thread::spawn(|| scoped("second", || thread::park()));
+            first.join().unwrap();
+            drop(second);
+        });
+        return run.unwrap();
+    };
+    assert!(!output.status.success());
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("scopes are nested"), "{printed}");
+    assert!(printed.contains("left: Some(\"second\")"), "{printed}");
+}
