@@ -12,7 +12,9 @@ use std::io::{self, Read, Write};
 use ethreads::{net::TcpListener, spawn};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:7000".to_owned());
     ethreads::run_main(move || -> io::Result<()> {
         let listener = TcpListener::bind(address)?;
         println!("listening on {}", listener.local_addr()?);

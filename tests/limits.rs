@@ -15,7 +15,9 @@ fn in_child(name: &str) -> Option<Output> {
         return None;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([name, "--exact", "--nocapture"]).env(CHILD, name);
+    command
+        .args([name, "--exact", "--nocapture"])
+        .env(CHILD, name);
     Some(command.output().unwrap())
 }
 
@@ -46,12 +48,19 @@ fn a_thread_local_whose_initialiser_parks_is_initialised_twice() {
             second.join().unwrap();
             first.join().unwrap()
         });
-        println!("initialised {} times, now {}", INITIALISATIONS.get(), run.unwrap());
+        println!(
+            "initialised {} times, now {}",
+            INITIALISATIONS.get(),
+            run.unwrap()
+        );
         return;
     };
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}");
-    assert!(printed.contains("initialised 2 times, now initial\n"), "{printed}");
+    assert!(
+        printed.contains("initialised 2 times, now initial\n"),
+        "{printed}"
+    );
 }
 
 thread_local! {

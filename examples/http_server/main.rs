@@ -62,9 +62,15 @@ use lexopt::ValueExt;
 /// A connection is a descriptor, and the soft limit is often 1024: takes the hard one.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!("the limit on open files stays at {:?}: {error}", limit.current);
+        log::warn!(
+            "the limit on open files stays at {:?}: {error}",
+            limit.current
+        );
     }
 }
 
@@ -74,13 +80,15 @@ fn drain_on_signals(server: ServerHandle) -> io::Result<()> {
     signal_hook::low_level::pipe::register(SIGINT, sender.try_clone()?)?;
     signal_hook::low_level::pipe::register(SIGTERM, sender)?;
     let mut receiver = UnixStream::from(receiver);
-    thread::Builder::new().name("signals").spawn(move || -> io::Result<()> {
-        receiver.read_exact(&mut [0])?;
-        log::info!("draining for at most {GRACE:?}");
-        server.drain(GRACE);
-        receiver.read_exact(&mut [0])?;
-        log::info!("a second signal: exiting");
-        std::process::exit(1)
-    })?;
+    thread::Builder::new()
+        .name("signals")
+        .spawn(move || -> io::Result<()> {
+            receiver.read_exact(&mut [0])?;
+            log::info!("draining for at most {GRACE:?}");
+            server.drain(GRACE);
+            receiver.read_exact(&mut [0])?;
+            log::info!("a second signal: exiting");
+            std::process::exit(1)
+        })?;
     Ok(())
 }

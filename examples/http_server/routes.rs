@@ -26,7 +26,9 @@ pub fn answer(request: &mut Request) -> Result<Response> {
         "/plaintext" => (&[Method::GET], |_| Ok("Hello, World!".into_response())),
         "/" if *request.method() == Method::POST => (&[Method::GET, Method::POST], echo),
         "/" => (&[Method::GET, Method::POST], |_| Ok(html(INDEX))),
-        "/json" => (&[Method::GET], |_| Ok(json(r#"{"message":"Hello, World!"}"#))),
+        "/json" => (&[Method::GET], |_| {
+            Ok(json(r#"{"message":"Hello, World!"}"#))
+        }),
         "/echo" => (&[Method::POST], echo),
         "/big" => (&[Method::GET], |_| Ok(BIG.clone().into_response())),
         "/slow" => (&[Method::GET], slow),
@@ -51,7 +53,11 @@ fn method_not_allowed(methods: &[Method]) -> Response {
     if methods.contains(&Method::GET) {
         allow.push("HEAD");
     }
-    (StatusCode::METHOD_NOT_ALLOWED, [("allow", allow.join(", "))], "method not allowed\n")
+    (
+        StatusCode::METHOD_NOT_ALLOWED,
+        [("allow", allow.join(", "))],
+        "method not allowed\n",
+    )
         .into_response()
 }
 
@@ -65,7 +71,10 @@ fn json(text: &'static str) -> Response {
 
 /// The body back, with its type.
 fn echo(request: &mut Request) -> Result<Response> {
-    let kind = request.header("content-type").unwrap_or("application/octet-stream").to_owned();
+    let kind = request
+        .header("content-type")
+        .unwrap_or("application/octet-stream")
+        .to_owned();
     let body = request.bytes()?;
     Ok(([("content-type", kind)], body).into_response())
 }
@@ -89,19 +98,29 @@ fn stream() -> Response {
         }
         Ok(())
     });
-    ([("content-type", "text/plain; charset=utf-8")], Response::default().with_body(body))
+    (
+        [("content-type", "text/plain; charset=utf-8")],
+        Response::default().with_body(body),
+    )
         .into_response()
 }
 
 fn status(request: &mut Request) -> Result<Response> {
     let code = request.path().trim_start_matches("/status/");
-    let status = code.parse().ok().filter(|code| *code >= 200).map(StatusCode::from_u16);
+    let status = code
+        .parse()
+        .ok()
+        .filter(|code| *code >= 200)
+        .map(StatusCode::from_u16);
     match status {
         Some(Ok(status)) => {
             let reason = status.canonical_reason().unwrap_or("no reason phrase");
             Ok((status, format!("{} {reason}\n", status.as_u16())).into_response())
         }
-        _ => Err(HandlerError::status(StatusCode::BAD_REQUEST, "expected a status, 200 to 999\n")),
+        _ => Err(HandlerError::status(
+            StatusCode::BAD_REQUEST,
+            "expected a status, 200 to 999\n",
+        )),
     }
 }
 

@@ -213,11 +213,10 @@ impl<T> Suspended<T> {
         T: Send,
     {
         let remote = Arc::new(Mutex::new(RemoteDelivery::Nothing));
-        let delivery = self
-            .delivery
-            .take()
-            .expect("only a method that consumes it takes it");
-        delivery.set(Some(Delivery::Remote(remote.clone())));
+        // Only a method that consumes the handle takes it.
+        if let Some(delivery) = self.delivery.take() {
+            delivery.set(Some(Delivery::Remote(remote.clone())));
+        }
         RemoteSuspended {
             waker: self.scheduler.remote_waker(self.token),
             delivery: remote,

@@ -130,13 +130,13 @@ impl Incoming {
         (self.rest, self.declared) = match framing.body {
             RequestBody::None | RequestBody::Length(0) => (Rest::Done, Some(0)),
             RequestBody::Length(length) => (Rest::Length(length), Some(length)),
-            RequestBody::Chunked => {
-                (Rest::Chunked(ChunkedDecoder::new(&self.shared.config.limits)), None)
-            }
+            RequestBody::Chunked => (
+                Rest::Chunked(ChunkedDecoder::new(&self.shared.config.limits)),
+                None,
+            ),
         };
         // RFC 9110 section 10.1.1: no 100 is due if the body has begun to arrive.
-        self.owes_continue =
-            framing.expect_continue && !self.is_done() && self.cursor == self.end;
+        self.owes_continue = framing.expect_continue && !self.is_done() && self.cursor == self.end;
     }
 
     /// Waits for the first bytes of a request, without holding a buffer.
@@ -247,7 +247,9 @@ impl Incoming {
     }
 
     fn read_plain(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
-        let Rest::Length(left) = self.rest else { return Ok(0) };
+        let Rest::Length(left) = self.rest else {
+            return Ok(0);
+        };
         let wanted = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let got = self.take_or_read(&mut buf[..wanted])?;
         self.rest = match left - got as u64 {
@@ -259,7 +261,9 @@ impl Incoming {
 
     fn read_chunked(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         loop {
-            let Rest::Chunked(decoder) = &mut self.rest else { return Ok(0) };
+            let Rest::Chunked(decoder) = &mut self.rest else {
+                return Ok(0);
+            };
             let progress = decoder.decode(&self.buffer[self.cursor..self.end], buf)?;
             self.cursor += progress.consumed;
             if progress.done {
@@ -377,7 +381,10 @@ impl Incoming {
     /// Sends what has been collected, and `data` after it.
     pub(super) fn send(&mut self, data: &[u8]) -> Result<(), Error> {
         let timeout = self.shared.config.timeouts.write;
-        let result = self.connection.transport.write_all(&self.output, data, timeout);
+        let result = self
+            .connection
+            .transport
+            .write_all(&self.output, data, timeout);
         self.output.clear();
         result.map_err(|error| timed_out_in(error, Phase::Write))
     }
@@ -408,5 +415,9 @@ impl Drop for Incoming {
 
 /// Names the phase in which the time was over.
 fn timed_out_in(error: io::Error, phase: Phase) -> Error {
-    if error.kind() == io::ErrorKind::TimedOut { Error::timeout(phase) } else { error.into() }
+    if error.kind() == io::ErrorKind::TimedOut {
+        Error::timeout(phase)
+    } else {
+        error.into()
+    }
 }

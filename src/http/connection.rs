@@ -13,9 +13,7 @@ use http::{Method, StatusCode, Version};
 use super::body::Incoming;
 use super::error::Error;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
-use super::proto::encode::{
-    AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
-};
+use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
 use super::proto::head::RequestHead;
 use super::request::Request;
 use super::shared::{Connection, Shared};
@@ -119,8 +117,14 @@ fn respond(request: &mut Request, response: Response) -> Result<Next, Error> {
 #[inline(never)]
 fn refuse(incoming: &mut Incoming, error: &Error) -> Result<Next, Error> {
     log::debug!("refused a request: {error}");
-    let Some(status) = error.status() else { return Ok(Next::Close) };
-    let answer = AnswerTo { version: Version::HTTP_11, is_head: false, keep_alive: false };
+    let Some(status) = error.status() else {
+        return Ok(Next::Close);
+    };
+    let answer = AnswerTo {
+        version: Version::HTTP_11,
+        is_head: false,
+        keep_alive: false,
+    };
     let text = format!("{}\n", status.canonical_reason().unwrap_or_default());
     send(incoming, answer, (status, text).into_response())?;
     incoming.flush()?;
@@ -135,7 +139,14 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: Response) -> Result
     }
     let shared = incoming.shared.clone();
     let plan = shared.with_date(|date| {
-        encode_head(&mut incoming.output, answer, status, &headers, body.len(), date)
+        encode_head(
+            &mut incoming.output,
+            answer,
+            status,
+            &headers,
+            body.len(),
+            date,
+        )
     });
     send_body(incoming, plan, body)?;
     if incoming.output.len() >= COLLECT {
@@ -193,13 +204,21 @@ fn stream(
     produce: impl FnOnce(&mut Outgoing<'_>) -> io::Result<()>,
 ) -> Result<(), Error> {
     let pending = incoming.shared.buffers.take_output();
-    let mut out = Outgoing { incoming, framing: plan.body, pending, sent: 0 };
+    let mut out = Outgoing {
+        incoming,
+        framing: plan.body,
+        pending,
+        sent: 0,
+    };
     let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
     let result = match result {
         Ok(result) => result.map_err(Error::from).and_then(|()| out.finish()),
         Err(payload) => {
             let text = crate::runtime::task::message(&*payload);
-            log::error!("response body panicked in ethread {}: {text}", thread::current());
+            log::error!(
+                "response body panicked in ethread {}: {text}",
+                thread::current()
+            );
             Err(io::Error::other("the writer of a response body panicked").into())
         }
     };
@@ -229,7 +248,11 @@ impl Outgoing<'_> {
             _ => self.incoming.output.extend_from_slice(&self.pending),
         }
         self.pending.clear();
-        if self.incoming.output.len() >= COLLECT { self.incoming.flush() } else { Ok(()) }
+        if self.incoming.output.len() >= COLLECT {
+            self.incoming.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(&mut self) -> Result<(), Error> {

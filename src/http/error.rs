@@ -87,8 +87,6 @@ enum Limit {
 /// What a connection was waiting for when its time was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The first byte of a request.
-    Idle,
     /// The rest of a request head.
     Head,
     /// More of a request body.
@@ -173,7 +171,7 @@ impl Error {
             }
             Kind::Limit(Limit::Body { .. }) => Some(StatusCode::PAYLOAD_TOO_LARGE),
             Kind::Timeout(Phase::Head | Phase::Body) => Some(StatusCode::REQUEST_TIMEOUT),
-            Kind::Timeout(Phase::Idle | Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
+            Kind::Timeout(Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
         }
     }
 
@@ -238,7 +236,6 @@ impl fmt::Display for Error {
                 write!(f, "expected a response body of {declared} bytes, got {got}")
             }
             Kind::Timeout(phase) => f.write_str(match phase {
-                Phase::Idle => "timed out waiting for a request",
                 Phase::Head => "timed out reading a request head",
                 Phase::Body => "timed out reading a request body",
                 Phase::Write => "timed out writing a response",

@@ -50,7 +50,11 @@ impl Request {
     }
 
     fn parsed_target(&self) -> Target<'_> {
-        let nothing = Target { authority: None, path: "/", query: None };
+        let nothing = Target {
+            authority: None,
+            path: "/",
+            query: None,
+        };
         // The head was accepted, so its target parses.
         Target::parse(self.method(), self.target()).unwrap_or(nothing)
     }
@@ -64,7 +68,10 @@ impl Request {
             return self.parsed_target().path;
         }
         // The form of nearly every request.
-        let end = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
+        let end = target
+            .bytes()
+            .position(|byte| byte == b'?')
+            .unwrap_or(target.len());
         &target[..end]
     }
 
@@ -132,7 +139,9 @@ impl Request {
     /// client waits for that (`Expect: 100-continue`, RFC 9110 section 10.1.1). Its errors carry an
     /// [`Error`]; with `?` in a handler they answer with the fitting status.
     pub fn body(&mut self) -> BodyReader<'_> {
-        BodyReader { incoming: &mut self.incoming }
+        BodyReader {
+            incoming: &mut self.incoming,
+        }
     }
 
     /// Reads the rest of the body, suspending while it comes.

@@ -110,7 +110,10 @@ impl Server {
     fn new(listener: OwnedFd, family: Family, local_addr: Option<SocketAddr>) -> Self {
         // Only what is no socket refuses, and the first accept will say so.
         let _ = ops::set_nonblocking(listener.as_fd(), true);
-        let listener = Listener { socket: Watched::new(listener), family };
+        let listener = Listener {
+            socket: Watched::new(listener),
+            family,
+        };
         Self {
             listener: RefCell::new(Some(listener)),
             local_addr,
@@ -155,14 +158,19 @@ impl Server {
     /// `Unsupported` for a Unix socket, which has none of this kind.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.local_addr.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::Unsupported, "a Unix socket has no internet address")
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a Unix socket has no internet address",
+            )
         })
     }
 
     /// Returns a handle that ends the server, from any ethread or OS thread.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle { control: self.control.clone() }
+        ServerHandle {
+            control: self.control.clone(),
+        }
     }
 
     /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller;
@@ -190,12 +198,17 @@ impl Server {
         let listener = Rc::new(listener);
         let acceptor = {
             let (shared, listener, me) = (shared.clone(), listener.clone(), me.clone());
-            thread::Builder::new().name(self.listener_name()).spawn(move || {
-                let _wake = UnparkOnDrop(me);
-                accept_all(&shared, &listener)
-            })?
+            thread::Builder::new()
+                .name(self.listener_name())
+                .spawn(move || {
+                    let _wake = UnparkOnDrop(me);
+                    accept_all(&shared, &listener)
+                })?
         };
-        let mut ending = Ending { shared: &shared, acceptor: Some(acceptor) };
+        let mut ending = Ending {
+            shared: &shared,
+            acceptor: Some(acceptor),
+        };
         let grace = loop {
             if let Some(grace) = lock(&self.control).drain {
                 break grace;
@@ -225,7 +238,10 @@ impl Server {
         while shared.count() > 0 {
             let left = deadline.duration_since(Instant::now());
             if left.is_zero() {
-                log::warn!("{} connections were cut at the end of the drain", shared.count());
+                log::warn!(
+                    "{} connections were cut at the end of the drain",
+                    shared.count()
+                );
                 break;
             }
             thread::park_timeout(left);
@@ -338,13 +354,17 @@ impl Listener {
             limit: Limit::Never,
             location: Location::caller(),
         };
-        let accepted = self.socket.perform(operation, |_| Left::Unknown, |fd| {
-            match ops::accept(fd.as_fd()) {
+        let accepted = self.socket.perform(
+            operation,
+            |_| Left::Unknown,
+            |fd| match ops::accept(fd.as_fd()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && stop.get() => Ok(None),
                 result => result.map(Some),
-            }
-        })?;
-        let Some((fd, address)) = accepted else { return Ok(None) };
+            },
+        )?;
+        let Some((fd, address)) = accepted else {
+            return Ok(None);
+        };
         let peer = socket::inet_addr(address).ok();
         Ok(Some((Transport::new(fd, self.family), peer)))
     }
@@ -420,11 +440,19 @@ fn begin_connection(
         Some(peer) => format!("http-client {peer}"),
         None => "http-client unix".to_owned(),
     };
-    let connection = Rc::new(Connection { transport, idle: Cell::new(false) });
-    let member = Membership { shared: shared.clone(), place: shared.enter(connection.clone()) };
+    let connection = Rc::new(Connection {
+        transport,
+        idle: Cell::new(false),
+    });
+    let member = Membership {
+        shared: shared.clone(),
+        place: shared.enter(connection.clone()),
+    };
     let place = member.place;
-    let ethread =
-        thread::Builder::new().name(name).stack_size(shared.config.stack_size).spawn(move || {
+    let ethread = thread::Builder::new()
+        .name(name)
+        .stack_size(shared.config.stack_size)
+        .spawn(move || {
             connection::serve(&member.shared, connection);
         })?;
     shared.attach(place, ethread);

@@ -93,7 +93,10 @@ impl Shared {
 
     /// Adds a connection, and gives it a place.
     pub(super) fn enter(&self, connection: Rc<Connection>) -> usize {
-        let member = Some(Member { connection, ethread: None });
+        let member = Some(Member {
+            connection,
+            ethread: None,
+        });
         let mut connections = self.connections.borrow_mut();
         self.count.set(self.count.get() + 1);
         match self.free.borrow_mut().pop() {
@@ -143,6 +146,8 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("connections", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("connections", &self.count())
+            .finish_non_exhaustive()
     }
 }

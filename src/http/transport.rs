@@ -45,7 +45,10 @@ impl Transport {
             // is refused the connection is gone already.
             let _ = socket::set_nodelay(fd.as_fd(), true);
         }
-        Self { socket: Watched::new(fd), family }
+        Self {
+            socket: Watched::new(fd),
+            family,
+        }
     }
 
     /// The peer's address, where the family has one.
@@ -82,19 +85,18 @@ impl Transport {
             location: Location::caller(),
         };
         let left = |(got, wanted, _): &(usize, usize, B)| self.left(*got, *wanted);
-        let (got, _, buffer) =
-            self.socket.perform(operation, left, |fd| {
-                let mut buffer = take();
-                let room = buffer.as_mut();
-                let wanted = room.len();
-                match ops::recv(fd.as_fd(), room, false) {
-                    Ok(got) => Ok((got, wanted, buffer)),
-                    Err(error) => {
-                        give_back(buffer);
-                        Err(error)
-                    }
+        let (got, _, buffer) = self.socket.perform(operation, left, |fd| {
+            let mut buffer = take();
+            let room = buffer.as_mut();
+            let wanted = room.len();
+            match ops::recv(fd.as_fd(), room, false) {
+                Ok(got) => Ok((got, wanted, buffer)),
+                Err(error) => {
+                    give_back(buffer);
+                    Err(error)
                 }
-            })?;
+            }
+        })?;
         Ok((buffer, got))
     }
 

@@ -90,7 +90,11 @@ impl Thread {
 
     /// A handle for other OS threads that does not count against deadlock.
     pub(crate) fn downgrade(&self) -> WeakThread {
-        WeakThread { inbox: self.scheduler.inbox(), index: self.index, id: self.id }
+        WeakThread {
+            inbox: self.scheduler.inbox(),
+            index: self.index,
+            id: self.id,
+        }
     }
 
     fn cancel(&self) {
@@ -186,7 +190,10 @@ pub(crate) struct WeakThread {
 
 impl WeakThread {
     pub(crate) fn unpark(&self) {
-        self.inbox.send(Message::Unpark { index: self.index, id: self.id });
+        self.inbox.send(Message::Unpark {
+            index: self.index,
+            id: self.id,
+        });
     }
 }
 

@@ -1,4 +1,28 @@
 //! The scheduler, the stacks and the world outside: the only code that switches stacks.
+//!
+//! [`run`] runs the ethreads of an OS thread, [`run_main`] a root ethread and whatever it spawns;
+//! [`Runtime::builder`] does the latter with settings of its own. [`stats`] counts.
+//!
+//! # Scheduling
+//!
+//! Ready ethreads run in the order in which they became ready, each until it suspends or ends.
+//! After at most 64 runs the scheduler takes messages from other OS threads, asks the driver, and
+//! fires the timers that are due. An ethread that does I/O without ever having to wait yields after
+//! 128 operations. One that computes, or blocks its OS thread, holds up all others; a watchdog
+//! names it in the log.
+//!
+//! # Stacks
+//!
+//! Each ethread has a stack of a fixed size, with a guard of 64 KiB below it. Memory is reserved
+//! when an ethread is spawned, and taken page by page as the stack is used. An overflow hits the
+//! guard: a signal handler prints which ethread it was, the size of its stack and how to raise it,
+//! and aborts the process. Faults elsewhere go on to the handler that was installed before.
+//!
+//! # The end
+//!
+//! When the root of [`run_main`] has ended, the ethreads that are left are cancelled and run until
+//! none is left, or the grace period is over. Those that are left then, and those of an OS thread
+//! that ends, are leaked with one line in the log: their stacks are never unwound from outside.
 
 pub(crate) mod clock;
 mod coroutine;
@@ -15,6 +39,7 @@ mod roster;
 mod run;
 mod run_queue;
 pub(crate) mod scheduler;
+mod shard;
 pub(crate) mod source;
 mod stack;
 mod stats;
@@ -27,6 +52,7 @@ pub use deadlock::{Deadlock, Parked};
 pub use driver::DriverKind;
 pub(crate) use run::refuse_nested;
 pub use run::{Builder, RunError, Runtime, run, run_main, stats};
+pub use shard::Shards;
 pub use source::WouldPark;
 pub use stack::GuardKind;
 pub use stats::{StackCounters, Stats};

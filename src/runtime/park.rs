@@ -122,8 +122,8 @@ impl Scheduler {
 
     /// Lets everybody else who is ready run first. Only a cancel can be its end.
     ///
-    /// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by the
-    /// `call`s that it has seen, so after a switch it is wrong for each frame that returns.
+    /// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by
+    /// the `call`s that it has seen, so after a switch it is wrong for each frame that returns.
     #[inline]
     pub(crate) fn yield_now(&self, location: &'static Location<'static>) {
         if self.begin_yield(location) {

@@ -12,6 +12,7 @@ use super::current;
 use super::deadlock::Deadlock;
 use super::driver::DriverKind;
 use super::scheduler::{Goal, Scheduler, Settings, Stuck};
+use super::shard::Shards;
 use super::source::WouldPark;
 use super::stack::GuardKind;
 use super::stats::Stats;
@@ -235,13 +236,10 @@ impl Drop for SetOnDrop {
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 #[derive(Debug)]
-pub struct Runtime {
-    never: std::convert::Infallible,
-}
+pub enum Runtime {}
 
 impl Runtime {
     /// Returns a builder with the default settings.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder {
             settings: Settings::default(),
@@ -303,6 +301,14 @@ impl Builder {
     pub fn serve_inbox(mut self, serve: bool) -> Self {
         self.settings.serve_inbox = serve;
         self
+    }
+
+    /// The same on `count` OS threads: see [`Shards::run`].
+    pub fn shards(self, count: usize) -> Shards {
+        Shards {
+            builder: self,
+            count,
+        }
     }
 
     /// Runs `f` as the root ethread of a new scheduler on this OS thread, like

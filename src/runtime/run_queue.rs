@@ -46,7 +46,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_first_in_first_out(pushes in prop::collection::vec(prop::option::of(0u32..99), 0..99)) {
+        fn is_first_in_first_out(
+            pushes in prop::collection::vec(prop::option::of(0u32..99), 0..99),
+        ) {
             let mut queue = RunQueue::default();
             let mut model = Vec::new();
             for push in pushes {
@@ -60,7 +62,10 @@ mod tests {
         }
 
         #[test]
-        fn a_chosen_one_leaves_the_others_in_order(len in 1usize..50, pick in any::<prop::sample::Index>()) {
+        fn a_chosen_one_leaves_the_others_in_order(
+            len in 1usize..50,
+            pick in any::<prop::sample::Index>(),
+        ) {
             let mut queue = RunQueue::default();
             let mut model: Vec<u32> = (0..len as u32).collect();
             model.iter().for_each(|&index| queue.push(index));

@@ -39,17 +39,6 @@ pub(crate) struct Reason {
     pub(crate) location: &'static Location<'static>,
 }
 
-impl Reason {
-    #[track_caller]
-    pub(crate) fn new(kind: WaitKind, detail: u64) -> Self {
-        Self {
-            kind,
-            detail,
-            location: Location::caller(),
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitKind {
     Start,
@@ -98,6 +87,8 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub(crate) enum Target {
     Park(Token),
+    // The door for waiters of other shards; the primitives that wait across shards come later.
+    #[cfg_attr(not(test), expect(dead_code))]
     Remote(RemoteWaker),
 }
 
@@ -108,7 +99,8 @@ const PRUNE_FROM: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct WaitList {
     first: Option<Target>,
-    /// Empty while `first` is `None`.
+    /// Empty while `first` is `None`. Boxed, as nearly every list is without it.
+    #[allow(clippy::box_collection)]
     rest: Option<Box<VecDeque<Target>>>,
 }
 

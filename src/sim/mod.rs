@@ -41,7 +41,8 @@ use crate::runtime::{DriverKind, RunError, Runtime};
 /// let hour = Duration::from_secs(3600);
 /// let slept = sim::run(7, move || {
 ///     let start = Instant::now();
-///     let sleepers: Vec<_> = (0..100).map(|_| thread::spawn(move || thread::sleep(hour))).collect();
+///     let nap = move |_| thread::spawn(move || thread::sleep(hour));
+///     let sleepers: Vec<_> = (0..100).map(nap).collect();
 ///     for sleeper in sleepers {
 ///         sleeper.join().expect("a sleeper does not panic");
 ///     }

@@ -22,18 +22,26 @@ fn run<T: 'static>(test: impl FnOnce() -> T + 'static) -> T {
 fn assert_cancelled<T: std::fmt::Debug>(handle: JoinHandle<T>) {
     let payload = handle.join().unwrap_err();
     assert!(payload.is::<Cancelled>());
-    assert_eq!(payload.downcast::<Cancelled>().unwrap().to_string(), "the ethread was cancelled");
+    assert_eq!(
+        payload.downcast::<Cancelled>().unwrap().to_string(),
+        "the ethread was cancelled"
+    );
 }
 
 /// Every way to wait without I/O.
 fn waits() -> [(&'static str, fn()); 7] {
     [
         ("sleep", || thread::sleep(HOUR)),
-        ("sleep_until", || thread::sleep_until(ethreads::time::Instant::now() + HOUR)),
+        ("sleep_until", || {
+            thread::sleep_until(ethreads::time::Instant::now() + HOUR)
+        }),
         ("park", || thread::park()),
         ("park_timeout", || thread::park_timeout(HOUR)),
         ("join", || {
-            let daemon = thread::Builder::new().daemon(true).spawn(|| thread::park()).unwrap();
+            let daemon = thread::Builder::new()
+                .daemon(true)
+                .spawn(|| thread::park())
+                .unwrap();
             drop(daemon.join());
         }),
         ("suspend", || {
@@ -85,7 +93,11 @@ fn one_that_has_not_begun_drops_its_closure_on_its_own_stack() {
             unreachable!("it was cancelled before");
         });
         handle.cancel();
-        assert_eq!(dropped_by.get(), None, "not in the hands of the one who cancels");
+        assert_eq!(
+            dropped_by.get(),
+            None,
+            "not in the hands of the one who cancels"
+        );
         let id = handle.thread().id();
         assert_cancelled(handle);
         assert_eq!(dropped_by.get(), Some(id));
@@ -98,7 +110,10 @@ fn a_closure_that_panics_when_it_is_dropped_unstarted_is_a_panic() {
         let bomb = OnDrop(|| panic!("in the closure's destructor"));
         let handle = thread::spawn(move || drop(bomb));
         handle.cancel();
-        assert_eq!(text(&*handle.join().unwrap_err()), "in the closure's destructor");
+        assert_eq!(
+            text(&*handle.join().unwrap_err()),
+            "in the closure's destructor"
+        );
     });
 }
 
@@ -200,7 +215,10 @@ fn catching_the_unwinding_does_not_stop_it() {
         let handle = thread::spawn(move || {
             for (_, wait) in waits() {
                 let payload = catch(wait).unwrap_err();
-                assert!(!payload.is::<Cancelled>(), "it is not addressed to this frame");
+                assert!(
+                    !payload.is::<Cancelled>(),
+                    "it is not addressed to this frame"
+                );
                 theirs.set(theirs.get() + 1);
             }
             assert!(catch(|| thread::yield_now()).is_err());
@@ -237,7 +255,10 @@ fn from_the_second_time_on_the_others_run_first() {
         bystander.join().unwrap();
         trace.take()
     });
-    assert_eq!(trace, ["other", "caught", "other", "caught", "other", "caught"]);
+    assert_eq!(
+        trace,
+        ["other", "caught", "other", "caught", "other", "caught"]
+    );
 }
 
 #[test]
@@ -276,7 +297,10 @@ fn the_payload_of_another_ethread_is_a_panic_like_any_other() {
         assert!(!payload.is::<Cancelled>());
         // With nobody to join, it counts as a panic.
         drop(thread::spawn(move || panic::resume_unwind(payload)));
-        assert!(matches!(ethreads::run(), Err(ethreads::RunError::Panicked(1))));
+        assert!(matches!(
+            ethreads::run(),
+            Err(ethreads::RunError::Panicked(1))
+        ));
     });
 }
 
@@ -324,7 +348,9 @@ fn a_panic_out_of_uncancellable_lifts_the_mask() {
 #[test]
 fn a_thousand_cancels_are_delivered_in_one_batch() {
     run(|| {
-        let handles: Vec<_> = (0..1000).map(|_| thread::spawn(|| thread::sleep(HOUR))).collect();
+        let handles: Vec<_> = (0..1000)
+            .map(|_| thread::spawn(|| thread::sleep(HOUR)))
+            .collect();
         thread::yield_now();
         handles.iter().for_each(JoinHandle::cancel);
         thread::yield_now();
@@ -353,16 +379,20 @@ mod on_virtual_time {
         collect_log();
         let elapsed = sim::run(1, || {
             // A logger may ask who runs: nothing of the scheduler is borrowed then.
-            on_log(Some(|| assert_eq!(thread::current().name(), Some("stubborn-worker"))));
+            on_log(Some(|| {
+                assert_eq!(thread::current().name(), Some("stubborn-worker"))
+            }));
             let elapsed = Rc::new(RefCell::new(Vec::new()));
             let theirs = elapsed.clone();
-            let handle = thread::Builder::new().name("stubborn-worker").spawn(move || {
-                for _ in 0..20 {
-                    let start = Instant::now();
-                    drop(catch(|| thread::sleep(HOUR)));
-                    theirs.borrow_mut().push(start.elapsed());
-                }
-            });
+            let handle = thread::Builder::new()
+                .name("stubborn-worker")
+                .spawn(move || {
+                    for _ in 0..20 {
+                        let start = Instant::now();
+                        drop(catch(|| thread::sleep(HOUR)));
+                        theirs.borrow_mut().push(start.elapsed());
+                    }
+                });
             let handle = handle.unwrap();
             let_them_run();
             handle.cancel();
@@ -375,7 +405,10 @@ mod on_virtual_time {
         assert_eq!(elapsed[15..], [PAUSE; 5]);
         let lines = logged("stubborn-worker");
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].contains("was cancelled and caught it 16 times"), "{lines:?}");
+        assert!(
+            lines[0].contains("was cancelled and caught it 16 times"),
+            "{lines:?}"
+        );
         assert!(lines[0].contains(file!()), "{lines:?}");
     }
 

@@ -77,7 +77,11 @@ fn results_whose_destructors_panic_do_no_harm() {
     collect_log();
     fresh(|| {
         let payload = thread::Builder::new().name("bomb-payload");
-        drop(payload.spawn(|| panic::panic_any(PanicsOnDrop("of the payload"))).unwrap());
+        drop(
+            payload
+                .spawn(|| panic::panic_any(PanicsOnDrop("of the payload")))
+                .unwrap(),
+        );
         let value = thread::Builder::new().name("bomb-value");
         drop(value.spawn(|| PanicsOnDrop("of the value")).unwrap());
         let error = ethreads::run().unwrap_err();
@@ -87,10 +91,18 @@ fn results_whose_destructors_panic_do_no_harm() {
         let joined = thread::spawn(|| panic::panic_any(PanicsOnDrop("never dropped")));
         ethreads::run().unwrap();
         let payload = joined.join().unwrap_err();
-        assert_eq!(payload.downcast_ref::<PanicsOnDrop>().unwrap().0, "never dropped");
+        assert_eq!(
+            payload.downcast_ref::<PanicsOnDrop>().unwrap().0,
+            "never dropped"
+        );
         mem::forget(payload);
     });
-    assert_eq!(logged("bomb-payload").len(), 2, "{:?}", logged("bomb-payload"));
+    assert_eq!(
+        logged("bomb-payload").len(),
+        2,
+        "{:?}",
+        logged("bomb-payload")
+    );
     let value = logged("bomb-value");
     assert_eq!(value.len(), 1, "{value:?}");
     assert!(value[0].contains("panicked: of the value"), "{value:?}");
@@ -99,8 +111,10 @@ fn results_whose_destructors_panic_do_no_harm() {
 #[test]
 fn the_roots_panic_is_raised_again_after_the_others_have_unwound() {
     type Root = Box<dyn FnOnce()>;
-    let runs: [fn(Root) -> Result<(), RunError>; 2] =
-        [|root| ethreads::run_main(root), |root| Runtime::builder().run(root)];
+    let runs: [fn(Root) -> Result<(), RunError>; 2] = [
+        |root| ethreads::run_main(root),
+        |root| Runtime::builder().run(root),
+    ];
     for run in runs {
         fresh(|| {
             let unwound = Rc::new(Cell::new(false));
@@ -124,7 +138,10 @@ fn the_roots_panic_is_raised_again_after_the_others_have_unwound() {
 #[test]
 fn a_deadlock_lists_who_waits_for_what_and_where() {
     fresh(|| {
-        let parker = thread::Builder::new().name("parker").spawn(|| thread::park()).unwrap();
+        let parker = thread::Builder::new()
+            .name("parker")
+            .spawn(|| thread::park())
+            .unwrap();
         let park_line = line!() - 1;
         let id = parker.thread().id();
         let joiner = thread::spawn(move || parker.join());
@@ -162,7 +179,11 @@ fn an_ethread_that_joins_itself_is_a_deadlock() {
         });
         *slot.borrow_mut() = Some(handle);
         let deadlock = deadlock(ethreads::run());
-        assert!(deadlock.parked()[0].waits_for.starts_with("the end of ethread #"));
+        assert!(
+            deadlock.parked()[0]
+                .waits_for
+                .starts_with("the end of ethread #")
+        );
         deadlock.cancel_all();
         ethreads::run().unwrap();
     });
@@ -171,7 +192,10 @@ fn an_ethread_that_joins_itself_is_a_deadlock() {
 #[test]
 fn a_join_that_can_never_end_panics_on_the_os_threads_own_side() {
     fresh(|| {
-        let parker = thread::Builder::new().name("stuck-parker").spawn(|| thread::park()).unwrap();
+        let parker = thread::Builder::new()
+            .name("stuck-parker")
+            .spawn(|| thread::park())
+            .unwrap();
         let unpark = parker.thread().clone();
         let caught = panic::catch_unwind(AssertUnwindSafe(|| parker.join()));
         let payload = caught.unwrap_err();
@@ -233,7 +257,9 @@ fn a_destructor_cannot_run_ethreads_while_its_os_thread_unwinds() {
                     bridge::run_until::<()>(|_| unreachable!()),
                 ];
                 for result in results {
-                    let Err(RunError::Io(error)) = result else { panic!("it ran") };
+                    let Err(RunError::Io(error)) = result else {
+                        panic!("it ran")
+                    };
                     assert!(error.get_ref().unwrap().is::<WouldPark>());
                     refused.set(refused.get() + 1);
                 }
@@ -271,7 +297,9 @@ fn handles_may_be_dropped_in_a_thread_local_destructor() {
     fresh(|| {
         // Registered before the scheduler's own: dropped after it.
         KEPT.with_borrow(|_| ());
-        let panicked = thread::Builder::new().name("dropped-late").spawn(|| panic!("late"));
+        let panicked = thread::Builder::new()
+            .name("dropped-late")
+            .spawn(|| panic!("late"));
         let parked = thread::Builder::new().name("parked-late").daemon(true);
         let parked = parked.spawn(|| thread::park());
         KEPT.with_borrow_mut(|kept| kept.extend([panicked.unwrap(), parked.unwrap()]));
@@ -320,7 +348,9 @@ fn leave_one_behind(name: &str) -> thread::JoinHandle<()> {
     let theirs = slot.clone();
     let builder = thread::Builder::new().name(name);
     let run = Runtime::builder().grace(Duration::ZERO).run(move || {
-        let handle = builder.spawn(|| thread::uncancellable(|| thread::park())).unwrap();
+        let handle = builder
+            .spawn(|| thread::uncancellable(|| thread::park()))
+            .unwrap();
         *theirs.borrow_mut() = Some(handle);
         thread::yield_now();
     });
@@ -341,10 +371,20 @@ fn joining_one_that_was_left_behind_panics_with_its_name() {
         let caught = panic::catch_unwind(AssertUnwindSafe(|| join(handle)));
         let payload = caught.unwrap_err();
         let message = text(&*payload);
-        assert!(message.starts_with("the ethread 'left-behind' (#"), "{message}");
-        assert!(message.contains("can never end: its shard has ended"), "{message}");
+        assert!(
+            message.starts_with("the ethread 'left-behind' (#"),
+            "{message}"
+        );
+        assert!(
+            message.contains("can never end: its shard has ended"),
+            "{message}"
+        );
     }
-    assert!(logged("left-behind").iter().any(|line| line.contains("leaked")));
+    assert!(
+        logged("left-behind")
+            .iter()
+            .any(|line| line.contains("leaked"))
+    );
 }
 
 struct Witness(&'static AtomicUsize);
@@ -376,14 +416,26 @@ fn an_os_thread_that_ends_first_leaks_with_one_line() {
         ethreads::run().unwrap();
         // One that has not even begun.
         let closure = Witness(&FRAMES);
-        drop(thread::Builder::new().name("leaked-unborn").spawn(move || drop(closure)).unwrap());
+        drop(
+            thread::Builder::new()
+                .name("leaked-unborn")
+                .spawn(move || drop(closure))
+                .unwrap(),
+        );
         LATE.with(|_| ());
     });
     let lines = logged("leaked-daemon-1");
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("WARN: 3 ethreads are leaked"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("WARN: 3 ethreads are leaked"),
+        "{lines:?}"
+    );
     assert!(lines[0].contains("leaked-daemon-2") && lines[0].contains("leaked-unborn"));
-    assert_eq!(LOCALS.load(Ordering::Relaxed), 2, "destructors of thread-locals run");
+    assert_eq!(
+        LOCALS.load(Ordering::Relaxed),
+        2,
+        "destructors of thread-locals run"
+    );
     assert_eq!(FRAMES.load(Ordering::Relaxed), 0, "nothing unwinds there");
 }
 

@@ -25,7 +25,10 @@ fn while_unwinding(destructor: fn()) {
             let looker = looks.clone();
             let bystander = thread::spawn(move || {
                 loop {
-                    assert!(!std::thread::panicking(), "another ethread's unwinding is seen");
+                    assert!(
+                        !std::thread::panicking(),
+                        "another ethread's unwinding is seen"
+                    );
                     looker.set(looker.get() + 1);
                     thread::yield_now();
                 }
@@ -78,7 +81,10 @@ fn a_destructor_that_catches_its_own_panic_still_unwinds() {
             thread::yield_now();
             panic!("inside the destructor")
         });
-        assert_eq!(text(&*caught.map(|()| ()).unwrap_err()), "inside the destructor");
+        assert_eq!(
+            text(&*caught.map(|()| ()).unwrap_err()),
+            "inside the destructor"
+        );
         thread::sleep(HOUR);
     });
 }
@@ -90,7 +96,10 @@ fn a_destructor_joins_only_who_has_ended() {
         let payload = unborn.join().unwrap_err();
         let refusal = payload.downcast::<WouldPark>().unwrap();
         assert_eq!(refusal.location.file(), file!());
-        assert!(refusal.to_string().contains("while its ethread unwinds"), "{refusal}");
+        assert!(
+            refusal.to_string().contains("while its ethread unwinds"),
+            "{refusal}"
+        );
     });
     let value = Runtime::builder().run(|| {
         let ended = thread::spawn(|| 5);
@@ -161,7 +170,12 @@ fn many_unwind_at_once_without_being_mixed_up() {
     });
     let trace = run.unwrap();
     let expected = |part| (0..50).map(move |n| (n, part));
-    assert_eq!(trace, expected("inner").chain(expected("outer")).collect::<Vec<_>>());
+    assert_eq!(
+        trace,
+        expected("inner")
+            .chain(expected("outer"))
+            .collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -180,7 +194,10 @@ fn a_suspend_while_unwinding_ends_the_process_with_a_report() {
     assert_eq!(output.status.signal(), Some(libc::SIGABRT));
     let printed = stderr(&output);
     assert!(printed.contains("ethread 'doomed' (#"), "{printed}");
-    assert!(printed.contains("called `suspend` at tests/it/hazards.rs:"), "{printed}");
+    assert!(
+        printed.contains("called `suspend` at tests/it/hazards.rs:"),
+        "{printed}"
+    );
 }
 
 /// As a C library does with a callback.
@@ -213,7 +230,11 @@ fn a_cancel_through_c_frames_aborts_unless_it_is_held_back() {
         return run.unwrap();
     };
     assert_eq!(output.status.signal(), Some(libc::SIGABRT));
-    assert!(stderr(&output).contains("cannot unwind"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot unwind"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -238,9 +259,8 @@ fn a_hook_may_ask_who_panics() {
             eprintln!("{:?} at {}", who.name(), info.location().unwrap().file());
         }));
         let run = Runtime::builder().run(|| {
-            let named = |name: &str, body: fn()| {
-                thread::Builder::new().name(name).spawn(body).unwrap()
-            };
+            let named =
+                |name: &str, body: fn()| thread::Builder::new().name(name).spawn(body).unwrap();
             named("plain", || panic!("plain")).join().unwrap_err();
             // The library's own panics come where it may have something borrowed.
             named("dropper", || {
@@ -248,7 +268,9 @@ fn a_hook_may_ask_who_panics() {
             })
             .join()
             .unwrap_err();
-            named("nester", || drop(ethreads::run())).join().unwrap_err();
+            named("nester", || drop(ethreads::run()))
+                .join()
+                .unwrap_err();
             named("scheduler-side", || {
                 bridge::suspend(|_: bridge::Suspended<()>| thread::yield_now());
             })
@@ -260,7 +282,10 @@ fn a_hook_may_ask_who_panics() {
     let printed = stderr(&output);
     assert!(output.status.success(), "{printed}");
     for name in ["plain", "dropper", "nester"] {
-        assert!(printed.contains(&format!("Some(\"{name}\") at ")), "{printed}");
+        assert!(
+            printed.contains(&format!("Some(\"{name}\") at ")),
+            "{printed}"
+        );
     }
 }
 

@@ -19,9 +19,9 @@ mod sim;
 
 mod net_descriptors;
 mod net_eport;
+mod net_host;
 mod net_support;
 mod net_tcp;
 mod net_udp;
 mod net_unix;
-mod net_host;
 mod net_waiters;

@@ -25,10 +25,13 @@ fn overflow_in(runtime: Builder) {
     let run = runtime.run(|| {
         // Others have stacks around it.
         let others: Vec<_> = (0..20).map(|_| thread::spawn(|| thread::park())).collect();
-        let digger = thread::Builder::new().name("digger").stack_size(64 << 10).spawn(|| {
-            thread::yield_now();
-            dig(0)
-        });
+        let digger = thread::Builder::new()
+            .name("digger")
+            .stack_size(64 << 10)
+            .spawn(|| {
+                thread::yield_now();
+                dig(0)
+            });
         let id = digger.as_ref().unwrap().thread().id();
         eprintln!("the digger is {id}");
         drop(digger.unwrap().join());
@@ -41,7 +44,13 @@ fn overflow_in(runtime: Builder) {
 fn assert_diagnosed(output: &Output) {
     let printed = stderr(output);
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{printed}");
-    let id = printed.split("the digger is ").nth(1).expect("it has begun").lines().next().unwrap();
+    let id = printed
+        .split("the digger is ")
+        .nth(1)
+        .expect("it has begun")
+        .lines()
+        .next()
+        .unwrap();
     let expected = format!(
         "ethread 'digger' ({id}) has overflowed its stack of 65536 bytes; raise it with \
          thread::Builder::stack_size, or for all ethreads with Runtime::builder().stack_size\n"
@@ -73,11 +82,20 @@ fn the_root_and_nameless_ones_are_told_apart() {
             eprintln!("it is {}", handle.thread().id());
             drop(handle.join());
         };
-        return Runtime::builder().stack_size(32 << 10).run(nameless).unwrap();
+        return Runtime::builder()
+            .stack_size(32 << 10)
+            .run(nameless)
+            .unwrap();
     };
     let printed = stderr(&output);
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{printed}");
-    let id = printed.split("it is ").nth(1).unwrap().lines().next().unwrap();
+    let id = printed
+        .split("it is ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap();
     let expected = format!("ethread {id} has overflowed its stack of 32768 bytes;");
     assert!(printed.contains(&expected), "{printed}");
 }
@@ -95,7 +113,10 @@ fn on_pthread(body: extern "C" fn(*mut c_void) -> *mut c_void) {
         unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), body, ptr::null_mut()) };
     assert_eq!(created, 0);
     // SAFETY: the id was written, and the thread is joined once.
-    assert_eq!(unsafe { libc::pthread_join(thread.assume_init(), ptr::null_mut()) }, 0);
+    assert_eq!(
+        unsafe { libc::pthread_join(thread.assume_init(), ptr::null_mut()) },
+        0
+    );
 }
 
 #[test]
@@ -166,7 +187,10 @@ fn handle_segv(handler: usize, flags: c_int) {
     action.sa_sigaction = handler;
     action.sa_flags = flags;
     // SAFETY: the handlers above have the types that their flags ask for.
-    assert_eq!(unsafe { libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) }, 0);
+    assert_eq!(
+        unsafe { libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) },
+        0
+    );
 }
 
 #[test]
@@ -217,7 +241,10 @@ impl Drop for LooksAtAlternateStack {
     fn drop(&mut self) {
         let mut stack = std::mem::MaybeUninit::<libc::stack_t>::uninit();
         // SAFETY: a null new stack changes nothing, and there is room for the old one.
-        assert_eq!(unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) }, 0);
+        assert_eq!(
+            unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) },
+            0
+        );
         // SAFETY: written by the call above.
         let stack = unsafe { stack.assume_init() };
         let in_use = stack.ss_flags & libc::SS_DISABLE == 0;

@@ -55,7 +55,10 @@ fn wakes_are_runs_in_the_order_of_the_wakes() {
             })
             .collect();
         thread::yield_now();
-        handles.iter().rev().for_each(|handle| handle.thread().unpark());
+        handles
+            .iter()
+            .rev()
+            .for_each(|handle| handle.thread().unpark());
         thread::yield_now();
         trace.take()
     });
@@ -81,11 +84,16 @@ fn one_that_yields_all_the_time_does_not_starve_new_ones() {
                 thread::spawn(move || turns.get())
             })
             .collect();
-        let seen = handles.into_iter().map(|handle| handle.join().unwrap() - before);
+        let seen = handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap() - before);
         let most = seen.max().unwrap();
         (turns.get() - before, most)
     });
-    assert!(most <= 1, "new ones ran after {most} turns of the one that yields");
+    assert!(
+        most <= 1,
+        "new ones ran after {most} turns of the one that yields"
+    );
     assert!(turns <= 1001, "{turns}");
 }
 
@@ -284,7 +292,10 @@ fn an_unpark_from_elsewhere_may_come_before_the_park() {
 #[test]
 fn waiting_turns_into_a_deadlock_with_the_last_remote_handle() {
     fresh(|| {
-        let parked = thread::Builder::new().name("hopeless").spawn(|| thread::park()).unwrap();
+        let parked = thread::Builder::new()
+            .name("hopeless")
+            .spawn(|| thread::park())
+            .unwrap();
         let remote = parked.thread().clone().into_remote();
         let (go, gone) = mpsc::channel::<()>();
         let elsewhere = std::thread::spawn(move || {
@@ -354,7 +365,11 @@ fn ids_are_never_used_again_and_places_are() {
             assert!(ids.contains(&own));
         }
         let stats = runtime::stats().unwrap();
-        assert_eq!(stats.stacks.live + stats.stacks.hot, 2, "one stack was enough for all");
+        assert_eq!(
+            stats.stacks.live + stats.stacks.hot,
+            2,
+            "one stack was enough for all"
+        );
     });
 }
 
@@ -362,7 +377,10 @@ fn ids_are_never_used_again_and_places_are() {
 fn current_tells_the_os_thread_from_its_ethreads() {
     fresh(|| {
         let outside = thread::current();
-        let handle = thread::Builder::new().name("inside").spawn(|| thread::current()).unwrap();
+        let handle = thread::Builder::new()
+            .name("inside")
+            .spawn(|| thread::current())
+            .unwrap();
         ethreads::run().unwrap();
         let inside = handle.join().unwrap();
         assert_eq!(inside.name(), Some("inside"));
@@ -425,7 +443,11 @@ fn stack_sizes_hold_what_they_promise() {
     fn fill(top: usize, bytes: usize) -> usize {
         let frame = std::hint::black_box([1u8; 256]);
         let used = top - std::ptr::from_ref(&frame).addr();
-        if used >= bytes { used } else { fill(top, bytes) + usize::from(frame[0]) - 1 }
+        if used >= bytes {
+            used
+        } else {
+            fill(top, bytes) + usize::from(frame[0]) - 1
+        }
     }
     run(|| {
         for size in [64 << 10, 100 << 10, 1 << 20] {
@@ -436,7 +458,10 @@ fn stack_sizes_hold_what_they_promise() {
             assert!(handle.unwrap().join().unwrap() >= size - (8 << 10));
         }
         let refused = thread::Builder::new().stack_size(usize::MAX).spawn(|| ());
-        assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            std::io::ErrorKind::InvalidInput
+        );
     });
 }
 

@@ -110,7 +110,11 @@ fn one_that_can_only_be_woken_by_those_gone_is_left_behind_at_once() {
     collect_log();
     let result = Runtime::builder().grace(Duration::from_secs(3600)).run(|| {
         let builder = thread::Builder::new().name("left-at-once");
-        drop(builder.spawn(|| thread::uncancellable(|| thread::park())).unwrap());
+        drop(
+            builder
+                .spawn(|| thread::uncancellable(|| thread::park()))
+                .unwrap(),
+        );
         thread::yield_now();
         1
     });
@@ -123,16 +127,26 @@ fn stubborn() -> [(&'static str, fn()); 3] {
     [
         ("stubborn-catcher", || {
             loop {
-                drop(panic::catch_unwind(AssertUnwindSafe(|| thread::yield_now())));
+                drop(panic::catch_unwind(AssertUnwindSafe(|| {
+                    thread::yield_now()
+                })));
             }
         }),
         // Never parks: nobody but the shutdown asks for the time.
-        ("stubborn-yielder", || thread::uncancellable(|| loop {
-            thread::yield_now();
-        })),
-        ("stubborn-sleeper", || thread::uncancellable(|| loop {
-            thread::sleep(Duration::from_millis(1));
-        })),
+        ("stubborn-yielder", || {
+            thread::uncancellable(|| {
+                loop {
+                    thread::yield_now();
+                }
+            })
+        }),
+        ("stubborn-sleeper", || {
+            thread::uncancellable(|| {
+                loop {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            })
+        }),
     ]
 }
 
@@ -142,18 +156,25 @@ fn stubborn_ones_are_left_behind_after_the_grace_and_named() {
     for (name, body) in stubborn() {
         let frame = Rc::new(Cell::new(false));
         let theirs = frame.clone();
-        let result = Runtime::builder().grace(Duration::from_millis(30)).run(move || {
-            drop(thread::Builder::new().name(name).spawn(move || {
-                let _frame = OnDrop(|| theirs.set(true));
-                body();
-            }));
-            thread::yield_now();
-            2
-        });
+        let result = Runtime::builder()
+            .grace(Duration::from_millis(30))
+            .run(move || {
+                drop(thread::Builder::new().name(name).spawn(move || {
+                    let _frame = OnDrop(|| theirs.set(true));
+                    body();
+                }));
+                thread::yield_now();
+                2
+            });
         assert_eq!(result.unwrap(), 2, "{name}");
         assert!(!frame.get(), "{name}: its stack is left as it is");
         let lines = logged(name);
-        assert!(lines.iter().any(|line| line.contains("1 ethreads are leaked")), "{lines:?}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("1 ethreads are leaked")),
+            "{lines:?}"
+        );
     }
 }
 
@@ -161,12 +182,14 @@ fn stubborn_ones_are_left_behind_after_the_grace_and_named() {
 fn an_os_thread_goes_on_after_leaving_some_behind() {
     for (name, body) in stubborn() {
         for round in 0..2 {
-            let result = Runtime::builder().grace(Duration::from_millis(1)).run(move || {
-                assert_eq!(runtime::stats().unwrap().ethreads, 1);
-                drop(thread::spawn(body));
-                let fine = thread::spawn(move || round);
-                fine.join().unwrap()
-            });
+            let result = Runtime::builder()
+                .grace(Duration::from_millis(1))
+                .run(move || {
+                    assert_eq!(runtime::stats().unwrap().ethreads, 1);
+                    drop(thread::spawn(body));
+                    let fine = thread::spawn(move || round);
+                    fine.join().unwrap()
+                });
             assert_eq!(result.unwrap(), round, "{name}");
         }
     }
@@ -199,8 +222,12 @@ fn panics_of_others_are_reported_instead_of_the_roots_value() {
 
 #[test]
 fn settings_out_of_range_are_refused_before_anything_runs() {
-    let result = Runtime::builder().stack_size((1 << 30) + 1).run(|| unreachable!());
-    let Err(RunError::Io(error)) = result.map(|()| ()) else { panic!("it ran") };
+    let result = Runtime::builder()
+        .stack_size((1 << 30) + 1)
+        .run(|| unreachable!());
+    let Err(RunError::Io(error)) = result.map(|()| ()) else {
+        panic!("it ran")
+    };
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     // And nothing is left of the attempt.
     Runtime::builder().run(|| ()).unwrap();
@@ -208,22 +235,28 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
 
 #[test]
 fn guards_by_mprotect_serve_as_well() {
-    let result = Runtime::builder().guard(GuardKind::Mprotect).stack_size(16 << 10).run(|| {
-        let handles: Vec<_> = (0..200)
-            .map(|n| {
-                thread::spawn(move || {
-                    thread::yield_now();
-                    n
+    let result = Runtime::builder()
+        .guard(GuardKind::Mprotect)
+        .stack_size(16 << 10)
+        .run(|| {
+            let handles: Vec<_> = (0..200)
+                .map(|n| {
+                    thread::spawn(move || {
+                        thread::yield_now();
+                        n
+                    })
                 })
-            })
-            .collect();
-        let cancelled = thread::spawn(|| thread::park());
-        thread::yield_now();
-        cancelled.cancel();
-        assert!(cancelled.join().is_err());
-        let sum: i32 = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
-        (sum, runtime::stats().unwrap().stacks)
-    });
+                .collect();
+            let cancelled = thread::spawn(|| thread::park());
+            thread::yield_now();
+            cancelled.cancel();
+            assert!(cancelled.join().is_err());
+            let sum: i32 = handles
+                .into_iter()
+                .map(|handle| handle.join().unwrap())
+                .sum();
+            (sum, runtime::stats().unwrap().stacks)
+        });
     let (sum, stacks) = result.unwrap();
     assert_eq!(sum, 199 * 200 / 2);
     assert_eq!((stacks.live, stacks.madvise_guards), (1, 0));

@@ -128,7 +128,10 @@ fn a_deadlock_is_found_at_once_and_logged_with_its_seed() {
     assert!(matches!(result, Err(RunError::Deadlock(_))), "{result:?}");
     let lines = logged("sim seed 8000008");
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains(file!()) && lines[0].contains("deadlock"), "{lines:?}");
+    assert!(
+        lines[0].contains(file!()) && lines[0].contains("deadlock"),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -148,7 +151,9 @@ fn each_run_begins_anew() {
     assert_eq!(begin(1), begin(2));
     fresh(|| {
         drop(thread::spawn(|| ()));
-        let Err(RunError::Io(error)) = sim::run(1, || ()) else { panic!("it ran") };
+        let Err(RunError::Io(error)) = sim::run(1, || ()) else {
+            panic!("it ran")
+        };
         assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
         ethreads::run().unwrap();
     });

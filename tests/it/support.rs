@@ -28,7 +28,10 @@ pub fn in_child(name: &str) -> Option<Output> {
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(printed.contains("running 1 test"), "no test `{name}`: {printed}");
+    assert!(
+        printed.contains("running 1 test"),
+        "no test `{name}`: {printed}"
+    );
     Some(output)
 }
 
@@ -81,7 +84,10 @@ impl log::Log for Collector {
 
     fn log(&self, record: &log::Record<'_>) {
         let line = format!("{}: {}", record.level(), record.args());
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        LINES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
         NEWS.notify_all();
         // A thread-local may be gone when its OS thread's end is logged.
         let hook = ON_LOG.try_with(|hook| *hook.borrow()).ok().flatten();
@@ -105,7 +111,11 @@ pub fn collect_log() {
 /// The lines logged so far that contain `part`.
 pub fn logged(part: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    lines.iter().filter(|line| line.contains(part)).cloned().collect()
+    lines
+        .iter()
+        .filter(|line| line.contains(part))
+        .cloned()
+        .collect()
 }
 
 /// Blocks the OS thread until a line that contains `part` has been logged.
@@ -116,7 +126,11 @@ pub fn wait_for_log(part: &str) -> String {
         .wait_timeout_while(lines, Duration::from_secs(60), missing)
         .unwrap_or_else(PoisonError::into_inner);
     assert!(!waited.timed_out(), "nothing was logged about {part}");
-    lines.iter().find(|line| line.contains(part)).unwrap().clone()
+    lines
+        .iter()
+        .find(|line| line.contains(part))
+        .unwrap()
+        .clone()
 }
 
 /// Lets `hook` be called in the logger, when this OS thread logs something.

@@ -11,7 +11,9 @@ const THRESHOLD: Duration = Duration::from_millis(10);
 /// Holds this shard, in an ethread of this name, until the watchdog has said so.
 fn hold(name: &'static str, threshold: Duration) {
     let run = Runtime::builder().watchdog(Some(threshold)).run(move || {
-        let hog = thread::Builder::new().name(name).spawn(move || wait_for_log(name));
+        let hog = thread::Builder::new()
+            .name(name)
+            .spawn(move || wait_for_log(name));
         hog.unwrap().join().unwrap();
     });
     run.unwrap();
@@ -29,9 +31,18 @@ fn one_that_holds_its_shard_is_named_with_its_line() {
         hog.unwrap().join().unwrap()
     });
     let (report, line) = run.unwrap();
-    assert!(report.starts_with("WARN: ethread 'shard-hog' (#"), "{report}");
-    assert!(report.contains("has held its shard for more than"), "{report}");
-    assert!(report.contains(&format!("last parked at {}:{line}:", file!())), "{report}");
+    assert!(
+        report.starts_with("WARN: ethread 'shard-hog' (#"),
+        "{report}"
+    );
+    assert!(
+        report.contains("has held its shard for more than"),
+        "{report}"
+    );
+    assert!(
+        report.contains(&format!("last parked at {}:{line}:", file!())),
+        "{report}"
+    );
 }
 
 #[test]
@@ -60,7 +71,11 @@ fn opting_out_is_silent() {
     collect_log();
     let run = Runtime::builder().watchdog(None).run(|| {
         let quiet = thread::Builder::new().name("quiet-hog");
-        quiet.spawn(|| fresh(|| hold("noisy-hog", THRESHOLD))).unwrap().join().unwrap();
+        quiet
+            .spawn(|| fresh(|| hold("noisy-hog", THRESHOLD)))
+            .unwrap()
+            .join()
+            .unwrap();
     });
     run.unwrap();
     assert_eq!(logged("quiet-hog"), Vec::<String>::new());
@@ -72,7 +87,9 @@ fn one_that_waits_holds_nothing() {
     // Long enough that no short run is taken for a long one on a busy machine.
     let threshold = Duration::from_millis(200);
     let run = Runtime::builder().watchdog(Some(threshold)).run(move || {
-        let waiter = thread::Builder::new().name("patient-waiter").spawn(|| thread::park());
+        let waiter = thread::Builder::new()
+            .name("patient-waiter")
+            .spawn(|| thread::park());
         let waiter = waiter.unwrap();
         thread::yield_now();
         let remote = waiter.thread().clone().into_remote();

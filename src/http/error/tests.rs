@@ -18,7 +18,6 @@ fn all() -> Vec<(Error, Option<u16>, io::ErrorKind)> {
         (Error::body_too_large(1), Some(413), FileTooLarge),
         (Error::response_too_long(1), None, InvalidInput),
         (Error::response_too_short(2, 1), None, InvalidInput),
-        (Error::timeout(Phase::Idle), None, TimedOut),
         (Error::timeout(Phase::Head), Some(408), TimedOut),
         (Error::timeout(Phase::Body), Some(408), TimedOut),
         (Error::timeout(Phase::Write), None, TimedOut),
@@ -93,7 +92,7 @@ fn every_error_blames_exactly_one_side() {
     assert!(Error::from(ProtoError::HeadTooLarge { limit: 1 }).is_limit());
     assert!(Error::from(ProtoError::HostMissing).is_peer());
     assert!(Error::response_too_long(1).is_user());
-    assert!(Error::timeout(Phase::Idle).is_timeout());
+    assert!(Error::timeout(Phase::Head).is_timeout());
 }
 
 #[test]

@@ -82,8 +82,20 @@ pub(crate) fn target_is_valid(method: &Method, text: &str) -> bool {
 /// meaning only.
 #[inline]
 fn has_target_bytes_only(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii() && byte != b'#')
+    // Without a way out at the first offence there is nothing to predict.
+    text.bytes()
+        .fold(true, |all, byte| all & IS_TARGET[usize::from(byte)])
 }
+
+const IS_TARGET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_graphic() && byte as u8 != b'#';
+        byte += 1;
+    }
+    table
+};
 
 /// RFC 9110 section 4.2.3: the scheme is case-insensitive. Other schemes are for proxies.
 fn strip_scheme(text: &str) -> Option<&str> {

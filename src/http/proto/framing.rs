@@ -70,10 +70,15 @@ impl Survey {
     ///
     /// If the field alone, or together with those before it, makes the message malformed.
     #[inline]
-    pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ProtoError> {
+    pub(crate) fn note(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        known_host: &mut Vec<u8>,
+    ) -> Result<(), ProtoError> {
         // Nearly every field is told apart by its length already.
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.note_host(value),
+            4 if name.eq_ignore_ascii_case(b"host") => self.note_host(value, known_host),
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.note_expect(value);
                 Ok(())
@@ -133,11 +138,17 @@ impl Survey {
     }
 
     /// RFC 9112 section 3.2: more than one host line, or a malformed one, must be refused.
-    fn note_host(&mut self, value: &[u8]) -> Result<(), ProtoError> {
+    fn note_host(&mut self, value: &[u8], known_host: &mut Vec<u8>) -> Result<(), ProtoError> {
         if std::mem::replace(&mut self.host, true) {
             return Err(ProtoError::HostRepeated);
         }
+        // A peer asks the same host in each request of its connection.
+        if *known_host == value && !value.is_empty() {
+            return Ok(());
+        }
         if authority_is_valid(value) {
+            known_host.clear();
+            known_host.extend_from_slice(value);
             Ok(())
         } else {
             Err(ProtoError::HostMalformed)

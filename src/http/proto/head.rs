@@ -31,6 +31,8 @@ pub(crate) struct RequestHead {
     /// A copy: being text already, it need not be checked again at each look.
     target: String,
     version: Version,
+    /// The last valid `host`, of this request or an earlier one.
+    host: Vec<u8>,
     fields: Vec<Field>,
     framing: Framing,
     search: Search,
@@ -54,6 +56,7 @@ impl RequestHead {
             method: Method::GET,
             target: String::new(),
             version: Version::HTTP_11,
+            host: Vec::new(),
             fields: Vec::new(),
             framing: Framing::default(),
             search: Search::default(),
@@ -187,7 +190,7 @@ impl RequestHead {
             if line_before.ends_with(b"\r\n") != with_cr {
                 return Err(ProtoError::LineEndsMixed);
             }
-            survey.note(field.name.as_bytes(), field.value)?;
+            survey.note(field.name.as_bytes(), field.value, &mut self.host)?;
             self.fields.push(Field {
                 name,
                 value: Span::of(field.value, head),
