@@ -2,6 +2,9 @@
 //! are reachable without `unsafe`. Each is shown by what a program sees of it, in a process of its
 //! own.
 
+// Unwrapping is how a test fails.
+#![allow(clippy::unwrap_used)]
+
 use std::cell::{Cell, RefCell};
 use std::process::{Command, Output};
 

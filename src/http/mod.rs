@@ -25,6 +25,8 @@
 //! Every size and every phase of a connection has one, on by default: see [`Limits`] and
 //! [`Timeouts`].
 
+#![forbid(unsafe_code)]
+
 mod body;
 mod buffers;
 mod config;

@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 
 use corosensei::{CoroutineResult, Yielder};
 
-use super::stack::{Room, Stack};
+use super::stack::{Arena, Room, Stack};
 
 /// What a computation hands out when it leaves: something to call once it has left. A thin pointer,
 /// which corosensei passes in a register.
@@ -32,6 +32,10 @@ thread_local! {
     /// No computation resumes another of ours (the scheduler does, on the OS thread's stack), so
     /// one cell is enough.
     static WAY_OUT: Cell<Option<NonNull<Yielder<(), After>>>> = const { Cell::new(None) };
+
+    /// Where the computation that left last did so: an address in its last frame, below which are
+    /// only the frames of the switch itself.
+    static LEFT_AT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A computation on a stack of its own, suspended or not yet begun.
@@ -40,11 +44,20 @@ thread_local! {
 /// anyway, so that a scheduler moves one pointer.
 pub(crate) struct Coroutine {
     /// Dropped by nobody: see the module's first rule.
-    inner: NonNull<Inner>,
+    kept: NonNull<Kept>,
 }
 
-const _: () = assert!(size_of::<Inner>() <= size_of::<Room>());
-const _: () = assert!(align_of::<Inner>() <= align_of::<Room>());
+/// What is kept on the stack.
+struct Kept {
+    inner: Inner,
+    /// The lowest usable address of the stack.
+    bottom: usize,
+    /// Where the computation left its stack; zero before it has begun.
+    left_at: usize,
+}
+
+const _: () = assert!(size_of::<Kept>() <= size_of::<Room>());
+const _: () = assert!(align_of::<Kept>() <= align_of::<Room>());
 
 impl fmt::Debug for Coroutine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,14 +79,21 @@ impl Coroutine {
     #[inline]
     pub(crate) fn new(stack: Stack, body: impl FnOnce() + 'static) -> Self {
         let place = stack.room().cast();
+        let bottom = stack.bottom();
         let inner = Inner::with_stack(stack, move |yielder, ()| {
             WAY_OUT.set(Some(NonNull::from(yielder)));
             body();
         });
         // SAFETY: the room is large enough, and nobody else's as long as the stack is out: it goes
         // back after `resume` has moved this away.
-        unsafe { place.write(inner) };
-        Self { inner: place }
+        unsafe {
+            place.write(Kept {
+                inner,
+                bottom,
+                left_at: 0,
+            });
+        }
+        Self { kept: place }
     }
 
     /// Runs the computation until it suspends or ends.
@@ -81,21 +101,37 @@ impl Coroutine {
     pub(crate) fn resume(mut self) -> Step {
         // SAFETY: it is there since `new`, and only we know the place: the computation above which
         // it lies does not.
-        let result = unsafe { self.inner.as_mut() }.resume(());
+        let kept = unsafe { self.kept.as_mut() };
+        let result = kept.inner.resume(());
         WAY_OUT.set(None);
         match result {
-            CoroutineResult::Yield(None) => Step::Suspended(self),
-            CoroutineResult::Yield(Some(mut after)) => {
-                // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
-                // computation that has just suspended. The frame stays as it is until the next
-                // resume, which takes the `Coroutine` that is still in our hands.
-                unsafe { (after.as_mut())() };
+            CoroutineResult::Yield(after) => {
+                kept.left_at = LEFT_AT.get();
+                if let Some(mut after) = after {
+                    // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
+                    // computation that has just suspended. The frame stays as it is until the next
+                    // resume, which takes the `Coroutine` that is still in our hands.
+                    unsafe { after.as_mut()() };
+                }
                 Step::Suspended(self)
             }
             CoroutineResult::Return(()) => {
                 // SAFETY: as above; this is the last that is heard of it.
-                Step::Done(unsafe { self.inner.read() }.into_stack())
+                Step::Done(unsafe { self.kept.read() }.inner.into_stack())
             }
+        }
+    }
+}
+
+impl Coroutine {
+    /// Gives back the pages of the stack that a suspended computation does not use.
+    pub(crate) fn trim(&self) {
+        // SAFETY: as in `resume`.
+        let kept = unsafe { self.kept.as_ref() };
+        if kept.left_at != 0 {
+            // SAFETY: the computation is suspended, as it is in our hands, and nothing of it lies
+            // below the frames of the switch: those take less than the page that stays.
+            unsafe { Arena::trim(kept.bottom, kept.left_at) };
         }
     }
 }
@@ -134,6 +170,7 @@ fn leave(after: After) {
         "an ethread that unwinds must not leave its stack"
     );
     let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
+    LEFT_AT.set(std::ptr::from_ref(&after).addr());
     // SAFETY: the cell is set by the computation itself, when it begins and after each switch
     // back to it, and cleared by `resume` as soon as it has left. So it points to the yielder of
     // the computation that calls us, which lives at the top of the stack we are on.
@@ -147,7 +184,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::runtime::stack::{Arena, StackConfig};
+    use crate::runtime::stack::StackConfig;
 
     fn arena() -> Arena {
         Arena::new(StackConfig::default())
@@ -225,6 +262,45 @@ mod tests {
         drop(suspended(coroutine.resume()));
         assert_eq!(Rc::strong_count(&dropped), 2);
         // The arena sees a live stack and leaks its memory.
+    }
+
+    #[test]
+    fn trimming_takes_the_dead_part_and_leaves_the_frames() {
+        fn deep(levels: usize) -> usize {
+            let frame = std::hint::black_box([levels as u8; 1024]);
+            if levels == 0 {
+                0
+            } else {
+                deep(levels - 1) + usize::from(frame[7])
+            }
+        }
+        let mut arena = arena();
+        let stack = stack(&mut arena);
+        let bottom = stack.bottom();
+        let coroutine = Coroutine::new(stack, || {
+            let before = deep(8);
+            let kept = std::hint::black_box([7u8; 2048]);
+            suspend();
+            assert!(kept.iter().all(|&byte| byte == 7));
+            assert_eq!(deep(8), before);
+        });
+        let coroutine = suspended(coroutine.resume());
+        // SAFETY: nobody resumes it meanwhile.
+        let left_at = unsafe { coroutine.kept.as_ref() }.left_at;
+        // SAFETY: within the usable part of a stack that stays mapped.
+        let read = |at: usize| unsafe { *std::ptr::with_exposed_provenance::<u8>(at) };
+        let traces = || {
+            (bottom..left_at - 16384)
+                .filter(|&at| read(at) != 0)
+                .count()
+        };
+        assert!(traces() > 0, "the deep calls have left nothing");
+        coroutine.trim();
+        assert_eq!(traces(), 0);
+        let Step::Done(stack) = coroutine.resume() else {
+            panic!("it should have ended")
+        };
+        arena.free(stack);
     }
 
     #[test]

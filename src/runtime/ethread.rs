@@ -108,6 +108,8 @@ pub(super) struct ControlBlock {
     pub(super) reserved: bool,
     /// The rest of its work, from the first suspension on. Taken while it runs.
     pub(super) coroutine: Option<Coroutine>,
+    /// How often the sweep has met it since it ran.
+    pub(super) visits: u8,
     pub(super) class: Class,
 }
 
@@ -217,6 +219,7 @@ impl Blocks {
             start: birth.start,
             reserved: birth.reserved,
             coroutine: None,
+            visits: 0,
             class: birth.class,
         };
         match self.blocks.get_mut(index as usize) {
@@ -271,6 +274,11 @@ impl Blocks {
     pub(super) fn record(&self, index: u32) -> &super::roster::Record {
         let (chunk, place) = split(index);
         &self.records[chunk][place]
+    }
+
+    /// How many places there are, free ones included.
+    pub(super) fn places(&self) -> u32 {
+        self.blocks.len() as u32
     }
 
     /// All ethreads that have not ended, in the order of their places; not the OS thread.

@@ -43,6 +43,7 @@ mod shard;
 pub(crate) mod source;
 mod stack;
 mod stats;
+mod sweep;
 pub(crate) mod task;
 mod timers;
 pub(crate) mod wait;

@@ -29,8 +29,9 @@ use super::ethread::{Birth, Blocks, HOST, Label, Run, State, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
 use super::run_queue::RunQueue;
 use super::source::Sources;
-use super::stack::{Arena, Class, GuardKind, Stack, StackConfig};
+use super::stack::{Arena, GuardKind, Stack, StackConfig};
 use super::stats::Stats;
+use super::sweep::Sweep;
 use super::timers::Timers;
 use super::wait::{NEVER, Outcome, Reason, Token};
 use super::watchdog::Heartbeat;
@@ -107,6 +108,7 @@ pub(crate) struct Scheduler {
     pub(super) rearms: bool,
     /// The watchdog knows this shard.
     pub(super) watched: Cell<bool>,
+    pub(super) sweep: Cell<Sweep>,
     pub(super) settings: Settings,
 }
 
@@ -204,6 +206,7 @@ impl Scheduler {
             rearms: driver.rearms(),
             driver: RefCell::new(driver),
             watched: Cell::new(false),
+            sweep: Cell::default(),
             settings,
         }))
     }
@@ -332,6 +335,7 @@ impl Scheduler {
         let block = core.blocks.get_mut(index);
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
+        block.visits = 0;
         Some((index, block.coroutine.take()))
     }
 
@@ -342,6 +346,7 @@ impl Scheduler {
         };
         self.current.set(index);
         self.budget.set(BUDGET);
+        self.want_sweep();
         self.heartbeat.beat(index);
         let step = coroutine.resume();
         self.current.set(SCHEDULER);
@@ -457,7 +462,8 @@ impl Scheduler {
             Goal::Shutdown(deadline) => *deadline,
             _ => NEVER,
         };
-        let until = match next_timer.unwrap_or(NEVER).min(limit) {
+        let sweep = self.sweep();
+        let until = match next_timer.unwrap_or(NEVER).min(limit).min(sweep) {
             NEVER => Until::Event,
             deadline => Until::At(deadline),
         };
@@ -678,13 +684,5 @@ impl Core {
             }
             _ => false,
         }
-    }
-
-    /// What a report says of those that are parked.
-    pub(super) fn parked(&self) -> impl Iterator<Item = (String, Reason)> {
-        self.blocks
-            .iter()
-            .filter(|(_, block)| block.state == State::Parked)
-            .map(|(_, block)| (block.label().to_string(), block.reason))
     }
 }

@@ -169,7 +169,7 @@ impl Stack {
     }
 
     /// The lowest address that code can use.
-    fn bottom(&self) -> usize {
+    pub(crate) fn bottom(&self) -> usize {
         self.slot() + GUARD
     }
 
@@ -208,7 +208,6 @@ pub(crate) struct Arena {
     id: u32,
     /// `guard` goes from `Auto` to `Mprotect` at the first refusal.
     config: StackConfig,
-    page: usize,
     shelves: [Shelf; CLASSES],
     /// The lowest address of the chunk mapped last; the next one is wanted right below it.
     lowest: usize,
@@ -258,7 +257,6 @@ impl Arena {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             config,
-            page: chunk::page_size(),
             shelves: Default::default(),
             lowest: 0,
             live: 0,
@@ -324,17 +322,6 @@ impl Arena {
             .expect("a reservation stands for a free slot")
     }
 
-    /// Gives a reservation up.
-    ///
-    /// # Panics
-    ///
-    /// If there is none.
-    pub(crate) fn unreserve(&mut self, class: Class) {
-        let shelf = &mut self.shelves[class.index()];
-        assert!(shelf.reserved > 0, "no stack was reserved");
-        shelf.reserved -= 1;
-    }
-
     /// Takes a stack: the one freed last, if any is free.
     ///
     /// # Errors
@@ -374,16 +361,16 @@ impl Arena {
     ///
     /// # Safety
     ///
-    /// `sp` is the stack pointer of the computation that is suspended on `stack`: what lies below
-    /// it, less the red zone, is dead.
-    pub(crate) unsafe fn trim(&self, stack: &Stack, sp: usize) {
-        debug_assert_eq!(stack.arena, self.id);
-        debug_assert!((stack.bottom()..stack.top()).contains(&sp));
-        let end = (sp & !(self.page - 1)) - self.page;
-        if let Some(len) = end.checked_sub(stack.bottom()).filter(|&len| len > 0) {
+    /// `bottom` is the [lowest usable address](Stack::bottom) of a live stack, and `sp` the stack
+    /// pointer of the computation that is suspended on it: what lies below, less the red zone, is
+    /// dead.
+    pub(crate) unsafe fn trim(bottom: usize, sp: usize) {
+        let page = chunk::page_size();
+        let end = (sp & !(page - 1)) - page;
+        if let Some(len) = end.checked_sub(bottom).filter(|&len| len > 0) {
             // SAFETY: page-aligned and within the usable part, which starts at `bottom`; that
             // nothing in it is alive is the caller's promise.
-            unsafe { chunk::give_back(stack.bottom(), len) };
+            unsafe { chunk::give_back(bottom, len) };
         }
     }
 

@@ -195,11 +195,6 @@ impl Timers {
         self.len
     }
 
-    /// Whether there is no entry.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Fires all entries in the slots of `level` that `mask` names.
     fn drain(&mut self, level: usize, mask: u64, due: &mut Vec<(u64, u32)>) {
         let mut slots = self.occupied[level] & mask;

@@ -52,7 +52,7 @@ fn waits() -> [(&'static str, fn()); 7] {
             let (sender, receiver) = std::sync::mpsc::channel::<()>();
             // The sender goes when the ethread has unwound.
             let _sender = sender;
-            bridge::blocking(move || drop(receiver.recv()));
+            bridge::blocking(move || receiver.recv().is_ok());
         }),
     ]
 }
@@ -293,7 +293,7 @@ fn the_payload_of_another_ethread_is_a_panic_like_any_other() {
             let caught = thread::catch_panic(AssertUnwindSafe(|| panic::resume_unwind(payload)));
             panic::resume_unwind(caught.unwrap_err())
         });
-        let payload = handle.join().map(|()| ()).unwrap_err();
+        let payload = handle.join().unwrap_err();
         assert!(!payload.is::<Cancelled>());
         // With nobody to join, it counts as a panic.
         drop(thread::spawn(move || panic::resume_unwind(payload)));

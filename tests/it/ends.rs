@@ -10,7 +10,9 @@ use std::time::Duration;
 use ethreads::runtime::{self, WouldPark};
 use ethreads::{RunError, Runtime, bridge, thread};
 
-use crate::support::{OnDrop, collect_log, deadlock, fresh, in_child, logged, stderr, text};
+use crate::support::{
+    OnDrop, collect_log, deadlock, fresh, in_child, logged, on_log, stderr, text,
+};
 
 #[test]
 fn a_panic_is_handed_to_whoever_joins() {
@@ -51,6 +53,21 @@ fn a_panic_that_nobody_joins_is_counted_and_logged() {
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].contains("panicked: oh no"), "{lines:?}");
     }
+}
+
+#[test]
+fn a_logger_that_panics_does_no_harm() {
+    collect_log();
+    fresh(|| {
+        on_log(Some(|| panic!("in the logger")));
+        drop(thread::spawn(|| panic!("told to that logger")));
+        drop(thread::spawn(|| PanicsOnDrop("told to that logger")));
+        let error = ethreads::run().unwrap_err();
+        on_log(None);
+        assert!(matches!(error, RunError::Panicked(1)), "{error}");
+        let stats = runtime::stats().unwrap();
+        assert_eq!((stats.ethreads, stats.stacks.live), (0, 0));
+    });
 }
 
 #[test]
@@ -138,10 +155,8 @@ fn the_roots_panic_is_raised_again_after_the_others_have_unwound() {
 #[test]
 fn a_deadlock_lists_who_waits_for_what_and_where() {
     fresh(|| {
-        let parker = thread::Builder::new()
-            .name("parker")
-            .spawn(|| thread::park())
-            .unwrap();
+        let builder = thread::Builder::new().name("parker");
+        let parker = builder.spawn(|| thread::park()).unwrap();
         let park_line = line!() - 1;
         let id = parker.thread().id();
         let joiner = thread::spawn(move || parker.join());

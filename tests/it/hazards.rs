@@ -81,10 +81,7 @@ fn a_destructor_that_catches_its_own_panic_still_unwinds() {
             thread::yield_now();
             panic!("inside the destructor")
         });
-        assert_eq!(
-            text(&*caught.map(|()| ()).unwrap_err()),
-            "inside the destructor"
-        );
+        assert_eq!(text(&*caught.unwrap_err()), "inside the destructor");
         thread::sleep(HOUR);
     });
 }
@@ -111,7 +108,7 @@ fn a_destructor_joins_only_who_has_ended() {
             let _destructor = OnDrop(|| theirs.set(ended.take().unwrap().join().unwrap()));
             panic!("on the way");
         });
-        unwinds.join().map(|()| ()).unwrap_err();
+        unwinds.join().unwrap_err();
         slot.get()
     });
     assert_eq!(value.unwrap(), 5);
@@ -158,12 +155,12 @@ fn many_unwind_at_once_without_being_mixed_up() {
                     }));
                     // Caught and not dropped: a payload in hand is no unwinding.
                     thread::yield_now();
-                    panic::resume_unwind(caught.map(|()| ()).unwrap_err())
+                    panic::resume_unwind(caught.unwrap_err())
                 })
             })
             .collect();
         for (n, handle) in handles.into_iter().enumerate() {
-            let payload = handle.join().map(|()| ()).unwrap_err();
+            let payload = handle.join().unwrap_err();
             assert_eq!(text(&*payload), n.to_string());
         }
         trace.take()
@@ -201,8 +198,16 @@ fn a_suspend_while_unwinding_ends_the_process_with_a_report() {
 }
 
 /// As a C library does with a callback.
-extern "C" fn through_c(callback: fn()) {
+extern "C" fn through_c(callback: extern "C-unwind" fn()) {
     callback();
+}
+
+extern "C-unwind" fn wait_shortly() {
+    thread::park_timeout(Duration::from_millis(1));
+}
+
+extern "C-unwind" fn wait_forever() {
+    thread::park();
 }
 
 #[test]
@@ -210,7 +215,7 @@ fn a_cancel_through_c_frames_aborts_unless_it_is_held_back() {
     let name = "hazards::a_cancel_through_c_frames_aborts_unless_it_is_held_back";
     let held_back = Runtime::builder().run(|| {
         let handle = thread::spawn(|| {
-            thread::uncancellable(|| through_c(|| thread::park_timeout(Duration::from_millis(1))));
+            thread::uncancellable(|| through_c(wait_shortly));
             thread::yield_now();
             unreachable!("the cancel has taken effect");
         });
@@ -222,7 +227,7 @@ fn a_cancel_through_c_frames_aborts_unless_it_is_held_back() {
 
     let Some(output) = in_child(name) else {
         let run = Runtime::builder().run(|| {
-            let handle = thread::spawn(|| through_c(|| thread::park()));
+            let handle = thread::spawn(|| through_c(wait_forever));
             thread::yield_now();
             handle.cancel();
             drop(handle.join());

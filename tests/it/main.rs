@@ -3,6 +3,9 @@
 //! The suite runs on the default driver, and again with `ETHREADS_DRIVER=polling`; what is about
 //! time runs on the simulation driver (feature `sim`).
 
+// Unwrapping is how a test fails.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 mod cancel;
@@ -12,8 +15,11 @@ mod hazards;
 mod overflow;
 mod scheduler;
 mod shutdown;
+mod suspends;
 mod watchdog;
 
+#[cfg(feature = "sim")]
+mod model;
 #[cfg(feature = "sim")]
 mod sim;
 

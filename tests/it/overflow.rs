@@ -113,10 +113,8 @@ fn on_pthread(body: extern "C" fn(*mut c_void) -> *mut c_void) {
         unsafe { libc::pthread_create(thread.as_mut_ptr(), ptr::null(), body, ptr::null_mut()) };
     assert_eq!(created, 0);
     // SAFETY: the id was written, and the thread is joined once.
-    assert_eq!(
-        unsafe { libc::pthread_join(thread.assume_init(), ptr::null_mut()) },
-        0
-    );
+    let joined = unsafe { libc::pthread_join(thread.assume_init(), ptr::null_mut()) };
+    assert_eq!(joined, 0);
 }
 
 #[test]
@@ -187,10 +185,8 @@ fn handle_segv(handler: usize, flags: c_int) {
     action.sa_sigaction = handler;
     action.sa_flags = flags;
     // SAFETY: the handlers above have the types that their flags ask for.
-    assert_eq!(
-        unsafe { libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) },
-        0
-    );
+    let installed = unsafe { libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()) };
+    assert_eq!(installed, 0);
 }
 
 #[test]
@@ -241,10 +237,8 @@ impl Drop for LooksAtAlternateStack {
     fn drop(&mut self) {
         let mut stack = std::mem::MaybeUninit::<libc::stack_t>::uninit();
         // SAFETY: a null new stack changes nothing, and there is room for the old one.
-        assert_eq!(
-            unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) },
-            0
-        );
+        let asked = unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) };
+        assert_eq!(asked, 0);
         // SAFETY: written by the call above.
         let stack = unsafe { stack.assume_init() };
         let in_use = stack.ss_flags & libc::SS_DISABLE == 0;

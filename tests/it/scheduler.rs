@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::io::{Read, Write};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use ethreads::bridge::{Interest, Wakeup};
+use ethreads::net::UnixStream;
 use ethreads::thread::{self, JoinHandle, RemoteThread};
 use ethreads::time::Instant;
 use ethreads::{Runtime, bridge, runtime};
@@ -379,7 +382,7 @@ fn current_tells_the_os_thread_from_its_ethreads() {
         let outside = thread::current();
         let handle = thread::Builder::new()
             .name("inside")
-            .spawn(|| thread::current())
+            .spawn(thread::current)
             .unwrap();
         ethreads::run().unwrap();
         let inside = handle.join().unwrap();
@@ -481,5 +484,58 @@ fn ten_thousand_sleep_at_once() {
         let stats = runtime::stats().unwrap();
         assert_eq!((stats.ethreads, stats.timers, stats.stacks.live), (1, 0, 1));
         assert!(stats.stacks.hot <= 1024, "{stats:?}");
+    });
+}
+
+#[test]
+fn waits_without_a_stack_hold_none() {
+    fresh(|| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let handles: Vec<_> = (0..5000)
+            .map(|n| {
+                let begin = move |wakeup| (n, wakeup);
+                bridge::on_ready(&ours, Interest::Readable, None, begin).unwrap()
+            })
+            .collect();
+        thread::yield_now();
+        let stats = runtime::stats().unwrap();
+        assert_eq!(
+            (stats.ethreads, stats.io_waits, stats.stacks.live),
+            (5000, 5000, 0)
+        );
+        assert_eq!(stats.stacks.mapped_bytes, 0, "not even address space");
+        // One edge, and each passes it on.
+        drop(theirs);
+        ethreads::run().unwrap();
+        assert_eq!(runtime::stats().unwrap().stacks.hot, 1);
+        for (n, handle) in (0..).zip(handles) {
+            assert_eq!(handle.join().unwrap(), (n, Wakeup::Ready));
+        }
+    });
+}
+
+#[test]
+fn a_wait_that_timed_out_takes_nobodys_wake() {
+    run(|| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let now = Some(Instant::now());
+        let (begun, go) = (Rc::new(Cell::new(false)), thread::current());
+        let seen = begun.clone();
+        let late = bridge::on_ready(&ours, Interest::Readable, now, move |wakeup| {
+            seen.set(true);
+            go.unpark();
+            // It stays, and so does its place in the line.
+            thread::park();
+            wakeup
+        });
+        let late = late.unwrap();
+        let reader = ours.try_clone().unwrap();
+        let reader = thread::spawn(move || (&reader).read(&mut [0; 8]).unwrap());
+        thread::park();
+        assert!(begun.get());
+        theirs.write_all(b"data").unwrap();
+        assert_eq!(reader.join().unwrap(), 4);
+        late.thread().unpark();
+        assert_eq!(late.join().unwrap(), Wakeup::TimedOut);
     });
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ethreads::RunError;
 
 /// Runs `f` on an OS thread of its own, which has no scheduler yet and ends before this returns.
-pub fn fresh<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn fresh<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let result = std::thread::scope(|scope| scope.spawn(f).join());
     result.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
 }
@@ -17,7 +17,7 @@ const CHILD: &str = "ETHREADS_TEST_CHILD";
 
 /// Runs the test `name` again in a process of its own, and returns what came of it; `None` in that
 /// process.
-pub fn in_child(name: &str) -> Option<Output> {
+pub(crate) fn in_child(name: &str) -> Option<Output> {
     if std::env::var(CHILD).is_ok_and(|child| child == name) {
         return None;
     }
@@ -36,12 +36,12 @@ pub fn in_child(name: &str) -> Option<Output> {
 }
 
 /// What the child wrote to standard error.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The text of a panic.
-pub fn text(payload: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn text(payload: &(dyn std::any::Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&'static str>() {
         text
     } else {
@@ -51,7 +51,7 @@ pub fn text(payload: &(dyn std::any::Any + Send)) -> &str {
 
 /// The deadlock that a run ended with.
 #[track_caller]
-pub fn deadlock<T>(result: Result<T, RunError>) -> ethreads::Deadlock {
+pub(crate) fn deadlock<T>(result: Result<T, RunError>) -> ethreads::Deadlock {
     match result {
         Err(RunError::Deadlock(deadlock)) => deadlock,
         Err(other) => panic!("expected a deadlock, got: {other}"),
@@ -60,7 +60,7 @@ pub fn deadlock<T>(result: Result<T, RunError>) -> ethreads::Deadlock {
 }
 
 /// Calls a closure when it is dropped.
-pub struct OnDrop<F: FnMut()>(pub F);
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
@@ -100,7 +100,7 @@ impl log::Log for Collector {
 }
 
 /// Collects what is logged from now on. All tests share one log: look for unique names.
-pub fn collect_log() {
+pub(crate) fn collect_log() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
         log::set_logger(&Collector).unwrap();
@@ -109,7 +109,7 @@ pub fn collect_log() {
 }
 
 /// The lines logged so far that contain `part`.
-pub fn logged(part: &str) -> Vec<String> {
+pub(crate) fn logged(part: &str) -> Vec<String> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     lines
         .iter()
@@ -119,7 +119,7 @@ pub fn logged(part: &str) -> Vec<String> {
 }
 
 /// Blocks the OS thread until a line that contains `part` has been logged.
-pub fn wait_for_log(part: &str) -> String {
+pub(crate) fn wait_for_log(part: &str) -> String {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = |lines: &mut Vec<String>| !lines.iter().any(|line| line.contains(part));
     let (lines, waited) = NEWS
@@ -134,6 +134,6 @@ pub fn wait_for_log(part: &str) -> String {
 }
 
 /// Lets `hook` be called in the logger, when this OS thread logs something.
-pub fn on_log(hook: Option<fn()>) {
+pub(crate) fn on_log(hook: Option<fn()>) {
     ON_LOG.set(hook);
 }

@@ -247,7 +247,7 @@ fn trim_gives_back_what_is_below_the_stack_pointer() {
     ] {
         fill(&stack);
         // SAFETY: nothing runs on the stack.
-        unsafe { arena.trim(&stack, sp) };
+        unsafe { Arena::trim(stack.bottom(), sp) };
         assert_eq!(resident(stack.bottom(), SIZE), kept);
         assert_eq!(resident(top(&stack) - kept * page, kept * page), kept);
         assert_eq!(load(top(&stack) - kept * page), 0xa5);
@@ -278,25 +278,28 @@ fn counters_follow_reservations() {
     };
     assert_eq!(arena.counters(), expected);
     let stacks = [small, small, large].map(|class| arena.take_reserved(class));
-    arena.unreserve(small);
+    let unused = arena.take_reserved(small);
+    arena.free(unused);
     assert_eq!(
         arena.counters(),
         StackCounters {
             live: 3,
             reserved: 0,
+            hot: 1,
             ..expected
         }
     );
     // The slot given up serves the next reservation: no further guard.
     arena.reserve(small).unwrap();
-    arena.unreserve(small);
+    let unused = arena.take_reserved(small);
+    arena.free(unused);
     stacks.into_iter().for_each(|stack| arena.free(stack));
     assert_eq!(
         arena.counters(),
         StackCounters {
             reserved: 0,
             hot: 1,
-            cold: 2,
+            cold: 3,
             ..expected
         }
     );
@@ -307,7 +310,8 @@ fn counters_follow_reservations() {
 fn taking_needs_a_reservation() {
     let mut arena = arena(GuardKind::Auto, 1);
     arena.reserve(class(SIZE)).unwrap();
-    arena.unreserve(class(SIZE));
+    let unused = arena.take_reserved(class(SIZE));
+    arena.free(unused);
     let _ = arena.take_reserved(class(SIZE));
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::process::Command;
 use std::ptr;
 
-use super::super::{Arena, GUARD, GuardKind, LARGEST, SMALLEST, chunk, find_guard};
+use super::super::{GUARD, GuardKind, LARGEST, SMALLEST, find_guard};
 use super::{SIZE, arena, check_guard, class, kinds, top};
 
 /// Runs `body` in a process of its own, where no other test maps memory and limits hurt no one.

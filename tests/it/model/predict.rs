@@ -1,0 +1,343 @@
+//! The model: plain lists, one loop, no cleverness.
+
+use super::{Ending, Event, Op, Outcome, Program, Step, What};
+
+/// Who of the ready ones runs next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    Fifo,
+    Seeded(u64),
+}
+
+impl Order {
+    /// The simulation's own generator, written down a second time.
+    fn choose(&mut self, n: usize) -> usize {
+        let Self::Seeded(state) = self else { return 0 };
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    Running,
+    Parked,
+    Ended,
+}
+
+/// How the ethread goes on when it runs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Begin,
+    /// It was in a yield.
+    Next,
+    /// It was parked, for somebody's end if this is a join.
+    Unparked {
+        join: Option<usize>,
+    },
+    /// A cancel that let the others run first now unwinds it.
+    Raise,
+}
+
+/// What the ethread that runs does after a step.
+enum Flow {
+    /// The step that it stands at.
+    This,
+    Next,
+    /// Nothing: it has parked, yielded or ended.
+    Left,
+}
+
+#[derive(Clone, Debug)]
+struct Ethread {
+    state: State,
+    then: Then,
+    step: usize,
+    /// Parked in `park`, where `unpark` ends it.
+    unparkable: bool,
+    deadline: Option<u64>,
+    /// The last park, or the start, was ended by a cancel.
+    cut_short: bool,
+    permit: bool,
+    cancelled: bool,
+    masked: bool,
+    raises: u32,
+    /// Its handle has not been used up by a join.
+    has_handle: bool,
+    joiner: Option<usize>,
+    ending: Ending,
+}
+
+const ROOT: usize = usize::MAX;
+
+struct Model<'a> {
+    program: &'a Program,
+    order: Order,
+    ethreads: Vec<Ethread>,
+    /// Indices of ethreads; the root is `ROOT`.
+    ready: Vec<usize>,
+    now: u64,
+    root_parked: bool,
+    trace: Vec<Event>,
+}
+
+/// The trace and the outcome of a program; `None` if two deadlines met.
+pub(crate) fn predict(program: &Program, order: Order) -> Option<(Vec<Event>, Outcome)> {
+    let mut model = Model {
+        program,
+        order,
+        ethreads: Vec::new(),
+        ready: vec![ROOT],
+        now: 0,
+        root_parked: false,
+        trace: Vec::new(),
+    };
+    loop {
+        while !model.ready.is_empty() {
+            let pick = model.order.choose(model.ready.len());
+            match model.ready.remove(pick) {
+                ROOT if model.root_runs() => return Some((model.trace, Outcome::Ended)),
+                ROOT => {}
+                who => model.run(who),
+            }
+        }
+        let parked = model
+            .ethreads
+            .iter()
+            .filter(|ethread| ethread.state == State::Parked);
+        let Some(deadline) = parked.filter_map(|ethread| ethread.deadline).min() else {
+            let all = 0..model.ethreads.len();
+            let parked = all
+                .filter(|&who| model.ethreads[who].state == State::Parked)
+                .collect();
+            return Some((model.trace, Outcome::Deadlock(parked)));
+        };
+        model.now = deadline;
+        let due = |ethread: &Ethread| {
+            ethread.state == State::Parked && ethread.deadline == Some(deadline)
+        };
+        let mut due = (0..model.ethreads.len()).filter(|&who| due(&model.ethreads[who]));
+        let first = due.next().unwrap();
+        if due.next().is_some() {
+            return None;
+        }
+        model.wake(first, false);
+    }
+}
+
+impl Model<'_> {
+    fn note(&mut self, who: usize, what: What) {
+        self.trace.push((who, self.now, what));
+    }
+
+    /// The root spawns, then parks while any is left. True when it has ended.
+    fn root_runs(&mut self) -> bool {
+        if self.ethreads.is_empty() {
+            (0..self.program.at_first).for_each(|_| self.spawn());
+        }
+        self.root_parked = self
+            .ethreads
+            .iter()
+            .any(|ethread| ethread.state != State::Ended);
+        !self.root_parked
+    }
+
+    fn spawn(&mut self) {
+        if self.ethreads.len() == self.program.scripts.len() {
+            return;
+        }
+        self.ready.push(self.ethreads.len());
+        self.ethreads.push(Ethread {
+            state: State::Ready,
+            then: Then::Begin,
+            step: 0,
+            unparkable: false,
+            deadline: None,
+            cut_short: false,
+            permit: false,
+            cancelled: false,
+            masked: false,
+            raises: 0,
+            has_handle: true,
+            joiner: None,
+            ending: Ending::Value,
+        });
+    }
+
+    /// Ends a park.
+    fn wake(&mut self, who: usize, cut_short: bool) {
+        let ethread = &mut self.ethreads[who];
+        assert_eq!(ethread.state, State::Parked);
+        ethread.state = State::Ready;
+        ethread.cut_short = cut_short;
+        self.ready.push(who);
+    }
+
+    fn run(&mut self, who: usize) {
+        let ethread = &mut self.ethreads[who];
+        ethread.state = State::Running;
+        let cut_short = std::mem::take(&mut ethread.cut_short);
+        let mut flow = match ethread.then {
+            Then::Begin if cut_short => self.end(who, Ending::Cancelled),
+            Then::Begin => Flow::This,
+            Then::Next => Flow::Next,
+            Then::Unparked { join } => match (cut_short, join) {
+                (true, _) => self.raise(who),
+                (false, Some(whom)) => self.joined(who, whom),
+                (false, None) => Flow::Next,
+            },
+            Then::Raise => self.unwind(who),
+        };
+        loop {
+            let ethread = &mut self.ethreads[who];
+            match flow {
+                Flow::This => {}
+                Flow::Next => ethread.step += 1,
+                Flow::Left => return,
+            }
+            let n = ethread.step;
+            flow = match self.program.scripts[who].get(n) {
+                Some(step) => {
+                    ethread.masked = step.masked;
+                    self.note(who, What::Begins(n));
+                    self.perform(who, *step)
+                }
+                None => self.end(who, Ending::Value),
+            };
+            if !matches!(flow, Flow::Left) {
+                self.ethreads[who].masked = false;
+            }
+        }
+    }
+
+    fn perform(&mut self, who: usize, step: Step) -> Flow {
+        let due = self.ethreads[who].cancelled && !step.masked;
+        match step.op {
+            Op::Yield if due => self.raise(who),
+            Op::Yield => self.requeue(who, Then::Next),
+            Op::Sleep(nanos) => self.park(who, due, Some(nanos), false, None),
+            Op::Park | Op::ParkTimeout(_) if std::mem::take(&mut self.ethreads[who].permit) => {
+                Flow::Next
+            }
+            Op::Park => self.park(who, due, None, true, None),
+            Op::ParkTimeout(nanos) => self.park(who, due, Some(nanos), true, None),
+            Op::Unpark(whom) => self.unpark(whom),
+            Op::Cancel(whom) => self.cancel(whom),
+            Op::Join(whom) => match self.ethreads.get_mut(whom) {
+                Some(other) if other.has_handle => {
+                    other.has_handle = false;
+                    if other.state == State::Ended {
+                        return self.joined(who, whom);
+                    }
+                    other.joiner = Some(who);
+                    self.park(who, due, None, false, Some(whom))
+                }
+                _ => Flow::Next,
+            },
+            Op::Spawn => {
+                self.spawn();
+                Flow::Next
+            }
+        }
+    }
+
+    fn requeue(&mut self, who: usize, then: Then) -> Flow {
+        self.ethreads[who].state = State::Ready;
+        self.ethreads[who].then = then;
+        self.ready.push(who);
+        Flow::Left
+    }
+
+    fn park(
+        &mut self,
+        who: usize,
+        cancel_is_due: bool,
+        nanos: Option<u32>,
+        unparkable: bool,
+        join: Option<usize>,
+    ) -> Flow {
+        if cancel_is_due {
+            return self.raise(who);
+        }
+        let deadline = nanos.map(|nanos| self.now + u64::from(nanos));
+        let ethread = &mut self.ethreads[who];
+        ethread.state = State::Parked;
+        ethread.then = Then::Unparked { join };
+        ethread.unparkable = unparkable;
+        ethread.deadline = deadline;
+        Flow::Left
+    }
+
+    fn joined(&mut self, who: usize, whom: usize) -> Flow {
+        self.note(who, What::Joined(self.ethreads[whom].ending));
+        Flow::Next
+    }
+
+    fn unpark(&mut self, whom: usize) -> Flow {
+        match self.ethreads.get_mut(whom) {
+            Some(other) if other.state == State::Parked && other.unparkable => {
+                self.wake(whom, false);
+            }
+            Some(other) if other.state != State::Ended => other.permit = true,
+            _ => {}
+        }
+        Flow::Next
+    }
+
+    fn cancel(&mut self, whom: usize) -> Flow {
+        match self.ethreads.get_mut(whom) {
+            Some(other) if other.has_handle && other.state != State::Ended => {
+                other.cancelled = true;
+                if other.state == State::Parked && !other.masked {
+                    self.wake(whom, true);
+                } else if other.state == State::Ready && other.then == Then::Begin {
+                    other.cut_short = true;
+                }
+            }
+            _ => {}
+        }
+        Flow::Next
+    }
+
+    /// From the second time on the others run first.
+    fn raise(&mut self, who: usize) -> Flow {
+        self.ethreads[who].raises += 1;
+        if self.ethreads[who].raises > 1 {
+            return self.requeue(who, Then::Raise);
+        }
+        self.unwind(who)
+    }
+
+    fn unwind(&mut self, who: usize) -> Flow {
+        if self.program.scripts[who][self.ethreads[who].step].caught {
+            self.note(who, What::Caught);
+            return Flow::Next;
+        }
+        self.end(who, Ending::Cancelled)
+    }
+
+    fn end(&mut self, who: usize, ending: Ending) -> Flow {
+        self.note(who, What::Ends);
+        self.ethreads[who].state = State::Ended;
+        self.ethreads[who].ending = ending;
+        if self.root_parked
+            && self
+                .ethreads
+                .iter()
+                .all(|other| other.state == State::Ended)
+        {
+            self.root_parked = false;
+            self.ready.push(ROOT);
+        }
+        if let Some(joiner) = self.ethreads[who].joiner
+            && self.ethreads[joiner].state == State::Parked
+            && self.ethreads[joiner].then == (Then::Unparked { join: Some(who) })
+        {
+            self.wake(joiner, false);
+        }
+        Flow::Left
+    }
+}

@@ -1,0 +1,247 @@
+//! Every call that can suspend, in every situation in which it can be made: one table of calls,
+//! one test a situation.
+
+mod calls;
+
+use std::cell::RefCell;
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
+use ethreads::thread::{self, Thread};
+use ethreads::{Runtime, bridge};
+
+use crate::support::{OnDrop, fresh, in_child, stderr, text};
+use calls::rows;
+
+/// How a call finds the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// It need not wait.
+    Ready,
+    /// It has to wait, until `wake` is called.
+    Waits,
+    /// It has to wait for longer than the test takes.
+    Forever,
+}
+
+/// A call and what ends its wait.
+struct Case {
+    /// The call; its result as a text.
+    call: Box<dyn FnOnce() -> String>,
+    /// Gets the handle of the one that calls. Holds the other end of what is waited for.
+    wake: Box<dyn FnMut(&Thread)>,
+}
+
+impl Case {
+    fn new(call: impl FnOnce() -> String + 'static, wake: impl FnMut(&Thread) + 'static) -> Self {
+        Self {
+            call: Box::new(call),
+            wake: Box::new(wake),
+        }
+    }
+}
+
+/// What a call does that would have to wait while its ethread unwinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwinding {
+    /// It returns at once, with this.
+    Returns(&'static str),
+    /// It fails, saying that it would have to wait.
+    WouldPark,
+    /// It ends the process with a report.
+    Aborts,
+    /// It does its work without waiting for anybody else.
+    InPlace,
+}
+
+struct Row {
+    /// The name in `tests/suspends.txt`.
+    name: &'static str,
+    case: fn(When) -> Case,
+    /// What it gives.
+    result: &'static str,
+    /// It waits for a turn even if it need not wait for anything else.
+    always_suspends: bool,
+    unwinding: Unwinding,
+}
+
+/// Runs `test` for each row, as the root ethread of a runtime.
+fn each_row(test: fn(&Row)) {
+    for row in rows() {
+        let name = row.name;
+        let result = Runtime::builder().run(move || test(&row));
+        result.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+/// Lets an ethread make the call that unwinds, in a destructor; returns what the call gave.
+fn call_while_unwinding(case: Case) -> String {
+    let given = Rc::new(RefCell::new(None));
+    let slot = given.clone();
+    let Case { call, wake: _keep } = case;
+    let mut call = Some(call);
+    let unwinds = thread::spawn(move || {
+        let _destructor = OnDrop(|| *slot.borrow_mut() = call.take().map(|call| call()));
+        panic!("on the way");
+    });
+    assert_eq!(text(&*unwinds.join().unwrap_err()), "on the way");
+    given.take().expect("the destructor ran")
+}
+
+#[test]
+fn the_table_is_complete() {
+    let listed = include_str!("../suspends.txt").lines();
+    let listed = listed.filter(|line| !line.starts_with('#') && !line.contains(" - "));
+    let mut tested: Vec<_> = rows().iter().map(|row| row.name).collect();
+    tested.sort_unstable();
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_unstable();
+    assert_eq!(tested, listed);
+}
+
+#[test]
+fn woken_it_returns() {
+    each_row(|row| {
+        let Case { call, mut wake } = (row.case)(When::Waits);
+        let caller = thread::spawn(call);
+        thread::yield_now();
+        wake(caller.thread());
+        assert_eq!(caller.join().unwrap(), row.result, "{}", row.name);
+    });
+}
+
+#[test]
+fn it_waits_for_its_wake() {
+    each_row(|row| {
+        let Case { call, wake: _keep } = (row.case)(When::Forever);
+        let caller = thread::spawn(call);
+        // Longer than any turn that it may be granted.
+        (0..10).for_each(|_| thread::yield_now());
+        assert!(!caller.is_finished(), "{}", row.name);
+        caller.cancel();
+        assert!(caller.join().is_err());
+    });
+}
+
+#[test]
+fn ready_it_does_not_wait() {
+    each_row(|row| {
+        let Case { call, wake: _keep } = (row.case)(When::Ready);
+        let others = thread::spawn(|| ());
+        let given = call();
+        assert_eq!(given, row.result, "{}", row.name);
+        assert_eq!(others.is_finished(), row.always_suspends, "{}", row.name);
+    });
+}
+
+#[test]
+fn cancelled_it_unwinds() {
+    each_row(|row| {
+        let Case { call, wake: _keep } = (row.case)(When::Forever);
+        let caller = thread::spawn(call);
+        thread::yield_now();
+        caller.cancel();
+        let payload = caller.join().unwrap_err();
+        assert!(payload.is::<thread::Cancelled>(), "{}", row.name);
+    });
+}
+
+#[test]
+fn masked_it_waits_on() {
+    each_row(|row| {
+        let Case { call, mut wake } = (row.case)(When::Waits);
+        let caller = thread::spawn(|| thread::uncancellable(call));
+        thread::yield_now();
+        caller.cancel();
+        thread::yield_now();
+        wake(caller.thread());
+        assert_eq!(caller.join().unwrap(), row.result, "{}", row.name);
+    });
+}
+
+#[test]
+fn unwinding_and_ready_it_succeeds() {
+    each_row(|row| {
+        if row.unwinding != Unwinding::Aborts {
+            let given = call_while_unwinding((row.case)(When::Ready));
+            assert_eq!(given, row.result, "{}", row.name);
+        }
+    });
+}
+
+#[test]
+fn unwinding_it_never_switches() {
+    each_row(|row| {
+        let expected = match row.unwinding {
+            Unwinding::Returns(given) => given,
+            Unwinding::WouldPark => "WouldPark",
+            Unwinding::Aborts | Unwinding::InPlace => return,
+        };
+        let case = (row.case)(When::Forever);
+        let given = call_while_unwinding(case);
+        assert_eq!(given, expected, "{}", row.name);
+    });
+}
+
+#[test]
+fn unwinding_without_a_way_to_say_no_it_aborts() {
+    let name = "suspends::unwinding_without_a_way_to_say_no_it_aborts";
+    let Some(output) = in_child(name) else {
+        return each_row(|row| {
+            if row.unwinding == Unwinding::Aborts {
+                call_while_unwinding((row.case)(When::Forever));
+            }
+        });
+    };
+    assert_eq!(
+        output.status.signal(),
+        Some(libc::SIGABRT),
+        "{}",
+        stderr(&output)
+    );
+    assert!(
+        stderr(&output).contains("called `suspend` at"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn outside_an_ethread_it_drives_the_shard() {
+    for row in rows() {
+        fresh(|| {
+            let Case { call, mut wake } = (row.case)(When::Waits);
+            let me = thread::current();
+            let waker = thread::spawn(move || {
+                wake(&me);
+                wake
+            });
+            assert_eq!(call(), row.result, "{}", row.name);
+            drop(waker.join().unwrap());
+        });
+    }
+}
+
+#[test]
+fn on_the_schedulers_side_it_panics_if_it_has_to_wait() {
+    each_row(|row| {
+        let Case { call, wake: _keep } = (row.case)(When::Forever);
+        let name = row.name;
+        let outer = thread::spawn(move || {
+            bridge::suspend(|me: bridge::Suspended<()>| {
+                let caught = panic::catch_unwind(AssertUnwindSafe(call));
+                let payload = caught
+                    .map(|given| panic!("{name} gave {given}"))
+                    .unwrap_err();
+                let message = text(&*payload);
+                assert!(
+                    message.contains("on the scheduler's side"),
+                    "{name}: {message}"
+                );
+                assert!(me.resume(()).is_ok());
+            })
+        });
+        outer.join().unwrap();
+    });
+}
