@@ -134,6 +134,18 @@ impl Coroutine {
             unsafe { Arena::trim(kept.bottom, kept.left_at) };
         }
     }
+
+    /// Bytes that calls have left in the dead part of the stack, well below the last frame.
+    #[cfg(test)]
+    pub(super) fn traces(&self) -> usize {
+        // SAFETY: as in `resume`.
+        let kept = unsafe { self.kept.as_ref() };
+        // SAFETY: within the usable part of a stack that stays mapped while it is ours.
+        let read = |at: usize| unsafe { *std::ptr::with_exposed_provenance::<u8>(at) };
+        (kept.bottom..kept.left_at - 16384)
+            .filter(|&at| read(at) != 0)
+            .count()
+    }
 }
 
 /// Leaves the running computation; returns when it is resumed.
@@ -192,6 +204,16 @@ mod tests {
 
     fn stack(arena: &mut Arena) -> Stack {
         arena.take(Arena::class_of(64 << 10).unwrap()).unwrap()
+    }
+
+    /// Uses some 30 KiB of stack.
+    fn deep(levels: usize) -> usize {
+        let frame = std::hint::black_box([levels as u8; 1024]);
+        if levels == 0 {
+            0
+        } else {
+            deep(levels - 1) + usize::from(frame[7])
+        }
     }
 
     fn suspended(step: Step) -> Coroutine {
@@ -266,18 +288,8 @@ mod tests {
 
     #[test]
     fn trimming_takes_the_dead_part_and_leaves_the_frames() {
-        fn deep(levels: usize) -> usize {
-            let frame = std::hint::black_box([levels as u8; 1024]);
-            if levels == 0 {
-                0
-            } else {
-                deep(levels - 1) + usize::from(frame[7])
-            }
-        }
         let mut arena = arena();
-        let stack = stack(&mut arena);
-        let bottom = stack.bottom();
-        let coroutine = Coroutine::new(stack, || {
+        let coroutine = Coroutine::new(stack(&mut arena), || {
             let before = deep(8);
             let kept = std::hint::black_box([7u8; 2048]);
             suspend();
@@ -285,18 +297,9 @@ mod tests {
             assert_eq!(deep(8), before);
         });
         let coroutine = suspended(coroutine.resume());
-        // SAFETY: nobody resumes it meanwhile.
-        let left_at = unsafe { coroutine.kept.as_ref() }.left_at;
-        // SAFETY: within the usable part of a stack that stays mapped.
-        let read = |at: usize| unsafe { *std::ptr::with_exposed_provenance::<u8>(at) };
-        let traces = || {
-            (bottom..left_at - 16384)
-                .filter(|&at| read(at) != 0)
-                .count()
-        };
-        assert!(traces() > 0, "the deep calls have left nothing");
+        assert!(coroutine.traces() > 0, "the deep calls have left nothing");
         coroutine.trim();
-        assert_eq!(traces(), 0);
+        assert_eq!(coroutine.traces(), 0);
         let Step::Done(stack) = coroutine.resume() else {
             panic!("it should have ended")
         };

@@ -95,3 +95,63 @@ impl Scheduler {
         self.sweep.get().at
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::current;
+    use crate::thread;
+
+    fn deep(levels: usize) -> usize {
+        let frame = std::hint::black_box([levels as u8; 1024]);
+        if levels == 0 {
+            0
+        } else {
+            deep(levels - 1) + usize::from(frame[7])
+        }
+    }
+
+    /// The traces that a parked ethread, in the first place, has left below its frames.
+    fn traces(scheduler: &Scheduler) -> usize {
+        let core = scheduler.core.borrow();
+        core.blocks
+            .get(1)
+            .coroutine
+            .as_ref()
+            .map_or(0, |coroutine| coroutine.traces())
+    }
+
+    #[test]
+    fn whoever_is_parked_for_long_loses_the_dead_pages_once() {
+        let ethread = thread::spawn(|| {
+            let before = deep(20);
+            thread::park();
+            assert_eq!(deep(20), before);
+            thread::park();
+        });
+        thread::yield_now();
+        let scheduler = current::get().expect("spawning has made it");
+        let later = |scheduler: &Scheduler| {
+            scheduler
+                .now
+                .set(scheduler.now.get() + PAUSE.as_nanos() as u64);
+            scheduler.sweep()
+        };
+        assert!(traces(&scheduler) > 0);
+        for _ in 0..LONG {
+            assert_ne!(later(&scheduler), NEVER);
+            assert!(traces(&scheduler) > 0, "its park is not long yet");
+        }
+        later(&scheduler);
+        assert_eq!(traces(&scheduler), 0);
+        assert_eq!(later(&scheduler), NEVER, "nobody is left to be trimmed");
+
+        // It runs on, and its next park counts anew.
+        ethread.thread().unpark();
+        thread::yield_now();
+        assert!(traces(&scheduler) > 0);
+        assert_ne!(scheduler.sweep.get().at, NEVER);
+        ethread.thread().unpark();
+        ethread.join().expect("its frames are whole");
+    }
+}
