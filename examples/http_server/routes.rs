@@ -21,7 +21,7 @@ const STREAM_PAUSE: Duration = Duration::from_millis(100);
 type Route = fn(&mut Request) -> Result<Response>;
 
 /// Answers a request by its path and method; 404 and 405 elsewhere.
-pub fn answer(request: &mut Request) -> Result<Response> {
+pub(crate) fn answer(request: &mut Request) -> Result<Response> {
     let (methods, route): (&[Method], Route) = match request.path() {
         "/plaintext" => (&[Method::GET], |_| Ok("Hello, World!".into_response())),
         "/" if *request.method() == Method::POST => (&[Method::GET, Method::POST], echo),

@@ -97,7 +97,7 @@ impl Coroutine {
     }
 
     /// Runs the computation until it suspends or ends.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn resume(mut self) -> Step {
         // SAFETY: it is there since `new`, and only we know the place: the computation above which
         // it lies does not.
@@ -154,7 +154,7 @@ impl Coroutine {
 ///
 /// Panics outside a computation, and while unwinding: std counts panics per OS thread, so that
 /// leaving then would make every other ethread of the shard look as if it were panicking.
-#[inline]
+#[inline(always)]
 pub(crate) fn suspend() {
     leave(None);
 }
@@ -175,7 +175,7 @@ pub(crate) fn suspend_then(mut after: &mut dyn FnMut()) {
     leave(Some(after));
 }
 
-#[inline]
+#[inline(always)]
 fn leave(after: After) {
     debug_assert!(
         !std::thread::panicking(),
@@ -281,7 +281,7 @@ mod tests {
             let _inside = inside;
             suspend();
         });
-        drop(suspended(coroutine.resume()));
+        let _forgotten = suspended(coroutine.resume());
         assert_eq!(Rc::strong_count(&dropped), 2);
         // The arena sees a live stack and leaks its memory.
     }

@@ -188,6 +188,7 @@ impl Blocks {
         blocks
     }
 
+    #[inline(always)]
     pub(super) fn insert(&mut self, inbox: &Inbox, birth: Birth) -> u32 {
         let id = ThreadId::next();
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
@@ -197,7 +198,9 @@ impl Blocks {
         }
         self.records[chunk][place].set(id.as_u64().get(), birth.name.as_deref(), birth.location);
         self.live += 1;
-        self.daemons += usize::from(birth.daemon);
+        if birth.daemon {
+            self.daemons += 1;
+        }
         let fresh = self.blocks.get(index as usize).map_or(0, |old| old.park);
         let block = ControlBlock {
             id,
@@ -238,7 +241,9 @@ impl Blocks {
         block.state = State::Free;
         block.name = None;
         self.live -= 1;
-        self.daemons -= usize::from(block.daemon);
+        if block.daemon {
+            self.daemons -= 1;
+        }
         self.free.push(index);
         block.timer.take().map(|(key, _)| key)
     }

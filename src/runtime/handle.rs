@@ -238,12 +238,12 @@ pub fn current() -> Thread {
 /// ```
 pub struct JoinHandle<T> {
     task: Rc<dyn Joinable<T>>,
-    thread: Thread,
 }
 
 impl<T> JoinHandle<T> {
     pub(crate) fn new(task: Rc<dyn Joinable<T>>, thread: Thread) -> Self {
-        Self { task, thread }
+        task.packet().set_thread(thread);
+        Self { task }
     }
 
     /// Suspends the caller until the ethread has ended, and returns its value or the payload of its
@@ -267,12 +267,12 @@ impl<T> JoinHandle<T> {
     #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
         let location = Location::caller();
-        if !self.is_finished() && !self.thread.is_here() {
+        if !self.is_finished() && !self.thread().is_here() {
             return self.join_leaked(location);
         }
         self.task
             .packet()
-            .join(self.thread.id().as_u64().get(), location)
+            .join(self.thread().id().as_u64().get(), location)
     }
 
     /// A join of an ethread whose shard has ended without it.
@@ -284,7 +284,7 @@ impl<T> JoinHandle<T> {
         panic!(
             "the ethread {} that is joined at {location} can never end: its shard has ended and \
              left it behind",
-            self.thread
+            self.thread()
         )
     }
 
@@ -297,7 +297,7 @@ impl<T> JoinHandle<T> {
     /// Returns the ethread's own handle.
     #[must_use]
     pub fn thread(&self) -> &Thread {
-        &self.thread
+        self.task.packet().thread()
     }
 
     /// Tells the ethread to unwind at the suspension point in which it waits, or else at the next
@@ -318,20 +318,20 @@ impl<T> JoinHandle<T> {
     /// # Ok::<(), ethreads::RunError>(())
     /// ```
     pub fn cancel(&self) {
-        self.thread.cancel();
+        self.thread().cancel();
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        self.task.packet().detach(&self.thread);
+        self.task.packet().detach();
     }
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("thread", &self.thread)
+            .field("thread", self.thread())
             .finish_non_exhaustive()
     }
 }

@@ -124,7 +124,7 @@ impl Scheduler {
     ///
     /// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by
     /// the `call`s that it has seen, so after a switch it is wrong for each frame that returns.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn yield_now(&self, location: &'static Location<'static>) {
         if self.begin_yield(location) {
             coroutine::suspend();
@@ -313,12 +313,16 @@ impl Wait<'_> {
 
     /// Waits until somebody wakes the token, `deadline` passes on the driver's clock, or a cancel
     /// comes. On the OS thread's own side the shard is driven meanwhile.
+    ///
+    /// Inlined, for the reason that `Scheduler::yield_now` gives.
+    #[inline(always)]
     pub(crate) fn park(self, deadline: u64) -> Outcome {
         self.park_then(deadline, None)
     }
 
     /// Waits like [`Wait::park`], and unwinds if it was cancelled; true if it was woken, false at
     /// the deadline.
+    #[inline(always)]
     pub(crate) fn park_or_unwind(self, deadline: u64) -> bool {
         let scheduler = self.scheduler;
         match self.park(deadline) {
@@ -330,22 +334,13 @@ impl Wait<'_> {
 
     /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. It is
     /// not called if the wait is over before it parks.
+    #[inline(always)]
     pub(crate) fn park_then(self, deadline: u64, after: Option<&mut dyn FnMut()>) -> Outcome {
-        let Wait { scheduler, token } = self;
-        let index = token.index;
-        {
-            let mut core = scheduler.core.borrow_mut();
-            let block = core.blocks.get_mut(index);
-            debug_assert_eq!(block.park, token.park, "one wait at a time");
-            if block.cancel_is_due() {
-                block.spent = true;
-                return Outcome::Cancelled;
-            }
-            if block.spent {
-                return Outcome::Woken;
-            }
-            core.set_parked(index, deadline);
+        if let Some(outcome) = self.begin_park(deadline) {
+            return outcome;
         }
+        let scheduler = self.scheduler;
+        let index = self.token.index;
         match (index, after) {
             (HOST, after) => scheduler.park_host(after),
             (_, None) => coroutine::suspend(),
@@ -356,9 +351,27 @@ impl Wait<'_> {
         }
         scheduler.core.borrow().blocks.get(index).outcome
     }
+
+    /// Marks whoever runs as parked, unless the wait is over already.
+    fn begin_park(&self, deadline: u64) -> Option<Outcome> {
+        let index = self.token.index;
+        let mut core = self.scheduler.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        debug_assert_eq!(block.park, self.token.park, "one wait at a time");
+        if block.cancel_is_due() {
+            block.spent = true;
+            return Some(Outcome::Cancelled);
+        }
+        if block.spent {
+            return Some(Outcome::Woken);
+        }
+        core.set_parked(index, deadline);
+        None
+    }
 }
 
 impl Scheduler {
+    #[cold]
     fn park_host(&self, after: Option<&mut dyn FnMut()>) {
         if let Some(after) = after {
             self.current.set(SCHEDULER);
@@ -427,5 +440,45 @@ fn host_is_stuck(reason: &Reason, stuck: &Stuck) -> ! {
                 reason.location
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::runtime::current;
+    use crate::runtime::wait::WaitList;
+
+    #[test]
+    fn a_list_wakes_waiters_here_and_elsewhere_alike() {
+        let token = Rc::new(Cell::new(None));
+        let theirs = token.clone();
+        let ethread = crate::spawn(move || {
+            let scheduler = current::get().expect("an ethread has one");
+            let reason = Reason {
+                kind: WaitKind::Park,
+                detail: 0,
+                location: Location::caller(),
+            };
+            let wait = scheduler.begin_wait(reason).expect("nothing unwinds");
+            theirs.set(Some(wait.token()));
+            wait.park(NEVER)
+        });
+        crate::thread::yield_now();
+        let scheduler = current::get().expect("spawning has made it");
+        let token = token.take().expect("it has begun to wait");
+        let mut waiters = WaitList::default();
+        waiters.push_back(Target::Remote(scheduler.remote_waker(token)));
+        waiters.push_back(Target::Park(token));
+        let remote = waiters.pop_front().expect("two were put in");
+        assert!(scheduler.wake_target(&remote));
+        assert!(scheduler.is_parked(token), "a remote wake takes the inbox");
+        drop(remote);
+        assert_eq!(ethread.join().ok(), Some(Outcome::Woken));
+        let late = waiters.pop_front().expect("one is left");
+        assert!(!scheduler.wake_target(&late));
     }
 }

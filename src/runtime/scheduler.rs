@@ -29,7 +29,7 @@ use super::ethread::{Birth, Blocks, HOST, Label, Run, State, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
 use super::run_queue::RunQueue;
 use super::source::Sources;
-use super::stack::{Arena, GuardKind, Stack, StackConfig};
+use super::stack::{Arena, Class, GuardKind, Stack, StackConfig};
 use super::stats::Stats;
 use super::sweep::Sweep;
 use super::timers::Timers;
@@ -110,6 +110,8 @@ pub(crate) struct Scheduler {
     pub(super) watched: Cell<bool>,
     pub(super) sweep: Cell<Sweep>,
     pub(super) settings: Settings,
+    /// Of the stacks of those that do not ask for another.
+    class: Class,
 }
 
 /// What changes at every switch.
@@ -208,6 +210,7 @@ impl Scheduler {
             watched: Cell::new(false),
             sweep: Cell::default(),
             settings,
+            class,
         }))
     }
 
@@ -220,7 +223,7 @@ impl Scheduler {
         stack_size: Option<usize>,
         location: &'static Location<'static>,
     ) -> io::Result<(u32, ThreadId)> {
-        let class = Arena::class_of(stack_size.unwrap_or(self.settings.stack_size))?;
+        let class = stack_size.map_or(Ok(self.class), Arena::class_of)?;
         self.stacks.borrow_mut().reserve(class)?;
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
@@ -248,11 +251,10 @@ impl Scheduler {
         deadline: u64,
         reason: Reason,
     ) -> io::Result<(u32, ThreadId, Token)> {
-        let class = Arena::class_of(self.settings.stack_size)?;
         let birth = Birth {
             name,
             daemon: false,
-            class,
+            class: self.class,
             start: Some(run),
             reserved: false,
             location: reason.location,
@@ -308,7 +310,7 @@ impl Scheduler {
         self.poll(Until::Now, false).map_err(Stuck::Io)
     }
 
-    #[inline]
+    #[inline(always)]
     fn reached(&self, goal: &Goal<'_>) -> bool {
         match goal {
             Goal::AllEnded => {
@@ -324,7 +326,7 @@ impl Scheduler {
     }
 
     /// The next ethread to run, and where it goes on if it has begun.
-    #[inline]
+    #[inline(always)]
     fn next(&self) -> Option<(u32, Option<Coroutine>)> {
         let mut core = self.core.borrow_mut();
         let index = if self.is_virtual {

@@ -27,7 +27,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use corosensei::stack::StackPointer;
 
@@ -107,10 +107,7 @@ impl Class {
 pub(crate) struct Stack {
     /// Where what runs on it begins.
     base: NonZeroUsize,
-    /// The arena that it goes back to.
-    arena: u32,
     class: Class,
-    colour: u8,
     /// What runs on a stack belongs to one OS thread.
     not_send: PhantomData<*mut ()>,
 }
@@ -129,21 +126,23 @@ pub(super) struct Room([u8; 64]);
 
 const ROOM: usize = size_of::<Room>();
 
+/// Pages are never smaller, and slots end with a page.
+const SMALLEST_PAGE: usize = 4 << 10;
+
 // The highest base is below header and room, the lowest one COLOURS - 1 steps further down.
 const _: () = assert!(HEADER + (COLOURS - 1) * COLOUR_STEP + ROOM <= 1 << 10);
+const _: () = assert!(1 << 10 < SMALLEST_PAGE);
 const _: () = assert!(HEADER.is_multiple_of(align_of::<Room>()));
 const _: () = assert!(COLOUR_STEP.is_multiple_of(align_of::<Room>()));
 const _: () = assert!(ROOM.is_multiple_of(corosensei::stack::STACK_ALIGNMENT));
 
 impl Stack {
     /// The stack in the slot at this address.
-    fn new(slot: NonZeroUsize, arena: u32, class: Class, colour: u8) -> Self {
-        let above = HEADER + usize::from(colour) * COLOUR_STEP + ROOM;
+    fn new(slot: NonZeroUsize, class: Class, colour: usize) -> Self {
+        let above = HEADER + colour * COLOUR_STEP + ROOM;
         Self {
             base: slot.saturating_add(class.stride() - above),
-            arena,
             class,
-            colour,
             not_send: PhantomData,
         }
     }
@@ -173,9 +172,10 @@ impl Stack {
         self.slot() + GUARD
     }
 
-    /// The highest address of the slot.
+    /// The end of the slot: that of the page in which the base lies.
+    #[inline]
     fn top(&self) -> usize {
-        self.base.get() + ROOM + usize::from(self.colour) * COLOUR_STEP + HEADER
+        self.base.get().next_multiple_of(SMALLEST_PAGE)
     }
 
     fn header(&self) -> &Header {
@@ -204,8 +204,6 @@ unsafe impl corosensei::stack::Stack for Stack {
 /// The stacks of one shard.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    /// Told apart from all other arenas of the process.
-    id: u32,
     /// `guard` goes from `Auto` to `Mprotect` at the first refusal.
     config: StackConfig,
     shelves: [Shelf; CLASSES],
@@ -221,7 +219,10 @@ pub(crate) struct Arena {
 #[derive(Debug, Default)]
 struct Shelf {
     chunks: Vec<Chunk>,
-    ready: Vec<Stack>,
+    /// How many slots are ready: the last ones that were guarded.
+    ready: usize,
+    /// The chunk with the first of them.
+    next: usize,
     hot: Vec<Stack>,
     cold: Vec<Stack>,
     /// How many free slots are promised; never more than there are.
@@ -253,9 +254,7 @@ pub struct StackCounters {
 impl Arena {
     /// Creates an arena that has mapped nothing yet.
     pub(crate) fn new(config: StackConfig) -> Self {
-        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
         Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             config,
             shelves: Default::default(),
             lowest: 0,
@@ -318,7 +317,7 @@ impl Arena {
         shelf
             .cold
             .pop()
-            .or_else(|| shelf.ready.pop())
+            .or_else(|| shelf.take_ready(class))
             .expect("a reservation stands for a free slot")
     }
 
@@ -334,11 +333,10 @@ impl Arena {
 
     /// Takes a stack back.
     ///
-    /// # Panics
-    ///
-    /// If it is of another arena, whose end would leave it without memory.
+    /// It must be one of this arena's: another one never unmaps its memory, and this one's count of
+    /// live stacks would be wrong.
     pub(crate) fn free(&mut self, stack: Stack) {
-        assert_eq!(stack.arena, self.id, "the stack is of another arena");
+        debug_assert!(self.owns(&stack), "the stack is of another arena");
         self.live -= 1;
         // Read first: a stack that was never run on need not get a page for this.
         if !stack.header().occupant.load(Ordering::Relaxed).is_null() {
@@ -394,6 +392,11 @@ impl Arena {
         counters
     }
 
+    fn owns(&self, stack: &Stack) -> bool {
+        let mut chunks = self.shelves[stack.class.index()].chunks.iter();
+        chunks.any(|chunk| (chunk.start()..chunk.start() + chunk.len()).contains(&stack.slot()))
+    }
+
     /// Guards one more slot and puts it on its shelf.
     fn prepare(&mut self, class: Class) -> io::Result<()> {
         let shelf = &mut self.shelves[class.index()];
@@ -410,9 +413,8 @@ impl Arena {
             .chunks
             .last_mut()
             .expect("one was pushed if there was none");
-        let (slot, number) = chunk.prepare(&mut self.config.guard)?;
-        let colour = (number % COLOURS) as u8;
-        shelf.ready.push(Stack::new(slot, self.id, class, colour));
+        chunk.prepare(&mut self.config.guard)?;
+        shelf.ready += 1;
         Ok(())
     }
 }
@@ -436,7 +438,20 @@ impl Drop for Arena {
 
 impl Shelf {
     fn free(&self) -> usize {
-        self.ready.len() + self.hot.len() + self.cold.len()
+        self.ready + self.hot.len() + self.cold.len()
+    }
+
+    /// Takes the first slot that was never used.
+    fn take_ready(&mut self, class: Class) -> Option<Stack> {
+        self.ready = self.ready.checked_sub(1)?;
+        loop {
+            match self.chunks[self.next].take() {
+                Some((slot, number)) => {
+                    return Some(Stack::new(slot, class, number % COLOURS));
+                }
+                None => self.next += 1,
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an ethread runs, and what is left of it for whoever joins.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use std::thread;
 
 use super::current;
 use super::ethread::Run;
+use super::handle::Thread;
 use super::park::{CancelPayload, Unwinding};
 use super::source::WouldPark;
 use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
@@ -26,7 +27,7 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// A closure and the place for its result, in one allocation.
+/// A closure, the place for its result and what a join handle knows, in one allocation.
 pub(crate) struct Task<F, T> {
     body: Cell<Option<F>>,
     packet: Packet<T>,
@@ -34,6 +35,8 @@ pub(crate) struct Task<F, T> {
 
 /// The result of an ethread, between its end and the join.
 pub(crate) struct Packet<T> {
+    /// Whose it is; set as soon as it is spawned.
+    thread: OnceCell<Thread>,
     result: Cell<Option<thread::Result<T>>>,
     /// The ethread that joins.
     waiter: Cell<Option<Token>>,
@@ -52,6 +55,7 @@ impl<F, T> Task<F, T> {
         Rc::new(Self {
             body: Cell::new(Some(body)),
             packet: Packet {
+                thread: OnceCell::new(),
                 result: Cell::new(None),
                 waiter: Cell::new(None),
                 ended: Cell::new(false),
@@ -111,15 +115,25 @@ impl<T> Packet<T> {
         }
     }
 
+    /// Says whose it is.
+    pub(super) fn set_thread(&self, thread: Thread) {
+        let set = self.thread.set(thread);
+        debug_assert!(set.is_ok(), "a task is spawned once");
+    }
+
+    pub(super) fn thread(&self) -> &Thread {
+        self.thread.get().expect("it was spawned")
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
-    /// Nobody joins `who`. A panic that was waiting for that is told to the log.
-    pub(crate) fn detach(&self, who: &dyn fmt::Display) {
+    /// Nobody joins. A panic that was waiting for that is told to the log.
+    pub(crate) fn detach(&self) {
         self.detached.set(true);
         if let Some(result) = self.result.take() {
-            discard(result, || who.to_string());
+            discard(result, || self.thread().to_string());
         }
     }
 

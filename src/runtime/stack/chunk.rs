@@ -35,6 +35,8 @@ pub(super) struct Chunk {
     start: NonZeroUsize,
     class: Class,
     slots: usize,
+    /// How many of the guarded slots were handed out.
+    taken: usize,
     mprotect_guards: usize,
     /// One for each guarded slot.
     registrations: Vec<ValgrindStackRegistration>,
@@ -60,28 +62,40 @@ impl Chunk {
             start,
             class,
             slots,
+            taken: 0,
             mprotect_guards: 0,
             registrations: Vec::new(),
             record: ChunkRecord::publish(start.get(), stride),
         })
     }
 
-    /// Guards the next slot and returns its address and number. `kind` becomes `Mprotect` where
-    /// it was `Auto` and the kernel refuses the better way.
-    pub(super) fn prepare(&mut self, kind: &mut GuardKind) -> io::Result<(NonZeroUsize, usize)> {
+    /// Guards the next slot. `kind` becomes `Mprotect` where it was `Auto` and the kernel refuses
+    /// the better way.
+    pub(super) fn prepare(&mut self, kind: &mut GuardKind) -> io::Result<()> {
         assert!(!self.is_full());
-        let number = self.prepared();
-        let stride = self.class.stride();
-        let slot = self.start.saturating_add(number * stride);
+        let slot = self.slot(self.prepared());
         // SAFETY: the slot lies in this chunk and nobody has been given it yet.
         self.mprotect_guards += usize::from(unsafe { install_guard(slot.get(), kind) }?);
         // From here on valgrind takes a stack pointer in the slot for a switch, not an error.
         self.registrations.push(ValgrindStackRegistration::new(
             ptr::with_exposed_provenance_mut(slot.get()),
-            stride,
+            self.class.stride(),
         ));
         self.record.set_guarded(self.prepared());
-        Ok((slot, number))
+        Ok(())
+    }
+
+    /// Hands out the first guarded slot that was not handed out yet: its address and number.
+    pub(super) fn take(&mut self) -> Option<(NonZeroUsize, usize)> {
+        let number = self.taken;
+        (number < self.prepared()).then(|| {
+            self.taken += 1;
+            (self.slot(number), number)
+        })
+    }
+
+    fn slot(&self, number: usize) -> NonZeroUsize {
+        self.start.saturating_add(number * self.class.stride())
     }
 
     /// Unmaps the chunk.

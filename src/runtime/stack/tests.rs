@@ -316,6 +316,7 @@ fn taking_needs_a_reservation() {
 }
 
 #[test]
+#[cfg(debug_assertions)]
 #[should_panic(expected = "another arena")]
 fn a_stack_goes_back_where_it_came_from() {
     let stack = arena(GuardKind::Auto, 1).take(class(SIZE)).unwrap();
