@@ -26,9 +26,9 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
     let scheduler = CURRENT.get();
     // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,
     // `Owner::drop`). A scheduler with live ethreads is never freed, so a frame of an ethread may
-    // hold this reference over a switch; on the OS thread's own stack, what frees a scheduler
-    // (`uninstall`) is called by `Runtime::run` alone, outside of any other call into the library:
-    // it refuses to begin while a scheduler is installed.
+    // hold this reference over a switch; on the OS thread's own stack, a scheduler is
+    // freed (`uninstall`) by the `Builder::run` that has installed it alone, which refuses to begin
+    // within a call that has found another one; `run_main` uninstalls only what it leaks.
     f(unsafe { scheduler.as_ref() })
 }
 
@@ -95,7 +95,7 @@ fn retire(scheduler: Rc<Scheduler>) {
         return;
     }
     log::warn!(
-        "{} ethreads are leaked with their stacks, as their OS thread ends before them: {}",
+        "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
         left.len(),
         left.join(", "),
     );

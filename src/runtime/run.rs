@@ -182,11 +182,8 @@ where
     let left = scheduler.shut_down()?;
     let panics = scheduler.panics.take();
     if left > 0 {
-        log::warn!(
-            "{left} ethreads have not ended within the grace period of {:?}: {}",
-            scheduler.settings.grace,
-            scheduler.labels().join(", "),
-        );
+        // They are leaked, and so is the scheduler that holds them: nothing resumes them any more.
+        current::uninstall();
     }
     result?;
     if !root.packet().has_ended() {
