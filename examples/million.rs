@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     check_memory(ethreads * BYTES_EACH)?;
     let before = Memory::now()?;
     let runtime = Runtime::builder().stack_size(64 << 10).watchdog(None);
-    println!("{}", runtime.run(move || measure(ethreads, &before))??);
+    let line = runtime.run(move || measure(ethreads, &before))?;
+    println!("{}", line.map_err(|error| error.to_string())?);
     Ok(())
 }
 
@@ -96,20 +97,16 @@ impl Memory {
 /// Refuses what would end with the kernel killing the process.
 fn check_memory(needed: usize) -> Result<(), Box<dyn Error>> {
     let available = kilobytes("/proc/meminfo", "MemAvailable:")?;
-    // "max" where there is none, and no file outside of a control group.
+    // The text "max" where there is no limit, and no file outside of a control group.
     let cgroup = read_to_string("/sys/fs/cgroup/memory.max").ok();
     let cgroup = cgroup.and_then(|text| text.trim().parse().ok());
     for (limit, name) in [
-        (available, "MemAvailable"),
-        (cgroup.unwrap_or(needed), "the cgroup's memory.max"),
+        (Some(available), "MemAvailable"),
+        (cgroup, "the cgroup's memory.max"),
     ] {
-        if limit < needed {
-            let text = format!(
-                "this takes {} MB, but {name} is {} MB",
-                needed >> 20,
-                limit >> 20
-            );
-            return Err(text.into());
+        if let Some(limit) = limit.filter(|&limit| limit < needed) {
+            let (needed, limit) = (needed >> 20, limit >> 20);
+            return Err(format!("this takes {needed} MiB, but {name} is {limit} MiB").into());
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use super::proto::encode::CONTINUE;
 use super::proto::framing::{Framing, RequestBody};
 use super::proto::head::RequestHead;
 use super::shared::{Connection, Shared};
-use super::transport::{Deadline, Transport, deadline_in};
+use super::transport::{Deadline, Transport, deadline_from_now, deadline_in};
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
 /// for both sides to begin anew.
@@ -51,6 +51,8 @@ pub(super) struct Incoming {
     owes_continue: bool,
     /// A read failed: nobody knows where the next request begins.
     broken: bool,
+    /// A write failed: nobody knows where the peer's stream ends, so nothing more is sent.
+    pub(super) write_failed: bool,
     pub(super) output: Vec<u8>,
 }
 
@@ -69,6 +71,7 @@ impl Incoming {
             got: 0,
             owes_continue: false,
             broken: false,
+            write_failed: false,
             output: Vec::new(),
         }
     }
@@ -144,7 +147,8 @@ impl Incoming {
         self.give_buffers();
         let shared = &self.shared;
         if shared.is_draining() {
-            return Ok(false);
+            // What has arrived is still answered, so look even if nothing was there just now.
+            self.connection.transport.look_again();
         }
         self.connection.idle.set(true);
         let deadline = deadline_in(shared.config.timeouts.idle);
@@ -152,6 +156,7 @@ impl Incoming {
             deadline,
             || shared.buffers.take_input(),
             |buffer| shared.buffers.give_input(buffer),
+            || shared.is_draining(),
         );
         self.connection.idle.set(false);
         match result {
@@ -356,18 +361,22 @@ impl Incoming {
         Ok(body)
     }
 
-    /// Reads and discards what the handler left of a body that [`can_go_on`](Self::can_go_on).
+    /// Reads and discards what the handler left of a body that [`can_go_on`](Self::can_go_on);
+    /// false if its end was not reached.
     #[inline(never)]
-    pub(super) fn drain(&mut self) -> Result<bool, Error> {
+    pub(super) fn drain(&mut self) -> bool {
         let mut drained = 0;
         let mut scratch = [0; 1024];
-        while !self.is_done() {
-            drained += self.read(&mut scratch)? as u64;
-            if drained > DRAIN_LIMIT {
-                return Ok(false);
+        while !self.is_done() && drained <= DRAIN_LIMIT {
+            match self.read(&mut scratch) {
+                Ok(got) => drained += got as u64,
+                Err(error) => {
+                    log::debug!("an unread body did not end: {error}");
+                    return false;
+                }
             }
         }
-        Ok(true)
+        self.is_done()
     }
 
     /// Sends what has been collected.
@@ -381,12 +390,25 @@ impl Incoming {
     /// Sends what has been collected, and `data` after it.
     pub(super) fn send(&mut self, data: &[u8]) -> Result<(), Error> {
         let timeout = self.shared.config.timeouts.write;
-        let result = self
-            .connection
-            .transport
-            .write_all(&self.output, data, timeout);
+        let result = if self.write_failed {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            self.connection
+                .transport
+                .write_all(&self.output, data, timeout)
+        };
         self.output.clear();
+        self.write_failed |= result.is_err();
         result.map_err(|error| timed_out_in(error, Phase::Write))
+    }
+
+    /// Ends a connection within a response. The peer still gets what there is, above all the
+    /// responses before that one.
+    #[cold]
+    pub(super) fn break_off(&mut self) {
+        if !self.write_failed && self.flush().is_ok() {
+            self.linger();
+        }
     }
 
     /// Ends a connection whose peer may still be sending: tells it that nothing more comes, and
@@ -395,7 +417,7 @@ impl Incoming {
     #[inline(never)]
     pub(super) fn linger(&mut self) {
         self.transport().shut_down_write();
-        let deadline = deadline_in(self.shared.config.timeouts.linger);
+        let deadline = deadline_from_now(self.shared.config.timeouts.linger);
         let mut scratch = [0; 1024];
         let mut discarded = 0;
         while discarded < LINGER_LIMIT {

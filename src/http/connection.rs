@@ -55,6 +55,7 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
             }
             Err(error) => {
                 log::debug!("connection ended: {error}");
+                request.incoming.break_off();
                 break;
             }
         }
@@ -100,12 +101,18 @@ fn respond(request: &mut Request, response: Response) -> Result<Next, Error> {
     let keep_alive = send(incoming, answer, response)?;
     if !keep_alive {
         incoming.flush()?;
+        // A peer that did not ask for the end may have sent its next request already.
         let done = incoming.is_done() && !incoming.has_more();
-        return Ok(if done { Next::Close } else { Next::Linger });
+        let expected = !request.head.framing().keep_alive;
+        return Ok(if done && expected {
+            Next::Close
+        } else {
+            Next::Linger
+        });
     }
     if !incoming.is_done() {
         incoming.flush()?;
-        if !incoming.drain()? {
+        if !incoming.drain() {
             return Ok(Next::Linger);
         }
     }
@@ -163,9 +170,12 @@ fn send_body(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Erro
         Content::Empty => Ok(()),
         Content::Static(bytes) => send_bytes(incoming, bytes),
         Content::Bytes(bytes) => send_bytes(incoming, &bytes),
-        Content::Reader { mut reader, .. } => stream(incoming, plan, |out| {
+        Content::Reader { mut reader, .. } => stream(incoming, plan, move |out| {
             let mut buffer = out.incoming.shared.buffers.take_input();
-            let result = copy(&mut reader, out, &mut buffer);
+            let result = match plan.body {
+                ResponseBody::Length(length) => copy(&mut reader.take(length), out, &mut buffer),
+                _ => copy(&mut reader, out, &mut buffer),
+            };
             out.incoming.shared.buffers.give_input(buffer);
             result
         }),
@@ -224,7 +234,9 @@ fn stream(
     };
     let pending = std::mem::take(&mut out.pending);
     out.incoming.shared.buffers.give_output(pending);
-    if let Err(error) = &result {
+    if let Err(error) = &result
+        && !out.incoming.write_failed
+    {
         log::warn!("a response was broken off: {error}");
     }
     result
@@ -278,6 +290,8 @@ impl Write for Outgoing<'_> {
         {
             return Err(Error::response_too_long(declared).into());
         }
+        // Large pieces are taken bit by bit, so that a body of any size needs little memory.
+        let data = &data[..data.len().min(COLLECT)];
         self.pending.extend_from_slice(data);
         self.sent += data.len() as u64;
         if self.pending.len() >= COLLECT / 2 {

@@ -218,35 +218,7 @@ impl Server {
             }
             thread::park();
         };
-        self.drain(&shared, &listener, &mut ending, grace, &me)
-    }
-
-    /// Stops accepting, lets requests in flight end, closes idle connections, and cuts what is left
-    /// at the deadline.
-    fn drain(
-        &self,
-        shared: &Shared,
-        listener: &Listener,
-        ending: &mut Ending<'_>,
-        grace: Duration,
-        me: &thread::Thread,
-    ) -> io::Result<()> {
-        let deadline = Instant::now() + grace;
-        shared.start_draining(me);
-        listener.socket.registration().nudge();
-        let result = ending.join_acceptor();
-        while shared.count() > 0 {
-            let left = deadline.duration_since(Instant::now());
-            if left.is_zero() {
-                log::warn!(
-                    "{} connections were cut at the end of the drain",
-                    shared.count()
-                );
-                break;
-            }
-            thread::park_timeout(left);
-        }
-        result
+        drain(&shared, listener, &mut ending, grace, &me)
     }
 
     fn listener_name(&self) -> String {
@@ -254,6 +226,43 @@ impl Server {
             Some(address) => format!("http-listener {address}"),
             None => "http-listener unix".to_owned(),
         }
+    }
+}
+
+/// Stops accepting, lets requests in flight end, closes idle connections, and cuts what is left
+/// at the deadline.
+fn drain(
+    shared: &Shared,
+    listener: Rc<Listener>,
+    ending: &mut Ending<'_>,
+    grace: Duration,
+    me: &thread::Thread,
+) -> io::Result<()> {
+    let deadline = Instant::now().checked_add(grace);
+    shared.start_draining(me);
+    listener.socket.registration().nudge();
+    // From here on it is the acceptor's: closed when nobody waits there any more, so that those
+    // who come later are told at once.
+    drop(listener);
+    while !ending.acceptor_has_ended() || shared.count() > 0 {
+        let Some(deadline) = deadline else {
+            thread::park();
+            continue;
+        };
+        let left = deadline.duration_since(Instant::now());
+        if left.is_zero() {
+            log::warn!(
+                "{} connections were cut at the end of the drain",
+                shared.count()
+            );
+            break;
+        }
+        thread::park_timeout(left);
+    }
+    if ending.acceptor_has_ended() {
+        ending.join_acceptor()
+    } else {
+        Ok(())
     }
 }
 

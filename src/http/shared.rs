@@ -23,6 +23,8 @@ pub(super) struct Shared {
     /// The turn of the scheduler in which `date` was looked at.
     date_turn: Cell<u64>,
     draining: Cell<bool>,
+    /// All connections are cut, also those that may still be accepted.
+    cut: Cell<bool>,
     /// Whoever waits for the last connection to end.
     watcher: RefCell<Option<Thread>>,
     connections: RefCell<Vec<Option<Member>>>,
@@ -53,6 +55,7 @@ impl Shared {
             config,
             date_turn: Cell::new(0),
             draining: Cell::new(false),
+            cut: Cell::new(false),
             watcher: RefCell::default(),
             connections: RefCell::default(),
             free: RefCell::default(),
@@ -79,14 +82,14 @@ impl Shared {
         &self.draining
     }
 
-    /// No connection lives beyond its current request; idle ones meet the end of their stream.
+    /// No connection lives beyond its current request; idle ones end, unless one has arrived.
     /// `watcher` is unparked when the last one is gone.
     pub(super) fn start_draining(&self, watcher: &Thread) {
         self.draining.set(true);
         *self.watcher.borrow_mut() = Some(watcher.clone());
         for member in self.connections.borrow().iter().flatten() {
             if member.connection.idle.get() {
-                member.connection.transport.shut_down_read();
+                member.connection.transport.look_again();
             }
         }
     }
@@ -113,6 +116,9 @@ impl Shared {
 
     /// Keeps the handle of a connection's ethread.
     pub(super) fn attach(&self, place: usize, ethread: JoinHandle<()>) {
+        if self.cut.get() {
+            ethread.cancel();
+        }
         if let Some(Some(member)) = self.connections.borrow_mut().get_mut(place) {
             member.ethread = Some(ethread);
         }
@@ -136,6 +142,7 @@ impl Shared {
 
     /// Cancels the ethreads of all connections.
     pub(super) fn cut_all(&self) {
+        self.cut.set(true);
         for member in self.connections.borrow().iter().flatten() {
             if let Some(ethread) = &member.ethread {
                 ethread.cancel();

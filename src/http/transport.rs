@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::io::Watched;
 use crate::runtime::current;
 use crate::runtime::driver::{ops, socket};
+use crate::runtime::park::deadline_after;
 use crate::runtime::source::{Direction, Left, Limit, Operation};
 use crate::runtime::wait::WaitKind;
 
@@ -34,7 +35,13 @@ pub(crate) type Deadline = u64;
 /// reading of the clock.
 pub(crate) fn deadline_in(timeout: Duration) -> Deadline {
     let now = current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.turn_began()));
-    now.saturating_add(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
+    deadline_after(now, timeout)
+}
+
+/// The deadline that is `timeout` from now, however long this turn has been going on.
+pub(crate) fn deadline_from_now(timeout: Duration) -> Deadline {
+    let now = current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.clock()));
+    deadline_after(now, timeout)
 }
 
 impl Transport {
@@ -68,8 +75,11 @@ impl Transport {
         }
     }
 
-    /// Waits for input and reads it into the buffer that `buffer` makes. That is called for each
+    /// Waits for input and reads it into the buffer that `take` makes. That is called for each
     /// try, and `give_back` if there was nothing, so that nobody holds a buffer while waiting.
+    ///
+    /// With nothing there and `stop` set it reports the end of the stream instead of waiting; see
+    /// [`look_again`](Self::look_again).
     #[track_caller]
     #[inline]
     pub(crate) fn read_with<B: AsMut<[u8]>>(
@@ -77,6 +87,7 @@ impl Transport {
         deadline: Deadline,
         mut take: impl FnMut() -> B,
         mut give_back: impl FnMut(B),
+        stop: impl Fn() -> bool,
     ) -> io::Result<(B, usize)> {
         let operation = Operation {
             direction: Direction::Read,
@@ -91,6 +102,9 @@ impl Transport {
             let wanted = room.len();
             match ops::recv(fd.as_fd(), room, false) {
                 Ok(got) => Ok((got, wanted, buffer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && stop() => {
+                    Ok((0, wanted, buffer))
+                }
                 Err(error) => {
                     give_back(buffer);
                     Err(error)
@@ -158,8 +172,8 @@ impl Transport {
         let _ = socket::shutdown(self.socket.fd(), Shutdown::Write);
     }
 
-    /// Lets the reader meet the end of the stream, after what has already been received.
-    pub(crate) fn shut_down_read(&self) {
-        let _ = socket::shutdown(self.socket.fd(), Shutdown::Read);
+    /// Lets whoever waits here try again, as `stop` may be set by now.
+    pub(crate) fn look_again(&self) {
+        self.socket.registration().nudge();
     }
 }

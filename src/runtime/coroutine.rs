@@ -206,7 +206,7 @@ mod tests {
         arena.take(Arena::class_of(64 << 10).unwrap()).unwrap()
     }
 
-    /// Uses some 30 KiB of stack.
+    /// Uses more than a KiB of stack per level.
     fn deep(levels: usize) -> usize {
         let frame = std::hint::black_box([levels as u8; 1024]);
         if levels == 0 {
@@ -289,12 +289,13 @@ mod tests {
     #[test]
     fn trimming_takes_the_dead_part_and_leaves_the_frames() {
         let mut arena = arena();
-        let coroutine = Coroutine::new(stack(&mut arena), || {
-            let before = deep(8);
+        let roomy = arena.take(Arena::class_of(512 << 10).unwrap()).unwrap();
+        let coroutine = Coroutine::new(roomy, || {
+            let before = deep(40);
             let kept = std::hint::black_box([7u8; 2048]);
             suspend();
             assert!(kept.iter().all(|&byte| byte == 7));
-            assert_eq!(deep(8), before);
+            assert_eq!(deep(40), before);
         });
         let coroutine = suspended(coroutine.resume());
         assert!(coroutine.traces() > 0, "the deep calls have left nothing");

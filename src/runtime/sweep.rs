@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn whoever_is_parked_for_long_loses_the_dead_pages_once() {
         let ethread = thread::spawn(|| {
-            let before = deep(20);
+            let before = deep(40);
             thread::park();
-            assert_eq!(deep(20), before);
+            assert_eq!(deep(40), before);
             thread::park();
         });
         thread::yield_now();

@@ -31,3 +31,16 @@ mod net_tcp;
 mod net_udp;
 mod net_unix;
 mod net_waiters;
+
+mod http_bodies;
+mod http_continue;
+mod http_drain;
+mod http_framing;
+mod http_keep_alive;
+mod http_limits;
+mod http_panics;
+mod http_pipelining;
+mod http_server;
+mod http_streaming;
+mod http_unix;
+mod http_util;

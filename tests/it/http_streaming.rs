@@ -1,0 +1,266 @@
+//! Response bodies that are made while they are sent.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+
+use ethreads::http::{Body, IntoResponse, Request, Response};
+use ethreads::{net::UnixStream, thread};
+use http::StatusCode;
+
+use crate::http_util::{Site, on_a_shard};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[test]
+fn what_is_flushed_is_seen_before_the_end() {
+    on_a_shard(|| {
+        let writer = Rc::new(RefCell::new(None));
+        let announce = writer.clone();
+        let site = Site::new(move |_: &mut Request| {
+            *announce.borrow_mut() = Some(thread::current());
+            Body::writer(|out| {
+                for n in 0..3 {
+                    writeln!(out, "line {n}")?;
+                    out.flush()?;
+                    // Goes on only when the client has seen it.
+                    thread::park();
+                }
+                Ok(())
+            })
+        });
+        let mut client = site.connect();
+        client.send(GET);
+        assert_eq!(client.head().header("transfer-encoding"), Some("chunked"));
+        for n in 0..3 {
+            assert_eq!(client.until("\r\n"), "7\r\n");
+            assert_eq!(client.until("\r\n"), format!("line {n}\n\r\n"));
+            writer
+                .borrow()
+                .as_ref()
+                .expect("the handler has run")
+                .unpark();
+        }
+        assert_eq!(client.until("\r\n\r\n"), "0\r\n\r\n");
+        site.end();
+    });
+}
+
+#[test]
+fn small_writes_become_one_chunk() {
+    on_a_shard(|| {
+        let site = Site::new(|_: &mut Request| {
+            Body::writer(|out| (0..100).try_for_each(|n| write!(out, "{n},")))
+        });
+        let mut client = site.connect();
+        client.send(GET);
+        client.head();
+        let text: String = (0..100).map(|n| format!("{n},")).collect();
+        assert_eq!(
+            client.until("0\r\n\r\n"),
+            format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
+        );
+        assert_eq!(client.get("/").text(), text);
+        site.end();
+    });
+}
+
+#[test]
+fn bodies_of_all_sizes_arrive_whole() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| {
+            let (kind, size) = request.path()[1..].split_once('/').unwrap();
+            let size: u64 = size.parse().unwrap();
+            let bytes = move || io::repeat(b'x').take(size);
+            match kind {
+                "reader" => Body::reader(bytes()),
+                "sized-reader" => Body::sized_reader(bytes(), size),
+                "writer" => Body::writer(move |out| io::copy(&mut bytes(), out).map(drop)),
+                "sized-writer" => {
+                    Body::sized_writer(size, move |out| out.write_all(&vec![b'x'; size as usize]))
+                }
+                _ => panic!("{kind}"),
+            }
+        });
+        let mut client = site.connect();
+        for kind in ["reader", "sized-reader", "writer", "sized-writer"] {
+            for size in [0, 1, 8191, 8192, 16_384, 16_385, 100_000, 3_000_000] {
+                let answer = client.get(&format!("/{kind}/{size}"));
+                assert_eq!(answer.body.len(), size, "{kind}");
+                assert_eq!(
+                    answer.header("content-length").is_some(),
+                    kind.starts_with("sized")
+                );
+            }
+        }
+        site.end();
+    });
+}
+
+#[test]
+fn http_1_0_gets_it_until_the_end_of_the_stream() {
+    on_a_shard(|| {
+        let site = Site::new(|_: &mut Request| {
+            Body::writer(|out| {
+                out.write_all(b"one ")?;
+                out.flush()?;
+                out.write_all(b"two")
+            })
+        });
+        let mut client = site.connect();
+        // There is no other way to tell where it ends, so it cannot live on.
+        client.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+        let answer = client.last_answer(200);
+        assert_eq!(answer.text(), "one two");
+        assert_eq!(answer.header("transfer-encoding"), None);
+        site.end();
+    });
+}
+
+/// A response whose stream does not keep its promise.
+#[track_caller]
+fn check_broken(response: fn() -> Response, expected: &'static str) {
+    on_a_shard(move || {
+        let site = Site::new(move |request: &mut Request| match request.path() {
+            "/broken" => response(),
+            path => path.to_owned().into_response(),
+        });
+        let mut client = site.connect();
+        // The answer before it arrives whole, those after it do not come.
+        client.send(
+            "GET /before HTTP/1.1\r\nhost: a\r\n\r\nGET /broken HTTP/1.1\r\nhost: a\r\n\r\n\
+             GET /after HTTP/1.1\r\nhost: a\r\n\r\n",
+        );
+        assert_eq!(client.answer().text(), "/before");
+        client.head();
+        assert_eq!(client.rest(), expected);
+        client.finish();
+        assert_eq!(site.connect().get("/alive").text(), "/alive");
+        site.end();
+    });
+}
+
+#[test]
+fn a_body_that_is_too_short_ends_the_connection() {
+    check_broken(
+        || Body::sized_writer(5, |out| out.write_all(b"abc")).into_response(),
+        "abc",
+    );
+    check_broken(|| Body::sized_reader(&b"abc"[..], 5).into_response(), "abc");
+    check_broken(
+        || {
+            Body::reader(&b"abc"[..])
+                .into_response()
+                .with_header("content-length", "5")
+        },
+        "abc",
+    );
+}
+
+#[test]
+fn a_body_that_is_too_long_ends_the_connection() {
+    check_broken(
+        || {
+            Body::sized_writer(3, |out| {
+                out.write_all(b"ab")?;
+                out.flush()?;
+                out.write_all(b"cd")
+            })
+            .into_response()
+        },
+        "ab",
+    );
+}
+
+#[test]
+fn a_stream_that_fails_breaks_off_before_the_last_chunk() {
+    check_broken(
+        || {
+            Body::writer(|out| {
+                out.write_all(b"abc")?;
+                out.flush()?;
+                Err(io::Error::other("on purpose"))
+            })
+            .into_response()
+        },
+        "3\r\nabc\r\n",
+    );
+    check_broken(
+        || Body::reader((&b"abc"[..]).chain(Failing)).into_response(),
+        "",
+    );
+}
+
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("on purpose"))
+    }
+}
+
+#[test]
+fn a_writer_that_panics_breaks_off_before_the_last_chunk() {
+    check_broken(
+        || {
+            Body::writer(|out| {
+                out.write_all(b"abc")?;
+                out.flush()?;
+                panic!("on purpose")
+            })
+            .into_response()
+        },
+        "3\r\nabc\r\n",
+    );
+}
+
+#[test]
+fn a_sized_reader_is_read_as_far_as_its_size() {
+    on_a_shard(|| {
+        let site = Site::new(|_: &mut Request| Body::sized_reader(io::repeat(b'x'), 20_000));
+        let mut client = site.connect();
+        for _ in 0..2 {
+            assert_eq!(client.get("/").body.len(), 20_000);
+        }
+        site.end();
+    });
+}
+
+#[test]
+fn a_wrong_content_length_is_corrected() {
+    on_a_shard(|| {
+        let site =
+            Site::new(|_: &mut Request| "abc".into_response().with_header("content-length", "7"));
+        let mut client = site.connect();
+        for _ in 0..2 {
+            let answer = client.get("/");
+            assert_eq!(answer.text(), "abc");
+            assert_eq!(answer.header("content-length"), Some("3"));
+        }
+        site.end();
+    });
+}
+
+#[test]
+fn a_reader_may_wait() {
+    on_a_shard(|| {
+        let (source, mut sink) = UnixStream::pair().unwrap();
+        let source = Cell::new(Some(source));
+        let site = Site::new(move |_: &mut Request| match source.take() {
+            Some(source) => Body::reader(source).into_response(),
+            None => StatusCode::GONE.into_response(),
+        });
+        let mut client = site.connect();
+        client.send(GET);
+        let feeder = thread::spawn(move || {
+            for _ in 0..100 {
+                sink.write_all(&[b'x'; 1000]).unwrap();
+                thread::yield_now();
+            }
+        });
+        assert_eq!(client.answer().body.len(), 100_000);
+        feeder.join().unwrap();
+        assert_eq!(client.get("/").status, 410);
+        site.end();
+    });
+}
