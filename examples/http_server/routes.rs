@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ethreads::http::{Body, HandlerError, IntoResponse, Request, Response, Result};
+use ethreads::http::{
+    Body, HandlerError, IntoResponse, Method, Request, Response, Result, StatusCode,
+};
 use ethreads::thread;
-use http::{Method, StatusCode};
 
 const INDEX: &str = include_str!("index.html");
 

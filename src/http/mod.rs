@@ -40,6 +40,8 @@ mod server;
 mod shared;
 mod transport;
 
+/// The vocabulary of the crate `http`, version 1.
+pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use config::Timeouts;
 pub use error::{Error, HandlerError, Result};
 pub use handler::Handler;
