@@ -30,7 +30,7 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
-/// The input of a connection, and the output that waits for being sent with more.
+/// The input of a connection, and how it is answered.
 pub(super) struct Incoming {
     pub(super) shared: Rc<Shared>,
     pub(super) connection: Rc<Connection>,
@@ -53,7 +53,6 @@ pub(super) struct Incoming {
     broken: bool,
     /// A write failed: nobody knows where the peer's stream ends, so nothing more is sent.
     pub(super) write_failed: bool,
-    pub(super) output: Vec<u8>,
 }
 
 impl Incoming {
@@ -72,7 +71,6 @@ impl Incoming {
             owes_continue: false,
             broken: false,
             write_failed: false,
-            output: Vec::new(),
         }
     }
 
@@ -164,16 +162,21 @@ impl Incoming {
                 (self.buffer, self.head_at, self.cursor, self.end) = (buffer, 0, 0, got);
                 Ok(got > 0)
             }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
-            // Between requests a reset is as good an end as a FIN.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => match error.kind() {
+                // The last one is the server's drain.
+                io::ErrorKind::TimedOut | io::ErrorKind::ConnectionAborted => Ok(false),
+                // Between requests a reset is as good an end as a FIN.
+                io::ErrorKind::ConnectionReset => Ok(false),
+                _ => Err(error.into()),
+            },
         }
     }
 
     fn give_buffers(&mut self) {
         self.shared.buffers.give_input(mem::take(&mut self.buffer));
-        self.shared.buffers.give_output(mem::take(&mut self.output));
+        self.shared
+            .buffers
+            .give_output(self.connection.output.take());
         (self.head_at, self.cursor, self.end, self.head_len) = (0, 0, 0, 0);
     }
 
@@ -245,7 +248,10 @@ impl Incoming {
 
     fn send_continue(&mut self) -> Result<(), Error> {
         if mem::take(&mut self.owes_continue) {
-            self.output.extend_from_slice(CONTINUE);
+            self.connection
+                .output
+                .borrow_mut()
+                .extend_from_slice(CONTINUE);
             self.flush()?;
         }
         Ok(())
@@ -381,7 +387,7 @@ impl Incoming {
 
     /// Sends what has been collected.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        if !self.output.is_empty() {
+        if !self.connection.output.borrow().is_empty() {
             self.send(&[])?;
         }
         Ok(())
@@ -389,17 +395,20 @@ impl Incoming {
 
     /// Sends what has been collected, and `data` after it.
     pub(super) fn send(&mut self, data: &[u8]) -> Result<(), Error> {
-        let timeout = self.shared.config.timeouts.write;
+        let Connection {
+            transport, output, ..
+        } = &*self.connection;
+        let mut output = output.borrow_mut();
         let result = if self.write_failed {
             Err(io::ErrorKind::BrokenPipe.into())
         } else {
-            self.connection
-                .transport
-                .write_all(&self.output, data, timeout)
+            transport.write_all(&output, data, self.shared.config.timeouts.write)
         };
-        self.output.clear();
-        self.write_failed |= result.is_err();
-        result.map_err(|error| timed_out_in(error, Phase::Write))
+        output.clear();
+        result.map_err(|error| {
+            self.write_failed = true;
+            timed_out_in(error, Phase::Write)
+        })
     }
 
     /// Ends a connection within a response. The peer still gets what there is, above all the

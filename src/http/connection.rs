@@ -1,10 +1,13 @@
 //! The loop of one connection: read a request, call the handler, send the response.
 //!
 //! Responses are collected while pipelined requests are waiting in the buffer, and sent before the
-//! loop waits for anything: one write for a burst of requests.
+//! loop waits for anything: one write for a burst of requests. If a handler waits, the answers
+//! before its own go out all the same: see `early`.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
@@ -66,30 +69,30 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
 /// turns in the same memory.
 #[inline(never)]
 fn answer(shared: &Shared, request: &mut Request) -> Result<Next, Error> {
-    let response = call(shared, request);
-    respond(request, response)
-}
-
-/// Calls the handler; its panic is answered with 500.
-#[inline]
-fn call(shared: &Shared, request: &mut Request) -> Response {
-    // The conversion into a response is the handler's too.
-    let call = AssertUnwindSafe(|| shared.handler.handle(request));
-    match thread::catch_panic(call) {
-        Ok(response) => response,
-        Err(payload) => {
-            let text = crate::runtime::task::message(&*payload);
-            log::error!("handler panicked in ethread {}: {text}", thread::current());
-            (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-                .into_response()
-                .with_header("connection", "close")
-        }
+    request.incoming.send_early();
+    // The conversion into a response is the handler's too. The response is used where it lies:
+    // its copies would be most of the memory that a request touches.
+    let handle = AssertUnwindSafe(|| shared.handler.handle(request));
+    match &mut thread::catch_panic(handle) {
+        Ok(response) => respond(request, response),
+        Err(payload) => respond(request, &mut internal_error(&**payload)),
     }
 }
 
+/// The answer to a request whose handler panicked.
+#[cold]
+#[inline(never)]
+fn internal_error(payload: &(dyn Any + Send)) -> Response {
+    let text = crate::runtime::task::message(payload);
+    log::error!("handler panicked in ethread {}: {text}", thread::current());
+    (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        .into_response()
+        .with_header("connection", "close")
+}
+
 /// Sends the response to a request that was read.
-#[inline]
-fn respond(request: &mut Request, response: Response) -> Result<Next, Error> {
+#[inline(never)]
+fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
     let incoming = &mut request.incoming;
     let answer = AnswerTo {
         version: request.head.version(),
@@ -133,43 +136,38 @@ fn refuse(incoming: &mut Incoming, error: &Error) -> Result<Next, Error> {
         keep_alive: false,
     };
     let text = format!("{}\n", status.canonical_reason().unwrap_or_default());
-    send(incoming, answer, (status, text).into_response())?;
+    send(incoming, answer, &mut (status, text).into_response())?;
     incoming.flush()?;
     Ok(Next::Linger)
 }
 
 /// Sends a response, or collects it to be sent with others; whether the connection lives on.
-fn send(incoming: &mut Incoming, answer: AnswerTo, response: Response) -> Result<bool, Error> {
-    let (status, headers, body) = response.into_parts();
-    if incoming.output.capacity() == 0 {
-        incoming.output = incoming.shared.buffers.take_output();
+fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> Result<bool, Error> {
+    let shared = &incoming.shared;
+    let mut output = incoming.connection.output.borrow_mut();
+    if output.capacity() == 0 {
+        *output = shared.buffers.take_output();
     }
-    let shared = incoming.shared.clone();
-    let plan = shared.with_date(|date| {
-        encode_head(
-            &mut incoming.output,
-            answer,
-            status,
-            &headers,
-            body.len(),
-            date,
-        )
-    });
-    send_body(incoming, plan, body)?;
-    if incoming.output.len() >= COLLECT {
+    let (status, headers, len) = (response.status(), response.headers(), response.body().len());
+    let plan =
+        shared.with_date(|date| encode_head(&mut output, answer, status, headers, len, date));
+    let is_full = output.len() >= COLLECT;
+    drop(output);
+    if is_full {
         incoming.flush()?;
+    }
+    if plan.body != ResponseBody::None {
+        match response.body().as_bytes() {
+            Some(bytes) => send_bytes(incoming, bytes)?,
+            None => send_stream(incoming, plan, mem::take(response.body_mut()))?,
+        }
     }
     Ok(plan.keep_alive)
 }
 
-fn send_body(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Error> {
-    if plan.body == ResponseBody::None {
-        return Ok(());
-    }
+fn send_stream(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Error> {
     match body.into_content() {
-        Content::Empty => Ok(()),
-        Content::Static(bytes) => send_bytes(incoming, bytes),
-        Content::Bytes(bytes) => send_bytes(incoming, &bytes),
+        Content::Empty | Content::Static(_) | Content::Bytes(_) => Ok(()),
         Content::Reader { mut reader, .. } => stream(incoming, plan, move |out| {
             let mut buffer = out.incoming.shared.buffers.take_input();
             let result = match plan.body {
@@ -186,19 +184,25 @@ fn send_body(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Erro
 }
 
 fn send_bytes(incoming: &mut Incoming, bytes: &[u8]) -> Result<(), Error> {
-    if incoming.output.len() + bytes.len() <= COLLECT {
-        incoming.output.extend_from_slice(bytes);
-        Ok(())
-    } else {
-        incoming.send(bytes)
+    let mut output = incoming.connection.output.borrow_mut();
+    if output.len() + bytes.len() <= COLLECT {
+        output.extend_from_slice(bytes);
+        return Ok(());
     }
+    drop(output);
+    incoming.send(bytes)
 }
 
 fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io::Result<()> {
     loop {
         match reader.read(buffer) {
             Ok(0) => return Ok(()),
-            Ok(got) => out.write_all(&buffer[..got])?,
+            Ok(got) => {
+                out.write_all(&buffer[..got])?;
+                // The peer has this piece while the reader waits for the next one.
+                out.frame_pending()?;
+                out.incoming.send_early();
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -214,6 +218,7 @@ fn stream(
     produce: impl FnOnce(&mut Outgoing<'_>) -> io::Result<()>,
 ) -> Result<(), Error> {
     let pending = incoming.shared.buffers.take_output();
+    incoming.send_early();
     let mut out = Outgoing {
         incoming,
         framing: plan.body,
@@ -232,7 +237,7 @@ fn stream(
             Err(io::Error::other("the writer of a response body panicked").into())
         }
     };
-    let pending = std::mem::take(&mut out.pending);
+    let pending = mem::take(&mut out.pending);
     out.incoming.shared.buffers.give_output(pending);
     if let Err(error) = &result
         && !out.incoming.write_failed
@@ -255,23 +260,25 @@ struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// Moves what is pending to the output, framed.
     fn frame_pending(&mut self) -> Result<(), Error> {
+        let mut output = self.incoming.connection.output.borrow_mut();
         match self.framing {
-            ResponseBody::Chunked => write_chunk(&mut self.incoming.output, &self.pending),
-            _ => self.incoming.output.extend_from_slice(&self.pending),
+            ResponseBody::Chunked => write_chunk(&mut output, &self.pending),
+            _ => output.extend_from_slice(&self.pending),
         }
         self.pending.clear();
-        if self.incoming.output.len() >= COLLECT {
-            self.incoming.flush()
-        } else {
-            Ok(())
+        if output.len() < COLLECT {
+            return Ok(());
         }
+        drop(output);
+        self.incoming.flush()
     }
 
     fn finish(&mut self) -> Result<(), Error> {
         self.frame_pending()?;
         match self.framing {
             ResponseBody::Chunked => {
-                self.incoming.output.extend_from_slice(LAST_CHUNK);
+                let mut output = self.incoming.connection.output.borrow_mut();
+                output.extend_from_slice(LAST_CHUNK);
                 Ok(())
             }
             ResponseBody::Length(declared) if self.sent < declared => {

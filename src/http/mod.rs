@@ -31,6 +31,7 @@ mod body;
 mod buffers;
 mod config;
 mod connection;
+mod early;
 mod error;
 mod handler;
 pub(crate) mod message;

@@ -452,6 +452,8 @@ fn begin_connection(
     let connection = Rc::new(Connection {
         transport,
         idle: Cell::new(false),
+        output: RefCell::default(),
+        listed: Cell::new(false),
     });
     let member = Membership {
         shared: shared.clone(),

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::buffers::Buffers;
 use super::config::Config;
+use super::early::Waiting;
 use super::handler::Handler;
 use super::proto::date::DateCache;
 use super::transport::Transport;
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) handler: Box<dyn Handler>,
     pub(super) buffers: Buffers,
+    pub(super) waiting: Waiting,
     date: RefCell<DateCache>,
     /// The turn of the scheduler in which `date` was looked at.
     date_turn: Cell<u64>,
@@ -38,6 +40,10 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     /// It waits for a request.
     pub(super) idle: Cell<bool>,
+    /// What waits to be sent with what follows it.
+    pub(super) output: RefCell<Vec<u8>>,
+    /// It is among those whose output is looked at.
+    pub(super) listed: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -51,6 +57,7 @@ impl Shared {
         Self {
             handler,
             buffers: Buffers::default(),
+            waiting: Waiting::default(),
             date: RefCell::new(DateCache::new(wall_seconds(), config.server.as_ref())),
             config,
             date_turn: Cell::new(0),

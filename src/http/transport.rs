@@ -78,7 +78,7 @@ impl Transport {
     /// Waits for input and reads it into the buffer that `take` makes. That is called for each
     /// try, and `give_back` if there was nothing, so that nobody holds a buffer while waiting.
     ///
-    /// With nothing there and `stop` set it reports the end of the stream instead of waiting; see
+    /// With nothing there and `stop` set it fails with `ConnectionAborted` instead of waiting; see
     /// [`look_again`](Self::look_again).
     #[track_caller]
     #[inline]
@@ -102,12 +102,9 @@ impl Transport {
             let wanted = room.len();
             match ops::recv(fd.as_fd(), room, false) {
                 Ok(got) => Ok((got, wanted, buffer)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && stop() => {
-                    Ok((0, wanted, buffer))
-                }
                 Err(error) => {
                     give_back(buffer);
-                    Err(error)
+                    Err(if stop() { stopped(error) } else { error })
                 }
             }
         })?;
@@ -140,6 +137,16 @@ impl Transport {
         mut body: &[u8],
         timeout: Duration,
     ) -> io::Result<()> {
+        // Nearly every response goes out whole at the first try, which needs nothing of the
+        // protocol for waiting.
+        if body.is_empty() {
+            match ops::send(self.socket.fd(), head) {
+                Ok(sent) if sent == head.len() => return Ok(()),
+                Ok(sent) => head = &head[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
         while !head.is_empty() || !body.is_empty() {
             let operation = Operation {
                 direction: Direction::Write,
@@ -166,6 +173,16 @@ impl Transport {
         Ok(())
     }
 
+    /// Sends what the kernel takes at once, which may be nothing. Not a suspension point. An error
+    /// is left to the next one who sends.
+    pub(crate) fn send_now(&self, data: &[u8]) -> usize {
+        if data.is_empty() {
+            0
+        } else {
+            ops::send(self.socket.fd(), data).unwrap_or(0)
+        }
+    }
+
     /// Tells the peer that nothing more comes.
     pub(crate) fn shut_down_write(&self) {
         // A peer that is gone has nothing to be told.
@@ -175,5 +192,14 @@ impl Transport {
     /// Lets whoever waits here try again, as `stop` may be set by now.
     pub(crate) fn look_again(&self) {
         self.socket.registration().nudge();
+    }
+}
+
+/// Out of the way of those who wait, for whom the try is made.
+#[cold]
+fn stopped(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::ConnectionAborted.into(),
+        _ => error,
     }
 }

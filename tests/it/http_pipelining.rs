@@ -1,12 +1,13 @@
 //! Several requests sent before the first answer.
 
 use std::cell::RefCell;
+use std::io::{self, Write};
 use std::rc::Rc;
 
 use ethreads::http::{Body, IntoResponse, Request, Response};
 use ethreads::thread;
 
-use crate::http_util::{Site, on_a_shard};
+use crate::http_util::{Site, on_a_shard, settle};
 
 fn get(path: impl std::fmt::Display) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -20,8 +21,7 @@ fn answers_come_in_the_order_of_the_requests() {
         // More than fits into a read buffer, so that heads are cut by its end.
         let burst: String = (0..2000).map(|n| get(format_args!("/{n}"))).collect();
         let mut stream = client.stream.try_clone().unwrap();
-        let sender =
-            thread::spawn(move || std::io::Write::write_all(&mut stream, burst.as_bytes()));
+        let sender = thread::spawn(move || stream.write_all(burst.as_bytes()));
         for n in 0..2000 {
             assert_eq!(client.answer().text(), format!("/{n}"));
         }
@@ -58,7 +58,7 @@ fn bodies_and_streams_in_a_burst() {
         let site = Site::new(|request: &mut Request| -> Response {
             let body = request.text().unwrap();
             match request.path() {
-                "/stream" => Body::reader(std::io::Cursor::new(body)).into_response(),
+                "/stream" => Body::reader(io::Cursor::new(body)).into_response(),
                 "/none" => http::StatusCode::NO_CONTENT.into_response(),
                 _ => body.into_response(),
             }
@@ -97,5 +97,83 @@ fn a_request_that_wants_the_end_is_the_last_one() {
         client.last_answer(200);
         site.end();
         assert_eq!(*paths.borrow(), ["/1", "/2"]);
+    });
+}
+
+#[test]
+fn a_slow_handler_does_not_hold_up_the_answers_before_it() {
+    on_a_shard(|| {
+        let waiting = Rc::new(RefCell::new(None));
+        let handler_waits = waiting.clone();
+        let site = Site::new(move |request: &mut Request| {
+            if request.path() == "/slow" {
+                *handler_waits.borrow_mut() = Some(thread::current());
+                thread::park();
+            }
+            request.path().to_owned()
+        });
+        let mut client = site.connect();
+        client.send(get("/1") + &get("/2") + &get("/slow") + &get("/3"));
+        // While the third handler waits.
+        assert_eq!(client.answer().text(), "/1");
+        assert_eq!(client.answer().text(), "/2");
+        settle();
+        waiting.take().expect("the handler waits").unpark();
+        assert_eq!(client.answer().text(), "/slow");
+        assert_eq!(client.answer().text(), "/3");
+        site.end();
+    });
+}
+
+#[test]
+fn handlers_that_wait_now_and_then_do_not_mix_up_the_answers() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| -> Response {
+            let n: usize = request.path()[1..].parse().unwrap();
+            for _ in 0..n % 4 {
+                thread::yield_now();
+            }
+            let body = request.text().unwrap();
+            let text = format!("{n} {body}");
+            match n % 3 {
+                0 => text.into_response(),
+                1 => Body::writer(move |out| {
+                    for byte in text.bytes() {
+                        out.write_all(&[byte])?;
+                        if byte % 2 == 0 {
+                            thread::yield_now();
+                        }
+                    }
+                    out.write_all(&vec![b'.'; n % 7 * 5000])
+                })
+                .into_response(),
+                _ => Body::reader(io::Cursor::new(text)).into_response(),
+            }
+        });
+        let post = |n: usize| {
+            let body = "x".repeat(n % 5 * 100);
+            let len = body.len();
+            format!("POST /{n} HTTP/1.1\r\nhost: a\r\ncontent-length: {len}\r\n\r\n{body}")
+        };
+        let clients: Vec<_> = (0..5)
+            .map(|_| {
+                let mut client = site.connect();
+                let mut stream = client.stream.try_clone().unwrap();
+                let burst: String = (0..200).map(post).collect();
+                let sender = thread::spawn(move || stream.write_all(burst.as_bytes()));
+                thread::spawn(move || {
+                    for n in 0..200_usize {
+                        let answer = client.answer();
+                        let expected = format!("{n} {}", "x".repeat(n % 5 * 100));
+                        assert_eq!(answer.text().trim_end_matches('.'), expected);
+                    }
+                    sender.join().unwrap().unwrap();
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+        site.end();
     });
 }

@@ -187,7 +187,7 @@ fn a_stream_that_fails_breaks_off_before_the_last_chunk() {
     );
     check_broken(
         || Body::reader((&b"abc"[..]).chain(Failing)).into_response(),
-        "",
+        "3\r\nabc\r\n",
     );
 }
 
@@ -237,6 +237,48 @@ fn a_wrong_content_length_is_corrected() {
             assert_eq!(answer.text(), "abc");
             assert_eq!(answer.header("content-length"), Some("3"));
         }
+        site.end();
+    });
+}
+
+#[test]
+fn what_a_reader_gives_is_seen_before_the_end() {
+    on_a_shard(|| {
+        let (source, mut sink) = UnixStream::pair().unwrap();
+        let source = Cell::new(Some(source));
+        let site = Site::new(move |_: &mut Request| Body::reader(source.take().unwrap()));
+        let mut client = site.connect();
+        client.send(GET);
+        // The source waits from the beginning, and after each piece.
+        assert_eq!(client.head().status, 200);
+        for piece in ["one", "two!"] {
+            sink.write_all(piece.as_bytes()).unwrap();
+            let chunk = format!("{}\r\n{piece}\r\n", piece.len());
+            assert_eq!(client.until(&chunk), chunk);
+        }
+        drop(sink);
+        assert_eq!(client.until("0\r\n\r\n"), "0\r\n\r\n");
+        site.end();
+    });
+}
+
+#[test]
+fn the_head_is_seen_before_a_writer_begins() {
+    on_a_shard(|| {
+        let (gate, mut key) = UnixStream::pair().unwrap();
+        let gate = Cell::new(Some(gate));
+        let site = Site::new(move |_: &mut Request| {
+            let mut gate = gate.take().unwrap();
+            Body::writer(move |out| {
+                gate.read_exact(&mut [0])?;
+                out.write_all(b"through")
+            })
+        });
+        let mut client = site.connect();
+        client.send(GET);
+        assert_eq!(client.head().status, 200);
+        key.write_all(b"!").unwrap();
+        assert_eq!(client.until("0\r\n\r\n"), "7\r\nthrough\r\n0\r\n\r\n");
         site.end();
     });
 }

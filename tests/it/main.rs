@@ -44,3 +44,11 @@ mod http_server;
 mod http_streaming;
 mod http_unix;
 mod http_util;
+
+mod bridge_blocking;
+mod bridge_drops;
+mod bridge_on_ready;
+mod bridge_remote;
+mod bridge_run_until;
+mod bridge_support;
+mod bridge_suspend;

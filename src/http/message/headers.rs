@@ -38,6 +38,15 @@ impl Headers {
         }
     }
 
+    /// A list of one header.
+    #[inline]
+    pub(super) const fn single(name: HeaderName, value: HeaderValue) -> Self {
+        Self {
+            first: Some((name, value)),
+            rest: Vec::new(),
+        }
+    }
+
     /// Adds a header after the existing ones, even if `name` is there already.
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
         if self.first.is_none() {

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::response::expect_header;
@@ -33,10 +32,9 @@ pub trait IntoResponse {
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
+#[inline]
 fn with_type(content_type: HeaderValue, body: impl Into<Body>) -> Response {
-    let mut response = Response::default().with_body(body);
-    response.headers_mut().append(CONTENT_TYPE, content_type);
-    response
+    Response::typed(content_type, body.into())
 }
 
 impl IntoResponse for Response {

@@ -1,6 +1,7 @@
 //! The response a handler gives.
 #![forbid(unsafe_code)]
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{Body, Headers};
@@ -35,6 +36,16 @@ pub struct Response {
 }
 
 impl Response {
+    /// A 200 response with nothing but a type and a body, made in place.
+    #[inline]
+    pub(super) fn typed(content_type: HeaderValue, body: Body) -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: Headers::single(CONTENT_TYPE, content_type),
+            body,
+        }
+    }
+
     /// Creates a response without headers or body.
     pub const fn new(status: StatusCode) -> Self {
         Self {
@@ -168,7 +179,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CONTENT_TYPE, LOCATION};
+    use http::header::LOCATION;
 
     use super::*;
 

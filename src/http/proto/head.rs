@@ -121,6 +121,8 @@ impl RequestHead {
         self.framing
     }
 
+    /// Not inlined: its frame is large, and would lie under whoever waits for more bytes.
+    #[inline(never)]
     fn attempt(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtoError> {
         // The parser never sees what is beyond the limit, so an offence there is not reported
         // ahead of the limit's, however much was received at once. Spans have 32 bits.

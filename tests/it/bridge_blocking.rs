@@ -1,0 +1,249 @@
+//! Calls on the pool of OS threads.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread as os;
+
+use ethreads::net::{TcpListener, TcpStream, ToSocketAddrs};
+use ethreads::thread::{self, Cancelled};
+use ethreads::{Runtime, bridge, runtime, spawn};
+
+use crate::bridge_support::{OsThread, Tally, until_asleep};
+use crate::support::{fresh, text};
+
+/// Runs `test` as the root ethread of a runtime of its own.
+fn run<T: 'static>(test: impl FnOnce() -> T + 'static) -> T {
+    Runtime::builder().run(test).unwrap()
+}
+
+/// Says on which OS thread it is dropped.
+struct DroppedOn(mpsc::Sender<os::ThreadId>);
+
+impl Drop for DroppedOn {
+    fn drop(&mut self) {
+        // Nobody may listen any more.
+        let _ = self.0.send(os::current().id());
+    }
+}
+
+#[test]
+fn values_errors_and_panics_come_back() {
+    run(|| {
+        let shard = os::current().id();
+        assert_ne!(bridge::blocking(|| os::current().id()), shard);
+        let read = || std::fs::read("/nowhere/nothing");
+        let error = bridge::blocking(read).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        let caller = spawn(|| bridge::blocking(|| -> u8 { panic!("on the pool") }));
+        assert_eq!(text(&*caller.join().unwrap_err()), "on the pool");
+        let caller = spawn(|| bridge::blocking(|| std::panic::panic_any(17)));
+        assert_eq!(caller.join().unwrap_err().downcast_ref(), Some(&17));
+        // The pool has survived that.
+        assert_eq!(bridge::blocking(|| 3), 3);
+    });
+}
+
+#[test]
+fn the_others_go_on_meanwhile() {
+    let log = run(|| {
+        let (open, gate) = mpsc::channel();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let theirs = log.clone();
+        let other = spawn(move || {
+            for _ in 0..3 {
+                theirs.borrow_mut().push("other");
+                thread::yield_now();
+            }
+            // Without this the call would never end.
+            open.send("opened").unwrap();
+        });
+        let value = bridge::blocking(move || gate.recv().unwrap());
+        log.borrow_mut().push(value);
+        other.join().unwrap();
+        log.take()
+    });
+    assert_eq!(log, ["other", "other", "other", "opened"]);
+}
+
+#[test]
+fn many_block_at_once() {
+    const CALLS: usize = 100;
+    run(|| {
+        // None of them ends before all have begun.
+        let barrier = Arc::new(Barrier::new(CALLS));
+        let callers: Vec<_> = (0..CALLS)
+            .map(|n| {
+                let barrier = barrier.clone();
+                spawn(move || {
+                    bridge::blocking(move || {
+                        barrier.wait();
+                        n
+                    })
+                })
+            })
+            .collect();
+        for (n, caller) in callers.into_iter().enumerate() {
+            assert_eq!(caller.join().unwrap(), n);
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_caller_leaves_at_once_and_the_value_is_dropped_on_the_pool() {
+    run(|| {
+        let (open, gate) = mpsc::channel::<()>();
+        let (sender, dropped_on) = mpsc::channel();
+        let (begins, begun) = mpsc::channel();
+        let tally = Tally::default();
+        let value = tally.value();
+        let caller = spawn(move || {
+            bridge::blocking(move || {
+                begins.send(os::current().id()).unwrap();
+                gate.recv().unwrap();
+                (DroppedOn(sender), value)
+            });
+            unreachable!("it was cancelled");
+        });
+        thread::yield_now();
+        let pool = begun.recv().unwrap();
+        caller.cancel();
+        assert!(caller.join().unwrap_err().is::<Cancelled>());
+        assert_eq!(tally.counts(), (1, 0), "the call goes on");
+        open.send(()).unwrap();
+        assert_eq!(dropped_on.recv(), Ok(pool));
+        // The other half of the tuple may still be on its way.
+        while tally.counts() != (1, 1) {
+            os::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_panic_that_nobody_waits_for_any_more_is_dropped_on_the_pool() {
+    run(|| {
+        let (open, gate) = mpsc::channel::<()>();
+        let (sender, dropped_on) = mpsc::channel();
+        let caller = spawn(move || {
+            bridge::blocking(move || {
+                gate.recv().unwrap();
+                std::panic::panic_any(DroppedOn(sender));
+            });
+        });
+        thread::yield_now();
+        caller.cancel();
+        assert!(caller.join().unwrap_err().is::<Cancelled>());
+        open.send(()).unwrap();
+        assert_ne!(dropped_on.recv(), Ok(os::current().id()));
+        assert_eq!(bridge::blocking(|| 4), 4);
+    });
+}
+
+#[test]
+fn a_value_that_is_taken_is_dropped_once() {
+    let tally = Tally::default();
+    let theirs = tally.clone();
+    run(move || {
+        for _ in 0..100 {
+            let value = theirs.value();
+            drop(bridge::blocking(move || value));
+        }
+    });
+    assert_eq!(tally.counts(), (100, 100));
+}
+
+#[test]
+fn one_that_ends_after_its_shard_disturbs_nobody() {
+    let (open, gate) = mpsc::channel::<()>();
+    let (sender, dropped_on) = mpsc::channel();
+    fresh(move || {
+        run(move || {
+            drop(spawn(move || {
+                bridge::blocking(move || {
+                    gate.recv().unwrap();
+                    DroppedOn(sender)
+                });
+            }));
+            thread::yield_now();
+        });
+    });
+    open.send(()).unwrap();
+    assert!(dropped_on.recv().is_ok());
+}
+
+#[test]
+fn a_call_on_the_pool_is_no_deadlock() {
+    fresh(|| {
+        let (open, gate) = mpsc::channel();
+        let caller = spawn(move || bridge::blocking(move || gate.recv().unwrap()));
+        let shard = OsThread::current();
+        let elsewhere = os::spawn(move || {
+            // Everybody is parked by now, and the shard waits all the same.
+            until_asleep(&shard);
+            open.send(5).unwrap();
+        });
+        ethreads::run().unwrap();
+        assert_eq!(caller.join().unwrap(), 5);
+        elsewhere.join().unwrap();
+    });
+}
+
+#[test]
+fn without_a_shard_it_runs_in_place() {
+    fresh(|| {
+        assert_eq!(bridge::blocking(|| os::current().id()), os::current().id());
+        let caught = std::panic::catch_unwind(|| bridge::blocking(|| panic!("in place")));
+        assert_eq!(text(&*caught.unwrap_err()), "in place");
+        assert!(runtime::stats().is_none(), "no scheduler was made for it");
+    });
+}
+
+#[test]
+fn what_was_written_there_is_seen_here() {
+    const ROUNDS: usize = 1000;
+    run(|| {
+        let cells: Arc<Vec<AtomicUsize>> = Arc::new((0..8).map(AtomicUsize::new).collect());
+        for round in 0..ROUNDS {
+            let theirs = cells.clone();
+            // The hand-over is what orders these; they order nothing themselves.
+            bridge::blocking(move || {
+                for cell in theirs.iter() {
+                    cell.store(round, Ordering::Relaxed);
+                }
+            });
+            assert!(
+                cells
+                    .iter()
+                    .all(|cell| cell.load(Ordering::Relaxed) == round)
+            );
+        }
+    });
+}
+
+#[test]
+fn names_are_looked_up_on_the_pool() {
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let turns = Rc::new(Cell::new(0));
+        let counter = turns.clone();
+        let other = spawn(move || {
+            loop {
+                counter.set(counter.get() + 1);
+                thread::yield_now();
+            }
+        });
+        // Numbers need no look-up, and do not wait.
+        assert_eq!(("127.0.0.1", port).to_socket_addrs().unwrap().count(), 1);
+        assert_eq!(turns.get(), 0);
+        let mut found = format!("localhost:{port}").to_socket_addrs().unwrap();
+        assert!(found.all(|addr| addr.ip().is_loopback()));
+        assert!(turns.get() > 0, "the others ran meanwhile");
+        let stream = TcpStream::connect(format!("localhost:{port}")).unwrap();
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(stream.local_addr().unwrap(), peer);
+        other.cancel();
+        assert!(other.join().is_err());
+    });
+}
