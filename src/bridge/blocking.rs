@@ -7,9 +7,9 @@ use crate::runtime::pool;
 /// Runs `f` on a pool of OS threads and suspends the ethread until it has ended; the other
 /// ethreads go on meanwhile.
 ///
-/// The pool starts with the first call, grows to at most 500 threads (`BLOCKING_MAX_THREADS`), and
-/// shrinks when they have nothing to do. Outside a shard, and while the caller unwinds, `f` runs
-/// right here.
+/// The pool starts with the first call and grows to at most 500 threads (`BLOCKING_MAX_THREADS`).
+/// How long those stay that have nothing to do is up to the crate `blocking`; its version 1.7.0
+/// keeps them. Outside a shard, and while the caller unwinds, `f` runs right here.
 ///
 /// # Panics
 ///

@@ -23,7 +23,7 @@ use crate::io::Watched;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::handle::{JoinHandle, WeakThread};
-use crate::runtime::source::{Direction, Left, Limit, Operation};
+use crate::runtime::source::{Direction, Left, Limit, Operation, WouldPark};
 use crate::runtime::wait::WaitKind;
 use crate::thread;
 use crate::time::Instant;
@@ -178,13 +178,19 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the listener fails in a way that cannot pass, and if this server has been served before.
+    /// If the listener fails in a way that cannot pass, and if this server has been served before;
+    /// `Other` with the source [`WouldPark`] while the caller unwinds.
     ///
     /// # Cancellation
     ///
     /// A cancelled caller stops accepting, and its connections are cancelled.
     #[track_caller]
     pub fn serve(&self, handler: impl Handler) -> io::Result<()> {
+        if std::thread::panicking() {
+            // Nothing below would ever wait, so it would never end.
+            let location = Location::caller();
+            return Err(io::Error::other(WouldPark { location }));
+        }
         let Some(listener) = self.listener.borrow_mut().take() else {
             return Err(io::Error::new(
                 io::ErrorKind::NotConnected,

@@ -138,12 +138,19 @@ impl Transport {
         timeout: Duration,
     ) -> io::Result<()> {
         // Nearly every response goes out whole at the first try, which needs nothing of the
-        // protocol for waiting.
+        // protocol for waiting but the budget: of a peer that always takes more.
         if body.is_empty() {
+            let location = Location::caller();
+            current::with(|scheduler| scheduler.map(|s| s.spend_budget(location)));
             match ops::send(self.socket.fd(), head) {
                 Ok(sent) if sent == head.len() => return Ok(()),
                 Ok(sent) => head = &head[sent..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // What passes is the loop's to deal with.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::addr::invalid;
 use crate::io::Watched;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Left, Limit, Operation, Registration};
+use crate::runtime::source::{Direction, Left, Limit, Operation, Registration, WouldPark};
 use crate::runtime::wait::WaitKind;
 use crate::thread;
 use crate::time::Instant;
@@ -238,8 +238,10 @@ pub(super) fn with_pauses<R>(
         match try_once() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match limit {
                 Limit::Now => return Err(error),
-                // An ethread that unwinds does not wait, so it would spin.
-                _ if std::thread::panicking() => return Err(error),
+                _ if std::thread::panicking() => {
+                    let location = Location::caller();
+                    return Err(io::Error::other(WouldPark { location }));
+                }
                 Limit::After(timeout) => {
                     let now = Instant::now();
                     let deadline = *deadline.get_or_insert_with(|| now.checked_add(timeout));

@@ -1,5 +1,4 @@
-//! OS threads for calls that block: the crate `blocking`, whose pool starts with the first call
-//! and shrinks when it has nothing to do.
+//! OS threads for calls that block: the crate `blocking`, whose pool starts with the first call.
 
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -183,6 +183,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn waiters_that_are_gone_do_not_pile_up() {
+        for live in [0, 1, 7, 8, 100] {
+            let mut list = WaitList::default();
+            let is_live = |target: &Target| matches!(target, Target::Park(t) if t.park < live);
+            for park in 0..10_000 {
+                list.prune(is_live);
+                list.push_back(Target::Park(Token { index: 0, park }));
+                let rest = list.rest.as_ref().map_or(0, |rest| rest.len() as u64);
+                assert!(rest <= (2 * live).max(PRUNE_FROM as u64), "{live}: {rest}");
+            }
+            let left = std::iter::from_fn(|| list.pop_front());
+            let left: Vec<_> = left.filter(is_live).map(token).collect();
+            assert_eq!(left, (0..live).collect::<Vec<_>>());
+        }
+    }
+
     proptest! {
         #[test]
         fn behaves_like_a_deque(steps in prop::collection::vec(step(), 0..60)) {

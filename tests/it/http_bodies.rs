@@ -248,3 +248,33 @@ fn the_declared_length_is_known_beforehand() {
         site.end();
     });
 }
+
+#[test]
+fn the_head_stays_while_the_body_is_read() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| -> Result<String> {
+            let length = request.bytes()?.len();
+            let fields: Vec<_> = request.headers().iter().map(|(name, _)| name).collect();
+            let path = request.path();
+            Ok(format!(
+                "{path} {length} {fields:?} {:?}",
+                request.header("x")
+            ))
+        });
+        let body = chunked(&pattern(50_000), std::iter::repeat(777));
+        let mut client = site.connect();
+        for _ in 0..2 {
+            client.send(
+                "PUT /there HTTP/1.1\r\nHost: a\r\nX: y\r\ntransfer-encoding: chunked\r\n\r\n",
+            );
+            // In pieces that end within framing and within data.
+            for piece in body.chunks(1000) {
+                client.send(piece);
+                settle();
+            }
+            let expected = r#"/there 50000 ["Host", "X", "transfer-encoding"] Some("y")"#;
+            assert_eq!(client.answer().text(), expected);
+        }
+        site.end();
+    });
+}

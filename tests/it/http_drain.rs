@@ -262,3 +262,49 @@ fn a_drain_of_a_stream_waits_for_its_end() {
         site.served.join().unwrap().unwrap();
     });
 }
+
+#[test]
+fn a_connection_that_crosses_the_cancel_of_serve_ends_too() {
+    on_a_shard(|| {
+        // The driver is asked after at most 64 runs. In one of these rounds that is between the
+        // cancel and the end of `serve`, which finds the acceptor on its way to a connection.
+        for round in 0..64 {
+            let site = Site::new(|_: &mut Request| "x");
+            settle();
+            for _ in 0..round {
+                thread::yield_now();
+            }
+            let stream = std::net::TcpStream::connect(site.addr).unwrap();
+            site.served.cancel();
+            assert!(site.served.join().is_err());
+            until(|stats| stats.ethreads == 1);
+            drop(stream);
+        }
+    });
+}
+
+#[test]
+fn a_stream_without_end_does_not_keep_the_others_waiting() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| match request.path() {
+            "/endless" => ethreads::http::Body::writer(|out| {
+                loop {
+                    out.write_all(b"x")?;
+                    out.flush()?;
+                }
+            }),
+            _ => "x".into(),
+        });
+        let mut stream = std::net::TcpStream::connect(site.addr).unwrap();
+        stream
+            .write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n")
+            .unwrap();
+        // It takes whatever comes, at its own pace.
+        let reader = std::thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
+        settle();
+        assert_eq!(site.connect().get("/").text(), "x");
+        site.handle.drain(SHORT);
+        site.served.join().unwrap().unwrap();
+        let _ = reader.join().unwrap();
+    });
+}

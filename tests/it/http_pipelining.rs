@@ -177,3 +177,40 @@ fn handlers_that_wait_now_and_then_do_not_mix_up_the_answers() {
         site.end();
     });
 }
+
+#[test]
+fn a_peer_that_reads_late_gets_all_of_it_in_order() {
+    const ROUNDS: usize = 1000;
+    on_a_shard(|| {
+        // Every other handler waits, so the answers before it go out early, as far as there is
+        // room: 16 MB are more than the kernel takes.
+        let site = Site::new(|request: &mut Request| {
+            let path = request.path().to_owned();
+            if path.starts_with("/wait") {
+                thread::yield_now();
+                return path;
+            }
+            format!("{path}{}", "x".repeat(16_000))
+        });
+        let mut client = site.connect();
+        let mut stream = client.stream.try_clone().unwrap();
+        let burst: String = (0..ROUNDS)
+            .map(|n| get(format_args!("/{n}")) + &get(format_args!("/wait{n}")))
+            .collect();
+        let sender = thread::spawn(move || stream.write_all(burst.as_bytes()));
+        for _ in 0..50 {
+            settle();
+        }
+        for n in 0..ROUNDS {
+            let path = format!("/{n}");
+            let answer = client.answer();
+            assert_eq!(
+                answer.text().strip_prefix(&path),
+                Some(&*"x".repeat(16_000))
+            );
+            assert_eq!(client.answer().text(), format!("/wait{n}"));
+        }
+        sender.join().unwrap().unwrap();
+        site.end();
+    });
+}

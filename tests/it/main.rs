@@ -32,17 +32,29 @@ mod net_udp;
 mod net_unix;
 mod net_waiters;
 
+#[cfg(feature = "http")]
 mod http_bodies;
+#[cfg(feature = "http")]
 mod http_continue;
+#[cfg(feature = "http")]
 mod http_drain;
+#[cfg(feature = "http")]
 mod http_framing;
+#[cfg(feature = "http")]
 mod http_keep_alive;
+#[cfg(feature = "http")]
 mod http_limits;
+#[cfg(feature = "http")]
 mod http_panics;
+#[cfg(feature = "http")]
 mod http_pipelining;
+#[cfg(feature = "http")]
 mod http_server;
+#[cfg(feature = "http")]
 mod http_streaming;
+#[cfg(feature = "http")]
 mod http_unix;
+#[cfg(feature = "http")]
 mod http_util;
 
 mod bridge_blocking;

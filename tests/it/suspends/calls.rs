@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use ethreads::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListene
 use ethreads::runtime::WouldPark;
 use ethreads::thread;
 use ethreads::time::Instant;
+use socket2::{SockAddr, Socket};
 
 use super::Unwinding::{Aborts, InPlace, Returns};
 use super::{Case, Row, Unwinding, When};
@@ -26,6 +28,9 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut rows = waits();
     rows.extend(ports());
     rows.extend(sockets());
+    rows.extend(connections());
+    #[cfg(feature = "http")]
+    rows.push(super::requests::serving());
     rows
 }
 
@@ -176,7 +181,7 @@ fn show(value: impl Debug) -> String {
 }
 
 /// The result of an I/O call.
-fn outcome(result: io::Result<usize>) -> String {
+pub(super) fn outcome(result: io::Result<usize>) -> String {
     match result {
         Ok(n) => show(n),
         Err(error)
@@ -336,12 +341,17 @@ fn tcp_to_accept(when: When, accept: fn(&TcpListener) -> io::Result<usize>) -> C
     takes(when, give, move || accept(&listener))
 }
 
-fn unix_to_accept(when: When, accept: fn(&UnixListener) -> io::Result<usize>) -> Case {
+/// A path for a socket that nobody else uses.
+fn fresh_path() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static LAST: AtomicU32 = AtomicU32::new(0);
     let number = LAST.fetch_add(1, Ordering::Relaxed);
     let file = format!("ethreads-suspends-{}-{number}", std::process::id());
-    let path = std::env::temp_dir().join(file);
+    std::env::temp_dir().join(file)
+}
+
+fn unix_to_accept(when: When, accept: fn(&UnixListener) -> io::Result<usize>) -> Case {
+    let path = fresh_path();
     let listener = UnixListener::bind(&path).unwrap();
     let kept = Cell::new(None);
     let guard = Unlink(path);
@@ -352,7 +362,7 @@ fn unix_to_accept(when: When, accept: fn(&UnixListener) -> io::Result<usize>) ->
     takes(when, give, move || accept(&listener))
 }
 
-struct Unlink(std::path::PathBuf);
+struct Unlink(PathBuf);
 
 impl Drop for Unlink {
     fn drop(&mut self) {
@@ -438,5 +448,97 @@ fn sockets() -> Vec<Row> {
             datagrams_to_read(when, |socket| socket.recv_from(&mut [0; 8]).map(|(n, _)| n))
         }),
         io_row("net::UnixDatagram::send", datagrams_to_write),
+    ]
+}
+
+/// A listener that has room for one connection, which is taken if the next one is to wait.
+fn full(when: When, address: &SockAddr) -> (Socket, Option<Socket>) {
+    let socket = || Socket::new(address.domain(), socket2::Type::STREAM, None).unwrap();
+    let listener = socket();
+    listener.bind(address).unwrap();
+    listener.listen(0).unwrap();
+    let filler = (when != When::Ready).then(|| {
+        let filler = socket();
+        filler.connect(&listener.local_addr().unwrap()).unwrap();
+        filler
+    });
+    (listener, filler)
+}
+
+fn tcp_to_connect(when: When, connect: fn(SocketAddr) -> io::Result<TcpStream>) -> Case {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (listener, filler) = full(when, &any.into());
+    let addr = listener.local_addr().unwrap().as_socket().unwrap();
+    // Linux drops the request for a connection that it cannot queue, and the kernel sends another
+    // one after a second.
+    Case::new(
+        move || outcome(connect(addr).map(|_| 1)),
+        move |_| drop((&filler, listener.accept().unwrap())),
+    )
+}
+
+fn unix_to_connect(when: When, connect: fn(&Path) -> io::Result<UnixStream>) -> Case {
+    let guard = Unlink(fresh_path());
+    let path = guard.0.clone();
+    let (listener, filler) = full(when, &SockAddr::unix(&path).unwrap());
+    Case::new(
+        move || outcome(connect(&path).map(|_| 1)),
+        move |_| drop((&guard, &filler, listener.accept().unwrap())),
+    )
+}
+
+/// A datagram for a receiver whose queue may be full.
+fn datagrams_to_send(when: When, send: fn(&UnixDatagram, &Path) -> io::Result<usize>) -> Case {
+    let guard = Unlink(fresh_path());
+    let path = guard.0.clone();
+    let receiver = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    if when != When::Ready {
+        sender.set_nonblocking(true).unwrap();
+        until_blocked(|| sender.send_to(b"full", &path));
+        sender.set_nonblocking(false).unwrap();
+    }
+    let drain = move || {
+        let _keep = &guard;
+        receiver.recv(&mut [0; 8])
+    };
+    puts(drain, move || send(&sender, &path))
+}
+
+/// Calls that wait for the other side to take something out of a queue.
+fn connections() -> Vec<Row> {
+    vec![
+        Row {
+            // Linux answers a connect that does not block with `EINPROGRESS`, also on loopback.
+            always_suspends: true,
+            unwinding: Unwinding::AlwaysWouldPark,
+            ..io_row("net::TcpStream::connect", |when| {
+                tcp_to_connect(when, |addr| TcpStream::connect(addr))
+            })
+        },
+        Row {
+            always_suspends: true,
+            unwinding: Unwinding::AlwaysWouldPark,
+            ..io_row("net::TcpStream::connect_timeout", |when| {
+                tcp_to_connect(when, |addr| TcpStream::connect_timeout(&addr, HOUR))
+            })
+        },
+        io_row("net::UnixStream::connect", |when| {
+            unix_to_connect(when, |path| UnixStream::connect(path))
+        }),
+        io_row("net::UnixStream::connect_addr", |when| {
+            unix_to_connect(when, |path| {
+                UnixStream::connect_addr(&UnixAddr::from_pathname(path)?)
+            })
+        }),
+        io_row("net::UnixDatagram::send_to", |when| {
+            datagrams_to_send(when, |socket, path| socket.send_to(b"x", path))
+        }),
+        io_row("net::UnixDatagram::send_to_addr", |when| {
+            datagrams_to_send(when, |socket, path| {
+                socket.send_to_addr(b"x", &UnixAddr::from_pathname(path)?)
+            })
+        }),
     ]
 }

@@ -1,0 +1,76 @@
+//! Calls that wait for nothing but the look-up of a name, on a pool that is busy.
+
+use std::io;
+use std::sync::mpsc;
+
+use ethreads::net::{TcpListener, ToSocketAddrs, UdpSocket};
+use ethreads::{bridge, thread};
+
+use super::calls::outcome;
+use super::{Case, Row, SITUATIONS, Unwinding, When};
+use crate::net_support::{assert_success, in_child, is_child};
+
+/// A look-up; it waits while another call has the only OS thread of the pool.
+fn look_up(when: When, call: fn() -> io::Result<usize>) -> Case {
+    let mut taken = (when != When::Ready).then(|| {
+        let (open, gate) = mpsc::channel::<()>();
+        drop(thread::spawn(move || {
+            // It ends with the other side of the channel.
+            bridge::blocking(move || gate.recv().is_ok())
+        }));
+        thread::yield_now();
+        open
+    });
+    Case::new(move || outcome(call()), move |_| drop(taken.take()))
+}
+
+fn row(name: &'static str, case: fn(When) -> Case) -> Row {
+    Row {
+        name,
+        case,
+        result: "1",
+        always_suspends: true,
+        unwinding: Unwinding::InPlace,
+    }
+}
+
+pub(super) fn look_ups() -> Vec<Row> {
+    const NAME: (&str, u16) = ("localhost", 0);
+    vec![
+        row("net::ToSocketAddrs::to_socket_addrs", |when| {
+            look_up(when, || Ok(NAME.to_socket_addrs()?.count().min(1)))
+        }),
+        row("net::TcpListener::bind", |when| {
+            look_up(when, || TcpListener::bind(NAME).map(|_| 1))
+        }),
+        row("net::ListenOptions::bind", |when| {
+            look_up(when, || TcpListener::builder().bind(NAME).map(|_| 1))
+        }),
+        row("net::UdpSocket::bind", |when| {
+            look_up(when, || UdpSocket::bind(NAME).map(|_| 1))
+        }),
+        row("net::UdpSocket::connect", |when| {
+            look_up(when, || {
+                let socket = UdpSocket::bind("127.0.0.1:0")?;
+                socket.connect(("localhost", 9)).map(|()| 1)
+            })
+        }),
+        #[cfg(feature = "http")]
+        row("http::Server::bind", |when| {
+            look_up(when, || ethreads::http::Server::bind(NAME).map(|_| 1))
+        }),
+    ]
+}
+
+#[test]
+fn in_every_situation() {
+    // The pool is of the whole process, and so is the number of its OS threads.
+    let name = "suspends::look_ups::in_every_situation";
+    if !is_child(name) {
+        let output = in_child(name).env("BLOCKING_MAX_THREADS", "1").output();
+        return assert_success(&output.unwrap());
+    }
+    for situation in SITUATIONS {
+        look_ups().into_iter().for_each(situation);
+    }
+}

@@ -1,0 +1,193 @@
+//! Reading the body of a request, and serving: in the situations of the other calls.
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ethreads::http::{Request, Result, Server};
+use ethreads::runtime::WouldPark;
+use ethreads::{bridge, thread};
+
+use super::calls::outcome;
+use super::{Case, Row, Unwinding, When};
+use crate::http_util::{Client, Site, on_a_shard, settle};
+use crate::support::{OnDrop, text};
+
+/// A server that is served, until it is drained.
+pub(super) fn serving() -> Row {
+    let case = |when| {
+        let server = Server::bind("127.0.0.1:0").unwrap();
+        let handle = server.handle();
+        if when == When::Ready {
+            handle.drain(Duration::from_secs(3600));
+        }
+        let call = move || outcome(server.serve(|_: &mut Request| "").map(|()| 1));
+        Case::new(call, move |_| handle.drain(Duration::ZERO))
+    };
+    Row {
+        name: "http::Server::serve",
+        case,
+        result: "1",
+        // It waits for its acceptor's last look at least.
+        always_suspends: true,
+        unwinding: Unwinding::AlwaysWouldPark,
+    }
+}
+
+/// Reads the whole body, in one of the ways that there are.
+type Reads = fn(&mut Request) -> Result<String>;
+
+const READS: [(&str, Reads); 3] = [
+    ("bytes", |request| {
+        Ok(String::from_utf8(request.bytes()?).unwrap())
+    }),
+    ("text", |request| Ok(request.text()?)),
+    ("body", |request| {
+        let mut text = String::new();
+        request.body().read_to_string(&mut text)?;
+        Ok(text)
+    }),
+];
+
+/// Serves `handler` to a client whose body is still to come.
+fn each_way(
+    handler: fn(&mut Request, Reads) -> Result<String>,
+    client: fn(&str, &Site, &mut Client),
+) {
+    for (name, reads) in READS {
+        on_a_shard(move || {
+            let site = Site::new(move |request: &mut Request| handler(request, reads));
+            let mut peer = site.connect();
+            peer.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n");
+            settle();
+            client(name, &site, &mut peer);
+        });
+    }
+}
+
+#[test]
+fn woken_by_the_body() {
+    each_way(
+        |request, reads| reads(request),
+        |name, _, peer| {
+            peer.send("wait");
+            assert_eq!(peer.answer().text(), "wait", "{name}");
+        },
+    );
+}
+
+#[test]
+fn a_body_that_is_there_already_lets_nobody_else_run() {
+    for (name, reads) in READS {
+        on_a_shard(move || {
+            let site = Site::new(move |request: &mut Request| -> Result<String> {
+                let other = thread::spawn(|| ());
+                let body = reads(request)?;
+                assert!(!other.is_finished(), "{name}");
+                Ok(body)
+            });
+            let mut peer = site.connect();
+            peer.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nhere");
+            assert_eq!(peer.answer().text(), "here", "{name}");
+        });
+    }
+}
+
+#[test]
+fn cancelled_with_its_server() {
+    each_way(
+        |request, reads| {
+            let unwound = format!("{:?}", reads(request));
+            unreachable!("it went on with {unwound}")
+        },
+        |name, site, peer| {
+            site.served.cancel();
+            settle();
+            assert!(site.served.is_finished(), "{name}");
+            peer.end();
+        },
+    );
+}
+
+#[test]
+fn masked_it_waits_for_the_body() {
+    each_way(
+        |request, reads| thread::uncancellable(|| reads(request)),
+        |name, site, peer| {
+            let handlers = ethreads::runtime::stats().unwrap().io_waits;
+            site.served.cancel();
+            settle();
+            // The acceptor has gone, and the handler has not.
+            let left = ethreads::runtime::stats().unwrap().io_waits;
+            assert_eq!(left, handlers - 1, "{name}");
+            peer.send("late");
+            // Its next wait is its end.
+            settle();
+            assert_eq!(ethreads::runtime::stats().unwrap().ethreads, 1, "{name}");
+        },
+    );
+}
+
+#[test]
+fn unwinding_it_never_switches() {
+    each_way(
+        |request, reads| {
+            let unwinds = AssertUnwindSafe(|| {
+                let _destructor = OnDrop(|| {
+                    let error = reads(request).unwrap_err().to_string();
+                    assert!(error.contains("while its ethread unwinds"), "{error}");
+                });
+                panic!("in the handler")
+            });
+            let payload = panic::catch_unwind(unwinds).unwrap_err();
+            Ok(text(&*payload).to_owned())
+        },
+        |name, _, peer| assert_eq!(peer.answer().text(), "in the handler", "{name}"),
+    );
+}
+
+#[test]
+fn on_the_schedulers_side_it_panics() {
+    each_way(
+        |request, reads| {
+            let caught = Rc::new(RefCell::new(String::new()));
+            bridge::suspend(|me| {
+                let call = panic::catch_unwind(AssertUnwindSafe(|| reads(request)));
+                let payload = call.map(|given| panic!("it gave {given:?}")).unwrap_err();
+                *caught.borrow_mut() = text(&*payload).to_owned();
+                assert!(me.resume(()).is_ok());
+            });
+            Ok(caught.take())
+        },
+        |name, _, peer| {
+            let answer = peer.answer();
+            assert!(
+                answer.text().contains("on the scheduler's side"),
+                "{name}: {}",
+                answer.text()
+            );
+        },
+    );
+}
+
+#[test]
+fn a_refusal_says_why() {
+    on_a_shard(|| {
+        let server = Rc::new(Server::bind("127.0.0.1:0").unwrap());
+        let (theirs, handle) = (server.clone(), server.handle());
+        let unwinds = thread::spawn(move || {
+            let _destructor = OnDrop(|| {
+                let error = theirs.serve(|_: &mut Request| "").unwrap_err();
+                let source = error.get_ref().unwrap().downcast_ref::<WouldPark>();
+                assert_eq!(source.unwrap().location.file(), file!());
+            });
+            panic!("on the way");
+        });
+        assert_eq!(text(&*unwinds.join().unwrap_err()), "on the way");
+        // It has not been served by that.
+        handle.drain(Duration::ZERO);
+        server.serve(|_: &mut Request| "").unwrap();
+    });
+}
