@@ -7,7 +7,8 @@ use std::rc::Rc;
 use crate::runtime::scheduler::Goal;
 use crate::runtime::{RunError, current, refuse_nested};
 
-/// Ends a [`run_until`]. It stays on its OS thread.
+/// Ends a [`run_until`], with a value by [`Exit::finish`] or without one by being dropped. It stays
+/// on its OS thread.
 pub struct Exit<T> {
     shared: Rc<Shared<T>>,
 }
@@ -22,7 +23,14 @@ impl<T> Exit<T> {
     /// as soon as the closure given to [`suspend`](super::suspend) that calls this has returned, or
     /// the ethread that calls it waits. Does nothing if that `run_until` has ended already.
     pub fn finish(self, value: T) {
+        // Dropping it says that it is finished.
         self.shared.value.set(Some(value));
+    }
+}
+
+impl<T> Drop for Exit<T> {
+    /// Ends the [`run_until`], without a value unless it was given one.
+    fn drop(&mut self) {
         self.shared.finished.set(true);
     }
 }
@@ -40,8 +48,8 @@ impl<T> fmt::Debug for Exit<T> {
 ///
 /// # Errors
 ///
-/// [`RunError::Deadlock`] if nothing can ever call `finish` any more; [`RunError::Io`] if the
-/// driver fails.
+/// [`RunError::Abandoned`] if the `Exit` is dropped; [`RunError::Deadlock`] if all ethreads are
+/// parked and nothing can ever wake one; [`RunError::Io`] if the driver fails.
 ///
 /// # Panics
 ///
@@ -86,8 +94,5 @@ pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
         shared: shared.clone(),
     });
     scheduler.drive(&Goal::Flag(&shared.finished))?;
-    Ok(shared
-        .value
-        .take()
-        .expect("`finish` stores the value before it says so"))
+    shared.value.take().ok_or(RunError::Abandoned)
 }

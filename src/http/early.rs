@@ -2,21 +2,39 @@
 //!
 //! Responses are collected, so that a burst of pipelined requests is answered by one write. But the
 //! handler of a later request may wait, as may the source of a streamed body, and nobody knows
-//! beforehand. So before they are called an ethread is started behind those that are ready now. If
-//! it finds output when its turn comes, then the connection is waiting, and what the kernel takes
-//! of it is sent. Otherwise there was no need, and the price was one short ethread for all
+//! beforehand. So before they are called the server's flusher is made ready, behind those that are
+//! ready now. If it finds output when its turn comes, then the connection is waiting, and what the
+//! kernel takes of it is sent. Otherwise there was no need, and the price was one switch for all
 //! connections that had a burst in this turn.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::body::Incoming;
 use super::shared::{Connection, Shared};
+use crate::runtime::handle::JoinHandle;
 use crate::thread;
 
-/// The connections whose output is to be looked at.
-pub(super) type Waiting = RefCell<Vec<Rc<Connection>>>;
+/// The flusher of a server, and the connections whose output it is to look at.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    waiting: RefCell<Vec<Rc<Connection>>>,
+    /// Started by the first burst; most servers never see one.
+    flusher: RefCell<Option<JoinHandle<()>>>,
+    /// The server has ended; what is left of its connections gets no flusher any more.
+    stopped: Cell<bool>,
+}
+
+impl Early {
+    /// Ends the flusher, which holds the server's state.
+    pub(super) fn stop(&self) {
+        self.stopped.set(true);
+        if let Some(flusher) = self.flusher.take() {
+            flusher.cancel();
+        }
+    }
+}
 
 impl Incoming {
     /// Lets what is collected be sent if this ethread has to wait before it adds more.
@@ -29,23 +47,37 @@ impl Incoming {
 
     #[inline(never)]
     fn list(&self) {
+        let early = &self.shared.early;
+        if early.stopped.get() {
+            return;
+        }
         self.connection.listed.set(true);
-        let mut waiting = self.shared.waiting.borrow_mut();
+        let mut waiting = early.waiting.borrow_mut();
         waiting.push(self.connection.clone());
         if waiting.len() > 1 {
             return;
         }
-        drop(waiting);
-        let shared = self.shared.clone();
-        let flusher = thread::Builder::new()
-            .name("http-flusher")
-            .stack_size(shared.config.stack_size)
-            .spawn(move || flush_all(&shared));
-        if let Err(error) = flusher {
-            // The output goes out later then, with what follows it.
-            log::debug!("no ethread to send output early: {error}");
-            for connection in self.shared.waiting.take() {
-                connection.listed.set(false);
+        let mut flusher = early.flusher.borrow_mut();
+        match &*flusher {
+            Some(flusher) => flusher.thread().unpark(),
+            None => {
+                let shared = self.shared.clone();
+                let spawned = thread::Builder::new().name("http-flusher").spawn(move || {
+                    loop {
+                        flush_all(&shared);
+                        thread::park();
+                    }
+                });
+                match spawned {
+                    Ok(handle) => *flusher = Some(handle),
+                    Err(error) => {
+                        // The output goes out later then, with what follows it.
+                        log::debug!("no ethread to send output early: {error}");
+                        waiting
+                            .drain(..)
+                            .for_each(|connection| connection.listed.set(false));
+                    }
+                }
             }
         }
     }
@@ -54,7 +86,8 @@ impl Incoming {
 /// Sends what the connections have collected. Never waits itself: meanwhile they might go on, and
 /// send what comes after it.
 fn flush_all(shared: &Shared) {
-    for connection in shared.waiting.take() {
+    // Nothing below waits or calls the user, so the list is as it was until the end.
+    for connection in shared.early.waiting.borrow_mut().drain(..) {
         connection.listed.set(false);
         // Borrowed while its owner is sending it.
         if let Ok(mut output) = connection.output.try_borrow_mut() {

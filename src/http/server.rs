@@ -356,6 +356,7 @@ impl Drop for Ending<'_> {
         if let Some(acceptor) = &self.acceptor {
             acceptor.cancel();
         }
+        self.shared.early.stop();
         self.shared.cut_all();
     }
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::buffers::Buffers;
 use super::config::Config;
-use super::early::Waiting;
+use super::early::Early;
 use super::handler::Handler;
 use super::proto::date::DateCache;
 use super::transport::Transport;
@@ -20,7 +20,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) handler: Box<dyn Handler>,
     pub(super) buffers: Buffers,
-    pub(super) waiting: Waiting,
+    pub(super) early: Early,
     date: RefCell<DateCache>,
     /// The turn of the scheduler in which `date` was looked at.
     date_turn: Cell<u64>,
@@ -57,7 +57,7 @@ impl Shared {
         Self {
             handler,
             buffers: Buffers::default(),
-            waiting: Waiting::default(),
+            early: Early::default(),
             date: RefCell::new(DateCache::new(wall_seconds(), config.server.as_ref())),
             config,
             date_turn: Cell::new(0),

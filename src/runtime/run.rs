@@ -27,6 +27,9 @@ pub enum RunError {
     /// This many ethreads panicked that nobody joined; the run went on to its end. The log has
     /// the messages.
     Panicked(usize),
+    /// The `Exit` of a [`run_until`](crate::bridge::run_until) was dropped, so that nobody can
+    /// finish it any more.
+    Abandoned,
     /// The driver failed, or the shard could not be made.
     Io(io::Error),
 }
@@ -37,6 +40,7 @@ impl fmt::Display for RunError {
             Self::Deadlock(deadlock) => deadlock.fmt(f),
             Self::Panicked(1) => f.write_str("an ethread that nobody joined panicked"),
             Self::Panicked(n) => write!(f, "{n} ethreads that nobody joined panicked"),
+            Self::Abandoned => f.write_str("the `Exit` of `run_until` was dropped"),
             Self::Io(error) => write!(f, "the scheduler failed: {error}"),
         }
     }
@@ -45,7 +49,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Deadlock(_) | Self::Panicked(_) => None,
+            Self::Deadlock(_) | Self::Panicked(_) | Self::Abandoned => None,
             Self::Io(error) => Some(error),
         }
     }
