@@ -52,7 +52,8 @@ struct Kept {
     inner: Inner,
     /// The lowest usable address of the stack.
     bottom: usize,
-    /// Where the computation left its stack; zero before it has begun.
+    /// Where the computation left: on its own stack, or on one that it switched to itself. Zero
+    /// before it has begun.
     left_at: usize,
 }
 
@@ -128,9 +129,14 @@ impl Coroutine {
     pub(crate) fn trim(&self) {
         // SAFETY: as in `resume`.
         let kept = unsafe { self.kept.as_ref() };
-        if kept.left_at != 0 {
-            // SAFETY: the computation is suspended, as it is in our hands, and nothing of it lies
-            // below the frames of the switch: those take less than the page that stays.
+        // A computation may leave from a stack of the user's (a coroutine within it, a stack that
+        // was grown). Where it is on its own one is unknown then, so that stays as it is. What is
+        // kept lies above the base.
+        let own = kept.bottom..self.kept.addr().get();
+        if own.contains(&kept.left_at) {
+            // SAFETY: the computation is suspended, as it is in our hands, on this very stack, and
+            // nothing of it lies below the frames of the switch: those take less than the page
+            // that stays.
             unsafe { Arena::trim(kept.bottom, kept.left_at) };
         }
     }
@@ -301,6 +307,33 @@ mod tests {
         assert!(coroutine.traces() > 0, "the deep calls have left nothing");
         coroutine.trim();
         assert_eq!(coroutine.traces(), 0);
+        let Step::Done(stack) = coroutine.resume() else {
+            panic!("it should have ended")
+        };
+        arena.free(stack);
+    }
+
+    #[test]
+    fn whoever_left_from_another_stack_is_not_trimmed() {
+        let mut arena = arena();
+        let (one, two) = (stack(&mut arena), stack(&mut arena));
+        // The other one is higher: up to it everything would be taken for dead.
+        let (own, other) = if one.bottom() < two.bottom() {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        let coroutine = Coroutine::new(own, move || {
+            let kept = std::hint::black_box([7u8; 16 << 10]);
+            let body = |_: &Yielder<(), ()>, ()| suspend();
+            let mut within = corosensei::Coroutine::with_stack(other, body);
+            assert!(matches!(within.resume(()), CoroutineResult::Return(())));
+            assert!(kept.iter().all(|&byte| byte == 7));
+            // Its stack is lost to the arena, which leaks both.
+            mem::forget(within);
+        });
+        let coroutine = suspended(coroutine.resume());
+        coroutine.trim();
         let Step::Done(stack) = coroutine.resume() else {
             panic!("it should have ended")
         };
