@@ -63,16 +63,11 @@ impl Request {
     /// OPTIONS.
     #[must_use]
     pub fn path(&self) -> &str {
-        let target = self.target();
-        if !target.starts_with('/') {
-            return self.parsed_target().path;
-        }
         // The form of nearly every request.
-        let end = target
-            .bytes()
-            .position(|byte| byte == b'?')
-            .unwrap_or(target.len());
-        &target[..end]
+        match self.head.origin_path() {
+            Some(path) => path,
+            None => self.parsed_target().path,
+        }
     }
 
     /// Returns the path with its percent-encoding taken off.

@@ -23,4 +23,4 @@ pub use response::Response;
 
 pub(crate) use body::Content;
 pub(crate) use header_view::{Field, Span};
-pub(crate) use target::{Target, authority_is_valid, target_is_valid};
+pub(crate) use target::{Target, authority_is_valid, leading_path};

@@ -66,36 +66,49 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether `text` is a target that `method` may have.
+/// The length of the path that a target in origin-form begins with (RFC 9112 section 3.2.1), the
+/// form of nearly every request; `None` if it is in another form or malformed.
 #[inline]
-pub(crate) fn target_is_valid(method: &Method, text: &str) -> bool {
-    // The form of nearly every request, which need not be taken apart to be checked.
-    if text.starts_with('/') {
-        has_target_bytes_only(text)
-    } else {
-        Target::parse(method, text).is_some()
+pub(crate) fn leading_path(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    if bytes.first() != Some(&b'/') {
+        return None;
+    }
+    // One look at each byte both checks it and finds the query.
+    match bytes
+        .iter()
+        .position(|&byte| KIND[usize::from(byte)] != PLAIN)
+    {
+        None => Some(bytes.len()),
+        Some(at) if bytes[at] == b'?' && has_target_bytes_only(&text[at..]) => Some(at),
+        Some(_) => None,
     }
 }
 
 /// Fragments are never sent (RFC 9112 section 3.2), and what is not ASCII must be escaped. Quotes,
 /// braces and the like should be too, but reach servers in queries typed by hand and have one
 /// meaning only.
-#[inline]
 fn has_target_bytes_only(text: &str) -> bool {
-    // Without a way out at the first offence there is nothing to predict.
-    text.bytes()
-        .fold(true, |all, byte| all & IS_TARGET[usize::from(byte)])
+    text.bytes().all(|byte| KIND[usize::from(byte)] != REFUSED)
 }
 
-const IS_TARGET: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a byte may be in a target.
+const KIND: [u8; 256] = {
+    let mut table = [REFUSED; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_graphic() && byte as u8 != b'#';
+        if (byte as u8).is_ascii_graphic() && byte as u8 != b'#' {
+            table[byte] = PLAIN;
+        }
         byte += 1;
     }
+    table[b'?' as usize] = QUESTION_MARK;
     table
 };
+
+const PLAIN: u8 = 0;
+const QUESTION_MARK: u8 = 1;
+const REFUSED: u8 = 2;
 
 /// RFC 9110 section 4.2.3: the scheme is case-insensitive. Other schemes are for proxies.
 fn strip_scheme(text: &str) -> Option<&str> {
@@ -184,9 +197,10 @@ mod tests {
             query,
         });
         assert_eq!(Target::parse(&Method::GET, text), expected, "{text}");
+        let leading = expected.filter(|target| text.starts_with(target.path));
         assert_eq!(
-            target_is_valid(&Method::GET, text),
-            expected.is_some(),
+            leading_path(text),
+            leading.map(|target| target.path.len()),
             "{text}"
         );
     }

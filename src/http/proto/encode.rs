@@ -87,16 +87,21 @@ pub(crate) fn encode_head(
         StatusCode::INTERNAL_SERVER_ERROR
     };
 
-    write_status_line(out, status);
     let mut special = Special::default();
-    for (name, value) in headers.iter() {
+    // The constant sizes of the commonest one are worth a branch.
+    if status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    } else {
+        write_other_status_line(out, status);
+    }
+    headers.iter().for_each(|(name, value)| {
         let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
         // The length tells nearly every header apart without comparing names.
         let may_be_special = matches!(text.len(), 4 | 6 | 10 | 14 | 17);
         if !(may_be_special && special.takes(name, value, status)) {
             write_field(out, text, value);
         }
-    }
+    });
     match (special.date, special.server) {
         (None, None) => out.extend_from_slice(date.lines()),
         (date_value, server_value) => {
@@ -105,15 +110,6 @@ pub(crate) fn encode_head(
         }
     }
     let plan = plan(answer, status, body_len, special.length, special.close);
-    match plan.announced {
-        Announced::Nothing => {}
-        Announced::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            write_decimal(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
-        Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-    }
     // RFC 9112 section 9.3: silence means close to HTTP/1.0 and keep-alive to HTTP/1.1. With 101
     // the handler's own `Connection: upgrade` was passed on.
     let is_silent = if plan.keep_alive {
@@ -121,13 +117,25 @@ pub(crate) fn encode_head(
     } else {
         status == StatusCode::SWITCHING_PROTOCOLS
     };
-    if is_silent {
-        out.extend_from_slice(b"\r\n");
-    } else if plan.keep_alive {
-        out.extend_from_slice(b"connection: keep-alive\r\n\r\n");
-    } else {
-        out.extend_from_slice(b"connection: close\r\n\r\n");
+    match plan.announced {
+        Announced::Nothing => {}
+        Announced::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            write_decimal(out, length);
+            if is_silent {
+                // The end of most heads, in one copy.
+                out.extend_from_slice(b"\r\n\r\n");
+                return plan;
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
+    out.extend_from_slice(match (is_silent, plan.keep_alive) {
+        (true, _) => b"\r\n",
+        (false, true) => b"connection: keep-alive\r\n\r\n",
+        (false, false) => b"connection: close\r\n\r\n",
+    });
     plan
 }
 
@@ -244,16 +252,6 @@ fn write_field_or_line(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>, lin
     match value {
         Some(value) => write_field(out, name, value),
         None => out.extend_from_slice(line),
-    }
-}
-
-#[inline]
-fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
-    // The constant size of the commonest one is worth a branch.
-    if status == StatusCode::OK {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-    } else {
-        write_other_status_line(out, status);
     }
 }
 

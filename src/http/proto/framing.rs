@@ -33,7 +33,7 @@ pub(crate) struct Framing {
 }
 
 /// Collects, field by field, what [`Framing`] is decided from.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Survey {
     host: bool,
     length: Option<u64>,
@@ -64,31 +64,36 @@ enum Expectation {
 }
 
 impl Survey {
+    /// Whether a field may concern the framing, by the length of its name and its first letter:
+    /// no reason to look closer at most of them.
+    #[inline]
+    pub(crate) fn concerns(name: &[u8]) -> bool {
+        const LENGTHS: u32 = 1 << 4 | 1 << 6 | 1 << 10 | 1 << 14 | 1 << 17;
+        const LETTERS: u32 =
+            1 << (b'h' & 31) | 1 << (b'e' & 31) | 1 << (b'c' & 31) | 1 << (b't' & 31);
+        let first = name.first().map_or(0, |first| first & 31);
+        name.len() < 18 && LENGTHS >> name.len() & LETTERS >> first & 1 == 1
+    }
+
     /// Takes note of one field line.
     ///
     /// # Errors
     ///
     /// If the field alone, or together with those before it, makes the message malformed.
-    #[inline]
-    pub(crate) fn note(
-        &mut self,
-        name: &[u8],
-        value: &[u8],
-        known_host: &mut Vec<u8>,
-    ) -> Result<(), ProtoError> {
-        // Nearly every field is told apart by its length already.
+    #[inline(never)]
+    pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ProtoError> {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.note_host(value, known_host),
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.note_expect(value);
-                Ok(())
-            }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            4 if is_word(name, b"Host") => self.note_host(value),
+            10 if is_word(name, b"Connection") => {
                 self.note_connection(value);
                 Ok(())
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.note_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.note_coding(value),
+            14 if is_word(name, b"Content-Length") => self.note_length(value),
+            17 if is_word(name, b"Transfer-Encoding") => self.note_coding(value),
+            6 if is_word(name, b"Expect") => {
+                self.note_expect(value);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -138,17 +143,11 @@ impl Survey {
     }
 
     /// RFC 9112 section 3.2: more than one host line, or a malformed one, must be refused.
-    fn note_host(&mut self, value: &[u8], known_host: &mut Vec<u8>) -> Result<(), ProtoError> {
+    fn note_host(&mut self, value: &[u8]) -> Result<(), ProtoError> {
         if std::mem::replace(&mut self.host, true) {
             return Err(ProtoError::HostRepeated);
         }
-        // A peer asks the same host in each request of its connection.
-        if *known_host == value && !value.is_empty() {
-            return Ok(());
-        }
         if authority_is_valid(value) {
-            known_host.clear();
-            known_host.extend_from_slice(value);
             Ok(())
         } else {
             Err(ProtoError::HostMalformed)
@@ -157,6 +156,7 @@ impl Survey {
 
     /// RFC 9110 section 8.6: `1*DIGIT`. A list of identical values may be repaired, says the
     /// section, and is refused here: no sender makes one on purpose.
+    #[inline(never)]
     fn note_length(&mut self, value: &[u8]) -> Result<(), ProtoError> {
         if self.length.is_some() {
             return Err(ProtoError::LengthRepeated);
@@ -180,6 +180,7 @@ impl Survey {
     ///
     /// Parameters and empty elements are refused although RFC 9110 section 5.6.1 has recipients
     /// skip the latter: with this field both serve only to make two recipients disagree.
+    #[inline(never)]
     fn note_coding(&mut self, value: &[u8]) -> Result<(), ProtoError> {
         for coding in value.split(|&b| b == b',') {
             let coding = trim_whitespace(coding);
@@ -201,7 +202,18 @@ impl Survey {
     }
 
     /// RFC 9110 section 7.6.1: a list of options, case-insensitive, of which two concern us.
+    #[inline]
     fn note_connection(&mut self, value: &[u8]) {
+        // What nearly all senders write need not be taken apart.
+        if is_word(value, b"keep-alive") {
+            self.keep_alive = true;
+        } else {
+            self.note_options(value);
+        }
+    }
+
+    #[inline(never)]
+    fn note_options(&mut self, value: &[u8]) {
         for option in value.split(|&b| b == b',').map(trim_whitespace) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -209,6 +221,7 @@ impl Survey {
     }
 
     /// RFC 9110 section 10.1.1: a case-insensitive list with one member that has a meaning.
+    #[inline(never)]
     fn note_expect(&mut self, value: &[u8]) {
         for member in value.split(|&b| b == b',').map(trim_whitespace) {
             if member.eq_ignore_ascii_case(b"100-continue") {
@@ -220,6 +233,13 @@ impl Survey {
             }
         }
     }
+}
+
+/// Whether `text` is that word, in whatever case.
+#[inline]
+fn is_word<const N: usize>(text: &[u8], usual: &[u8; N]) -> bool {
+    // As it is usually written it is compared all at once.
+    text == usual || text.eq_ignore_ascii_case(usual)
 }
 
 /// RFC 9110 section 5.6.3: optional whitespace is SP and HTAB, nothing else.

@@ -1,6 +1,6 @@
 //! Request heads: finding the end of one, and cutting it into offsets.
 //!
-//! The only file that names httparse. A [`RequestHead`] belongs to a connection and is used again
+//! The only module that names httparse. A [`RequestHead`] belongs to a connection and is used again
 //! for each of its requests, so that parsing allocates nothing once it has grown to the usual
 //! number of fields.
 //!
@@ -10,15 +10,18 @@
 //! was reached. So a peer that sends byte by byte costs two or three parser runs, not thousands.
 #![forbid(unsafe_code)]
 
+mod known;
+
 use std::mem::MaybeUninit;
 
 use http::{Method, Version};
-use httparse::{EMPTY_HEADER, Request, Status};
+use httparse::{EMPTY_HEADER, Header, Request, Status};
 
 use super::ProtoError;
 use super::framing::{Framing, Survey};
 use super::limits::Limits;
-use crate::http::message::{Field, HeaderView, Span, target_is_valid};
+use crate::http::message::{Field, HeaderView, Span, Target, leading_path};
+use known::Known;
 
 /// Fields for which there is room on the stack while parsing: 1 KiB, as the stacks of parked
 /// connections are the memory of this server. Heads with more take a second run on the heap.
@@ -30,11 +33,14 @@ pub(crate) struct RequestHead {
     method: Method,
     /// A copy: being text already, it need not be checked again at each look.
     target: String,
+    /// How many bytes of it are its path; zero unless it begins with that.
+    path_len: usize,
     version: Version,
-    /// The last valid `host`, of this request or an earlier one.
-    host: Vec<u8>,
+    /// Bytes before the first field line, which the fields' offsets count from.
+    line_len: usize,
     fields: Vec<Field>,
     framing: Framing,
+    known: Known,
     search: Search,
 }
 
@@ -55,10 +61,12 @@ impl RequestHead {
         Self {
             method: Method::GET,
             target: String::new(),
+            path_len: 0,
             version: Version::HTTP_11,
-            host: Vec::new(),
+            line_len: 0,
             fields: Vec::new(),
             framing: Framing::default(),
+            known: Known::default(),
             search: Search::default(),
         }
     }
@@ -79,6 +87,10 @@ impl RequestHead {
         buf: &[u8],
         limits: &Limits,
     ) -> Result<Option<usize>, ProtoError> {
+        if let Some(len) = self.known.repeated_by(buf) {
+            self.search = Search::default();
+            return Ok(Some(len));
+        }
         if self.search.seen != 0 {
             let ended = self.search.advance(buf);
             if !ended && !self.search.is_beyond(buf, limits) {
@@ -106,6 +118,14 @@ impl RequestHead {
         &self.target
     }
 
+    /// The path, where the target is in origin-form (RFC 9112 section 3.2.1).
+    #[inline]
+    pub(crate) fn origin_path(&self) -> Option<&str> {
+        self.target
+            .get(..self.path_len)
+            .filter(|path| !path.is_empty())
+    }
+
     /// HTTP/1.0 or HTTP/1.1.
     pub(crate) fn version(&self) -> Version {
         self.version
@@ -113,7 +133,7 @@ impl RequestHead {
 
     /// The fields.
     pub(crate) fn headers<'a>(&'a self, buf: &'a [u8]) -> HeaderView<'a> {
-        HeaderView::new(buf, &self.fields)
+        HeaderView::new(buf.get(self.line_len..).unwrap_or_default(), &self.fields)
     }
 
     /// How the body is delimited and what becomes of the connection.
@@ -127,6 +147,9 @@ impl RequestHead {
         // The parser never sees what is beyond the limit, so an offence there is not reported
         // ahead of the limit's, however much was received at once. Spans have 32 bits.
         let window = &buf[..buf.len().min(limits.head_bytes).min(u32::MAX as usize)];
+        if let Some(result) = self.attempt_line(window, limits) {
+            return result.map(Some);
+        }
         let mut slots = [const { MaybeUninit::uninit() }; INLINE_FIELDS];
         let slots = &mut slots[..limits.fields.min(INLINE_FIELDS)];
         let mut request = Request::new(&mut []);
@@ -149,6 +172,35 @@ impl RequestHead {
         refuse_or_wait(parsed, buf, window, limits)
     }
 
+    /// Parses the request line alone, if the fields that follow it are the last ones again.
+    fn attempt_line(
+        &mut self,
+        window: &[u8],
+        limits: &Limits,
+    ) -> Option<Result<usize, ProtoError>> {
+        let (line, survey) = self.known.fields_repeated_by(window)?;
+        let mut request = Request::new(&mut []);
+        // All of the line is there, and nothing behind it.
+        if request.parse(line) != Ok(Status::Partial) {
+            return None;
+        }
+        // Other forms of the target have a say in what the fields mean.
+        if !request.path?.starts_with('/') {
+            return None;
+        }
+        let len = line.len() + self.known.fields_len();
+        self.known.forget();
+        let accepted = self
+            .accept_line(&request, line.len(), limits)
+            .and_then(|()| {
+                self.framing = survey.decide(self.version)?;
+                self.line_len = line.len();
+                self.known.remember(&window[..len], line.len(), survey);
+                Ok(len)
+            });
+        Some(accepted)
+    }
+
     /// Checks what httparse leaves to its caller, and takes the offsets over.
     fn accept(
         &mut self,
@@ -156,18 +208,36 @@ impl RequestHead {
         head: &[u8],
         limits: &Limits,
     ) -> Result<(), ProtoError> {
+        self.known.forget();
+        self.line_len = match request.headers.first() {
+            Some(field) => Span::of(field.name.as_bytes(), head).start(),
+            // Without fields the head ends in an empty line of one or two bytes.
+            None => head.len() - if head.ends_with(b"\r\n") { 2 } else { 1 },
+        };
+        let before_line = request
+            .method
+            .map_or(0, |method| Span::of(method.as_bytes(), head).start());
+        self.accept_line(request, self.line_len - before_line, limits)?;
+        let survey = self.accept_fields(request.headers, head)?;
+        self.framing = survey.decide(self.version)?;
+        self.known.remember(head, self.line_len, survey);
+        Ok(())
+    }
+
+    /// Checks the request line, of `len` bytes.
+    #[inline]
+    fn accept_line(
+        &mut self,
+        request: &Request<'_, '_>,
+        len: usize,
+        limits: &Limits,
+    ) -> Result<(), ProtoError> {
         let (Some(method), Some(target), Some(minor)) =
             (request.method, request.path, request.version)
         else {
             return Err(ProtoError::RequestLine);
         };
-        let line_start = Span::of(method.as_bytes(), head).start();
-        let line_end = match request.headers.first() {
-            Some(field) => Span::of(field.name.as_bytes(), head).start(),
-            // Without fields the head ends in an empty line of one or two bytes.
-            None => head.len() - if head.ends_with(b"\r\n") { 2 } else { 1 },
-        };
-        if line_end - line_start > limits.request_line_bytes {
+        if len > limits.request_line_bytes {
             return Err(ProtoError::RequestLineTooLong {
                 limit: limits.request_line_bytes,
             });
@@ -177,34 +247,47 @@ impl RequestHead {
         } else {
             Version::HTTP_11
         };
+        self.method = accept_method(method)?;
+        self.path_len = accept_target(&self.method, target)?;
         self.target.clear();
         self.target.push_str(target);
-        self.method = accept_method(method, target)?;
-        self.fields.clear();
+        Ok(())
+    }
+
+    /// Checks the fields, one by one and together.
+    #[inline]
+    fn accept_fields(&mut self, fields: &[Header<'_>], head: &[u8]) -> Result<Survey, ProtoError> {
+        // RFC 9112 section 2.2: a bare LF may be taken for a line end, and is, as people type
+        // requests into netcat. But then in all lines: a bare LF among CRLFs comes from a sender
+        // who wants an intermediary to have seen one line where we see two.
         let with_cr = head.ends_with(b"\r\n");
-        let mut survey = Survey::default();
-        for field in request.headers.iter() {
-            let name = Span::of(field.name.as_bytes(), head);
-            // RFC 9112 section 2.2: a bare LF may be taken for a line end, and is, as people type
-            // requests into netcat. But then in all lines: a bare LF among CRLFs comes from a
-            // sender who wants an intermediary to have seen one line where we see two.
-            let line_before = &head[..name.start()];
-            if line_before.ends_with(b"\r\n") != with_cr {
-                return Err(ProtoError::LineEndsMixed);
-            }
-            survey.note(field.name.as_bytes(), field.value, &mut self.host)?;
-            self.fields.push(Field {
+        let has_cr = |line_end: usize| {
+            let before_lf = line_end.checked_sub(2).and_then(|at| head.get(at));
+            before_lf == Some(&b'\r')
+        };
+        // The line before the empty one.
+        let mut mixed = has_cr(head.len() - if with_cr { 2 } else { 1 }) != with_cr;
+        let lines = &head[self.line_len..];
+        self.fields.clear();
+        self.fields.extend(fields.iter().map(|field| {
+            let name = Span::of(field.name.as_bytes(), lines);
+            mixed |= has_cr(self.line_len + name.start()) != with_cr;
+            Field {
                 name,
-                value: Span::of(field.value, head),
-            });
-        }
-        // The line before the empty one, which no field follows.
-        let last_line = &head[..head.len() - if with_cr { 2 } else { 1 }];
-        if last_line.ends_with(b"\r\n") != with_cr {
+                value: Span::of(field.value, lines),
+            }
+        }));
+        if mixed {
             return Err(ProtoError::LineEndsMixed);
         }
-        self.framing = survey.decide(self.version)?;
-        Ok(())
+        let mut survey = Survey::default();
+        for field in fields {
+            let name = field.name.as_bytes();
+            if Survey::concerns(name) {
+                survey.note(name, field.value)?;
+            }
+        }
+        Ok(survey)
     }
 }
 
@@ -243,17 +326,24 @@ fn skip_empty_lines(buf: &[u8], mut start: usize) -> usize {
     }
 }
 
-/// RFC 9112 section 3.2: which targets a method may have.
-fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
+fn accept_method(method: &str) -> Result<Method, ProtoError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
     // RFC 9112 section 3.2.3: the authority-form is CONNECT's alone, and tunnels are for proxies.
     if method == Method::CONNECT {
         return Err(ProtoError::ConnectRefused);
     }
-    if !target_is_valid(&method, target) {
-        return Err(ProtoError::Target);
-    }
     Ok(method)
+}
+
+/// RFC 9112 section 3.2: which targets a method may have. Returns the length of the path that the
+/// target begins with, if it does.
+#[inline]
+fn accept_target(method: &Method, target: &str) -> Result<usize, ProtoError> {
+    match leading_path(target) {
+        Some(len) => Ok(len),
+        None if Target::parse(method, target).is_some() => Ok(0),
+        None => Err(ProtoError::Target),
+    }
 }
 
 /// Decides about a head that is not complete.

@@ -4,7 +4,7 @@ fn survey(version: Version, fields: &str) -> Result<Framing, ProtoError> {
     let mut survey = Survey::default();
     for field in fields.split('|').filter(|field| !field.is_empty()) {
         let (name, value) = field.split_once(':').unwrap();
-        survey.note(name.as_bytes(), value.as_bytes(), &mut Vec::new())?;
+        survey.note(name.as_bytes(), value.as_bytes())?;
     }
     survey.decide(version)
 }

@@ -24,7 +24,15 @@ struct Parsed {
 
 /// Feeds `input` in pieces that end at `ends`, as a connection does.
 fn feed(input: &[u8], limits: &Limits, ends: impl IntoIterator<Item = usize>) -> Outcome {
-    let mut head = RequestHead::new();
+    feed_into(&mut RequestHead::new(), input, limits, ends)
+}
+
+fn feed_into(
+    head: &mut RequestHead,
+    input: &[u8],
+    limits: &Limits,
+    ends: impl IntoIterator<Item = usize>,
+) -> Outcome {
     for end in ends {
         let buf = &input[..end];
         match head.parse(buf, limits) {
@@ -421,6 +429,34 @@ fn a_head_is_used_again_for_the_next_request() {
 
 /// A head from a slow peer is not parsed anew for each byte: only when the search says so.
 #[test]
+fn only_what_the_connection_has_just_accepted_is_known() {
+    let mut head = RequestHead::new();
+    let limits = Limits::default();
+    let mut parse = |input: &str| {
+        head.parse(input.as_bytes(), &limits)
+            .map(|len| len.is_some())
+    };
+    let first = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(parse(first), Ok(true));
+    assert_eq!(
+        parse("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+        Err(ProtoError::HostMalformed)
+    );
+    // The refused one has left its marks.
+    assert_eq!(parse(first), Ok(true));
+    // A head that is too long to be kept takes the place of the one before all the same.
+    let long = format!(
+        "POST /b HTTP/1.1\r\nHost: b\r\nX: {}\r\n\r\n",
+        "x".repeat(2000)
+    );
+    assert_eq!(parse(&long), Ok(true));
+    assert_eq!(parse(first), Ok(true));
+    assert_eq!((head.method(), head.target()), (&Method::GET, "/"));
+    assert_eq!(head.headers(first.as_bytes()).get_str("host"), Some("a"));
+    assert_eq!(head.headers(first.as_bytes()).get("x"), None);
+}
+
+#[test]
 fn the_search_asks_for_a_parse_only_at_empty_lines() {
     let input = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut search = Search::default();
@@ -431,6 +467,43 @@ fn the_search_asks_for_a_parse_only_at_empty_lines() {
     let mut search = Search::default();
     assert!(search.advance(b"GET / HTTP/1.0\n\n"));
     assert!(!search.advance(b"GET / HTTP/1.0\n\nmore"));
+}
+
+/// Request lines and field sections that differ in what decides about a repetition.
+fn head_of_few() -> impl Strategy<Value = Vec<u8>> {
+    let lines = [
+        "GET / HTTP/1.1\r\n",
+        "GET /longer?q HTTP/1.1\r\n",
+        "POST / HTTP/1.1\r\n",
+        "GET / HTTP/1.0\r\n",
+        "GET / HTTP/1.1\n",
+        "\r\nGET / HTTP/1.1\r\n",
+        "GET http://b/ HTTP/1.1\r\n",
+        "OPTIONS * HTTP/1.1\r\n",
+        "GET * HTTP/1.1\r\n",
+        "GET /# HTTP/1.1\r\n",
+        "GET /\r\n",
+        "GET / HTTP/2.0\r\n",
+        "GET /a-line-that-is-too-long-for-the-small-limits HTTP/1.1\r\n",
+        "",
+    ];
+    let fields = [
+        "Host: a\r\n\r\n",
+        "Host: a\r\n\r\nGET",
+        "host: a\r\nConnection: close\r\n\r\n",
+        "Host: a\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n",
+        "Host: a\r\nContent-Length: 4\r\n\r\n",
+        "Host: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "Host: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        "Host: a\n\n",
+        "Host: a\r\n\n",
+        "Host: a\r\n",
+        "X: y\r\n\r\n",
+        "\r\n",
+    ];
+    let line = prop::sample::select(lines.to_vec());
+    let fields = prop::sample::select(fields.to_vec());
+    (line, fields).prop_map(|(line, fields)| format!("{line}{fields}").into_bytes())
 }
 
 /// Bytes that get further than noise would.
@@ -473,6 +546,24 @@ proptest! {
         let split = at.index(input.len());
         prop_assert_eq!(&feed(&input, &limits, [split, input.len()]), &whole);
         prop_assert_eq!(&feed(&input, &limits, 0..=input.len()), &whole);
+    }
+
+    /// What a connection has seen before changes nothing for the next head.
+    #[test]
+    fn repetitions_are_as_if_parsed(
+        heads in prop::collection::vec((head_of_few(), any::<prop::sample::Index>()), 2..8),
+        limits in prop_oneof![Just(Limits::default()), Just(small())],
+    ) {
+        let mut head = RequestHead::new();
+        for (input, split) in heads {
+            let split = split.index(input.len() + 1);
+            let fresh = feed(&input, &limits, [split, input.len()]);
+            prop_assert_eq!(&feed_into(&mut head, &input, &limits, [split, input.len()]), &fresh);
+            if matches!(fresh, Outcome::Incomplete) {
+                // The connection would go on with the same head.
+                head.search = Search::default();
+            }
+        }
     }
 
     /// What is accepted is inside the input, and is what was written.

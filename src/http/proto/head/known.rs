@@ -1,0 +1,62 @@
+//! The last head of a connection, by which a repetition of it is recognised.
+//!
+//! The requests of one client over one connection mostly have the same fields to the byte, and
+//! often the same request line. What was parsed and checked once holds for the same bytes again,
+//! so that a comparison takes the place of both. Other connections are never compared with: how
+//! long an answer takes must not tell anybody what somebody else has sent.
+#![forbid(unsafe_code)]
+
+use crate::http::proto::framing::Survey;
+
+/// Longer heads are not kept, as an idle connection should not hold much: with this it holds what
+/// a browser sends without large cookies.
+const KEPT_BYTES: usize = 1024;
+
+/// A head that was accepted; empty if there is none.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    head: Vec<u8>,
+    /// How many of its bytes are the request line.
+    line_len: usize,
+    /// What its fields say.
+    survey: Survey,
+}
+
+impl Known {
+    /// Whether `buf` begins with this very head; its length if so.
+    #[inline]
+    pub(super) fn repeated_by(&self, buf: &[u8]) -> Option<usize> {
+        (!self.head.is_empty() && buf.starts_with(&self.head)).then_some(self.head.len())
+    }
+
+    /// The request line that `buf` begins with, if these very fields follow it, and what they say.
+    pub(super) fn fields_repeated_by<'a>(&self, buf: &'a [u8]) -> Option<(&'a [u8], Survey)> {
+        let fields = self
+            .head
+            .get(self.line_len..)
+            .filter(|fields| !fields.is_empty())?;
+        let line_len = buf.iter().position(|&byte| byte == b'\n')? + 1;
+        let (line, rest) = buf.split_at(line_len);
+        // The end of the line is part of what was checked.
+        let same = line.ends_with(b"\r\n") && rest.starts_with(fields);
+        same.then_some((line, self.survey))
+    }
+
+    pub(super) fn fields_len(&self) -> usize {
+        self.head.len() - self.line_len
+    }
+
+    /// Keeps a head whose lines all end with CRLF, unless it is too long.
+    pub(super) fn remember(&mut self, head: &[u8], line_len: usize, survey: Survey) {
+        self.forget();
+        if head.len() <= KEPT_BYTES && head.ends_with(b"\r\n") {
+            self.head.extend_from_slice(head);
+            (self.line_len, self.survey) = (line_len, survey);
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.head.clear();
+        self.line_len = 0;
+    }
+}
