@@ -424,8 +424,8 @@ impl Scheduler {
                 return Err(closed());
             }
             // The flag may be late while the shard has not asked the driver, and only those who can
-            // wait for it may trust it.
-            if visit.may_be_ready() || operation.limit == Limit::Now {
+            // wait for it may trust it. Whoever had its turn was woken because of the flag.
+            if had_turn || visit.may_be_ready() || operation.limit == Limit::Now {
                 match try_once() {
                     Ok(result) => {
                         if left(&result) == Left::Nothing {
@@ -567,14 +567,20 @@ impl Scheduler {
         slot.hangup |= readiness.contains(Readiness::HANGUP);
         slot.read.ready |= readiness.contains(Readiness::READ);
         slot.write.ready |= readiness.contains(Readiness::WRITE);
-        let reader = readiness.contains(Readiness::READ) && !slot.read.waiters.is_empty();
-        let writer = readiness.contains(Readiness::WRITE) && !slot.write.waiters.is_empty();
+        let mut first = |reported: Readiness, direction| {
+            let reported = readiness.contains(reported);
+            let waiter = reported.then(|| slot.side(direction).waiters.pop_front());
+            waiter.flatten()
+        };
+        let reader = first(Readiness::READ, Direction::Read);
+        let writer = first(Readiness::WRITE, Direction::Write);
         drop(sources);
-        if reader {
-            self.hand_out(report.key, Direction::Read);
-        }
-        if writer {
-            self.hand_out(report.key, Direction::Write);
+        for (target, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
+            if let Some(target) = target
+                && !self.wake_target(&target)
+            {
+                self.hand_out(report.key, direction);
+            }
         }
     }
 
@@ -659,13 +665,17 @@ impl Visit<'_> {
     }
 
     /// Counts a short result as "would block" if the driver would have told of a hangup.
-    fn emptied(&self) {
-        if self.scheduler.reports_hangup {
-            self.with_slot(|slot| {
+    fn emptied(&mut self) {
+        let emptied = self.scheduler.reports_hangup
+            && self.with_slot(|slot| {
                 if !slot.hangup {
                     slot.side(self.direction).ready = false;
                 }
-            });
+                !slot.hangup
+            }) == Some(true);
+        if emptied {
+            // Nothing is left to be passed on.
+            self.key = None;
         }
     }
 }

@@ -124,9 +124,12 @@ impl WaitList {
         }
     }
 
+    #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Target> {
         let first = self.first.take()?;
-        self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        if let Some(rest) = &mut self.rest {
+            self.first = rest.pop_front();
+        }
         Some(first)
     }
 
