@@ -13,6 +13,9 @@
 //! user; nothing of it runs or is dropped here, and none of the `RefCell`s below is borrowed while
 //! an ethread runs.
 
+mod core;
+mod settings;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -20,21 +23,20 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
+use self::core::Core;
 use super::coroutine::{Coroutine, Step};
 use super::deadlock::Deadlock;
-use super::driver::{Driver, DriverKind, Report, Until};
+use super::driver::{Driver, DriverKind, Until};
 use super::ethread::{Birth, Blocks, HOST, Label, Run, State, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
-use super::run_queue::RunQueue;
 use super::source::Sources;
-use super::stack::{Arena, Class, GuardKind, Stack, StackConfig};
+use super::stack::{Arena, Class, Stack, StackConfig};
 use super::stats::Stats;
 use super::sweep::Sweep;
-use super::timers::Timers;
-use super::wait::{NEVER, Outcome, Reason, Token};
+use super::wait::{NEVER, Reason, Token};
 use super::watchdog::Heartbeat;
+pub(crate) use settings::Settings;
 
 /// Ethreads that run before the driver is asked again while others are ready.
 pub(crate) const BATCH: usize = 64;
@@ -44,45 +46,6 @@ pub(super) const BUDGET: u32 = 128;
 
 /// What `current` holds while no ethread and not the OS thread's own code runs.
 pub(super) const SCHEDULER: u32 = u32::MAX;
-
-/// How a scheduler is set up.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) driver: Option<DriverKind>,
-    pub(crate) guard: GuardKind,
-    pub(crate) stack_size: usize,
-    pub(crate) hot_stacks: usize,
-    pub(crate) grace: Duration,
-    pub(crate) watchdog: Option<Duration>,
-    pub(crate) serve_inbox: bool,
-}
-
-/// The default stack size: what is usable. Debug builds use more stack for the same code.
-pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) {
-    1 << 20
-} else {
-    512 << 10
-};
-
-/// How long a shutdown waits for cancelled ethreads.
-pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
-
-/// How long an ethread may hold its shard before the watchdog names it.
-pub(crate) const DEFAULT_WATCHDOG: Duration = Duration::from_millis(100);
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            driver: None,
-            guard: GuardKind::Auto,
-            stack_size: DEFAULT_STACK_SIZE,
-            hot_stacks: StackConfig::default().hot,
-            grace: DEFAULT_GRACE,
-            watchdog: Some(DEFAULT_WATCHDOG),
-            serve_inbox: false,
-        }
-    }
-}
 
 /// The scheduler of one OS thread.
 pub(crate) struct Scheduler {
@@ -112,23 +75,6 @@ pub(crate) struct Scheduler {
     pub(super) settings: Settings,
     /// Of the stacks of those that do not ask for another.
     class: Class,
-}
-
-/// What changes at every switch.
-#[derive(Debug)]
-pub(super) struct Core {
-    pub(super) blocks: Blocks,
-    pub(super) ready: RunQueue,
-    pub(super) timers: Timers,
-    /// Parks with a deadline.
-    pub(super) timed: usize,
-    /// Parks that a descriptor can end.
-    pub(super) io_waits: usize,
-    /// Starters for which there was no stack. They are tried again when one is freed.
-    starved: Vec<u32>,
-    /// Kept between turns for its memory.
-    due: Vec<(u64, u32)>,
-    reports: Vec<Report>,
 }
 
 /// What a drive of the loop is for.
@@ -181,16 +127,7 @@ impl Scheduler {
         let now = driver.now();
         Ok(Rc::new(Self {
             id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
-            core: RefCell::new(Core {
-                blocks: Blocks::new(&inbox, host),
-                ready: RunQueue::default(),
-                timers: Timers::new(now),
-                timed: 0,
-                io_waits: 0,
-                starved: Vec::new(),
-                due: Vec::new(),
-                reports: Vec::new(),
-            }),
+            core: RefCell::new(Core::new(Blocks::new(&inbox, host), now)),
             sources: RefCell::default(),
             stacks: RefCell::new(Arena::new(StackConfig {
                 guard: settings.guard,
@@ -488,38 +425,7 @@ impl Scheduler {
     /// Begins a turn at `now`: fires the timers that are due.
     fn fire(&self, now: u64) {
         self.now.set(now);
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
-        if core.timers.next_deadline().is_none_or(|next| next > now) {
-            return;
-        }
-        core.timers.expire(now, &mut core.due);
-        let mut due = std::mem::take(&mut core.due);
-        // Deadlines may have moved back while their entries stood; those who are due run in the
-        // order of their deadlines all the same.
-        let mut moved = false;
-        for (time, index) in &mut due {
-            let deadline = core.blocks.get(*index).deadline;
-            moved |= deadline != *time;
-            *time = deadline;
-        }
-        if moved {
-            due.sort_by_key(|&(deadline, _)| deadline);
-        }
-        for (_, index) in due.drain(..) {
-            let block = core.blocks.get_mut(index);
-            block.timer = None;
-            match block.deadline {
-                NEVER => {}
-                deadline if deadline <= now => {
-                    let token = block.token(index);
-                    core.wake(token, Outcome::TimedOut);
-                }
-                // The deadline moved back while the entry stood: this is its lazy correction.
-                deadline => block.timer = Some((core.timers.insert(deadline, index), deadline)),
-            }
-        }
-        core.due = due;
+        self.core.borrow_mut().expire(now);
     }
 
     fn deliver(&self) {
@@ -631,60 +537,5 @@ impl Drop for RestoreHost<'_> {
     fn drop(&mut self) {
         self.0.heartbeat.rest();
         self.0.current.set(HOST);
-    }
-}
-
-impl Core {
-    /// Parks a block that is not in the run queue: its deadline is stored, and its timer is moved
-    /// only if it would come too late.
-    pub(super) fn set_parked(&mut self, index: u32, deadline: u64) {
-        let block = self.blocks.get_mut(index);
-        block.state = State::Parked;
-        block.deadline = deadline;
-        self.io_waits += usize::from(block.reason.kind.is_io());
-        if deadline == NEVER {
-            return;
-        }
-        self.timed += 1;
-        match block.timer {
-            Some((_, at)) if at <= deadline => {}
-            Some((key, _)) => {
-                self.timers.cancel(key);
-                block.timer = Some((self.timers.insert(deadline, index), deadline));
-            }
-            None => block.timer = Some((self.timers.insert(deadline, index), deadline)),
-        }
-    }
-
-    /// Ends a park; false if it has ended already, or is not this one.
-    pub(super) fn wake(&mut self, token: Token, outcome: Outcome) -> bool {
-        let block = self.blocks.get_mut(token.index);
-        if block.park != token.park {
-            return false;
-        }
-        match block.state {
-            State::Parked => {
-                block.state = if token.index == HOST {
-                    State::Running
-                } else {
-                    State::Ready
-                };
-                block.spent = true;
-                block.outcome = outcome;
-                self.io_waits -= usize::from(block.reason.kind.is_io());
-                self.timed -= usize::from(block.deadline != NEVER);
-                block.deadline = NEVER;
-                if token.index != HOST {
-                    self.ready.push(token.index);
-                }
-                true
-            }
-            // Between the begin of a wait and its park.
-            State::Running if !block.spent => {
-                block.spent = true;
-                true
-            }
-            _ => false,
-        }
     }
 }

@@ -13,26 +13,24 @@
 //!   passed on until somebody has met "would block".
 
 mod error;
+mod registration;
+mod slots;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::current;
 use super::driver::{Readiness, Report, ops};
-use super::inbox::{Inbox, Message};
 use super::park::{Unwinding, deadline_after};
 use super::scheduler::Scheduler;
 use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind, WaitList};
 pub use error::WouldPark;
 use error::{closed, timed_out, would_park};
-
-/// Bits of a key that name the slot; above them is the generation.
-const SLOT_BITS: u32 = 24;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+pub(crate) use registration::Registration;
+use slots::Slot;
+pub(super) use slots::Sources;
 
 /// A direction of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,188 +88,7 @@ pub trait Source: AsFd {
     fn registration(&self) -> &Registration;
 }
 
-/// The registrations of one descriptor. `Send + Sync`: any shard and any OS thread may use it.
-#[derive(Debug, Default)]
-pub struct Registration {
-    /// The key in the first shard that waited; zero before. Generations are unique in the process,
-    /// so a key that matches a slot's is this source's.
-    binding: AtomicU64,
-    closed: AtomicBool,
-    homes: Mutex<Homes>,
-}
-
-/// All shards that know the descriptor. The first needs no allocation.
-#[derive(Debug, Default)]
-struct Homes {
-    first: Option<Home>,
-    more: Vec<Home>,
-}
-
-#[derive(Clone, Debug)]
-struct Home {
-    inbox: Arc<Inbox>,
-    key: u64,
-}
-
-impl Homes {
-    fn iter(&self) -> impl Iterator<Item = &Home> {
-        self.first.iter().chain(&self.more)
-    }
-
-    /// Forgets the shards that have ended: what outlives many of them, such as the standard
-    /// input, would keep all their drivers open.
-    fn forget_ended(&mut self, fd: BorrowedFd<'_>) {
-        let goes_on = |home: &Home| {
-            if home.inbox.is_closed() {
-                home.inbox.driver.deregister(fd);
-            }
-            !home.inbox.is_closed()
-        };
-        self.first = self.first.take().filter(goes_on);
-        self.more.retain(goes_on);
-    }
-}
-
-/// The slots of a shard.
-#[derive(Debug, Default)]
-pub(super) struct Sources {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    /// Zero while the slot is free.
-    key: u64,
-    /// A hangup, an error or urgent data was reported: from then on "short" proves nothing.
-    hangup: bool,
-    read: Side,
-    write: Side,
-}
-
-#[derive(Debug, Default)]
-struct Side {
-    ready: bool,
-    waiters: WaitList,
-}
-
-impl Slot {
-    fn side(&mut self, direction: Direction) -> &mut Side {
-        match direction {
-            Direction::Read => &mut self.read,
-            Direction::Write => &mut self.write,
-        }
-    }
-}
-
-impl Sources {
-    pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    fn get(&mut self, key: u64) -> Option<&mut Slot> {
-        self.slots
-            .get_mut((key & SLOT_MASK) as usize)
-            .filter(|slot| slot.key == key && key != 0)
-    }
-
-    fn insert(&mut self) -> io::Result<u64> {
-        static LAST_GENERATION: AtomicU64 = AtomicU64::new(0);
-        let place = match self.free.pop() {
-            Some(place) => u64::from(place),
-            None if self.slots.len() as u64 > SLOT_MASK => {
-                return Err(io::Error::other(
-                    "a shard can watch 16,777,216 descriptors at most",
-                ));
-            }
-            None => {
-                self.slots.push(Slot::default());
-                self.slots.len() as u64 - 1
-            }
-        };
-        let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
-        let key = generation << SLOT_BITS | place;
-        let side = || Side {
-            ready: true,
-            waiters: WaitList::default(),
-        };
-        self.slots[place as usize] = Slot {
-            key,
-            hangup: false,
-            read: side(),
-            write: side(),
-        };
-        Ok(key)
-    }
-
-    /// Frees a slot; its waiters are given back.
-    fn remove(&mut self, key: u64) -> Option<Slot> {
-        let slot = std::mem::take(self.get(key)?);
-        self.free.push((key & SLOT_MASK) as u32);
-        Some(slot)
-    }
-}
-
 impl Registration {
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// # Errors
-    ///
-    /// `NotConnected` once the source is closed.
-    pub(crate) fn check_open(&self) -> io::Result<()> {
-        if self.is_closed() {
-            Err(closed())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Marks the source closed and lets all its waiters look again, on every shard. The caller
-    /// shuts the descriptor down then, for those who block in poll(2).
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.nudge();
-    }
-
-    /// Lets all waiters look again, on every shard.
-    pub(crate) fn nudge(&self) {
-        let homes: Vec<Home> = self
-            .homes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect();
-        current::with(|scheduler| {
-            for home in homes {
-                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
-                    Some(scheduler) => scheduler.source_nudged(home.key),
-                    None => home.inbox.send(Message::Nudged { key: home.key }),
-                }
-            }
-        });
-    }
-
-    /// Takes the descriptor out of every driver. Must come before it is closed, or given away.
-    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        let homes = std::mem::take(&mut *self.homes.lock().unwrap_or_else(PoisonError::into_inner));
-        self.binding.store(0, Ordering::Relaxed);
-        if homes.first.is_none() {
-            return;
-        }
-        current::with(|scheduler| {
-            for home in homes.iter() {
-                home.inbox.driver.deregister(fd);
-                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
-                    Some(scheduler) => scheduler.source_released(home.key),
-                    None => home.inbox.send(Message::Released { key: home.key }),
-                }
-            }
-        });
-    }
-
     /// Runs `try_once` until it does not say `WouldBlock`: tries, parks, and tries again.
     ///
     /// `left` says what a success proves. It is asked only about descriptors for which the driver
@@ -348,16 +165,10 @@ impl Scheduler {
     /// The key of a source in this shard, if it is registered here.
     #[inline]
     fn key_of(&self, registration: &Registration) -> Option<u64> {
-        match registration.binding.load(Ordering::Relaxed) {
+        match registration.first_key() {
             0 => None,
             key if self.sources.borrow_mut().get(key).is_some() => Some(key),
-            _ => registration
-                .homes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .find(|home| Arc::ptr_eq(&home.inbox, &self.inbox))
-                .map(|home| home.key),
+            _ => registration.key_in(&self.inbox),
         }
     }
 
@@ -377,22 +188,7 @@ impl Scheduler {
         if let Some(slot) = sources.get(key) {
             slot.side(direction).ready = false;
         }
-        let home = Home {
-            inbox: self.inbox.clone(),
-            key,
-        };
-        let mut homes = registration
-            .homes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        homes.forget_ended(fd);
-        if homes.first.is_none() {
-            homes.first = Some(home);
-            registration.binding.store(key, Ordering::Relaxed);
-        } else {
-            homes.more.push(home);
-        }
-        drop(homes);
+        registration.add(&self.inbox, key, fd);
         // Another OS thread may have closed it since the caller looked, too early to find this
         // home and let its waiters look again.
         if registration.is_closed() {

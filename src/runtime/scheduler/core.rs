@@ -1,0 +1,127 @@
+//! What changes at every switch: the control blocks, the run queue, the timers.
+#![forbid(unsafe_code)]
+
+use crate::runtime::driver::Report;
+use crate::runtime::ethread::{Blocks, HOST, State};
+use crate::runtime::run_queue::RunQueue;
+use crate::runtime::timers::Timers;
+use crate::runtime::wait::{NEVER, Outcome, Token};
+
+/// What changes at every switch.
+#[derive(Debug)]
+pub(in crate::runtime) struct Core {
+    pub(in crate::runtime) blocks: Blocks,
+    pub(in crate::runtime) ready: RunQueue,
+    pub(in crate::runtime) timers: Timers,
+    /// Parks with a deadline.
+    pub(in crate::runtime) timed: usize,
+    /// Parks that a descriptor can end.
+    pub(in crate::runtime) io_waits: usize,
+    /// Starters for which there was no stack. They are tried again when one is freed.
+    pub(super) starved: Vec<u32>,
+    /// Kept between turns for its memory.
+    due: Vec<(u64, u32)>,
+    pub(super) reports: Vec<Report>,
+}
+
+impl Core {
+    pub(super) fn new(blocks: Blocks, now: u64) -> Self {
+        Self {
+            blocks,
+            ready: RunQueue::default(),
+            timers: Timers::new(now),
+            timed: 0,
+            io_waits: 0,
+            starved: Vec::new(),
+            due: Vec::new(),
+            reports: Vec::new(),
+        }
+    }
+
+    /// Ends the waits whose deadline has come.
+    pub(super) fn expire(&mut self, now: u64) {
+        if self.timers.next_deadline().is_none_or(|next| next > now) {
+            return;
+        }
+        self.timers.expire(now, &mut self.due);
+        let mut due = std::mem::take(&mut self.due);
+        // Deadlines may have moved back while their entries stood; those who are due run in the
+        // order of their deadlines all the same.
+        let mut moved = false;
+        for (time, index) in &mut due {
+            let deadline = self.blocks.get(*index).deadline;
+            moved |= deadline != *time;
+            *time = deadline;
+        }
+        if moved {
+            due.sort_by_key(|&(deadline, _)| deadline);
+        }
+        for (_, index) in due.drain(..) {
+            let block = self.blocks.get_mut(index);
+            block.timer = None;
+            match block.deadline {
+                NEVER => {}
+                deadline if deadline <= now => {
+                    let token = block.token(index);
+                    self.wake(token, Outcome::TimedOut);
+                }
+                // The deadline moved back while the entry stood: this is its lazy correction.
+                deadline => block.timer = Some((self.timers.insert(deadline, index), deadline)),
+            }
+        }
+        self.due = due;
+    }
+
+    /// Parks a block that is not in the run queue: its deadline is stored, and its timer is moved
+    /// only if it would come too late.
+    pub(in crate::runtime) fn set_parked(&mut self, index: u32, deadline: u64) {
+        let block = self.blocks.get_mut(index);
+        block.state = State::Parked;
+        block.deadline = deadline;
+        self.io_waits += usize::from(block.reason.kind.is_io());
+        if deadline == NEVER {
+            return;
+        }
+        self.timed += 1;
+        match block.timer {
+            Some((_, at)) if at <= deadline => {}
+            Some((key, _)) => {
+                self.timers.cancel(key);
+                block.timer = Some((self.timers.insert(deadline, index), deadline));
+            }
+            None => block.timer = Some((self.timers.insert(deadline, index), deadline)),
+        }
+    }
+
+    /// Ends a park; false if it has ended already, or is not this one.
+    pub(in crate::runtime) fn wake(&mut self, token: Token, outcome: Outcome) -> bool {
+        let block = self.blocks.get_mut(token.index);
+        if block.park != token.park {
+            return false;
+        }
+        match block.state {
+            State::Parked => {
+                block.state = if token.index == HOST {
+                    State::Running
+                } else {
+                    State::Ready
+                };
+                block.spent = true;
+                block.outcome = outcome;
+                self.io_waits -= usize::from(block.reason.kind.is_io());
+                self.timed -= usize::from(block.deadline != NEVER);
+                block.deadline = NEVER;
+                if token.index != HOST {
+                    self.ready.push(token.index);
+                }
+                true
+            }
+            // Between the begin of a wait and its park.
+            State::Running if !block.spent => {
+                block.spent = true;
+                true
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! How a scheduler is set up, and the defaults.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::runtime::driver::DriverKind;
+use crate::runtime::stack::{GuardKind, StackConfig};
+
+/// How a scheduler is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) driver: Option<DriverKind>,
+    pub(crate) guard: GuardKind,
+    pub(crate) stack_size: usize,
+    pub(crate) hot_stacks: usize,
+    pub(crate) grace: Duration,
+    pub(crate) watchdog: Option<Duration>,
+    pub(crate) serve_inbox: bool,
+}
+
+/// The default stack size: what is usable. Debug builds use more stack for the same code.
+pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) {
+    1 << 20
+} else {
+    512 << 10
+};
+
+/// How long a shutdown waits for cancelled ethreads.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// How long an ethread may hold its shard before the watchdog names it.
+pub(crate) const DEFAULT_WATCHDOG: Duration = Duration::from_millis(100);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            driver: None,
+            guard: GuardKind::Auto,
+            stack_size: DEFAULT_STACK_SIZE,
+            hot_stacks: StackConfig::default().hot,
+            grace: DEFAULT_GRACE,
+            watchdog: Some(DEFAULT_WATCHDOG),
+            serve_inbox: false,
+        }
+    }
+}
