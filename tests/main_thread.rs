@@ -7,8 +7,10 @@
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use ethreads::thread;
+use ethreads::{Runtime, thread};
 
 const CASE: &str = "ETHREADS_TEST_CASE";
 
@@ -17,11 +19,15 @@ fn main() {
         Ok("overflow") => overflow(),
         Ok("daemons") => daemons(),
         Ok("driver") => driver(),
+        Ok("watchdog") => watchdog(),
         _ => {
             check_overflow(&again("overflow"));
             check_daemons(&again("daemons"));
             check_driver(&again("driver"));
-            println!("main thread: 3 cases ok");
+            if cfg!(target_os = "linux") {
+                check_watchdog(&again("watchdog"));
+            }
+            println!("main thread: all cases ok");
         }
     }
 }
@@ -148,4 +154,58 @@ fn check_driver(output: &Output) {
     };
     assert_eq!(printed(output), format!("driver: {expected}\n"));
     println!("driver: {expected}");
+}
+
+/// Waits until the watchdog sleeps, by what the kernel tells of its system call, and then holds
+/// the shard until the watchdog has said so.
+fn watchdog() {
+    static NAMED: AtomicBool = AtomicBool::new(false);
+    struct Ear;
+    impl log::Log for Ear {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            let named = record.args().to_string().contains("'late-hog'");
+            NAMED.fetch_or(named, Ordering::Relaxed);
+        }
+        fn flush(&self) {}
+    }
+    log::set_logger(&Ear).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let threshold = Duration::from_millis(1);
+    let run = Runtime::builder().watchdog(Some(threshold)).run(|| {
+        let sleeper = thread::current().into_remote();
+        let witness = std::thread::spawn(move || {
+            while !watchdog_sleeps() {
+                std::thread::yield_now();
+            }
+            sleeper.unpark();
+        });
+        thread::park();
+        let hog = thread::Builder::new().name("late-hog").spawn(|| {
+            while !NAMED.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        hog.unwrap().join().unwrap();
+        witness.join().unwrap();
+    });
+    run.unwrap();
+}
+
+/// Whether the watchdog's thread waits on a futex without a timeout: the fourth argument.
+fn watchdog_sleeps() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.flatten().any(|task| {
+        let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        // Cut to 15 bytes by the kernel.
+        read("comm").trim() == "ethreads-watchd"
+            && read("syscall").starts_with(&format!("{} ", libc::SYS_futex))
+            && read("syscall").split(' ').nth(4) == Some("0x0")
+    })
+}
+
+fn check_watchdog(output: &Output) {
+    assert!(output.status.success(), "{}", printed(output));
 }

@@ -212,6 +212,7 @@ impl Scheduler {
         super::watchdog::watch(self);
         self.current.set(SCHEDULER);
         let _host = RestoreHost(self);
+        self.heartbeat.rise();
         self.now.set(self.driver.borrow().now());
         loop {
             for _ in 0..BATCH {
@@ -234,6 +235,7 @@ impl Scheduler {
     pub(crate) fn drive_once(&self) -> Result<(), Stuck> {
         self.current.set(SCHEDULER);
         let _host = RestoreHost(self);
+        self.heartbeat.rise();
         let ready = self.core.borrow().ready.len();
         for _ in 0..ready.min(BATCH) {
             let Some((index, coroutine)) = self.next() else {
@@ -407,7 +409,9 @@ impl Scheduler {
             deadline => Until::At(deadline),
         };
         self.heartbeat.rest();
-        self.poll(until, external).map_err(Stuck::Io)
+        let polled = self.poll(until, external);
+        self.heartbeat.rise();
+        polled.map_err(Stuck::Io)
     }
 
     /// Asks the driver, hands out what it reports, and fires the timers that are due.

@@ -3,10 +3,11 @@
 //!
 //! The shard's part is one relaxed store a switch. The watchdog compares what it reads with what
 //! it read before; only when they are the same for longer than the threshold does it ask the
-//! shard's roster who that is.
+//! shard's roster who that is. While all shards wait it sleeps, so that an idle process does not
+//! wake up for it: the first shard that goes on rings.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::driver::monotonic_now;
@@ -19,11 +20,22 @@ const SAMPLES: u32 = 4;
 /// The shortest time between two samples, whatever the threshold.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
+/// Samples in a row that have to find all shards waiting before the watchdog sleeps: to wake it
+/// costs a system call, so it should not be done for each short pause of a busy server.
+const IDLE_SAMPLES: u32 = 40;
+
+/// In place of an ethread's, while the scheduler itself runs.
+const NOBODY: u32 = u32::MAX;
+
+/// The watchdog sleeps until somebody rings.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
 /// A shard's sign of life.
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeat {
     /// The run that goes on: its number and, in the low 32 bits, the ethread's place, which is
-    /// never 0 (that is the OS thread). Zero while none goes on.
+    /// never 0 (that is the OS thread). Zero while the shard waits or its OS thread has its own
+    /// code to run, [`NOBODY`] between a wait and the next run.
     run: AtomicU64,
 }
 
@@ -42,6 +54,30 @@ impl Heartbeat {
         self.run
             .store(run & !u64::from(u32::MAX), Ordering::Relaxed);
     }
+
+    /// The shard goes on after a rest.
+    #[inline]
+    pub(super) fn rise(&self) {
+        let run = self.run.load(Ordering::Relaxed);
+        self.run.store(run | u64::from(NOBODY), Ordering::Relaxed);
+        // With the fence in `all_rest_for_good`: either that sees this store, or this load sees
+        // the flag.
+        fence(Ordering::SeqCst);
+        if ASLEEP.load(Ordering::Relaxed) {
+            ring();
+        }
+    }
+
+    fn rests(&self) -> bool {
+        self.run.load(Ordering::Relaxed) as u32 == 0
+    }
+}
+
+#[cold]
+fn ring() {
+    let _shards = WATCHDOG.shards();
+    ASLEEP.store(false, Ordering::Relaxed);
+    WATCHDOG.bell.notify_one();
 }
 
 /// A shard under watch.
@@ -55,17 +91,22 @@ struct Watched {
     reported: bool,
 }
 
-#[derive(Default)]
 struct Watchdog {
     shards: Mutex<Vec<Watched>>,
-    /// Rung when the first shard comes.
-    arrival: Condvar,
+    /// Rung when a shard goes on while the watchdog sleeps.
+    bell: Condvar,
 }
 
 static WATCHDOG: Watchdog = Watchdog {
     shards: Mutex::new(Vec::new()),
-    arrival: Condvar::new(),
+    bell: Condvar::new(),
 };
+
+impl Watchdog {
+    fn shards(&self) -> MutexGuard<'_, Vec<Watched>> {
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Puts a shard under watch, once; starts the thread for the first one.
 pub(super) fn watch(scheduler: &Scheduler) {
@@ -82,11 +123,7 @@ pub(super) fn watch(scheduler: &Scheduler) {
             log::warn!("no watchdog: {error}");
         }
     });
-    let mut shards = WATCHDOG
-        .shards
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    shards.push(Watched {
+    WATCHDOG.shards().push(Watched {
         heartbeat: scheduler.heartbeat.clone(),
         inbox: scheduler.inbox.clone(),
         threshold,
@@ -94,52 +131,56 @@ pub(super) fn watch(scheduler: &Scheduler) {
         since: monotonic_now(),
         reported: false,
     });
-    WATCHDOG.arrival.notify_one();
 }
 
 /// Takes a shard out of the watch.
 pub(super) fn forget(scheduler: &Scheduler) {
-    let mut shards = WATCHDOG
-        .shards
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    shards.retain(|shard| !Arc::ptr_eq(&shard.heartbeat, &scheduler.heartbeat));
+    WATCHDOG
+        .shards()
+        .retain(|shard| !Arc::ptr_eq(&shard.heartbeat, &scheduler.heartbeat));
 }
 
 fn patrol() {
-    let mut shards = WATCHDOG
-        .shards
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut idle = 0;
+    let mut shards = WATCHDOG.shards();
     loop {
+        if idle >= IDLE_SAMPLES && all_rest_for_good(&shards) {
+            let asleep = |_: &mut Vec<Watched>| ASLEEP.load(Ordering::Relaxed);
+            let woken = WATCHDOG.bell.wait_while(shards, asleep);
+            shards = woken.unwrap_or_else(PoisonError::into_inner);
+            idle = 0;
+        }
         let pause = shards.iter().map(|shard| shard.threshold / SAMPLES).min();
-        let Some(pause) = pause else {
-            shards = WATCHDOG
-                .arrival
-                .wait(shards)
-                .unwrap_or_else(PoisonError::into_inner);
-            continue;
-        };
-        let pause = pause.max(SHORTEST_PAUSE);
-        let waited = WATCHDOG.arrival.wait_timeout(shards, pause);
+        let pause = pause.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE);
+        let waited = WATCHDOG.bell.wait_timeout(shards, pause);
         shards = waited.unwrap_or_else(PoisonError::into_inner).0;
         let now = monotonic_now();
         let reports: Vec<String> = shards
             .iter_mut()
             .filter_map(|shard| shard.sample(now))
             .collect();
+        let all_rest = shards.iter().all(|shard| shard.heartbeat.rests());
+        idle = if all_rest { idle + 1 } else { 0 };
         if !reports.is_empty() {
             // A logger is user code: it may wait for a shard that waits for this lock.
             drop(shards);
             for report in reports {
                 log::warn!("{report}");
             }
-            shards = WATCHDOG
-                .shards
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            shards = WATCHDOG.shards();
         }
     }
+}
+
+/// Whether all shards rest still, once each of them would ring if it went on.
+fn all_rest_for_good(shards: &[Watched]) -> bool {
+    ASLEEP.store(true, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    let rest = shards.iter().all(|shard| shard.heartbeat.rests());
+    if !rest {
+        ASLEEP.store(false, Ordering::Relaxed);
+    }
+    rest
 }
 
 impl Watched {
@@ -152,7 +193,7 @@ impl Watched {
         }
         let held = Duration::from_nanos(now.saturating_sub(self.since));
         let index = run as u32;
-        if index == 0 || self.reported || held < self.threshold {
+        if index == 0 || index == NOBODY || self.reported || held < self.threshold {
             return None;
         }
         let who = self.inbox.roster.snapshot(index)?;
