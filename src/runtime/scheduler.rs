@@ -450,7 +450,7 @@ impl Scheduler {
     pub(crate) fn shut_down(&self) -> io::Result<usize> {
         self.cancel_all();
         let grace = u64::try_from(self.settings.grace.as_nanos()).unwrap_or(NEVER);
-        let deadline = self.driver.borrow().now().saturating_add(grace);
+        let deadline = self.driver.borrow_mut().begin_grace(grace);
         match self.drive(&Goal::Shutdown(deadline)) {
             Ok(()) | Err(Stuck::Deadlock(_)) => Ok(self.core.borrow().blocks.live),
             Err(Stuck::Io(error)) => Err(error),

@@ -8,8 +8,9 @@
 //! What repeats is what the ethreads do by themselves. Time does not jump while another OS thread
 //! holds something that can wake the shard (a [`RemoteThread`](crate::thread::RemoteThread), a
 //! [`blocking`](crate::bridge::blocking) call): the run waits for it in real time, and its order is
-//! the system's. There are no sockets: operations on descriptors fail with
-//! [`Unsupported`](std::io::ErrorKind::Unsupported).
+//! the system's. The shutdown that follows the root's end is bounded by its grace period in virtual
+//! time or in real time, whichever ends first. There are no sockets: operations on descriptors
+//! fail with [`Unsupported`](std::io::ErrorKind::Unsupported).
 
 #![forbid(unsafe_code)]
 

@@ -1,15 +1,15 @@
 //! The simulation: virtual time and seeded order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use ethreads::time::Instant;
-use ethreads::{DriverKind, RunError, bridge, runtime, sim, thread};
+use ethreads::{DriverKind, RunError, Runtime, bridge, runtime, sim, thread};
 
-use crate::support::{collect_log, fresh, in_child, logged, stderr};
+use crate::support::{OnDrop, collect_log, fresh, in_child, logged, stderr};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -157,4 +157,97 @@ fn each_run_begins_anew() {
         assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
         ethreads::run().unwrap();
     });
+}
+
+/// Runs `f` under the simulation, and then shuts down what it has left behind.
+fn shut_down(grace: Duration, f: impl FnOnce() + 'static) {
+    let sim = DriverKind::Sim { seed: 10 };
+    Runtime::builder().driver(sim).grace(grace).run(f).unwrap();
+}
+
+/// Spawns an ethread that runs `f`, with nobody to join it, and lets it begin.
+fn begin(name: &str, f: impl FnOnce() + 'static) {
+    let begun = Rc::new(Cell::new(false));
+    let theirs = begun.clone();
+    let body = move || {
+        theirs.set(true);
+        f();
+    };
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    drop(spawned.unwrap());
+    while !begun.get() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_shutdown_ends_although_another_os_thread_can_wake_somebody() {
+    collect_log();
+    let (keep, kept) = mpsc::channel();
+    shut_down(Duration::from_millis(20), move || {
+        begin("sleeps beyond the grace", || {
+            thread::uncancellable(|| thread::sleep(HOUR));
+        });
+        keep.send(thread::current().into_remote()).unwrap();
+    });
+    assert_eq!(logged("sleeps beyond the grace").len(), 1);
+    drop(kept);
+}
+
+#[test]
+fn cleanup_may_sleep_although_another_os_thread_can_wake_somebody() {
+    let (keep, kept) = mpsc::channel();
+    let slept = Rc::new(Cell::new(Duration::ZERO));
+    let theirs = slept.clone();
+    shut_down(HOUR, move || {
+        begin("cleans up", move || {
+            let _cleanup = OnDrop(move || {
+                let slept = theirs.clone();
+                drop(thread::spawn(move || {
+                    let start = Instant::now();
+                    thread::sleep(Duration::from_millis(2));
+                    slept.set(start.elapsed());
+                }));
+            });
+            thread::park();
+        });
+        keep.send(thread::current().into_remote()).unwrap();
+    });
+    assert_eq!(slept.get(), Duration::from_millis(2));
+    drop(kept);
+}
+
+#[test]
+fn a_shutdown_waits_for_what_another_os_thread_still_does() {
+    let ended = Rc::new(Cell::new(false));
+    let theirs = ended.clone();
+    shut_down(HOUR, move || {
+        let (cancelled, wait) = mpsc::channel::<()>();
+        begin("waits for the pool", move || {
+            let call = move || wait.recv().unwrap_err();
+            thread::uncancellable(|| bridge::blocking(call));
+            theirs.set(true);
+        });
+        // The call ends when the shutdown has come to this one.
+        begin("ends the call", move || {
+            let _cancelled = cancelled;
+            thread::park();
+        });
+    });
+    assert!(ended.get());
+}
+
+#[test]
+fn whoever_never_parks_does_not_hold_up_a_shutdown() {
+    collect_log();
+    shut_down(Duration::from_millis(20), || {
+        begin("spins beyond the grace", || {
+            thread::uncancellable(|| {
+                loop {
+                    thread::yield_now();
+                }
+            });
+        });
+    });
+    assert_eq!(logged("spins beyond the grace").len(), 1);
 }

@@ -213,7 +213,7 @@ impl Driver {
     /// Waits for reports, and adds them to `reports`.
     ///
     /// `external` says that another OS thread holds something that can wake this shard; virtual
-    /// time stands still meanwhile.
+    /// time stands still meanwhile, or in a grace period passes as real time does.
     pub(crate) fn wait(
         &mut self,
         until: Until,
@@ -239,6 +239,16 @@ impl Driver {
             #[cfg(feature = "sim")]
             Self::Sim(sim) => sim.now(),
             _ => monotonic_now(),
+        }
+    }
+
+    /// Begins the grace period of the shard's shutdown, of so many nanoseconds, and says when it is
+    /// over on this driver's clock. Virtual time cannot hold it up from here on.
+    pub(crate) fn begin_grace(&mut self, grace: u64) -> u64 {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.begin_grace(grace),
+            _ => self.now().saturating_add(grace),
         }
     }
 

@@ -2,12 +2,14 @@
 //!
 //! Time stands still while anything is ready, and jumps to the next deadline when nothing is. It
 //! does not jump while another OS thread holds a handle that can wake the shard: then the wait is
-//! a real one, for that thread.
+//! a real one, for that thread. Only the grace period of a shutdown ends in any case: it is over
+//! in virtual time or in real time, whichever comes first.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
-use super::Until;
+use super::{Until, monotonic_now};
 
 /// Where virtual time begins: not at zero, so that code which subtracts from "now" is not tripped.
 const START: u64 = 1_000_000_000_000;
@@ -17,6 +19,14 @@ pub(crate) struct Sim {
     now: u64,
     random: SplitMix64,
     bell: Arc<Bell>,
+    grace: Option<Grace>,
+}
+
+/// When the grace period of a shutdown is over, on each clock.
+#[derive(Clone, Copy, Debug)]
+struct Grace {
+    ends: u64,
+    really_ends: u64,
 }
 
 /// What [`Remote::notify`](super::Remote::notify) rings.
@@ -40,6 +50,15 @@ impl Bell {
             .unwrap_or_else(PoisonError::into_inner);
         *rung = false;
     }
+
+    fn wait_at_most(&self, timeout: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut rung, _) = self
+            .condvar
+            .wait_timeout_while(rung, timeout, |rung| !*rung)
+            .unwrap_or_else(PoisonError::into_inner);
+        *rung = false;
+    }
 }
 
 impl Sim {
@@ -48,6 +67,7 @@ impl Sim {
             now: START,
             random: SplitMix64(seed),
             bell: Arc::default(),
+            grace: None,
         }
     }
 
@@ -56,7 +76,19 @@ impl Sim {
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.now
+        match self.grace {
+            // Somebody is always ready: virtual time would stand still for ever.
+            Some(grace) if monotonic_now() >= grace.really_ends => self.now.max(grace.ends),
+            _ => self.now,
+        }
+    }
+
+    /// Begins the grace period of a shutdown, and says when it is over.
+    pub(super) fn begin_grace(&mut self, grace: u64) -> u64 {
+        let ends = self.now.saturating_add(grace);
+        let really_ends = monotonic_now().saturating_add(grace);
+        self.grace = Some(Grace { ends, really_ends });
+        ends
     }
 
     pub(super) fn choose(&mut self, n: usize) -> usize {
@@ -66,10 +98,20 @@ impl Sim {
     pub(super) fn wait(&mut self, until: Until, external: bool) {
         match until {
             Until::Now => {}
+            // What the other OS thread does takes real time; so the grace is real, too.
+            Until::At(deadline) if external && self.grace.is_some() => self.wait_along(deadline),
             _ if external => self.bell.wait(),
             Until::At(deadline) => self.now = self.now.max(deadline),
             Until::Event => self.bell.wait(),
         }
+    }
+
+    /// Lets virtual time pass as fast as real time does, up to `deadline`, until the bell is rung.
+    fn wait_along(&mut self, deadline: u64) {
+        let began = monotonic_now();
+        let left = deadline.saturating_sub(self.now);
+        self.bell.wait_at_most(Duration::from_nanos(left));
+        self.now += (monotonic_now() - began).min(left);
     }
 }
 
@@ -119,6 +161,34 @@ mod tests {
         sim.wait(Until::At(start + 1), true);
         thread.join().unwrap();
         assert_eq!(sim.now(), start);
+    }
+
+    #[test]
+    fn a_grace_passes_in_real_time_while_another_thread_may_call() {
+        let mut sim = Sim::new(1);
+        let start = sim.now();
+        let ends = sim.begin_grace(u64::MAX >> 1);
+        assert_eq!(ends, start + (u64::MAX >> 1));
+        let bell = sim.remote();
+        let thread = std::thread::spawn(move || bell.ring());
+        sim.wait(Until::At(ends), true);
+        thread.join().unwrap();
+        assert!(sim.now() < ends, "the call has ended the wait");
+        let soon = sim.now() + 1000;
+        sim.wait(Until::At(soon), true);
+        assert_eq!(sim.now(), soon);
+        sim.wait(Until::At(ends), false);
+        assert_eq!(sim.now(), ends, "nobody is out there any more");
+    }
+
+    #[test]
+    fn a_grace_ends_although_nobody_waits() {
+        let mut sim = Sim::new(1);
+        let ends = sim.begin_grace(1000);
+        while sim.now() < ends {
+            std::thread::yield_now();
+        }
+        assert_eq!(sim.now(), ends);
     }
 
     #[test]
