@@ -33,9 +33,10 @@ pub enum Wakeup {
 /// `f`.
 ///
 /// Until then the wait holds no stack: it is a control block of a few hundred bytes and a boxed
-/// closure. The ethread is one from the beginning, though: it has an id, it is listed in reports,
-/// and the handle cancels it; then `f` is dropped without having run. Whoever waits in line before
-/// it at the same source is served first.
+/// closure. A source that is ready already begins the ethread at once, whether or not anybody has
+/// used it before. The ethread is one from the beginning, though: it has an id, it is listed in
+/// reports, and the handle cancels it; then `f` is dropped without having run. Whoever waits in
+/// line before it at the same source is served first.
 ///
 /// Dropping or closing the source begins `f` too, with [`Wakeup::Ready`].
 ///

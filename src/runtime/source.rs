@@ -348,7 +348,13 @@ impl Scheduler {
         token: Token,
     ) -> io::Result<()> {
         self.enqueue(fd, key, direction, token, false)?;
-        // The flag may be set from before: then nobody else would wake it.
+        if let Some(slot) = self.sources.borrow_mut().get(key) {
+            let ready = &mut slot.side(direction).ready;
+            // Perhaps just nobody has met "would block" yet. poll(2) knows, and what changes after
+            // it is reported.
+            *ready = *ready && ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
+        }
+        // If it is ready already, nobody else would wake it.
         self.pass_on(key, direction);
         Ok(())
     }

@@ -208,11 +208,41 @@ fn what_is_there_already_begins_it() {
 }
 
 #[test]
+fn what_nobody_has_tried_yet_is_not_taken_for_ready() {
+    type Before = fn(&UnixStream, &mut UnixStream);
+    let befores: [(&str, Before); 3] = [
+        ("unknown to the driver", |_, _| ()),
+        ("known for the other direction", |ours, _| {
+            let room = bridge::on_ready(ours, Interest::Writable, None, |wakeup| wakeup);
+            assert_eq!(room.unwrap().join().unwrap(), Wakeup::Ready);
+        }),
+        ("known, and read to the last byte", |mut ours, theirs| {
+            let ready = wait(ours, |wakeup| wakeup);
+            theirs.write_all(b"x").unwrap();
+            assert_eq!(ready.join().unwrap(), Wakeup::Ready);
+            ours.read_exact(&mut [0]).unwrap();
+        }),
+    ];
+    for (name, before) in befores {
+        on_each_driver(move || {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            before(&ours, &mut theirs);
+            let reader = ours.try_clone().unwrap();
+            let waits = wait(&ours, move |_| (&reader).read(&mut [0]).unwrap());
+            // It would be the first to run, and twice the loop has asked the driver.
+            (0..2).for_each(|_| thread::yield_now());
+            assert_eq!(stats().stacks.live, 1, "{name}: it has begun");
+            theirs.write_all(b"x").unwrap();
+            assert_eq!(waits.join().unwrap(), 1, "{name}");
+        });
+    }
+}
+
+#[test]
 fn the_other_direction_is_another_line() {
     on_each_driver(|| {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let reader = wait(&ours, |wakeup| wakeup);
-        // Until somebody has met "would block", an output may be ready.
         ours.set_nonblocking(true).unwrap();
         while (&ours).write(&[0; 4096]).is_ok() {}
         let writer = bridge::on_ready(&ours, Interest::Writable, None, |wakeup| wakeup).unwrap();
