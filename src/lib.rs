@@ -106,7 +106,8 @@
 //!   second ethread wants it. The watchdog names who waits.
 //! * Stacks have a fixed size: 512 KiB, 1 MiB in debug builds and for HTTP handlers, of which only
 //!   touched pages cost memory. [`thread::Builder::stack_size`] sets another. An overflow ends the
-//!   process with a message that names the ethread.
+//!   process with a message that names the ethread. The guard that it hits has 64 KiB; a frame of
+//!   foreign code that is larger than that, and not probed, can step over it.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
 //! * There are no channels and no locks that suspend yet, no deadlines over whole blocks of code,

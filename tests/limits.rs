@@ -1,12 +1,15 @@
-//! The two documented limits: code that takes an OS thread for one stack is wrong on ethreads. Both
-//! are reachable without `unsafe`. Each is shown by what a program sees of it, in a process of its
-//! own.
+//! The documented limits, each shown by what a program sees of it, in a process of its own: code
+//! that takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; and foreign
+//! code without stack probes can step over a guard.
 
+// A frame without probes.
+#![allow(unsafe_code)]
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
 use std::process::{Command, Output};
+use std::rc::Rc;
 
 use ethreads::{Runtime, thread};
 
@@ -94,4 +97,54 @@ fn scopes_kept_in_a_thread_local_do_not_nest_over_a_park() {
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(printed.contains("scopes are nested"), "{printed}");
     assert!(printed.contains("left: Some(\"second\")"), "{printed}");
+}
+
+/// Makes a frame of 160 KiB as a C compiler does without `-fstack-clash-protection`: the stack
+/// pointer moves at once, and nothing in between is touched. Returns the lowest address, where a
+/// byte was written.
+#[cfg(target_arch = "x86_64")]
+fn large_unprobed_frame() -> usize {
+    let lowest: usize;
+    // SAFETY: the stack pointer is back at the end. The write is wrong, which is to be shown: below
+    // the frames of a neighbour that is parked.
+    unsafe {
+        std::arch::asm!(
+            "sub rsp, 160 * 1024",
+            "mov byte ptr [rsp], 1",
+            "mov {lowest}, rsp",
+            "add rsp, 160 * 1024",
+            lowest = out(reg) lowest,
+        );
+    }
+    lowest
+}
+
+/// Rust's own frames are probed page by page, and meet the guard.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_frame_larger_than_the_guard_that_is_not_probed_ends_in_another_stack() {
+    let name = "a_frame_larger_than_the_guard_that_is_not_probed_ends_in_another_stack";
+    let Some(output) = in_child(name) else {
+        const SIZE: usize = 64 << 10;
+        let run = Runtime::builder().stack_size(SIZE).run(|| {
+            let neighbour = Rc::new(Cell::new(0));
+            let theirs = neighbour.clone();
+            let parked = thread::spawn(move || {
+                let local = 0u8;
+                theirs.set(std::ptr::from_ref(&local).addr());
+                thread::park();
+            });
+            let steps = thread::spawn(large_unprobed_frame);
+            let written = steps.join().unwrap();
+            parked.thread().unpark();
+            parked.join().unwrap();
+            let below = neighbour.get() - written;
+            println!("written {below} bytes below a frame of the neighbour");
+            assert!((1..SIZE).contains(&below));
+        });
+        return run.unwrap();
+    };
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}");
+    assert!(printed.contains("of the neighbour\n"), "{printed}");
 }

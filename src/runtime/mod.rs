@@ -18,6 +18,10 @@
 //! guard: a signal handler prints which ethread it was, the size of its stack and how to raise it,
 //! and aborts the process. Faults elsewhere go on to the handler that was installed before.
 //!
+//! A program that locks its memory by mlockall(2) with `MCL_FUTURE` adds `MCL_ONFAULT`, or else
+//! whole blocks of stacks are in memory as soon as the first of them is reserved. `RLIMIT_MEMLOCK`
+//! counts them either way, and their guards are made by mprotect(2).
+//!
 //! # The end
 //!
 //! When the root of [`run_main`] has ended, the ethreads that are left are cancelled and run until

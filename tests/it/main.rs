@@ -15,6 +15,7 @@ mod hazards;
 mod overflow;
 mod scheduler;
 mod shutdown;
+mod stack_memory;
 mod suspends;
 mod watchdog;
 
