@@ -237,7 +237,7 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
 fn guards_by_mprotect_serve_as_well() {
     let result = Runtime::builder()
         .guard(GuardKind::Mprotect)
-        .stack_size(16 << 10)
+        .stack_size(64 << 10)
         .run(|| {
             let handles: Vec<_> = (0..200)
                 .map(|n| {

@@ -12,8 +12,8 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::registry::GuardHit;
 use super::{
-    Arena, CLASSES, Class, GUARD, GuardKind, HEADER, LARGEST, SMALLEST, Stack, StackConfig,
-    StackCounters, chunk, find_guard,
+    Arena, CLASSES, COLOURS, Class, GUARD, GuardKind, HEADER, LARGEST, SMALLEST, Stack,
+    StackConfig, StackCounters, chunk, find_guard,
 };
 
 const SIZE: usize = 64 << 10;
@@ -146,13 +146,14 @@ fn each_class_is_aligned_guarded_and_usable_to_its_ends() {
 #[test]
 fn colours_differ_and_keep_to_the_topmost_page() {
     let mut arena = arena(GuardKind::Auto, 0);
-    let stacks: Vec<_> = (0..16).map(|_| arena.take(class(SIZE)).unwrap()).collect();
+    let take = |_| arena.take(class(SIZE)).unwrap();
+    let stacks: Vec<_> = (0..2 * COLOURS).map(take).collect();
     let depths: Vec<_> = stacks
         .iter()
         .map(|stack| top(stack) - stack.base().get())
         .collect();
-    assert_eq!(depths[..8], depths[8..]);
-    assert_eq!(depths.iter().collect::<HashSet<_>>().len(), 8);
+    assert_eq!(depths[..COLOURS], depths[COLOURS..]);
+    assert_eq!(depths.iter().collect::<HashSet<_>>().len(), COLOURS);
     for (stack, depth) in stacks.into_iter().zip(depths) {
         assert!((HEADER..=1024).contains(&depth), "{depth}");
         stack.set_occupant(ptr::dangling());
