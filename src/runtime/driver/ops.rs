@@ -11,7 +11,11 @@ use rustix::time::Timespec;
 use super::monotonic_now;
 
 /// Signals are for processes; a broken pipe is an error of the call.
+#[cfg(not(target_vendor = "apple"))]
 pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
+/// There it is an option of the socket, which socket2 and std set.
+#[cfg(target_vendor = "apple")]
+pub(super) const SEND: SendFlags = SendFlags::empty();
 
 pub(crate) fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::io::read(fd, buf)?)
