@@ -165,7 +165,10 @@
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by unwinding");
-#[cfg(not(all(unix, target_pointer_width = "64")))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    target_pointer_width = "64"
+)))]
 compile_error!("ethreads supports 64-bit Linux, macOS and FreeBSD");
 
 pub mod bridge;
