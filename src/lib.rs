@@ -51,7 +51,7 @@
 //! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
 //! | reading a request's body, writing a streamed response | suspends, if it has to wait |
-//! | `http::Server::serve` | suspends |
+//! | `http::Server::serve`, `http::WebServer::{read, write, close}` | suspends |
 //! | [`spawn`], `unpark`, `cancel`, [`resume`](bridge::Suspended::resume) | goes on at once |
 //! | [`on_ready`](bridge::on_ready), [`Instant::now`](time::Instant::now) | goes on at once |
 //! | destructors of this crate's types | go on at once |
@@ -125,6 +125,7 @@
 //! | error | a panic of an ethread that nobody joins, or of a destructor of its result |
 //! | error | a handler, or the writer of a body, that panicked |
 //! | error | a handler that failed with 5xx: the error, its causes, the place of the `?` |
+//! | error | a pulled request that was dropped unanswered, a wrong response to one |
 //! | error | an ethread or a connection for which there is no stack |
 //! | error | connections that have to wait for a file descriptor, every 5 s at most |
 //! | error | a simulation that failed, with its seed |

@@ -14,6 +14,9 @@
 //! connection: it may sleep, read files on the pool, or call another server, and nobody else waits
 //! for it. Its panic is a 500 and a log line.
 //!
+//! A program that would rather be in charge itself reads requests from a [`WebServer`] and answers
+//! them when it likes: see [`pull`].
+//!
 //! # What is spoken
 //!
 //! HTTP/1.1 and HTTP/1.0 by RFC 9110 and RFC 9112: persistent connections, pipelining, bodies with
@@ -36,6 +39,7 @@ mod error;
 mod handler;
 pub(crate) mod message;
 pub(crate) mod proto;
+pub mod pull;
 mod request;
 mod server;
 mod shared;
@@ -51,5 +55,6 @@ pub use message::{
     decode_path, query_pairs,
 };
 pub use proto::limits::Limits;
+pub use pull::WebServer;
 pub use request::{BodyReader, Request};
 pub use server::{Server, ServerHandle};

@@ -50,6 +50,14 @@ mod http_panics;
 #[cfg(feature = "http")]
 mod http_pipelining;
 #[cfg(feature = "http")]
+mod http_pull;
+#[cfg(feature = "http")]
+mod http_pull_ends;
+#[cfg(feature = "http")]
+mod http_pull_run;
+#[cfg(feature = "http")]
+mod http_pull_writes;
+#[cfg(feature = "http")]
 mod http_server;
 #[cfg(feature = "http")]
 mod http_streaming;

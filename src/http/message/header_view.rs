@@ -135,6 +135,28 @@ impl<'a> HeaderView<'a> {
     }
 }
 
+impl HeaderView<'_> {
+    /// Copies the fields out of the read buffer, as they are.
+    pub(crate) fn to_stored(self) -> StoredFields {
+        StoredFields {
+            buf: self.buf.into(),
+            fields: self.fields.into(),
+        }
+    }
+}
+
+/// The fields of a request that has left its connection.
+pub(crate) struct StoredFields {
+    buf: Box<[u8]>,
+    fields: Box<[Field]>,
+}
+
+impl StoredFields {
+    pub(crate) fn view(&self) -> HeaderView<'_> {
+        HeaderView::new(&self.buf, &self.fields)
+    }
+}
+
 impl fmt::Debug for HeaderView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |(name, value): (_, &[u8])| (name, value.escape_ascii().to_string());

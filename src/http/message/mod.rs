@@ -22,5 +22,5 @@ pub use query::{MalformedPath, QueryPairs, decode_path, query_pairs};
 pub use response::Response;
 
 pub(crate) use body::Content;
-pub(crate) use header_view::{Field, Span};
+pub(crate) use header_view::{Field, Span, StoredFields};
 pub(crate) use target::{Target, authority_is_valid, leading_path};

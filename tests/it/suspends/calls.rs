@@ -30,7 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
     rows.extend(sockets());
     rows.extend(connections());
     #[cfg(feature = "http")]
-    rows.push(super::requests::serving());
+    rows.extend(super::requests::servers());
     rows
 }
 

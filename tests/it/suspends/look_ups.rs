@@ -59,6 +59,10 @@ pub(super) fn look_ups() -> Vec<Row> {
         row("http::Server::bind", |when| {
             look_up(when, || ethreads::http::Server::bind(NAME).map(|_| 1))
         }),
+        #[cfg(feature = "http")]
+        row("http::WebServer::bind", |when| {
+            look_up(when, || ethreads::http::WebServer::bind(NAME).map(|_| 1))
+        }),
     ]
 }
 

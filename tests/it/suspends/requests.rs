@@ -12,11 +12,68 @@ use ethreads::{bridge, thread};
 
 use super::calls::outcome;
 use super::{Case, Row, Unwinding, When};
+use crate::http_pull::{ask, next, pull_server};
 use crate::http_util::{Client, Site, on_a_shard, settle};
 use crate::support::{OnDrop, text};
 
+/// The calls that need no request of their own.
+pub(super) fn servers() -> [Row; 3] {
+    [serving(), pulling(), closing()]
+}
+
+/// A pull server that is read from.
+fn pulling() -> Row {
+    let case = |when| {
+        let server = pull_server();
+        let mut peers = Vec::new();
+        if when == When::Ready {
+            // The server begins with its first read; this leaves a second request behind it.
+            peers.push(ask(&server, &["/", "/"]));
+            next(&server).0.write("").unwrap();
+            settle();
+        }
+        let theirs = server.clone();
+        let call = move || outcome(theirs.read().map(|request| usize::from(request.is_some())));
+        Case::new(call, move |_| peers.push(ask(&server, &["/"])))
+    };
+    Row {
+        name: "http::WebServer::read",
+        case,
+        result: "1",
+        always_suspends: false,
+        unwinding: Unwinding::WouldPark,
+    }
+}
+
+/// A pull server that is closed while another OS thread has one of its requests.
+fn closing() -> Row {
+    let case = |when| {
+        let server = pull_server();
+        let mut outstanding = (when != When::Ready).then(|| {
+            let peer = ask(&server, &["/"]);
+            let (client, _) = next(&server);
+            (client.into_remote(), peer)
+        });
+        let call = move || outcome(server.close().map(|()| 1));
+        Case::new(call, move |_| {
+            if let Some((client, peer)) = outstanding.take() {
+                // Nobody is waited for any more, once it has its answer.
+                peer.shutdown(std::net::Shutdown::Write).unwrap();
+                client.write("");
+            }
+        })
+    };
+    Row {
+        name: "http::WebServer::close",
+        case,
+        result: "1",
+        always_suspends: false,
+        unwinding: Unwinding::WouldPark,
+    }
+}
+
 /// A server that is served, until it is drained.
-pub(super) fn serving() -> Row {
+fn serving() -> Row {
     let case = |when| {
         let server = Server::bind("127.0.0.1:0").unwrap();
         let handle = server.handle();

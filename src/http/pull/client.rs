@@ -1,0 +1,236 @@
+//! Whoever waits for an answer.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::Method;
+
+use super::desk::{Arrived, Desk, Make, Slot, gone, internal_error};
+use super::request::Request;
+use super::run::check;
+use crate::bridge::RemoteSuspended;
+use crate::http::message::IntoResponse;
+use crate::runtime::current;
+use crate::thread;
+
+/// The peer of a request that waits for its answer. Made by [`WebServer::read`].
+///
+/// Dropping it unanswered answers 500, with a line in the log.
+///
+/// It stays on its OS thread; [`into_remote`](Self::into_remote) makes one for others. It is not
+/// `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// fn answer_elsewhere(client: ethreads::http::pull::Client) { send(client) }
+/// ```
+///
+/// [`WebServer::read`]: super::WebServer::read
+#[must_use = "dropping it answers 500"]
+pub struct Client {
+    desk: Rc<Desk>,
+    id: u64,
+    is_head: bool,
+    peer_addr: Option<SocketAddr>,
+}
+
+impl Client {
+    pub(super) fn of(desk: &Rc<Desk>, arrived: Arrived) -> (Self, Request) {
+        let Arrived { id, request } = arrived;
+        let client = Self {
+            desk: desk.clone(),
+            id,
+            is_head: *request.method() == Method::HEAD,
+            peer_addr: request.peer_addr(),
+        };
+        (client, request)
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Sends the response, suspending the caller until the kernel has taken of it what it will take
+    /// at once; on the shard's own OS thread it drives the shard meanwhile. The rest follows
+    /// whenever the shard runs.
+    ///
+    /// Of a body that is made while it is sent, that is what comes before its first wait, or 2 MiB
+    /// of one that never waits. The body of an answer to HEAD is dropped, and its length announced.
+    ///
+    /// A caller that unwinds does not wait, nor does a closure given to
+    /// [`suspend`](crate::bridge::suspend): the response goes out whenever the shard runs.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if the server was closed meanwhile, which has answered 503, or has cut the
+    /// connection at the end of a drain. `InvalidInput` if this is no response to send: a 1xx
+    /// status, a body where the status has none (204, 205, 304), a `Content-Length` that is no
+    /// number or not that of the body; then the peer gets a 500.
+    ///
+    /// A peer that has gone is no error: like any write to a socket, this hands the response to the
+    /// system, and whether the peer receives it nobody knows.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here; the response is sent all the same.
+    #[track_caller]
+    pub fn write(self, response: impl IntoResponse) -> io::Result<()> {
+        let response = response.into_response();
+        let waiting = self.desk.take(self.id).ok_or_else(gone)?;
+        // The head of a stream is sent by the connection's flusher, in the turn after its own.
+        let turns = if response.body().as_bytes().is_some() {
+            0
+        } else {
+            1
+        };
+        let checked = check(&response, self.is_head);
+        let response = match checked {
+            Ok(()) => response,
+            Err(_) => internal_error(),
+        };
+        let sent = waiting
+            .answer(response)
+            .map(|slot| until_sent(&slot, turns));
+        checked.and(sent)
+    }
+
+    /// Turns this into a client that any OS thread can answer. While it lives the shard does not
+    /// take waiting for a deadlock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use ethreads::http::WebServer;
+    ///
+    /// /// Computes every answer on an OS thread of its own.
+    /// fn compute(server: &WebServer) -> io::Result<()> {
+    ///     while let Some((client, request)) = server.read()? {
+    ///         let client = client.into_remote();
+    ///         std::thread::spawn(move || {
+    ///             client.write(format!("{} bytes\n", request.body().len()));
+    ///         });
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use = "dropping it answers 500"]
+    pub fn into_remote(self) -> RemoteClient {
+        let waiting = self.desk.take(self.id);
+        RemoteClient {
+            waiting: waiting.map(|waiting| waiting.me.into_remote()),
+            peer_addr: self.peer_addr,
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.desk.take(self.id) {
+            log_dropped(self.peer_addr);
+            // One that was cut needs no answer.
+            let _ = waiting.answer(internal_error());
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("peer_addr", &self.peer_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lets the shard run until the connection has tried to send its answer, and `turns` more.
+#[track_caller]
+fn until_sent(slot: &Slot, turns: usize) {
+    let cannot_wait = std::thread::panicking()
+        || current::with(|scheduler| scheduler.is_some_and(|s| s.on_scheduler_side()));
+    if cannot_wait {
+        return;
+    }
+    // It is ready to run, so it takes its answer as soon as those before it have had their turns,
+    // and goes on until it waits: when this is seen, the kernel has what it wanted.
+    while !slot.is_taken() {
+        thread::yield_now();
+    }
+    (0..turns).for_each(|_| thread::yield_now());
+}
+
+#[cold]
+fn log_dropped(peer_addr: Option<SocketAddr>) {
+    match peer_addr {
+        Some(peer) => log::error!("a request of {peer} was dropped without an answer"),
+        None => log::error!("a request was dropped without an answer"),
+    }
+}
+
+/// The peer of a request in the hands of another OS thread. Made by [`Client::into_remote`].
+///
+/// Dropping it unanswered answers 500, with a line in the log.
+#[must_use = "dropping it answers 500"]
+pub struct RemoteClient {
+    /// `None` if it has been answered.
+    waiting: Option<RemoteSuspended<Option<Make>>>,
+    peer_addr: Option<SocketAddr>,
+}
+
+impl RemoteClient {
+    /// Sends the response. Does not wait: the shard of the connection makes it and sends it.
+    ///
+    /// It is converted there, so what is given here has to be `Send`, which a
+    /// [`Response`](crate::http::Response) is not, as its body may be a stream. Texts and bytes
+    /// with a status and headers are, and `http::Response`s of them. For anything else there is
+    /// [`write_with`](Self::write_with).
+    ///
+    /// If the connection has ended, the response is dropped, here or there. One that
+    /// [`Client::write`] would refuse is logged, and the peer gets a 500.
+    pub fn write(self, response: impl IntoResponse + Send + 'static) {
+        self.write_with(move || response);
+    }
+
+    /// Sends what `make` returns, which runs in the ethread of the connection and may wait there.
+    /// Its panic is a 500 and a line in the log.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use ethreads::http::{Body, pull::RemoteClient};
+    ///
+    /// fn count(client: RemoteClient, to: u32) {
+    ///     client.write_with(move || {
+    ///         Body::writer(move |out| (0..to).try_for_each(|n| writeln!(out, "{n}")))
+    ///     });
+    /// }
+    /// ```
+    pub fn write_with<F, R>(mut self, make: F)
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: IntoResponse,
+    {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.resume(Some(Box::new(|| make().into_response())));
+        }
+    }
+}
+
+impl Drop for RemoteClient {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            log_dropped(self.peer_addr);
+            waiting.resume(Some(Box::new(internal_error)));
+        }
+    }
+}
+
+impl fmt::Debug for RemoteClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteClient")
+            .field("peer_addr", &self.peer_addr)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,321 @@
+//! Where the connections leave their requests and the program takes them.
+//!
+//! ```text
+//!  connection                       desk                        program
+//!  Gate::handle ── suspend ──► queue, or who reads ──► read ──► (Client, Request)
+//!       ▲                        outstanding ◄───────────────── write, drop, close
+//!       └──────── resume ────────────┘
+//! ```
+//! A request's connection is in `outstanding` from its arrival until somebody takes it out in order
+//! to answer, which can happen once: so it is answered once. One that was cut meanwhile does not
+//! take the answer.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+
+use http::{Method, StatusCode};
+
+use super::request::Request;
+use super::run::check;
+use crate::bridge::{Exit, Suspended, run_until, suspend};
+use crate::http::error::HandlerError;
+use crate::http::handler::Handler;
+use crate::http::message::{IntoResponse, Response};
+use crate::http::request::Request as Connected;
+use crate::runtime::{RunError, current, source::WouldPark};
+
+/// Makes a response in the ethread of its connection, for an OS thread that cannot send one.
+pub(super) type Make = Box<dyn FnOnce() -> Response + Send>;
+
+/// A request on its way to whoever reads.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) id: u64,
+    pub(super) request: Request,
+}
+
+/// A connection that waits for its answer.
+pub(super) struct Waiting {
+    pub(super) me: Suspended<Option<Make>>,
+    slot: Rc<Slot>,
+}
+
+/// Where the answer lies that comes from this shard.
+#[derive(Default)]
+pub(super) struct Slot {
+    response: Cell<Option<Response>>,
+    /// The connection has it.
+    taken: Cell<bool>,
+}
+
+impl Slot {
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken.get()
+    }
+}
+
+impl Waiting {
+    /// Lets the connection go on with its answer; an error if it has gone on without.
+    pub(super) fn answer(self, response: Response) -> io::Result<Rc<Slot>> {
+        self.slot.response.set(Some(response));
+        match self.me.resume(None) {
+            Ok(()) => Ok(self.slot),
+            Err(_) => Err(gone()),
+        }
+    }
+}
+
+/// The error of an answer that comes too late.
+pub(super) fn gone() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the request has been answered already: its server was closed, or its connection was cut",
+    )
+}
+
+pub(super) fn internal_error() -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response()
+}
+
+fn unavailable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+        .into_response()
+        .with_header("connection", "close")
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// What arrives is answered with 503.
+    Closed,
+    /// Nothing arrives any more.
+    Ended,
+}
+
+/// Somebody who waits for a request; `None` is the end.
+enum Reader {
+    Ethread(Suspended<Option<Arrived>>),
+    /// The shard's own OS thread.
+    Host(Exit<Option<Arrived>>),
+}
+
+impl Reader {
+    /// Ends the wait; gives the request back if the reader has gone.
+    fn give(self, arrived: Option<Arrived>) -> Option<Arrived> {
+        match self {
+            Self::Ethread(ethread) => ethread.resume(arrived).err().flatten(),
+            Self::Host(exit) => {
+                exit.finish(arrived);
+                None
+            }
+        }
+    }
+}
+
+/// The state of a pull server.
+#[derive(Default)]
+pub(super) struct Desk {
+    last_number: Cell<u64>,
+    phase: Cell<Phase>,
+    /// Why the server has ended, if nobody was told yet.
+    failure: Cell<Option<io::Error>>,
+    /// Requests that nobody has read, the oldest first. Empty while somebody waits for one.
+    queue: RefCell<VecDeque<Arrived>>,
+    /// By their numbers, so in the order in which they came.
+    readers: RefCell<BTreeMap<u64, Reader>>,
+    outstanding: RefCell<BTreeMap<u64, Waiting>>,
+}
+
+impl Desk {
+    /// A number for a request or a reader.
+    fn number(&self) -> u64 {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
+        number
+    }
+
+    /// The oldest request that nobody has read.
+    pub(super) fn next(&self) -> Option<Arrived> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// Whether no request comes any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.phase.get() != Phase::Open
+    }
+
+    /// Waits for a request, behind those who wait already.
+    #[track_caller]
+    pub(super) fn wait(&self) -> io::Result<Option<Arrived>> {
+        if std::thread::panicking() {
+            let location = Location::caller();
+            return Err(io::Error::other(WouldPark { location }));
+        }
+        let place = self.number();
+        let _leave = LeaveOnDrop { desk: self, place };
+        let line_up = |reader| {
+            self.readers.borrow_mut().insert(place, reader);
+        };
+        let is_host = current::with(|scheduler| {
+            scheduler.is_none_or(|s| !s.in_ethread() && !s.on_scheduler_side())
+        });
+        if !is_host {
+            return Ok(suspend(|me| line_up(Reader::Ethread(me))));
+        }
+        run_until(|exit| line_up(Reader::Host(exit))).map_err(|error| match error {
+            RunError::Io(error) => error,
+            other => io::Error::other(other.to_string()),
+        })
+    }
+
+    /// Hands a request to whoever reads, or keeps it. Runs on the scheduler's side.
+    fn arrive(&self, mut arrived: Arrived, waiting: Waiting) {
+        if self.is_over() {
+            // It is parked, so it is there.
+            let _ = waiting.answer(unavailable());
+            return;
+        }
+        self.outstanding.borrow_mut().insert(arrived.id, waiting);
+        while let Some(reader) = self.pop_reader() {
+            match reader.give(Some(arrived)) {
+                Some(returned) => arrived = returned,
+                None => return,
+            }
+        }
+        self.queue.borrow_mut().push_back(arrived);
+    }
+
+    fn pop_reader(&self) -> Option<Reader> {
+        let first = self.readers.borrow_mut().pop_first();
+        first.map(|(_, reader)| reader)
+    }
+
+    /// Takes the connection of a request out, in order to answer it.
+    pub(super) fn take(&self, id: u64) -> Option<Waiting> {
+        self.outstanding.borrow_mut().remove(&id)
+    }
+
+    /// Answers everybody: from now on no request comes out, and none can be answered.
+    pub(super) fn close(&self) {
+        if !self.is_over() {
+            self.phase.set(Phase::Closed);
+        }
+        self.queue.borrow_mut().clear();
+        loop {
+            let next = self.outstanding.borrow_mut().pop_first();
+            let Some((_, waiting)) = next else { break };
+            // One that is gone was cut; there is nobody to tell.
+            let _ = waiting.answer(unavailable());
+        }
+        while let Some(reader) = self.pop_reader() {
+            reader.give(None);
+        }
+    }
+
+    /// The server has failed; who reads next is told.
+    pub(super) fn fail(&self, error: io::Error) {
+        self.failure.set(Some(error));
+    }
+
+    pub(super) fn take_failure(&self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Ends the desk when its server has ended.
+pub(super) struct EndOnDrop(pub(super) Rc<Desk>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.phase.set(Phase::Ended);
+        self.0.close();
+    }
+}
+
+/// Takes a reader out that waits no more: it was cancelled, or the shard failed.
+struct LeaveOnDrop<'a> {
+    desk: &'a Desk,
+    place: u64,
+}
+
+impl Drop for LeaveOnDrop<'_> {
+    fn drop(&mut self) {
+        let reader = self.desk.readers.borrow_mut().remove(&self.place);
+        drop(reader);
+    }
+}
+
+/// The handler of a pull server: leaves its request at the desk and waits for the answer.
+pub(super) struct Gate(pub(super) Rc<Desk>);
+
+impl Handler for Gate {
+    fn handle(&self, connected: &mut Connected) -> Response {
+        // The answers to pipelined requests before this one go out whole, as `write` promises,
+        // although this ethread waits for something else now. If they cannot, then the connection
+        // is at its end and nothing that is returned here matters.
+        if connected.incoming.flush().is_err() {
+            return Response::default();
+        }
+        let request = match Request::receive(connected) {
+            Ok(request) => request,
+            Err(error) => return HandlerError::from(error).into_response(),
+        };
+        let is_head = *request.method() == Method::HEAD;
+        let desk = &*self.0;
+        let id = desk.number();
+        let slot = Rc::<Slot>::default();
+        let theirs = slot.clone();
+        let make = suspend(|me| {
+            let arrived = Arrived { id, request };
+            desk.arrive(arrived, Waiting { me, slot: theirs });
+        });
+        slot.taken.set(true);
+        let Some(make) = make else {
+            return slot.response.take().unwrap_or_else(internal_error);
+        };
+        let response = make();
+        match check(&response, is_head) {
+            Ok(()) => response,
+            Err(error) => {
+                log::error!("an answer from another OS thread is wrong: {error}");
+                internal_error()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::thread;
+
+    #[test]
+    fn readers_that_were_cancelled_do_not_pile_up() {
+        let desk = Rc::<Desk>::default();
+        let readers: Vec<_> = (0..10)
+            .map(|_| {
+                let desk = desk.clone();
+                thread::spawn(move || desk.wait().is_ok())
+            })
+            .collect();
+        thread::yield_now();
+        assert_eq!(desk.readers.borrow().len(), 10);
+        for reader in readers {
+            reader.cancel();
+            assert!(reader.join().is_err());
+        }
+        assert!(desk.readers.borrow().is_empty());
+    }
+
+    #[test]
+    fn an_os_thread_that_waits_in_vain_does_not_stay_in_line() {
+        let desk = Desk::default();
+        let error = desk.wait().expect_err("nobody is there");
+        assert!(error.to_string().contains("deadlock"), "{error}");
+        assert!(desk.readers.borrow().is_empty());
+    }
+}

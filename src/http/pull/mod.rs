@@ -1,0 +1,309 @@
+//! The other way round: a program that asks for requests and answers them when it likes.
+//!
+//! With [`Server::serve`] the server is in charge and calls a handler. With a [`WebServer`] the
+//! program is: [`read`](WebServer::read) gives it the next request, and [`write`](WebServer::write)
+//! sends the answer. Each connection's loop, the acceptor's and the program's own are plain loops,
+//! each in charge in its own thread: a connection that has a request for the program suspends
+//! itself (see [`bridge::suspend`](crate::bridge::suspend)) until the answer is there.
+//!
+//! Requests come out one at a time, but any number of them may be under way at once, and be
+//! answered in any order; those of one connection are in order, as HTTP/1.1 wants it. Reading works
+//! on the shard's own OS thread, which drives the shard meanwhile, and in ethreads, several of them
+//! if need be. What has arrived and nobody has read yet waits with its body in memory, one request
+//! of each connection at most. A [`Client`] belongs to its shard; [`Client::into_remote`] makes one
+//! that another OS thread can answer.
+//!
+//! # Examples
+//!
+//! A loop that is in charge, and a client that asks it twice:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use ethreads::{http::WebServer, net::TcpStream, thread};
+//!
+//! let server = WebServer::bind("127.0.0.1:0")?;
+//! let address = server.local_addr()?;
+//! let asker = thread::spawn(move || -> std::io::Result<String> {
+//!     let mut stream = TcpStream::connect(address)?;
+//!     stream.write_all(b"GET /one HTTP/1.1\r\nhost: here\r\n\r\n")?;
+//!     stream.write_all(b"GET /two HTTP/1.0\r\n\r\n")?;
+//!     let mut answers = String::new();
+//!     stream.read_to_string(&mut answers)?;
+//!     Ok(answers)
+//! });
+//! for _ in 0..2 {
+//!     if let Some((client, request)) = server.read()? {
+//!         server.write(client, format!("you asked for {}", request.path()))?;
+//!     }
+//! }
+//! let answers = asker.join().expect("it does not panic")?;
+//! assert!(answers.contains("you asked for /one") && answers.ends_with("you asked for /two"));
+//! server.close()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod client;
+mod desk;
+mod request;
+mod run;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use client::{Client, RemoteClient};
+pub use request::Request;
+
+use self::desk::{Desk, EndOnDrop, Gate};
+use super::message::IntoResponse;
+use super::server::{Server, ServerHandle};
+use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
+use crate::runtime::source::WouldPark;
+use crate::thread::{self, JoinHandle};
+
+/// How long [`WebServer::close`] waits for what it cannot answer itself: for other OS threads that
+/// have a request, for peers that are slow to take their answer. As long as a shard's shutdown.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// A server that hands out its requests. See the [module](self).
+///
+/// It listens from the beginning, and accepts connections from the first [`read`](Self::read) on,
+/// whenever its shard runs. What a [`Server`] can be told is told to one, which then becomes this:
+///
+/// ```
+/// use ethreads::http::{Limits, Server, WebServer};
+///
+/// let mut limits = Limits::default();
+/// limits.body_bytes = 10 << 20;
+/// let server = WebServer::from(Server::bind("127.0.0.1:0")?.limits(limits));
+/// # server.close()
+/// # ; Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Dropping it does what [`close`](Self::close) does, but does not wait: what is left to be sent is
+/// sent if the shard goes on.
+///
+/// It stays on its OS thread:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::http::WebServer::open());
+/// ```
+pub struct WebServer {
+    desk: Rc<Desk>,
+    /// Until it is served.
+    server: RefCell<Option<Server>>,
+    /// From then on, until it is waited for.
+    serving: RefCell<Option<JoinHandle<()>>>,
+    handle: ServerHandle,
+    local_addr: Option<SocketAddr>,
+}
+
+impl WebServer {
+    /// The address that [`open`](Self::open) listens on.
+    pub const DEFAULT_ADDRESS: &'static str = "127.0.0.1:8080";
+
+    /// Listens on [`DEFAULT_ADDRESS`](Self::DEFAULT_ADDRESS).
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::bind`].
+    #[track_caller]
+    pub fn open() -> io::Result<Self> {
+        Self::bind(Self::DEFAULT_ADDRESS)
+    }
+
+    /// Listens on a TCP address, as [`Server::bind`]: a name is resolved, which suspends the
+    /// caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::bind`].
+    ///
+    /// # Cancellation
+    ///
+    /// As [`TcpListener::bind`].
+    #[track_caller]
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Server::bind(address)?.into())
+    }
+
+    /// Returns the address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a Unix socket, which has none of this kind.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.local_addr
+            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Returns a handle that ends the server gently, from any ethread or OS thread: after
+    /// [`ServerHandle::drain`] the requests that have arrived still come out of
+    /// [`read`](Self::read), which returns `None` when all of them have been answered.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// Waits for a request, suspending the caller; on the shard's own OS thread it drives the shard
+    /// meanwhile. `None` when the server has ended.
+    ///
+    /// The request has come whole, with its body. One that is malformed or too large, or whose peer
+    /// breaks off, is dealt with by its connection and never comes out here. Several ethreads may
+    /// wait; each request goes to the one that has waited longest.
+    ///
+    /// # Errors
+    ///
+    /// Once, if the listener fails in a way that cannot pass; then it has ended. On the shard's own
+    /// OS thread also if nothing can ever bring a request, because the server drains and waits for
+    /// answers that nobody is left to give. `Other` with the source [`WouldPark`] if there is none
+    /// and the caller unwinds.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to [`suspend`](crate::bridge::suspend), if there is none yet.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and takes no request with it.
+    #[track_caller]
+    pub fn read(&self) -> io::Result<Option<(Client, Request)>> {
+        self.start()?;
+        let arrived = match self.desk.next() {
+            None if !self.desk.is_over() => self.desk.wait()?,
+            arrived => arrived,
+        };
+        match arrived {
+            Some(arrived) => Ok(Some(Client::of(&self.desk, arrived))),
+            None => self.desk.take_failure().map(|()| None),
+        }
+    }
+
+    /// Answers a request, suspending the caller until the kernel has taken of the response what it
+    /// will take at once; the rest follows whenever the shard runs. The same as [`Client::write`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::write`].
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Client::write`].
+    #[track_caller]
+    pub fn write(&self, client: Client, response: impl IntoResponse) -> io::Result<()> {
+        client.write(response)
+    }
+
+    /// Ends the server at once, suspending the caller until its connections are closed.
+    ///
+    /// All who wait in [`read`](Self::read) get `None`. Requests that nobody has read, and those
+    /// whose [`Client`] is not answered yet, are answered with 503. Those that are in the hands of
+    /// other OS threads ([`Client::into_remote`]) have five seconds, and peers have as long to take
+    /// their answers; what is left then is cut. Use [`handle`](Self::handle) for an end that lets
+    /// everybody finish.
+    ///
+    /// A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the listener has failed and no `read` has said so yet. `Other` with the source
+    /// [`WouldPark`] if connections are open and the caller unwinds: they are closed later.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to [`suspend`](crate::bridge::suspend).
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here; the server ends all the same.
+    #[track_caller]
+    pub fn close(&self) -> io::Result<()> {
+        self.stop();
+        let serving = self.serving.borrow_mut().take();
+        if let Some(Err(payload)) = serving.map(JoinHandle::join)
+            && payload.is::<WouldPark>()
+        {
+            let location = Location::caller();
+            return Err(io::Error::other(WouldPark { location }));
+        }
+        self.desk.take_failure()
+    }
+
+    /// Begins to serve, unless it has begun.
+    fn start(&self) -> io::Result<()> {
+        let Some(server) = self.server.take() else {
+            return Ok(());
+        };
+        let desk = self.desk.clone();
+        // Moved into the closure: it is dropped with it if it never runs.
+        let end = EndOnDrop(desk.clone());
+        let serving = thread::Builder::new()
+            .name(format!("web-server {server}"))
+            .spawn(move || {
+                let EndOnDrop(desk) = &end;
+                if let Err(error) = server.serve(Gate(desk.clone())) {
+                    desk.fail(error);
+                }
+                // Connections that were cut unwind in their next turn, which is before this one's:
+                // none is left when it is told that the server has ended.
+                thread::yield_now();
+            })?;
+        *self.serving.borrow_mut() = Some(serving);
+        Ok(())
+    }
+
+    /// Ends it without waiting for anything.
+    fn stop(&self) {
+        // One that was never served has nothing but its listener.
+        drop(self.server.take());
+        self.desk.close();
+        self.handle.drain(CLOSE_GRACE);
+    }
+}
+
+impl Drop for WebServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl From<Server> for WebServer {
+    /// Takes a server that is set up and not served yet.
+    fn from(server: Server) -> Self {
+        Self {
+            desk: Rc::default(),
+            serving: RefCell::default(),
+            handle: server.handle(),
+            local_addr: server.local_addr().ok(),
+            server: RefCell::new(Some(server)),
+        }
+    }
+}
+
+impl From<TcpListener> for WebServer {
+    /// Serves on a listener that is ready-made.
+    fn from(listener: TcpListener) -> Self {
+        Server::from(listener).into()
+    }
+}
+
+impl From<UnixListener> for WebServer {
+    /// Serves on a Unix socket.
+    fn from(listener: UnixListener) -> Self {
+        Server::from(listener).into()
+    }
+}
+
+impl fmt::Debug for WebServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebServer")
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
+}

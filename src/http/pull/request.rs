@@ -1,0 +1,198 @@
+//! A request that has left its connection.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::mem;
+use std::net::SocketAddr;
+
+use http::{Method, Version};
+
+use crate::http::error::Error;
+use crate::http::message::{
+    HeaderView, MalformedPath, QueryPairs, StoredFields, Target, decode_path, query_pairs,
+};
+use crate::http::request::Request as Connected;
+
+/// A request as [`WebServer::read`](super::WebServer::read) gives it: whole, and with storage of
+/// its own.
+///
+/// It has the names of [`http::Request`](crate::http::Request), which belongs to a connection and
+/// reads its body from there. This one can be kept, and sent to another OS thread.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::{Result, pull::Request};
+///
+/// fn upload(request: &mut Request) -> Result<String> {
+///     let name = request.query_pairs().find(|(key, _)| key == "name");
+///     let name = name.map_or("nobody".to_owned(), |(_, value)| value.into_owned());
+///     let text = request.text()?;
+///     Ok(format!("{name} sent {} characters\n", text.chars().count()))
+/// }
+/// ```
+pub struct Request {
+    method: Method,
+    target: String,
+    version: Version,
+    fields: StoredFields,
+    content_length: Option<u64>,
+    body: Vec<u8>,
+    peer_addr: Option<SocketAddr>,
+    local_addr: Option<SocketAddr>,
+}
+
+impl Request {
+    /// Receives the body of a request, and copies what its connection will use again.
+    pub(super) fn receive(connected: &mut Connected) -> Result<Self, Error> {
+        Ok(Self {
+            // First: reading it may move what the others are views of.
+            body: connected.bytes()?,
+            method: connected.method().clone(),
+            target: connected.target().to_owned(),
+            version: connected.version(),
+            fields: connected.headers().to_stored(),
+            content_length: connected.content_length(),
+            peer_addr: connected.peer_addr(),
+            local_addr: connected.local_addr(),
+        })
+    }
+
+    /// Returns the method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Returns the target as it was sent: usually path and query, still percent-encoded.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    fn parsed_target(&self) -> Target<'_> {
+        let nothing = Target {
+            authority: None,
+            path: "/",
+            query: None,
+        };
+        // The head was accepted, so its target parses.
+        Target::parse(&self.method, &self.target).unwrap_or(nothing)
+    }
+
+    /// Returns the path, still percent-encoded. It begins with `/`, or is `*` for a server-wide
+    /// OPTIONS.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.parsed_target().path
+    }
+
+    /// Returns the path with its percent-encoding taken off.
+    ///
+    /// # Errors
+    ///
+    /// If what it encodes is not UTF-8. Converts into a handler's error, which answers 400.
+    pub fn decoded_path(&self) -> Result<Cow<'_, str>, MalformedPath> {
+        decode_path(self.path())
+    }
+
+    /// Returns what follows the first `?` of the target, as it was sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.parsed_target().query
+    }
+
+    /// Returns the names and values of the query, decoded.
+    #[must_use]
+    pub fn query_pairs(&self) -> QueryPairs<'_> {
+        query_pairs(self.query().unwrap_or_default())
+    }
+
+    /// Returns the version: HTTP/1.0 or HTTP/1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns the header fields.
+    #[must_use]
+    pub fn headers(&self) -> HeaderView<'_> {
+        self.fields.view()
+    }
+
+    /// Returns the value of a header field, if there is one and it is text. The name's case does
+    /// not matter.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get_str(name)
+    }
+
+    /// Returns the peer's address; `None` on a Unix socket.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.peer_addr
+    }
+
+    /// Returns the address that the peer connected to; `None` on a Unix socket.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
+    /// Returns the declared length of the body: 0 without one, `None` if it came in chunks.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Returns the body, all of it, unless it was taken out.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Takes the body out.
+    ///
+    /// # Errors
+    ///
+    /// None: it has come. The result is that of the other `Request`'s method, so that the same code
+    /// works with both.
+    pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        Ok(mem::take(&mut self.body))
+    }
+
+    /// Takes the body out, as text.
+    ///
+    /// # Errors
+    ///
+    /// If it is not UTF-8, which answers 400.
+    pub fn text(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.bytes()?).map_err(|_| Error::body_not_text())
+    }
+
+    /// Returns the head as the `http` crate's request.
+    ///
+    /// # Errors
+    ///
+    /// If the target is not a `Uri` to that crate, which knows fewer than this server accepts.
+    pub fn to_http(&self) -> Result<http::Request<()>, http::Error> {
+        let mut request = http::Request::builder()
+            .method(self.method.clone())
+            .uri(&*self.target)
+            .version(self.version)
+            .body(())?;
+        *request.headers_mut() = self.headers().to_header_map();
+        Ok(request)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("version", &self.version)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish_non_exhaustive()
+    }
+}
