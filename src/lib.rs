@@ -135,6 +135,7 @@
 //! | warn | ethreads that are left at the end of the grace period, or of their OS thread |
 //! | warn | a response that was broken off, connections that were cut at the end of a drain |
 //! | warn | that the watchdog could not be started |
+//! | info | a signal that drains a server |
 //! | debug | a request that was refused, or that a handler answered with an error below 500 |
 //! | debug | a connection that failed, or was gone before it was accepted |
 //!

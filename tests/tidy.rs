@@ -71,6 +71,7 @@ const UNSAFE: &[&str] = &[
     "src/runtime/coroutine.rs",
     "src/runtime/current.rs",
     "src/runtime/driver/polling.rs",
+    "src/runtime/driver/signal.rs",
     "src/runtime/driver/socket.rs",
     "src/runtime/overflow.rs",
     "src/runtime/roster.rs",

@@ -43,6 +43,7 @@ pub mod pull;
 mod request;
 mod server;
 mod shared;
+mod signals;
 mod transport;
 
 /// The vocabulary of the crate `http`, version 1.

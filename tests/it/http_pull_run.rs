@@ -1,14 +1,19 @@
 //! The loop of a pull server: a handler, and a state that goes from request to request.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ethreads::http::pull::Request;
 use ethreads::http::{HandlerError, Response, Result, StatusCode};
 use ethreads::thread;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::raise;
 
 use crate::http_pull::{addr, next, pull_server};
 use crate::http_util::{Client, on_a_shard};
-use crate::support::{collect_log, logged};
+use crate::support::{collect_log, in_child, logged, stderr};
 
 /// Counts the requests that it answers, and fails in every way there is.
 fn handler(request: &mut Request, count: &u32) -> Result<(Response, u32)> {
@@ -116,4 +121,76 @@ fn a_handler_that_is_cancelled_answers_500() {
         next(&server).0.write("x").unwrap();
         assert_eq!(peer.answer().text(), "x");
     });
+}
+
+/// Serves requests until a signal ends it; the peer raises the signal when it has its answer.
+fn serve_until_raised() -> u32 {
+    on_a_shard(|| {
+        let server = pull_server();
+        let mut peer = Client::new(addr(&server));
+        let raiser = thread::spawn(move || {
+            assert_eq!(peer.get("/").text(), "number 1");
+            raise(SIGINT).unwrap();
+            peer.end();
+        });
+        assert_eq!(server.run_server(handler, 0).unwrap(), 1);
+        raiser.join().unwrap();
+    });
+    1
+}
+
+#[test]
+fn a_signal_ends_the_loop_and_the_next_one_the_process() {
+    const NAME: &str = "http_pull_run::a_signal_ends_the_loop_and_the_next_one_the_process";
+    if let Some(output) = in_child(NAME) {
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(printed.contains("both rounds are over"), "{printed}");
+        // What the signal did before is what it does after.
+        assert_eq!(output.status.signal(), Some(SIGINT), "{}", stderr(&output));
+        return;
+    }
+    // Also a second time.
+    let rounds = serve_until_raised() + serve_until_raised();
+    assert_eq!(rounds, 2);
+    println!("both rounds are over");
+    raise(SIGINT).unwrap();
+    unreachable!("it is the end of the process");
+}
+
+#[test]
+fn a_second_signal_ends_a_process_that_is_stuck() {
+    const NAME: &str = "http_pull_run::a_second_signal_ends_a_process_that_is_stuck";
+    if let Some(output) = in_child(NAME) {
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(printed.contains("stuck"), "{printed}");
+        assert_eq!(output.status.signal(), Some(SIGTERM), "{}", stderr(&output));
+        return;
+    }
+    on_a_shard(|| {
+        let server = pull_server();
+        let mut peer = Client::new(addr(&server));
+        peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        let stuck = |_: &mut Request, (): &()| -> Result<((), ())> {
+            raise(SIGTERM).unwrap();
+            println!("stuck");
+            raise(SIGTERM).unwrap();
+            unreachable!("it is the end of the process")
+        };
+        server.run_server(stuck, ()).unwrap();
+    });
+}
+
+#[test]
+fn a_handler_of_the_programs_own_stays_in_charge() {
+    const NAME: &str = "http_pull_run::a_handler_of_the_programs_own_stays_in_charge";
+    if let Some(output) = in_child(NAME) {
+        assert!(output.status.success(), "{}", stderr(&output));
+        return;
+    }
+    let seen = Arc::new(AtomicUsize::new(0));
+    signal_hook::flag::register_usize(SIGINT, seen.clone(), 1).unwrap();
+    serve_until_raised();
+    assert_eq!(seen.swap(0, Ordering::SeqCst), 1);
+    raise(SIGINT).unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
 }

@@ -7,9 +7,10 @@ use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 
 use super::desk::internal_error;
-use super::{Request, WebServer};
+use super::{CLOSE_GRACE, Request, WebServer};
 use crate::http::error::Result;
 use crate::http::message::{IntoResponse, Response};
+use crate::http::signals::Signals;
 use crate::thread;
 
 impl WebServer {
@@ -75,9 +76,15 @@ impl WebServer {
     ///
     /// The state is threaded from request to request: see [`serve_one`](Self::serve_one).
     ///
+    /// SIGINT and SIGTERM end it gently: the server drains, and what has been asked is answered,
+    /// within five seconds. A second one ends the process at once. From the return of this on, the
+    /// signals do what they did before, as far as that is known: a handler of the program's own is
+    /// called all the time.
+    ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); the server is closed then.
+    /// As [`read`](Self::read); the server is closed then. If the signals cannot be watched;
+    /// nothing has happened then.
     ///
     /// # Cancellation
     ///
@@ -105,6 +112,7 @@ impl WebServer {
     where
         R: IntoResponse,
     {
+        let signals = Signals::drain(self.handle(), CLOSE_GRACE)?;
         let ended = loop {
             match self.serve_one(&mut handler, &mut state) {
                 Ok(true) => {}
@@ -112,6 +120,7 @@ impl WebServer {
                 Err(error) => break Err(error),
             }
         };
+        signals.end();
         let closed = self.close();
         ended.and(closed).map(|()| state)
     }

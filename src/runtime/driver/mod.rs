@@ -30,6 +30,7 @@
 mod epoll;
 pub(crate) mod ops;
 mod polling;
+pub(crate) mod signal;
 #[cfg(feature = "sim")]
 mod sim;
 pub(crate) mod socket;
