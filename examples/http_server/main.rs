@@ -8,8 +8,11 @@
 //! wrk -c 64 http://127.0.0.1:8080/plaintext
 //! ```
 //!
-//! Ctrl-C lets the requests in flight end, a second one exits at once.
+//! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
+//! of by a handler. Ctrl-C lets the requests in flight end, a second one exits at once.
 
+mod asked;
+mod pulled;
 mod routes;
 
 use std::error::Error;
@@ -22,31 +25,43 @@ use ethreads::{net::UnixStream, thread};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-const USAGE: &str = "usage: http_server [--addr ADDRESS:PORT]   (default 127.0.0.1:8080, port 0 \
-                     chooses one)";
+const USAGE: &str = "usage: http_server [--addr ADDRESS:PORT] [--pull]   (default 127.0.0.1:8080, \
+                     port 0 chooses one)";
 
 /// How long the requests in flight may take after a signal.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let address = address()?;
+    let Args { address, pull } = args()?;
     raise_descriptor_limit();
     ethreads::run_main(move || -> io::Result<()> {
         let server = Server::bind(address)?;
         drain_on_signals(server.handle())?;
         println!("listening on http://{}", server.local_addr()?);
-        server.serve(routes::answer)
+        if pull {
+            pulled::serve(&server.into())
+        } else {
+            server.serve(routes::answer)
+        }
     })??;
     Ok(())
 }
 
-fn address() -> Result<String, lexopt::Error> {
+struct Args {
+    address: String,
+    /// Whether requests are pulled.
+    pull: bool,
+}
+
+fn args() -> Result<Args, lexopt::Error> {
     let mut address = "127.0.0.1:8080".to_owned();
+    let mut pull = false;
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("addr") => address = args.value()?.string()?,
+            lexopt::Arg::Long("pull") => pull = true,
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
                 println!("{USAGE}");
                 std::process::exit(0);
@@ -54,7 +69,7 @@ fn address() -> Result<String, lexopt::Error> {
             arg => return Err(arg.unexpected()),
         }
     }
-    Ok(address)
+    Ok(Args { address, pull })
 }
 
 use lexopt::ValueExt;

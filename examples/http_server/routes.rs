@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ethreads::http::{
-    Body, HandlerError, IntoResponse, Method, Request, Response, Result, StatusCode,
-};
+use ethreads::http::{Body, HandlerError, IntoResponse, Method, Response, Result, StatusCode};
 use ethreads::thread;
+
+use crate::asked::Asked;
 
 const INDEX: &str = include_str!("index.html");
 
@@ -19,11 +19,11 @@ static BIG: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 8 << 20].into());
 const STREAM_LINES: u32 = 10;
 const STREAM_PAUSE: Duration = Duration::from_millis(100);
 
-type Route = fn(&mut Request) -> Result<Response>;
+type Route<R> = fn(&mut R) -> Result<Response>;
 
 /// Answers a request by its path and method; 404 and 405 elsewhere.
-pub(crate) fn answer(request: &mut Request) -> Result<Response> {
-    let (methods, route): (&[Method], Route) = match request.path() {
+pub(crate) fn answer<R: Asked>(request: &mut R) -> Result<Response> {
+    let (methods, route): (&[Method], Route<R>) = match request.path() {
         "/plaintext" => (&[Method::GET], |_| Ok("Hello, World!".into_response())),
         "/" if *request.method() == Method::POST => (&[Method::GET, Method::POST], echo),
         "/" => (&[Method::GET, Method::POST], |_| Ok(html(INDEX))),
@@ -71,7 +71,7 @@ fn json(text: &'static str) -> Response {
 }
 
 /// The body back, with its type.
-fn echo(request: &mut Request) -> Result<Response> {
+fn echo(request: &mut impl Asked) -> Result<Response> {
     let kind = request
         .header("content-type")
         .unwrap_or("application/octet-stream")
@@ -81,7 +81,7 @@ fn echo(request: &mut Request) -> Result<Response> {
 }
 
 /// Answers after `ms` milliseconds; only this connection's ethread waits.
-fn slow(request: &mut Request) -> Result<Response> {
+fn slow(request: &mut impl Asked) -> Result<Response> {
     let ms = number(request, "ms")?.unwrap_or(1000);
     thread::sleep(Duration::from_millis(ms));
     Ok(format!("slept for {ms} ms\n").into_response())
@@ -106,7 +106,7 @@ fn stream() -> Response {
         .into_response()
 }
 
-fn status(request: &mut Request) -> Result<Response> {
+fn status(request: &mut impl Asked) -> Result<Response> {
     let code = request.path().trim_start_matches("/status/");
     let status = code
         .parse()
@@ -126,7 +126,7 @@ fn status(request: &mut Request) -> Result<Response> {
 }
 
 /// The sum of the query's numbers and, on POST, of the body's number.
-fn sum(request: &mut Request) -> Result<Response> {
+fn sum(request: &mut impl Asked) -> Result<Response> {
     let mut sum: i64 = 0;
     for (name, value) in request.query_pairs() {
         sum = sum.saturating_add(parse(&name, &value)?);
@@ -137,7 +137,7 @@ fn sum(request: &mut Request) -> Result<Response> {
     Ok(sum.to_string().into_response())
 }
 
-fn number(request: &Request, name: &str) -> Result<Option<u64>> {
+fn number(request: &impl Asked, name: &str) -> Result<Option<u64>> {
     match request.query_pairs().find(|(key, _)| key == name) {
         Some((_, value)) => parse(name, &value).map(Some),
         None => Ok(None),
