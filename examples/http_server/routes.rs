@@ -32,6 +32,7 @@ pub(crate) fn answer<R: Asked>(request: &mut R) -> Result<Response> {
         }),
         "/echo" => (&[Method::POST], echo),
         "/big" => (&[Method::GET], |_| Ok(BIG.clone().into_response())),
+        "/headers" => (&[Method::GET], |request| Ok(headers(request))),
         "/slow" => (&[Method::GET], slow),
         "/stream" => (&[Method::GET], |_| Ok(stream())),
         "/baseline11" => (&[Method::GET, Method::POST], sum),
@@ -104,6 +105,16 @@ fn stream() -> Response {
         Response::default().with_body(body),
     )
         .into_response()
+}
+
+/// The head of the request, as it was seen.
+fn headers(request: &impl Asked) -> Response {
+    let (method, target) = (request.method(), request.target());
+    let mut text = format!("{method} {target} {:?}\n", request.version());
+    for (name, value) in request.headers().iter() {
+        text.push_str(&format!("{name}: {}\n", value.escape_ascii()));
+    }
+    text.into_response()
 }
 
 fn status(request: &mut impl Asked) -> Result<Response> {
