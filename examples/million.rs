@@ -24,6 +24,9 @@ const USAGE: &str = "usage: million [--ethreads 1000000]";
 /// More than one takes: a page of stack, a few hundred bytes of records, and page tables.
 const BYTES_EACH: usize = 5_000;
 
+/// Usable bytes of each stack.
+const STACK_SIZE: usize = 64 << 10;
+
 /// Longer than the example runs.
 const NAP: Duration = Duration::from_secs(24 * 3600);
 
@@ -31,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ethreads = ethreads().map_err(|error| format!("{error}\n{USAGE}"))?;
     check_memory(ethreads * BYTES_EACH)?;
     let before = Memory::now()?;
-    let runtime = Runtime::builder().stack_size(64 << 10).watchdog(None);
+    let runtime = Runtime::builder().watchdog(None);
     let line = runtime.run(move || measure(ethreads, &before))?;
     println!("{}", line.map_err(|error| error.to_string())?);
     Ok(())
@@ -42,7 +45,8 @@ fn measure(ethreads: usize, before: &Memory) -> io::Result<String> {
     let start = Instant::now();
     let mut threads = Vec::with_capacity(ethreads);
     for n in 0..ethreads {
-        let spawned = thread::Builder::new().spawn(|| thread::park_timeout(NAP));
+        let sleeper = thread::Builder::new().stack_size(STACK_SIZE);
+        let spawned = sleeper.spawn(|| thread::park_timeout(NAP));
         // The error names the limit to raise.
         threads.push(spawned.map_err(|error| {
             io::Error::new(error.kind(), format!("{n} ethreads, then: {error}"))
