@@ -18,8 +18,8 @@ use super::ProtoError;
 use super::framing::is_token_byte;
 use super::limits::Limits;
 
-/// Digits of the largest chunk size that fits into 64 bits. Longer ones are refused even if they
-/// begin with zeros, which nobody needs (RFC 9112 section 7.1: guard against overflow).
+/// Digits of the largest chunk size that fits into 64 bits. More of them are leading zeros, which
+/// the grammar allows and nobody needs: they are counted with the extensions.
 const SIZE_DIGITS_MAX: u8 = 16;
 
 /// Decodes one chunked body, in whatever pieces it arrives.
@@ -213,12 +213,17 @@ impl ChunkedDecoder {
 
     fn step_size(&mut self, byte: u8) -> Result<State, ProtoError> {
         if let Some(digit) = char::from(byte).to_digit(16) {
-            if self.size_digits == SIZE_DIGITS_MAX {
+            // RFC 9112 section 7.1: sizes must not overflow.
+            if self.remaining >> (u64::BITS - 4) != 0 {
                 return Err(ProtoError::ChunkSizeTooLarge);
             }
-            // Does not overflow: sixteen digits of four bits; the chunk before has used up its own.
+            if self.size_digits == SIZE_DIGITS_MAX {
+                self.count_extension_byte()?;
+            } else {
+                self.size_digits += 1;
+            }
+            // The chunk before has used up its own.
             self.remaining = self.remaining << 4 | u64::from(digit);
-            self.size_digits += 1;
             return Ok(State::Size);
         }
         if self.size_digits == 0 {
@@ -302,7 +307,7 @@ fn step_extension(position: Extension, byte: u8) -> Result<State, ProtoError> {
 }
 
 /// What may stand in a field value or quoted string: all but the control characters.
-const fn is_value_byte(byte: u8) -> bool {
+pub(super) const fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 

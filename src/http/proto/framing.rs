@@ -8,6 +8,7 @@
 use http::Version;
 
 use super::ProtoError;
+use super::codings::Codings;
 use crate::http::message::authority_is_valid;
 
 /// How the body of a request is delimited.
@@ -47,6 +48,8 @@ pub(crate) struct Survey {
 enum Coding {
     #[default]
     Absent,
+    /// The field is there, but names no coding so far.
+    Empty,
     /// The last coding so far is chunked.
     Chunked,
     /// The last coding so far is another one.
@@ -119,8 +122,8 @@ impl Survey {
             // request smuggling".
             (_, Some(_)) => return Err(ProtoError::LengthAndCoding),
             // RFC 9112 section 6.3, item 4: the length cannot be determined.
-            (Coding::Other, None) => return Err(ProtoError::CodingNotChunkedLast),
-            // RFC 9112 section 6.1: "ought to respond with 501".
+            (Coding::Empty | Coding::Other, None) => return Err(ProtoError::CodingNotChunkedLast),
+            // RFC 9112 section 6.1: a coding that is not understood.
             (Coding::OtherThenChunked, None) => return Err(ProtoError::CodingUnknown),
             (Coding::Chunked, None) => RequestBody::Chunked,
         };
@@ -177,19 +180,21 @@ impl Survey {
     }
 
     /// RFC 9112 section 6.1. Several lines are one list (RFC 9110 section 5.3).
-    ///
-    /// Parameters and empty elements are refused although RFC 9110 section 5.6.1 has recipients
-    /// skip the latter: with this field both serve only to make two recipients disagree.
     #[inline(never)]
     fn note_coding(&mut self, value: &[u8]) -> Result<(), ProtoError> {
-        for coding in value.split(|&b| b == b',') {
-            let coding = trim_whitespace(coding);
-            if coding.is_empty() || !coding.iter().all(|&b| is_token_byte(b)) {
+        if self.coding == Coding::Absent {
+            self.coding = Coding::Empty;
+        }
+        for coding in Codings::new(value) {
+            let coding = coding.ok_or(ProtoError::CodingMalformed)?;
+            let is_chunked = coding.name.eq_ignore_ascii_case(b"chunked");
+            // RFC 9112 section 7.1: parameters of chunked are an error. What those of other
+            // codings mean is of no interest, as none of these is decoded here.
+            if is_chunked && coding.has_parameters {
                 return Err(ProtoError::CodingMalformed);
             }
-            let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
             self.coding = match self.coding {
-                Coding::Absent if is_chunked => Coding::Chunked,
+                Coding::Absent | Coding::Empty if is_chunked => Coding::Chunked,
                 Coding::Other if is_chunked => Coding::OtherThenChunked,
                 // RFC 9112 section 6.1: chunked must not be applied twice.
                 Coding::Chunked | Coding::OtherThenChunked if is_chunked => {

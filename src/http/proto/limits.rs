@@ -30,7 +30,8 @@ pub struct Limits {
     /// body that the handler reads as a stream is not bounded by it. Default:
     /// [`Limits::BODY_BYTES`].
     pub body_bytes: u64,
-    /// Bytes of all chunk extensions of one body together. Beyond it the answer is 400. Default:
+    /// Bytes of all chunk extensions of one body together, and of the zeros before its chunk sizes
+    /// that make them longer than any size needs. Beyond it the answer is 400. Default:
     /// [`Limits::CHUNK_EXTENSION_BYTES`].
     pub chunk_extension_bytes: u32,
     /// Bytes of the trailer section of a chunked body. Beyond it the answer is 431. Default:

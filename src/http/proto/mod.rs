@@ -11,12 +11,14 @@
 //! A request travels through the modules in this order:
 //!
 //! * [`head`] finds the end of the head, cuts it into offsets and checks it;
-//! * [`framing`] decides where the body ends and whether the connection may live on;
+//! * [`framing`] decides where the body ends and whether the connection may live on, with the help
+//!   of `codings`, which reads the one list that decides it;
 //! * [`chunked`] takes a chunked body apart;
 //! * [`encode`] writes the response head and the chunks, with the line from [`date`].
 #![forbid(unsafe_code)]
 
 pub(crate) mod chunked;
+mod codings;
 pub(crate) mod date;
 pub(crate) mod encode;
 pub(crate) mod error;

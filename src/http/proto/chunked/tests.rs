@@ -103,6 +103,10 @@ fn chunks_rfc9112_7_1() {
     );
     accept("2\r\n\r\n\r\n0\r\n\r\n", "\r\n");
     accept("0000000000000002\r\nab\r\n0\r\n\r\n", "ab");
+    accept(
+        "000000000000000000002\r\nab\r\n00000000000000000000\r\n\r\n",
+        "ab",
+    );
     for input in [
         "",
         "5",
@@ -127,7 +131,7 @@ fn sizes_are_hexadecimal_and_bounded_rfc9112_7_1() {
     assert_eq!(decoder.skip_framing(b"ffffffffffffffff\r\nx"), Ok(18));
     assert_eq!(decoder.data_run(), u64::MAX);
     refuse("10000000000000000\r\n", ProtoError::ChunkSizeTooLarge);
-    refuse("00000000000000001\r\n", ProtoError::ChunkSizeTooLarge);
+    refuse("00ffffffffffffffff0\r\n", ProtoError::ChunkSizeTooLarge);
     for (input, got) in [
         ("\r\n", b'\r'),
         ("g\r\n", b'g'),

@@ -102,17 +102,29 @@ fn transfer_encoding_rfc9112_6_1() {
         "chunked, gzip",
         "xchunked",
         "chunked, identity",
+        "",
+        " , ,",
     ] {
         let field = format!("transfer-encoding:{not_last}");
         check_body(&field, Err(ProtoError::CodingNotChunkedLast));
     }
     let not_last = "transfer-encoding:chunked|transfer-encoding:gzip";
     check_body(not_last, Err(ProtoError::CodingNotChunkedLast));
+    for with_empty_elements in [",chunked", "chunked,", " ,\t,chunked, ,"] {
+        let field = format!("transfer-encoding:{with_empty_elements}");
+        check_body(&field, Ok(RequestBody::Chunked));
+    }
+    check_body(
+        "transfer-encoding:|transfer-encoding:chunked",
+        Ok(RequestBody::Chunked),
+    );
+    check_body(
+        "transfer-encoding:a;b=\"c, chunked\", chunked",
+        Err(ProtoError::CodingUnknown),
+    );
     for malformed in [
-        "",
-        ",chunked",
-        "chunked,",
         "chunked;a=b",
+        "chunked;",
         "\u{b}chunked",
         "\"chunked\"",
         "chunked chunked",
