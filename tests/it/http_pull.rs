@@ -176,8 +176,9 @@ fn a_request_keeps_what_it_was() {
         client.write("").unwrap();
         // The connection uses its buffer again.
         peer.answer();
-        peer.send("GET /zzzzzzzzzzzzzzzzzzzzzzz HTTP/1.1\r\nhost: bbbbbbbbbbbbb\r\n\r\n");
+        peer.send("GET http://c:1/zzzzzzzzzzzzz HTTP/1.1\r\nhost: bbbbbbbbbbbbb\r\n\r\n");
         let (client, second) = next(&server);
+        assert_eq!((first.host(), second.host()), (Some("a"), Some("c:1")));
         assert_eq!(
             (second.body(), second.content_length()),
             (&b""[..], Some(0))

@@ -53,6 +53,7 @@ fn all_proto_errors() -> impl Iterator<Item = ProtoError> {
         HeadTooLarge { limit: 1 },
         TooManyFields { limit: 1 },
         Target,
+        Misdirected,
         ConnectRefused,
         HostMissing,
         HostRepeated,

@@ -23,4 +23,6 @@ pub use response::Response;
 
 pub(crate) use body::Content;
 pub(crate) use header_view::{Field, Span, StoredFields};
-pub(crate) use target::{Target, authority_is_valid, leading_path};
+pub(crate) use target::{
+    Target, TargetFault, authority_form_is_valid, authority_is_valid, leading_path, target_fault,
+};

@@ -38,15 +38,14 @@ impl<'a> Target<'a> {
                 query: None,
             });
         }
-        let rest = strip_scheme(text)?;
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        // RFC 9110 section 4.2.1: an empty host makes an http URI invalid.
-        if authority.is_empty()
-            || authority.starts_with(':')
-            || !authority_is_valid(authority.as_bytes())
-        {
-            return None;
+        let (authority, rest) = split_authority(strip_scheme(text)?)?;
+        // RFC 9112 section 3.2.4: so a proxy is told what a server is told by the asterisk-form.
+        if rest.is_empty() && *method == Method::OPTIONS {
+            return Some(Self {
+                authority: Some(authority),
+                path: "*",
+                query: None,
+            });
         }
         Some(Self::from_path_and_query(Some(authority), rest))
     }
@@ -85,9 +84,53 @@ pub(crate) fn leading_path(text: &str) -> Option<usize> {
     }
 }
 
-/// Fragments are never sent (RFC 9112 section 3.2), and what is not ASCII must be escaped. Quotes,
-/// braces and the like should be too, but reach servers in queries typed by hand and have one
-/// meaning only.
+/// Why a target is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetFault {
+    /// It has none of the forms that the method may have.
+    Malformed,
+    /// It is a URI of another scheme, so not one of this server's.
+    Misdirected,
+}
+
+/// Tells what is wrong with a target that [`Target::parse`] does not take.
+///
+/// RFC 9110 section 7.4: a request for an https resource must be refused if it did not come over a
+/// secured connection, and this server speaks no TLS. One for `ftp:` is at the wrong place too.
+#[cold]
+pub(crate) fn target_fault(text: &str) -> TargetFault {
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+    };
+    match text.split_once("://") {
+        Some((scheme, rest))
+            if is_scheme(scheme)
+                && !scheme.eq_ignore_ascii_case("http")
+                && split_authority(rest).is_some()
+                && has_target_bytes_only(rest) =>
+        {
+            TargetFault::Misdirected
+        }
+        _ => TargetFault::Malformed,
+    }
+}
+
+/// Whether `text` is `uri-host ":" port`, the target of CONNECT (RFC 9112 section 3.2.3), with
+/// neither of them empty.
+pub(crate) fn authority_form_is_valid(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(_, port)| {
+        !port.is_empty()
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && authority_is_valid(text.as_bytes())
+    })
+}
+
+/// Fragments are never sent (RFC 9112 section 3.2), and what is not ASCII must be escaped, as must
+/// quotes and angle brackets. So must some others that browsers do not escape by the URL standard,
+/// as the brackets in `?a[]=1`: those have one meaning only and are let pass.
 fn has_target_bytes_only(text: &str) -> bool {
     text.bytes().all(|byte| KIND[usize::from(byte)] != REFUSED)
 }
@@ -97,7 +140,8 @@ const KIND: [u8; 256] = {
     let mut table = [REFUSED; 256];
     let mut byte = 0;
     while byte < 256 {
-        if (byte as u8).is_ascii_graphic() && byte as u8 != b'#' {
+        let is_refused = matches!(byte as u8, b'#' | b'"' | b'<' | b'>');
+        if (byte as u8).is_ascii_graphic() && !is_refused {
             table[byte] = PLAIN;
         }
         byte += 1;
@@ -110,11 +154,20 @@ const PLAIN: u8 = 0;
 const QUESTION_MARK: u8 = 1;
 const REFUSED: u8 = 2;
 
-/// RFC 9110 section 4.2.3: the scheme is case-insensitive. Other schemes are for proxies.
+/// RFC 9110 section 4.2.3: the scheme is case-insensitive.
 fn strip_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once("://")?;
-    let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-    known.then_some(rest)
+    scheme.eq_ignore_ascii_case("http").then_some(rest)
+}
+
+/// Splits what follows the scheme into host and port, and the rest.
+///
+/// RFC 9110 sections 4.2.1 and 4.2.2: an empty host makes an http or https URI invalid.
+fn split_authority(text: &str) -> Option<(&str, &str)> {
+    let end = text.find(['/', '?']).unwrap_or(text.len());
+    let (authority, rest) = text.split_at(end);
+    let is_valid = !authority.is_empty() && authority_is_valid(authority.as_bytes());
+    is_valid.then_some((authority, rest))
 }
 
 /// `unreserved / sub-delims` of RFC 3986, what a host name consists of but for escapes.
@@ -134,14 +187,15 @@ const IS_PLAIN: [bool; 256] = {
 
 /// Whether `text` is `uri-host [ ":" port ]`, the value of a host field (RFC 9110 section 7.2).
 ///
-/// Empty is valid: RFC 9112 section 3.2 has it for targets without an authority. User information
-/// (`user@`) is not part of it, and RFC 9110 section 4.2.4 advises against accepting it.
+/// Empty is valid: RFC 9112 section 3.2 has it for targets without an authority. A port without a
+/// host is not: it would make an http URI that RFC 9110 section 4.2.1 demands to refuse. User
+/// information (`user@`) is not part of it, and RFC 9110 section 4.2.4 has it refused.
 #[inline]
 pub(crate) fn authority_is_valid(text: &[u8]) -> bool {
     // Names and IPv4 addresses have plain bytes only, up to the port.
     match text.iter().position(|&byte| !IS_PLAIN[usize::from(byte)]) {
         None => true,
-        Some(at) if text[at] == b':' => port_is_valid(&text[at + 1..]),
+        Some(at) if text[at] == b':' => at != 0 && port_is_valid(&text[at + 1..]),
         Some(0) if text[0] == b'[' => literal_is_valid(&text[1..]),
         Some(_) => escaped_name_is_valid(text),
     }
@@ -157,7 +211,7 @@ fn port_is_valid(port: &[u8]) -> bool {
     port.iter().try_fold(0, append).is_some()
 }
 
-/// `address "]" [ ":" port ]`, what follows the opening bracket of an IPv6 address.
+/// `address "]" [ ":" port ]`, what follows the opening bracket of an IP literal.
 fn literal_is_valid(text: &[u8]) -> bool {
     let Some(end) = text.iter().position(|&b| b == b']') else {
         return false;
@@ -168,7 +222,20 @@ fn literal_is_valid(text: &[u8]) -> bool {
         [b':', port @ ..] => port_is_valid(port),
         _ => false,
     };
-    port_is_valid && address.parse::<std::net::Ipv6Addr>().is_ok()
+    port_is_valid && (address.parse::<std::net::Ipv6Addr>().is_ok() || is_future_address(address))
+}
+
+/// RFC 3986 section 3.2.2: `"v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )`.
+fn is_future_address(text: &str) -> bool {
+    let text = text.strip_prefix(['v', 'V']);
+    let Some((version, address)) = text.and_then(|text| text.split_once('.')) else {
+        return false;
+    };
+    let is_address = |b: u8| IS_PLAIN[usize::from(b)] || b == b':';
+    !version.is_empty()
+        && version.bytes().all(|b| b.is_ascii_hexdigit())
+        && !address.is_empty()
+        && address.bytes().all(is_address)
 }
 
 /// A name with percent-escapes, perhaps a port.
@@ -218,20 +285,58 @@ mod tests {
         check("?a", None);
         check("/a#b", None);
         check("/\u{e9}", None);
+        check("/a?b[]={c|d}", Some((None, "/a", Some("b[]={c|d}"))));
+        for byte in ['"', '<', '>'] {
+            check(&format!("/a{byte}"), None);
+        }
     }
 
     #[test]
     fn absolute_form_rfc9112_3_2_2() {
         check("http://a", Some((Some("a"), "/", None)));
-        check("HTTPS://a:1/b?c", Some((Some("a:1"), "/b", Some("c"))));
+        check("HTTP://a:1/b?c", Some((Some("a:1"), "/b", Some("c"))));
         check("http://a?c", Some((Some("a"), "/", Some("c"))));
         check("http://[::1]:80/", Some((Some("[::1]:80"), "/", None)));
         check("http:///b", None);
         check("http://:80/b", None);
         check("http://u@a/", None);
-        check("ftp://a/", None);
         check("http:/a", None);
         check("a:80", None);
+    }
+
+    #[test]
+    fn other_schemes_are_misdirected_rfc9110_7_4() {
+        for text in ["https://a", "HTTPS://a/b?c", "ftp://a/", "a+b.1-c://x"] {
+            check(text, None);
+            assert_eq!(target_fault(text), TargetFault::Misdirected, "{text}");
+        }
+        for text in [
+            "https://",
+            "https://a#b",
+            "https:///a",
+            "https://u@a",
+            "1a://b",
+            "://a",
+            "a:b",
+            "http://",
+            "http://u@a",
+            "*",
+        ] {
+            check(text, None);
+            assert_eq!(target_fault(text), TargetFault::Malformed, "{text}");
+        }
+    }
+
+    #[test]
+    fn authority_form_rfc9112_3_2_3() {
+        for valid in ["a:80", "[::1]:443", "1.2.3.4:0"] {
+            assert!(authority_form_is_valid(valid), "{valid}");
+        }
+        for invalid in [
+            "a", "a:", ":80", "a:x", "a:65536", "/", "a:80/", "u@a:80", "[::1]", "*",
+        ] {
+            assert!(!authority_form_is_valid(invalid), "{invalid}");
+        }
     }
 
     #[test]
@@ -244,6 +349,11 @@ mod tests {
         };
         assert_eq!(Target::parse(&Method::OPTIONS, "*"), Some(expected));
         assert_eq!(Target::parse(&Method::OPTIONS, "*a"), None);
+        // Of an absolute-form with nothing behind the authority.
+        for (text, path) in [("http://a", "*"), ("http://a/", "/"), ("http://a?b", "/")] {
+            let target = Target::parse(&Method::OPTIONS, text);
+            assert_eq!(target.map(|target| target.path), Some(path), "{text}");
+        }
     }
 
     #[track_caller]
@@ -263,6 +373,8 @@ mod tests {
             "[::1]",
             "[::1]:80",
             "[fe80::1:2]:65535",
+            "[::ffff:1.2.3.4]",
+            "[v1.a:b]:80",
             "%e4.org",
             "a!$&'()*+,;=~",
             "xn--bcher-kva.example",
@@ -270,8 +382,33 @@ mod tests {
             check_authority(valid, true);
         }
         for invalid in [
-            "a b", "a/b", "u@a", "a:b", "a:80:80", "a:-1", "a:65536", "::1", "[::1", "[::1]x",
-            "[::1]:x", "[]", "[a]", "a[::1]", "%e", "%zz", "a\\b", "a#", "a?b", "\u{e4}", "a,b c",
+            "a b",
+            "a/b",
+            "u@a",
+            "a:b",
+            "a:80:80",
+            "a:-1",
+            "a:65536",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "[]",
+            "[a]",
+            "[v.a]",
+            "[v1.]",
+            "[v1a]",
+            "[fe80::1%25a]",
+            ":80",
+            ":",
+            "a[::1]",
+            "%e",
+            "%zz",
+            "a\\b",
+            "a#",
+            "a?b",
+            "\u{e4}",
+            "a,b c",
         ] {
             check_authority(invalid, false);
         }

@@ -22,6 +22,7 @@ pub(crate) enum ProtoError {
     HeadTooLarge { limit: usize },
     TooManyFields { limit: usize },
     Target,
+    Misdirected,
     ConnectRefused,
     HostMissing,
     HostRepeated,
@@ -54,6 +55,8 @@ impl ProtoError {
             Self::HeadTooLarge { .. }
             | Self::TooManyFields { .. }
             | Self::TrailerTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            // RFC 9110 section 7.4.
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             // RFC 9110 section 9.1: a method that is implemented for no resource at all.
             Self::ConnectRefused => StatusCode::NOT_IMPLEMENTED,
             // RFC 9112 section 6.1.
@@ -110,6 +113,7 @@ impl fmt::Display for ProtoError {
             Self::FieldName => f.write_str("expected a field name and a colon"),
             Self::FieldValue => f.write_str("expected a field value, got a control character"),
             Self::Target => f.write_str("request target is malformed for this method"),
+            Self::Misdirected => f.write_str("expected a target of this server, got another URI"),
             Self::ConnectRefused => f.write_str("method CONNECT is not implemented"),
             Self::HostMissing => f.write_str("expected a host field, got none"),
             Self::HostRepeated => f.write_str("expected one host field, got several"),

@@ -20,7 +20,10 @@ use httparse::{EMPTY_HEADER, Header, Request, Status};
 use super::ProtoError;
 use super::framing::{Framing, Survey};
 use super::limits::Limits;
-use crate::http::message::{Field, HeaderView, Span, Target, leading_path};
+use crate::http::message::{
+    Field, HeaderView, Span, Target, TargetFault, authority_form_is_valid, leading_path,
+    target_fault,
+};
 use known::Known;
 
 /// Fields for which there is room on the stack while parsing: 1 KiB, as the stacks of parked
@@ -247,7 +250,7 @@ impl RequestHead {
         } else {
             Version::HTTP_11
         };
-        self.method = accept_method(method)?;
+        self.method = accept_method(method, target)?;
         self.path_len = accept_target(&self.method, target)?;
         self.target.clear();
         self.target.push_str(target);
@@ -326,11 +329,17 @@ fn skip_empty_lines(buf: &[u8], mut start: usize) -> usize {
     }
 }
 
-fn accept_method(method: &str) -> Result<Method, ProtoError> {
+fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
     // RFC 9112 section 3.2.3: the authority-form is CONNECT's alone, and tunnels are for proxies.
     if method == Method::CONNECT {
-        return Err(ProtoError::ConnectRefused);
+        // RFC 9110 section 9.3.6: an invalid port is refused whoever is asked.
+        let is_valid = authority_form_is_valid(target);
+        return Err(if is_valid {
+            ProtoError::ConnectRefused
+        } else {
+            ProtoError::Target
+        });
     }
     Ok(method)
 }
@@ -342,7 +351,10 @@ fn accept_target(method: &Method, target: &str) -> Result<usize, ProtoError> {
     match leading_path(target) {
         Some(len) => Ok(len),
         None if Target::parse(method, target).is_some() => Ok(0),
-        None => Err(ProtoError::Target),
+        None => Err(match target_fault(target) {
+            TargetFault::Malformed => ProtoError::Target,
+            TargetFault::Misdirected => ProtoError::Misdirected,
+        }),
     }
 }
 

@@ -108,6 +108,16 @@ impl Request {
         query_pairs(self.query().unwrap_or_default())
     }
 
+    /// Returns host and port that the request is for, as they were sent: those of the target if it
+    /// is a whole URI, else those of the `Host` field (RFC 9112 sections 3.2.2 and 3.3). `None` if
+    /// none are named, as HTTP/1.0 allows.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        let of_target = self.parsed_target().authority;
+        let host = of_target.or_else(|| self.header("host"));
+        host.filter(|host| !host.is_empty())
+    }
+
     /// Returns the version: HTTP/1.0 or HTTP/1.1.
     #[must_use]
     pub fn version(&self) -> Version {
