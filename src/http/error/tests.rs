@@ -44,10 +44,12 @@ fn all_proto_errors() -> impl Iterator<Item = ProtoError> {
     [
         RequestLine,
         RequestLineTooLong { limit: 1 },
+        MethodTooLong { limit: 1 },
         VersionMalformed,
         VersionUnsupported,
         LineEnd,
         LineEndsMixed,
+        LineFolded,
         FieldName,
         FieldValue,
         HeadTooLarge { limit: 1 },

@@ -13,10 +13,12 @@ use http::StatusCode;
 pub(crate) enum ProtoError {
     RequestLine,
     RequestLineTooLong { limit: usize },
+    MethodTooLong { limit: usize },
     VersionMalformed,
     VersionUnsupported,
     LineEnd,
     LineEndsMixed,
+    LineFolded,
     FieldName,
     FieldValue,
     HeadTooLarge { limit: usize },
@@ -57,8 +59,9 @@ impl ProtoError {
             | Self::TrailerTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             // RFC 9110 section 7.4.
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            // RFC 9110 section 9.1: a method that is implemented for no resource at all.
-            Self::ConnectRefused => StatusCode::NOT_IMPLEMENTED,
+            // RFC 9112 section 3; RFC 9110 section 9.1: a method that is implemented for no resource
+            // at all.
+            Self::MethodTooLong { .. } | Self::ConnectRefused => StatusCode::NOT_IMPLEMENTED,
             // RFC 9112 section 6.1.
             Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
             // RFC 9110 section 10.1.1.
@@ -72,6 +75,7 @@ impl ProtoError {
         matches!(
             self,
             Self::RequestLineTooLong { .. }
+                | Self::MethodTooLong { .. }
                 | Self::HeadTooLarge { .. }
                 | Self::TooManyFields { .. }
                 | Self::ChunkExtensionsTooLarge { .. }
@@ -89,6 +93,7 @@ impl fmt::Display for ProtoError {
             Self::RequestLineTooLong { limit } => {
                 write!(f, "request line is longer than {limit} bytes")
             }
+            Self::MethodTooLong { limit } => write!(f, "method is longer than {limit} bytes"),
             Self::HeadTooLarge { limit } => write!(f, "request head is larger than {limit} bytes"),
             Self::TooManyFields { limit } => {
                 write!(f, "request head has more than {limit} fields")
@@ -110,6 +115,7 @@ impl fmt::Display for ProtoError {
             }
             Self::LineEnd => f.write_str("expected CRLF, got a bare CR"),
             Self::LineEndsMixed => f.write_str("expected CRLF throughout, got a bare LF"),
+            Self::LineFolded => f.write_str("expected a field, got a folded line"),
             Self::FieldName => f.write_str("expected a field name and a colon"),
             Self::FieldValue => f.write_str("expected a field value, got a control character"),
             Self::Target => f.write_str("request target is malformed for this method"),

@@ -18,7 +18,7 @@ use http::{Method, Version};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 
 use super::ProtoError;
-use super::framing::{Framing, Survey};
+use super::framing::{Framing, Survey, is_token_byte};
 use super::limits::Limits;
 use crate::http::message::{
     Field, HeaderView, Span, Target, TargetFault, authority_form_is_valid, leading_path,
@@ -172,7 +172,26 @@ impl RequestHead {
                 .accept(&request, &window[..len], limits)
                 .map(|()| Some(len));
         }
+        if parsed == Err(httparse::Error::Version)
+            && let Some(minor) = later_minor_version(window)
+        {
+            return self.attempt_as_http_1_1(window, minor, limits);
+        }
         refuse_or_wait(parsed, buf, window, limits)
+    }
+
+    /// RFC 9110 section 6.2: a higher minor version is processed as the highest one that is known.
+    #[cold]
+    fn attempt_as_http_1_1(
+        &mut self,
+        window: &[u8],
+        minor: usize,
+        limits: &Limits,
+    ) -> Result<Option<usize>, ProtoError> {
+        // Offsets into the copy are those into the original.
+        let mut copy = window.to_vec();
+        copy[minor] = b'1';
+        self.attempt(&copy, limits)
     }
 
     /// Parses the request line alone, if the fields that follow it are the last ones again.
@@ -240,10 +259,9 @@ impl RequestHead {
         else {
             return Err(ProtoError::RequestLine);
         };
-        if len > limits.request_line_bytes {
-            return Err(ProtoError::RequestLineTooLong {
-                limit: limits.request_line_bytes,
-            });
+        let limit = limits.request_line_bytes;
+        if len > limit {
+            return Err(line_too_long(method.len() >= limit, limit));
         }
         self.version = if minor == 0 {
             Version::HTTP_10
@@ -329,6 +347,29 @@ fn skip_empty_lines(buf: &[u8], mut start: usize) -> usize {
     }
 }
 
+/// RFC 9112 section 3: 414 is for the target; what has no target by then has too long a method.
+#[cold]
+fn line_too_long(is_method: bool, limit: usize) -> ProtoError {
+    if is_method {
+        ProtoError::MethodTooLong { limit }
+    } else {
+        ProtoError::RequestLineTooLong { limit }
+    }
+}
+
+/// The place of the digit, if the request line is one of HTTP/1.2 to HTTP/1.9.
+#[cold]
+fn later_minor_version(window: &[u8]) -> Option<usize> {
+    let start = skip_empty_lines(window, 0);
+    let len = window[start..].iter().position(|&b| b == b'\n')?;
+    let line = &window[start..start + len];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match line {
+        [rest @ .., b'2'..=b'9'] if rest.ends_with(b" HTTP/1.") => Some(start + rest.len()),
+        _ => None,
+    }
+}
+
 fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
     // RFC 9112 section 3.2.3: the authority-form is CONNECT's alone, and tunnels are for proxies.
@@ -376,8 +417,10 @@ fn refuse_or_wait(
     if line.len() > limit || (line.len() == limit && !line_ended) {
         // An offence before the limit is still the first one.
         return match Request::new(&mut []).parse(&line[..limit]) {
-            Err(error) if error != httparse::Error::Version => Err(refusal(error, line, limits)),
-            _ => Err(ProtoError::RequestLineTooLong { limit }),
+            Err(error) if error != httparse::Error::Version => {
+                Err(refusal(error, line, &[], limits))
+            }
+            _ => Err(line_too_long(!line[..limit].contains(&b' '), limit)),
         };
     }
     match parsed {
@@ -385,7 +428,10 @@ fn refuse_or_wait(
         Err(httparse::Error::Version) if !line_ended && window.len() < limits.head_bytes => {
             Ok(None)
         }
-        Err(error) => Err(refusal(error, line, limits)),
+        Err(error) => {
+            let fields = &window[start + line.len()..];
+            Err(refusal(error, line, fields, limits))
+        }
         Ok(_) if buf.len() < limits.head_bytes => Ok(None),
         Ok(_) => Err(ProtoError::HeadTooLarge {
             limit: limits.head_bytes,
@@ -393,11 +439,12 @@ fn refuse_or_wait(
     }
 }
 
-fn refusal(error: httparse::Error, line: &[u8], limits: &Limits) -> ProtoError {
+fn refusal(error: httparse::Error, line: &[u8], fields: &[u8], limits: &Limits) -> ProtoError {
     use httparse::Error;
     match error {
-        // RFC 9112 section 5.1: no whitespace before the colon; section 5.2: no line folding,
-        // which to the parser is a field name that begins with whitespace.
+        // RFC 9112 section 5.2: a folded line is a malformed name to the parser.
+        Error::HeaderName if begins_with_a_fold(fields) => ProtoError::LineFolded,
+        // RFC 9112 section 5.1: no whitespace before the colon.
         Error::HeaderName => ProtoError::FieldName,
         // RFC 9110 section 5.5: CR, LF and NUL must be refused in a value.
         Error::HeaderValue => ProtoError::FieldValue,
@@ -429,6 +476,17 @@ fn refusal(error: httparse::Error, line: &[u8], limits: &Limits) -> ProtoError {
             }
         }
     }
+}
+
+/// Whether the first line that is malformed, of those with a malformed name, begins with the
+/// whitespace that would make it a part of the line before it.
+fn begins_with_a_fold(fields: &[u8]) -> bool {
+    let mut lines = fields.split(|&byte| byte == b'\n');
+    let malformed = lines.find(|line| {
+        let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+        name.is_empty() || name.len() == line.len() || !name.iter().all(|&b| is_token_byte(b))
+    });
+    malformed.is_some_and(|line| line.starts_with(b" ") || line.starts_with(b"\t"))
 }
 
 #[cfg(test)]

@@ -167,7 +167,7 @@ fn request_line_rfc9112_3() {
 
 #[test]
 fn versions_rfc9112_2_3() {
-    for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.0"] {
+    for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/3.0"] {
         let input = format!("GET / {version}\r\nHost: a\r\n\r\n");
         refuse(input.as_bytes(), ProtoError::VersionUnsupported);
     }
@@ -186,6 +186,29 @@ fn versions_rfc9112_2_3() {
     refuse(b"GET / \r\nHost: a\r\n\r\n", ProtoError::VersionMalformed);
     assert_eq!(accept(b"GET / HTTP/1.0\r\n\r\n").version, Version::HTTP_10);
     assert_eq!(ProtoError::VersionUnsupported.status(), 505);
+}
+
+#[test]
+fn later_minor_versions_rfc9110_6_2() {
+    let parsed = accept(b"\r\nGET /a HTTP/1.9\r\nHost: a\r\nb: HTTP/1.2\r\n\r\n");
+    assert_eq!(parsed.version, Version::HTTP_11);
+    assert_eq!(parsed.target, "/a");
+    assert_eq!(parsed.fields[1], ("b".into(), b"HTTP/1.2".into()));
+    accept(b"GET / HTTP/1.2\nHost: a\n\n");
+    refuse(b"GET / HTTP/1.2\r\n\r\n", ProtoError::HostMissing);
+    refuse(b"GET / HTTP/1.2\r\nHost : a\r\n\r\n", ProtoError::FieldName);
+    refuse(
+        b"GET /HTTP/1.2 \r\nHost: a\r\n\r\n",
+        ProtoError::VersionMalformed,
+    );
+    refuse(
+        b"GET / HTTP/1.22\r\nHost: a\r\n\r\n",
+        ProtoError::VersionMalformed,
+    );
+    refuse(
+        b"GET / HTTP/1.2 \r\nHost: a\r\n\r\n",
+        ProtoError::VersionMalformed,
+    );
 }
 
 #[test]
@@ -274,7 +297,10 @@ fn field_syntax_rfc9112_5_1() {
         let input = format!("GET / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
         refuse(input.as_bytes(), ProtoError::FieldName);
     }
-    refuse(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", ProtoError::FieldName);
+    refuse(
+        b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+        ProtoError::LineFolded,
+    );
     for field in [
         "X: \0",
         "X: a\0b",
@@ -292,12 +318,18 @@ fn field_syntax_rfc9112_5_1() {
 
 #[test]
 fn folded_fields_are_refused_rfc9112_5_2() {
+    for folded in [
+        "X: a\r\n b\r\n",
+        "\tb\r\n",
+        "X: a\r\n b: c\r\n",
+        "X: a\r\n \r\nb c: d\r\n",
+    ] {
+        let input = format!("GET / HTTP/1.1\r\nHost: a\r\n{folded}\r\n");
+        refuse(input.as_bytes(), ProtoError::LineFolded);
+    }
+    // What comes first is told, whatever comes behind.
     refuse(
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
-        ProtoError::FieldName,
-    );
-    refuse(
-        b"GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nb c: d\r\n e\r\n\r\n",
         ProtoError::FieldName,
     );
 }
@@ -351,6 +383,11 @@ fn request_line_limit_rfc9112_3() {
         b"G@T /12345678901234567890 HTTP/1.1\r\n\r\n",
         Err(ProtoError::RequestLine),
     );
+    let method_too_long = Err(ProtoError::MethodTooLong { limit: 20 });
+    check_small(b"12345678901234567890 / HTTP/1.1\r\n\r\n", method_too_long);
+    check_small(b"12345678901234567890", method_too_long);
+    check_small(b"1234567890123456789 / HTTP/1.1\r\n\r\n", too_long);
+    assert_eq!(ProtoError::MethodTooLong { limit: 0 }.status(), 501);
     // The one that sits behind the limit is not seen.
     check_small(b"GET /12345678901234567\x01 HTTP/1.1\r\n\r\n", too_long);
     assert_eq!(
