@@ -14,7 +14,8 @@ use super::{Body, Headers};
 /// * `Content-Length`: ignored if the length of the body is known; of a stream it declares the
 ///   length, which the stream is then held to; in an answer to HEAD without a body it goes out.
 /// * `Transfer-Encoding`: ignored, chunking is decided by the connection.
-/// * `Connection`: `close` closes the connection after this response, anything else is ignored.
+/// * `Connection`: `close` closes the connection after this response; other options go out, but for
+///   `keep-alive`, which the connection decides. `upgrade` goes out with an `Upgrade` header.
 /// * `Date` and `Server`: replace those of the server.
 ///
 /// # Examples

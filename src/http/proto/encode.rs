@@ -5,10 +5,11 @@
 //! nothing allocated but the growth of the output buffer.
 #![forbid(unsafe_code)]
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, StatusCode, Version};
 
 use super::date::DateCache;
+use super::framing::is_token_byte;
 use crate::http::message::Headers;
 
 /// The interim response that asks for the body (RFC 9110 section 15.2.1).
@@ -64,6 +65,8 @@ struct Special<'a> {
     /// `Content-Length`, where it is one well-formed number.
     length: Option<u64>,
     close: bool,
+    /// Whether there is an option besides `close` to be sent.
+    has_options: bool,
     date: Option<&'a [u8]>,
     server: Option<&'a [u8]>,
 }
@@ -97,8 +100,8 @@ pub(crate) fn encode_head(
     headers.iter().for_each(|(name, value)| {
         let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
         // The length tells nearly every header apart without comparing names.
-        let may_be_special = matches!(text.len(), 4 | 6 | 10 | 14 | 17);
-        if !(may_be_special && special.takes(name, value, status)) {
+        let may_be_special = matches!(text.len(), 4 | 6 | 7 | 10 | 14 | 17);
+        if !(may_be_special && special.takes(name, value)) {
             write_field(out, text, value);
         }
     });
@@ -110,13 +113,8 @@ pub(crate) fn encode_head(
         }
     }
     let plan = plan(answer, status, body_len, special.length, special.close);
-    // RFC 9112 section 9.3: silence means close to HTTP/1.0 and keep-alive to HTTP/1.1. With 101
-    // the handler's own `Connection: upgrade` was passed on.
-    let is_silent = if plan.keep_alive {
-        answer.version == Version::HTTP_11
-    } else {
-        status == StatusCode::SWITCHING_PROTOCOLS
-    };
+    let persistence = persistence(answer.version, status, plan.keep_alive);
+    let is_silent = persistence.is_empty() && !special.has_options;
     match plan.announced {
         Announced::Nothing => {}
         Announced::Length(length) => {
@@ -131,12 +129,63 @@ pub(crate) fn encode_head(
         }
         Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    out.extend_from_slice(match (is_silent, plan.keep_alive) {
-        (true, _) => b"\r\n",
-        (false, true) => b"connection: keep-alive\r\n\r\n",
-        (false, false) => b"connection: close\r\n\r\n",
-    });
+    if special.has_options {
+        write_options(out, persistence, headers);
+    } else {
+        out.extend_from_slice(match (is_silent, plan.keep_alive) {
+            (true, _) => b"\r\n",
+            (false, true) => b"connection: keep-alive\r\n\r\n",
+            (false, false) => b"connection: close\r\n\r\n",
+        });
+    }
     plan
+}
+
+/// The connection option that says whether the connection lives on, if it must be said.
+#[inline]
+fn persistence(version: Version, status: StatusCode, keep_alive: bool) -> &'static str {
+    match (keep_alive, version) {
+        // RFC 9112 section 9.3: silence means keep-alive to HTTP/1.1 and close to HTTP/1.0.
+        (true, Version::HTTP_11) => "",
+        (true, _) => "keep-alive",
+        // The connection is the other protocol's then.
+        (false, _) if status == StatusCode::SWITCHING_PROTOCOLS => "",
+        (false, _) => "close",
+    }
+}
+
+/// Writes the Connection field of a response that has more to say by it than whether the connection
+/// lives on, and the end of the head.
+///
+/// RFC 9110 section 7.6.1: fields about the connection are listed there. Which others than Upgrade
+/// are of that kind is for the handler to know, who lists them too.
+#[cold]
+fn write_options(out: &mut Vec<u8>, persistence: &str, headers: &Headers) {
+    let listed = headers
+        .get_all(&CONNECTION)
+        .flat_map(|value| options(value.as_bytes()))
+        .filter(|option| !is_about_persistence(option) && !option.eq_ignore_ascii_case(b"upgrade"));
+    let upgrade = headers.contains(&UPGRADE).then_some(&b"upgrade"[..]);
+    let all = [persistence.as_bytes()].into_iter().chain(upgrade);
+    out.extend_from_slice(b"connection: ");
+    let mut separator: &[u8] = b"";
+    for option in all.chain(listed).filter(|option| !option.is_empty()) {
+        out.extend_from_slice(separator);
+        out.extend_from_slice(option);
+        separator = b", ";
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The members of a Connection field that are what they should be, tokens.
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    options.filter(|option| !option.is_empty() && option.iter().all(|&b| is_token_byte(b)))
+}
+
+/// Whether an option is one of those that the connection decides about itself.
+fn is_about_persistence(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
 }
 
 /// Decides the framing of a response (RFC 9112 section 6.3, RFC 9110 section 8.6).
@@ -194,16 +243,22 @@ fn plan(
 
 impl<'a> Special<'a> {
     /// Takes the header if it is one of those that [`encode_head`] writes or suppresses itself.
-    fn takes(&mut self, name: &HeaderName, value: &'a [u8], status: StatusCode) -> bool {
+    fn takes(&mut self, name: &HeaderName, value: &'a [u8]) -> bool {
         if *name == DATE {
             self.date.get_or_insert(value);
         } else if *name == SERVER {
             self.server.get_or_insert(value);
         } else if *name == CONNECTION {
-            let mut options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-            self.close |= options.any(|option| option.eq_ignore_ascii_case(b"close"));
+            for option in options(value) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                // Upgrade is listed with the field of that name, and not without it.
+                self.has_options |=
+                    !is_about_persistence(option) && !option.eq_ignore_ascii_case(b"upgrade");
+            }
+        } else if *name == UPGRADE {
             // RFC 9110 section 7.8: Upgrade must be named in Connection.
-            return status != StatusCode::SWITCHING_PROTOCOLS;
+            self.has_options = true;
+            return false;
         } else if *name == CONTENT_LENGTH {
             let is_number = value.iter().all(u8::is_ascii_digit);
             let text = str::from_utf8(value).ok().filter(|_| is_number);
