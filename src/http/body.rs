@@ -124,6 +124,17 @@ impl Incoming {
         }
     }
 
+    /// Whether the input that was refused began as a HEAD.
+    #[cold]
+    pub(super) fn has_begun_with_head(&self) -> bool {
+        let mut unread = &self.buffer[self.head_at..self.end];
+        // RFC 9112 section 2.2: empty lines before a request line are skipped.
+        while let [b'\r' | b'\n', rest @ ..] = unread {
+            unread = rest;
+        }
+        unread.starts_with(b"HEAD ")
+    }
+
     fn begin_body(&mut self, head_len: usize, framing: Framing) {
         self.head_len = head_len;
         self.cursor = self.head_at + head_len;
@@ -360,6 +371,9 @@ impl Incoming {
                 got => filled += got,
             }
             if filled as u64 > limit {
+                // How much is still to come nobody knows. If it was much already, the connection is
+                // given up with the answer, which says so, and not after having tried.
+                self.broken = filled as u64 > DRAIN_LIMIT;
                 return Err(Error::body_too_large(limit));
             }
         }

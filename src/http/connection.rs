@@ -132,10 +132,15 @@ fn refuse(incoming: &mut Incoming, error: &Error) -> Result<Next, Error> {
     };
     let answer = AnswerTo {
         version: Version::HTTP_11,
-        is_head: false,
+        // RFC 9110 section 9.3.2: no content in answer to HEAD, not even this.
+        is_head: incoming.has_begun_with_head(),
         keep_alive: false,
     };
-    let text = format!("{}\n", status.canonical_reason().unwrap_or_default());
+    // RFC 9110 section 15.5: with an explanation.
+    let text = format!(
+        "{}: {error}\n",
+        status.canonical_reason().unwrap_or_default()
+    );
     send(incoming, answer, &mut (status, text).into_response())?;
     incoming.flush()?;
     Ok(Next::Linger)

@@ -19,8 +19,8 @@ pub type Result<T, E = HandlerError> = result::Result<T, E>;
 /// `?` turns every [`std::error::Error`] into one. It is answered with 500 and a log line that
 /// has the text of the error, of its causes, and the place of the `?`; the peer sees nothing of
 /// it. Errors that came from reading the request are answered with their own
-/// [status](Error::status), as 413 for a body that is too large, wherever they are in the chain of
-/// causes.
+/// [status](Error::status) and text, as 413 for a body that is too large, wherever they are in the
+/// chain of causes.
 ///
 /// Like other errors of this kind it does not implement [`std::error::Error`] itself.
 ///
@@ -92,7 +92,7 @@ impl<E: StdError + 'static> From<E> for HandlerError {
     #[track_caller]
     fn from(error: E) -> Self {
         let location = Location::caller();
-        let status = status_of(&error).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = fault_of(&error).map_or(StatusCode::INTERNAL_SERVER_ERROR, |fault| fault.0);
         let source = Some(error.into());
         Self {
             inner: Box::new(Inner {
@@ -116,12 +116,14 @@ impl IntoResponse for HandlerError {
                 self.inner.location
             );
         }
-        let reason = || Cow::Borrowed(status.canonical_reason().unwrap_or_default());
-        self.inner
-            .message
-            .unwrap_or_else(reason)
-            .into_response()
-            .with_status(status)
+        let reason = status.canonical_reason().unwrap_or_default();
+        // RFC 9110 section 15.5: what the peer did wrong, it is told.
+        let explanation = || match self.inner.source.as_deref().and_then(fault_of) {
+            Some((_, fault)) => format!("{reason}: {fault}\n").into(),
+            None => Cow::Borrowed(reason),
+        };
+        let text = self.inner.message.unwrap_or_else(explanation);
+        text.into_response().with_status(status)
     }
 }
 
@@ -154,8 +156,10 @@ impl fmt::Display for HandlerError {
     }
 }
 
-/// The status of the first error in the chain that is about the request.
-fn status_of(error: &(dyn StdError + 'static)) -> Option<StatusCode> {
+/// The first error in the chain that is about the request, and its status.
+fn fault_of<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<(StatusCode, &'a (dyn StdError + 'static))> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         // `io::Error::source` skips the very error that it wraps.
@@ -163,11 +167,13 @@ fn status_of(error: &(dyn StdError + 'static)) -> Option<StatusCode> {
         let ours = error
             .downcast_ref::<Error>()
             .or_else(|| wrapped.and_then(|wrapped| wrapped.downcast_ref()));
-        if let Some(status) = ours.and_then(Error::status) {
-            return Some(status);
+        if let Some(ours) = ours
+            && let Some(status) = ours.status()
+        {
+            return Some((status, ours));
         }
         if error.is::<MalformedPath>() {
-            return Some(StatusCode::BAD_REQUEST);
+            return Some((StatusCode::BAD_REQUEST, error));
         }
         cause = error.source();
     }
@@ -198,24 +204,17 @@ mod tests {
 
     #[test]
     fn errors_of_the_request_keep_their_status() {
-        check(Error::body_too_large(1), 413, "Payload Too Large");
-        check(
-            io::Error::from(Error::body_too_large(1)),
-            413,
-            "Payload Too Large",
-        );
+        let told = "Payload Too Large: request body is larger than 1 bytes\n";
+        check(Error::body_too_large(1), 413, told);
+        check(io::Error::from(Error::body_too_large(1)), 413, told);
         let nested = io::Error::other(Outer(Error::body_too_large(1).into()));
-        check(Outer(nested), 413, "Payload Too Large");
-        check(
-            Outer(Error::body_too_large(1).into()),
-            413,
-            "Payload Too Large",
-        );
+        check(Outer(nested), 413, told);
+        check(Outer(Error::body_too_large(1).into()), 413, told);
         check(Error::response_too_long(1), 500, "Internal Server Error");
         check(
             crate::http::message::decode_path("%").unwrap_err(),
             400,
-            "Bad Request",
+            "Bad Request: path is not percent-encoded UTF-8\n",
         );
     }
 

@@ -59,8 +59,8 @@ impl ProtoError {
             | Self::TrailerTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             // RFC 9110 section 7.4.
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            // RFC 9112 section 3; RFC 9110 section 9.1: a method that is implemented for no resource
-            // at all.
+            // RFC 9112 section 3; RFC 9110 section 9.1: a method that is implemented for no
+            // resource at all.
             Self::MethodTooLong { .. } | Self::ConnectRefused => StatusCode::NOT_IMPLEMENTED,
             // RFC 9112 section 6.1.
             Self::CodingUnknown => StatusCode::NOT_IMPLEMENTED,
