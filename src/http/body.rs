@@ -257,7 +257,8 @@ impl Incoming {
         result
     }
 
-    fn send_continue(&mut self) -> Result<(), Error> {
+    /// Asks for the body, where the peer waits for that.
+    pub(super) fn send_continue(&mut self) -> Result<(), Error> {
         if mem::take(&mut self.owes_continue) {
             self.connection
                 .output

@@ -18,6 +18,7 @@ use super::error::Error;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
 use super::proto::head::RequestHead;
+use super::proto::upgrade::may_switch;
 use super::request::Request;
 use super::shared::{Connection, Shared};
 use crate::thread;
@@ -93,6 +94,9 @@ fn internal_error(payload: &(dyn Any + Send)) -> Response {
 /// Sends the response to a request that was read.
 #[inline(never)]
 fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        prepare_switch(request, response)?;
+    }
     let incoming = &mut request.incoming;
     let answer = AnswerTo {
         version: request.head.version(),
@@ -120,6 +124,19 @@ fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error
         }
     }
     Ok(Next::Request)
+}
+
+/// Replaces a 101 that the request does not allow; of one that it allows, sends what goes before.
+#[cold]
+#[inline(never)]
+fn prepare_switch(request: &mut Request, response: &mut Response) -> Result<(), Error> {
+    if may_switch(request.version(), request.headers(), response.headers()) {
+        // RFC 9110 section 7.8: a 100 that is due comes before the 101.
+        return request.incoming.send_continue();
+    }
+    log::error!("handler switched to a protocol that the request does not ask for");
+    *response = (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response();
+    Ok(())
 }
 
 /// Answers input that is no request, where that is possible, and closes.

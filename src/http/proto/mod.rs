@@ -14,7 +14,8 @@
 //! * [`framing`] decides where the body ends and whether the connection may live on, with the help
 //!   of `codings`, which reads the one list that decides it;
 //! * [`chunked`] takes a chunked body apart;
-//! * [`encode`] writes the response head and the chunks, with the line from [`date`].
+//! * [`encode`] writes the response head and the chunks, with the line from [`date`]; [`upgrade`]
+//!   has a say in whether it may be a 101.
 #![forbid(unsafe_code)]
 
 pub(crate) mod chunked;
@@ -25,5 +26,6 @@ pub(crate) mod error;
 pub(crate) mod framing;
 pub(crate) mod head;
 pub(crate) mod limits;
+pub(crate) mod upgrade;
 
 pub(crate) use error::ProtoError;
