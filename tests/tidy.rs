@@ -4,6 +4,9 @@
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/rfc.rs"]
+mod rfc;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -66,6 +66,27 @@ mod http_unix;
 #[cfg(feature = "http")]
 mod http_util;
 
+#[cfg(feature = "http")]
+mod rfc_chunked;
+#[cfg(feature = "http")]
+mod rfc_connection;
+#[cfg(feature = "http")]
+mod rfc_expect;
+#[cfg(feature = "http")]
+mod rfc_fields;
+#[cfg(feature = "http")]
+mod rfc_framing;
+#[cfg(feature = "http")]
+mod rfc_host;
+#[cfg(feature = "http")]
+mod rfc_request_line;
+#[cfg(feature = "http")]
+mod rfc_response;
+#[cfg(feature = "http")]
+mod rfc_support;
+#[cfg(feature = "http")]
+mod rfc_upgrade;
+
 mod bridge_blocking;
 mod bridge_drops;
 mod bridge_on_ready;
