@@ -119,6 +119,8 @@ impl Incoming {
             let timeout = self.shared.config.timeouts.head;
             let deadline = *deadline.get_or_insert_with(|| deadline_in(timeout));
             if self.read_more_head(deadline)? == 0 {
+                let unread = &self.buffer[self.head_at..self.end];
+                head.check_incomplete(unread, &self.shared.config.limits)?;
                 return Err(Error::head_incomplete());
             }
         }

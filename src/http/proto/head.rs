@@ -110,6 +110,22 @@ impl RequestHead {
         parsed
     }
 
+    /// Looks once more at a head that stays incomplete.
+    ///
+    /// # Errors
+    ///
+    /// If it was to be refused, as [`RequestHead::parse`] tells of one that comes in pieces only
+    /// at its end.
+    #[cold]
+    pub(crate) fn check_incomplete(
+        &mut self,
+        buf: &[u8],
+        limits: &Limits,
+    ) -> Result<(), ProtoError> {
+        self.search = Search::default();
+        self.attempt(buf, limits).map(drop)
+    }
+
     /// The method.
     pub(crate) fn method(&self) -> &Method {
         &self.method

@@ -468,6 +468,34 @@ fn a_head_is_used_again_for_the_next_request() {
     assert_eq!(head.headers(second).len(), 1);
 }
 
+/// In pieces a head may be waited for that is refused as a whole; at the peer's end both are the
+/// same.
+#[test]
+fn a_head_that_stays_incomplete_is_refused_like_a_whole_one() {
+    let limits = Limits::default();
+    for (input, expected) in [
+        (
+            &b"GET / HTTP/2.0\r\n"[..],
+            Err(ProtoError::VersionUnsupported),
+        ),
+        (b"GET  / HTTP/1.1\r\nHost", Err(ProtoError::RequestLine)),
+        (b"GET / HTTP/1.1\r\nHost", Ok(())),
+        (b"\r\n", Ok(())),
+    ] {
+        let mut head = RequestHead::new();
+        for end in 1..=input.len() {
+            if head.parse(&input[..end], &limits).is_err() {
+                break;
+            }
+        }
+        assert_eq!(head.check_incomplete(input, &limits), expected);
+        assert_eq!(
+            RequestHead::new().check_incomplete(input, &limits),
+            expected
+        );
+    }
+}
+
 /// A head from a slow peer is not parsed anew for each byte: only when the search says so.
 #[test]
 fn only_what_the_connection_has_just_accepted_is_known() {
