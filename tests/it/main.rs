@@ -40,6 +40,8 @@ mod http_continue;
 #[cfg(feature = "http")]
 mod http_drain;
 #[cfg(feature = "http")]
+mod http_feed;
+#[cfg(feature = "http")]
 mod http_framing;
 #[cfg(feature = "http")]
 mod http_keep_alive;
@@ -59,6 +61,8 @@ mod http_pull_run;
 mod http_pull_writes;
 #[cfg(feature = "http")]
 mod http_server;
+#[cfg(feature = "http")]
+mod http_splits;
 #[cfg(feature = "http")]
 mod http_streaming;
 #[cfg(feature = "http")]
