@@ -107,7 +107,20 @@ impl ChunkedDecoder {
         let mut consumed = 0;
         let mut produced = 0;
         loop {
-            consumed += self.skip_framing(&src[consumed..])?;
+            let (taken, result) = self.take_framing(&src[consumed..]);
+            consumed += taken;
+            match result {
+                // The data before the offence is good, and is given however much was received
+                // with it: the next call meets the offence again.
+                Err(_) if produced > 0 => {
+                    return Ok(Progress {
+                        consumed,
+                        produced,
+                        done: false,
+                    });
+                }
+                result => result?,
+            }
             let run = self
                 .data_run()
                 .min((src.len() - consumed) as u64)
@@ -126,20 +139,19 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Takes in framing until data, the end of the body or the end of `src`; returns how many
-    /// bytes that were.
-    ///
-    /// # Errors
-    ///
-    /// As [`ChunkedDecoder::decode`].
-    pub(crate) fn skip_framing(&mut self, src: &[u8]) -> Result<usize, ProtoError> {
+    /// Takes in framing until data, the end of the body or the end of `src`; returns how many bytes
+    /// were good, and what is wrong with the next one.
+    fn take_framing(&mut self, src: &[u8]) -> (usize, Result<(), ProtoError>) {
         for (at, &byte) in src.iter().enumerate() {
             if matches!(self.state, State::Data | State::Done) {
-                return Ok(at);
+                return (at, Ok(()));
             }
-            self.state = self.step(byte)?;
+            match self.step(byte) {
+                Ok(state) => self.state = state,
+                Err(error) => return (at, Err(error)),
+            }
         }
-        Ok(src.len())
+        (src.len(), Ok(()))
     }
 
     /// How many bytes of data come next, with no framing in between; zero if framing comes next.
@@ -179,12 +191,14 @@ impl ChunkedDecoder {
         self.state == State::Done
     }
 
+    /// What follows after `byte`. If that is an error, nothing has changed.
     fn step(&mut self, byte: u8) -> Result<State, ProtoError> {
         match (self.state, byte) {
             (State::Size, _) => self.step_size(byte),
             (State::Extension(position), _) => {
+                let next = step_extension(position, byte)?;
                 self.count_extension_byte()?;
-                step_extension(position, byte)
+                Ok(next)
             }
             (State::SizeLf, b'\n') => {
                 self.size_digits = 0;
@@ -249,18 +263,19 @@ impl ChunkedDecoder {
     /// The trailer section: fields of which only the syntax matters, as nothing reads them
     /// (RFC 9110 section 6.5.1 has them discarded unless their meaning is known).
     fn step_trailer(&mut self, byte: u8) -> Result<State, ProtoError> {
+        let next = match (self.state, byte) {
+            (State::Line | State::TrailerName, _) if is_token_byte(byte) => State::TrailerName,
+            (State::TrailerName, b':') => State::TrailerValue,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, _) if is_value_byte(byte) => State::TrailerValue,
+            (State::TrailerLf, b'\n') => State::Line,
+            (State::TrailerLf, got) => return Err(ProtoError::ChunkLineEnd { got }),
+            (_, got) => return Err(ProtoError::Trailer { got }),
+        };
         self.trailer_bytes
             .spend()
             .map_err(|limit| ProtoError::TrailerTooLarge { limit })?;
-        match (self.state, byte) {
-            (State::Line | State::TrailerName, _) if is_token_byte(byte) => Ok(State::TrailerName),
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
-            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
-            (State::TrailerValue, _) if is_value_byte(byte) => Ok(State::TrailerValue),
-            (State::TrailerLf, b'\n') => Ok(State::Line),
-            (State::TrailerLf, got) => Err(ProtoError::ChunkLineEnd { got }),
-            (_, got) => Err(ProtoError::Trailer { got }),
-        }
+        Ok(next)
     }
 
     fn count_extension_byte(&mut self) -> Result<(), ProtoError> {
