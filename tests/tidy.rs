@@ -164,7 +164,7 @@ fn list(folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn everything() -> Vec<Source> {
-    sources(&["src", "tests", "examples", "benches"])
+    sources(&["src", "tests", "examples", "benches", "fuzz/targets"])
 }
 
 #[track_caller]

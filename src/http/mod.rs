@@ -36,6 +36,9 @@ mod config;
 mod connection;
 mod early;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 pub(crate) mod message;
 pub(crate) mod proto;

@@ -38,7 +38,11 @@ mod http_bodies;
 #[cfg(feature = "http")]
 mod http_continue;
 #[cfg(feature = "http")]
+mod http_corpus;
+#[cfg(feature = "http")]
 mod http_drain;
+#[cfg(feature = "http")]
+mod http_exchange;
 #[cfg(feature = "http")]
 mod http_feed;
 #[cfg(feature = "http")]

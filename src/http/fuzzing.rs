@@ -1,0 +1,50 @@
+//! What must hold for any bytes at all: the bodies of the fuzz targets.
+//!
+//! Compiled for the fuzzers (`cfg(fuzzing)`) and for the unit tests, which go through what the
+//! fuzzers have found before. Not part of the library.
+#![forbid(unsafe_code)]
+
+mod chunked;
+mod head;
+mod reference;
+
+pub use chunked::chunked;
+pub use head::head;
+
+/// Takes the first bytes of the input for what is not of the stream: which limits hold, and two
+/// places to cut at.
+fn settings(data: &[u8]) -> Option<(u8, [usize; 2], &[u8])> {
+    let ([mode, a, b], input) = data.split_first_chunk()?;
+    let place = |byte: u8| usize::from(byte).min(input.len());
+    let (a, b) = (place(*a), place(*b));
+    Some((*mode, [a.min(b), a.max(b)], input))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    /// Calls `target` with each file of its corpus.
+    fn replay(corpus: &str, target: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/corpus")
+            .join(corpus);
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            target(&fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 20, "{count} files in the corpus of {corpus}");
+    }
+
+    #[test]
+    fn heads_of_the_corpus() {
+        replay("head", super::head);
+    }
+
+    #[test]
+    fn chunked_bodies_of_the_corpus() {
+        replay("chunked", super::chunked);
+    }
+}

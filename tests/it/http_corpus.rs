@@ -1,0 +1,22 @@
+//! The exchanges that the fuzzer has found worth keeping.
+
+use std::fs;
+use std::path::Path;
+
+use crate::http_exchange::Servers;
+use crate::http_util::on_a_shard;
+
+#[test]
+fn exchanges_of_the_corpus() {
+    on_a_shard(|| {
+        let servers = Servers::new();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/exchange");
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            servers.exchange(&fs::read(entry.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 20, "{count} files in the corpus");
+        servers.end();
+    });
+}
