@@ -262,15 +262,25 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         peers: BOTH,
         kind: Kind::Strict,
+        reason: "RFC 9110 section 7.4: 421 to an https target on a connection that is not secured",
+        applies: |d| d.target().starts_with(b"https://"),
+    },
+    Rule {
+        peers: BOTH,
+        kind: Kind::Strict,
         reason: "RFC 9112 section 3.2: the target has one of four forms, and no fragment",
         applies: |d| {
             let target = d.target();
-            let http = [&b"http://"[..], b"https://"].iter().any(|scheme| {
-                let host = target.strip_prefix(*scheme).and_then(<[u8]>::first);
-                host.is_some_and(|byte| !b":/?".contains(byte))
-            });
+            let host = target.strip_prefix(b"http://").and_then(<[u8]>::first);
+            let http = host.is_some_and(|byte| !b":/?".contains(byte));
             !target.starts_with(b"/") && !http || target.contains(&b'#')
         },
+    },
+    Rule {
+        peers: BOTH,
+        kind: Kind::Strict,
+        reason: "RFC 9112 section 3: quotes and angle brackets are never sent as they are",
+        applies: |d| d.target().iter().any(|byte| b"\"<>".contains(byte)),
     },
     Rule {
         peers: BOTH,
@@ -362,9 +372,31 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         peers: HYPER,
         kind: Kind::Lenient,
-        reason: "RFC 9112 section 3: quotes, braces and the like should be escaped in a target, \
+        reason: "RFC 9110 section 2.5: later minor versions are served as the last one known",
+        applies: |d| {
+            let version = d.request_line().last().copied().unwrap_or_default();
+            matches!(
+                version,
+                [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9']
+            )
+        },
+    },
+    Rule {
+        peers: HYPER,
+        kind: Kind::Lenient,
+        reason: "RFC 9110 section 5.6.1: empty elements of a list are skipped",
+        applies: |d| {
+            let list = d.values("transfer-encoding").join(&b',');
+            let mut codings = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            d.is_chunked() && codings.all(|coding| matches!(coding, b"" | b"chunked"))
+        },
+    },
+    Rule {
+        peers: BOTH,
+        kind: Kind::Lenient,
+        reason: "RFC 9112 section 3: braces and the like should be escaped in a target, \
                  but browsers send them as they are, and they have one meaning",
-        applies: |d| d.target().iter().any(|byte| b"\"<>\\^`{|}".contains(byte)),
+        applies: |d| d.target().iter().any(|byte| b"\\^`{|}".contains(byte)),
     },
     Rule {
         peers: HYPER,
@@ -406,6 +438,10 @@ fn is_authority(text: &[u8]) -> bool {
         Some((host, port)) if !text.ends_with(']') => (host, port),
         _ => (text, ""),
     };
+    // RFC 9110 section 4.2.1: no port without a host.
+    if host.is_empty() && !text.is_empty() {
+        return false;
+    }
     let port_fits = port.is_empty()
         || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let literal = host

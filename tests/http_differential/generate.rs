@@ -50,6 +50,7 @@ pub(super) fn request(random: &mut Random) -> Vec<u8> {
         &[
             "HTTP/2.0",
             "HTTP/3.0",
+            "HTTP/1.2",
             "http/1.1",
             "HTTP/1.1 ",
             "HTTP/01.1",

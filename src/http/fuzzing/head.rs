@@ -178,14 +178,20 @@ impl Parsed {
         let hosts = self.values("host").count();
         assert!(hosts == 1 || is_http10 && hosts == 0, "{hosts} hosts");
         let length: Vec<_> = self.values("content-length").collect();
+        // RFC 9110 section 5.6.1: a list may have empty elements.
         let coding: Vec<_> = self.values("transfer-encoding").collect();
+        let coding = coding.join(",");
+        let coding = coding
+            .split(',')
+            .map(|coding| coding.trim_matches([' ', '\t']));
+        let coding: Vec<_> = coding.filter(|coding| !coding.is_empty()).collect();
         let body = match (&length[..], &coding[..]) {
             ([], []) => RequestBody::None,
             ([digits], []) => {
                 assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
                 RequestBody::Length(digits.parse().unwrap_or_else(|_| panic!("{digits}")))
             }
-            ([], [coding]) if !is_http10 && coding == "chunked" => RequestBody::Chunked,
+            ([], ["chunked"]) if !is_http10 => RequestBody::Chunked,
             other => panic!("accepted {other:?}"),
         };
         assert_eq!(self.framing.body, body);

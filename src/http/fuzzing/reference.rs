@@ -65,24 +65,19 @@ impl<'a> Chunks<'a> {
         self.take(|byte| byte == b'\n').map(drop)
     }
 
-    /// `1*HEXDIG`, of which 16 are enough.
+    /// `1*HEXDIG`, of which 64 bits have to be enough.
     fn size(&mut self) -> Result<u64, Stop> {
-        let mut size = 0;
-        for digits in 0.. {
-            let Some(digit) = char::from(self.peek()?).to_digit(16) else {
-                return if digits == 0 {
-                    Err(Stop::Malformed)
-                } else {
-                    Ok(size)
-                };
-            };
-            if digits == 16 {
-                break;
-            }
-            size = size << 4 | u64::from(digit);
+        let mut size = 0_u64;
+        let start = self.at;
+        while let Some(digit) = char::from(self.peek()?).to_digit(16) {
+            let larger = size.checked_mul(16).ok_or(Stop::Malformed)?;
+            size = larger + u64::from(digit);
             self.at += 1;
         }
-        Err(Stop::Malformed)
+        if self.at == start {
+            return Err(Stop::Malformed);
+        }
+        Ok(size)
     }
 
     /// `*( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`

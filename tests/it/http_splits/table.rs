@@ -30,6 +30,11 @@ pub(super) const GOOD: &[Case] = &[
     case("HEAD /stream HTTP/1.1\r\nhost: a\r\n\r\n", "200 open"),
     case("GET /nothing HTTP/1.1\r\nhost: a\r\n\r\n", "204 open"),
     case("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n", "200 open"),
+    // RFC 9110 section 7.8.
+    case(
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+        "200 open",
+    ),
     // RFC 9112 section 9.3.
     case("GET / HTTP/1.0\r\n\r\n", "200 closed"),
     case(
