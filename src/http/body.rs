@@ -8,10 +8,12 @@ use std::rc::Rc;
 
 use super::buffers::READ_BUFFER;
 use super::error::{Error, Phase};
+use super::message::Headers;
 use super::proto::chunked::ChunkedDecoder;
 use super::proto::encode::CONTINUE;
 use super::proto::framing::{Framing, RequestBody};
 use super::proto::head::RequestHead;
+use super::proto::trailers::parse_trailers;
 use super::shared::{Connection, Shared};
 use super::transport::{Deadline, Transport, deadline_from_now, deadline_in};
 
@@ -45,6 +47,8 @@ pub(super) struct Incoming {
     head_len: usize,
     rest: Rest,
     declared: Option<u64>,
+    /// What followed the body, once that was read to its end.
+    trailers: Option<Box<Headers>>,
     /// Bytes of the body that the handler has read.
     got: u64,
     /// The peer waits for a 100 before it sends the body.
@@ -67,6 +71,7 @@ impl Incoming {
             head_len: 0,
             rest: Rest::Done,
             declared: Some(0),
+            trailers: None,
             got: 0,
             owes_continue: false,
             broken: false,
@@ -92,6 +97,10 @@ impl Incoming {
 
     pub(super) fn declared_length(&self) -> Option<u64> {
         self.declared
+    }
+
+    pub(super) fn trailers(&self) -> Option<&Headers> {
+        self.trailers.as_deref()
     }
 
     /// Waits for the next request and parses its head; false if the peer closed, or was idle for
@@ -141,6 +150,7 @@ impl Incoming {
         self.head_len = head_len;
         self.cursor = self.head_at + head_len;
         self.got = 0;
+        self.trailers = None;
         (self.rest, self.declared) = match framing.body {
             RequestBody::None | RequestBody::Length(0) => (Rest::Done, Some(0)),
             RequestBody::Length(length) => (Rest::Length(length), Some(length)),
@@ -292,6 +302,9 @@ impl Incoming {
             let progress = decoder.decode(&self.buffer[self.cursor..self.end], buf)?;
             self.cursor += progress.consumed;
             if progress.done {
+                if !decoder.trailers().is_empty() {
+                    self.trailers = Some(Box::new(parse_trailers(decoder.trailers())));
+                }
                 self.rest = Rest::Done;
                 return Ok(progress.produced);
             }

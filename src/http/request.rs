@@ -9,7 +9,9 @@ use http::{Method, Version};
 
 use super::body::Incoming;
 use super::error::Error;
-use super::message::{HeaderView, MalformedPath, QueryPairs, Target, decode_path, query_pairs};
+use super::message::{
+    HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs,
+};
 use super::proto::head::RequestHead;
 
 /// A request, and the connection that its body comes from.
@@ -177,6 +179,31 @@ impl Request {
     /// As [`Request::bytes`].
     pub fn text(&mut self) -> Result<String, Error> {
         String::from_utf8(self.bytes()?).map_err(|_| Error::body_not_text())
+    }
+
+    /// Returns the fields that followed a chunked body, such as a checksum (RFC 9112 section
+    /// 7.1.2).
+    ///
+    /// Empty until the body has been read to its end. Fields that must not stand there are left
+    /// out: those of framing, routing and authentication, and modifiers of the request (RFC 9110
+    /// section 6.5.1). They are not headers, and are never merged with those.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{Request, Result};
+    /// use ::http::HeaderName;
+    ///
+    /// fn upload(request: &mut Request) -> Result<String> {
+    ///     let body = request.bytes()?;
+    ///     let sum = request.trailers().get(&HeaderName::from_static("x-checksum"));
+    ///     Ok(format!("{} bytes, checksum {sum:?}\n", body.len()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn trailers(&self) -> &Headers {
+        static NONE: Headers = Headers::new();
+        self.incoming.trailers().unwrap_or(&NONE)
     }
 
     /// Returns the head as the `http` crate's request.

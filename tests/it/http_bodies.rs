@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use ethreads::http::{Request, Result};
+use ethreads::http::{HeaderName, Limits, Request, Result};
 
 use crate::http_util::{Client, Site, on_a_shard, settle};
 
@@ -147,6 +147,56 @@ fn a_stream_is_handed_over_as_it_comes() {
             client.send(chunk);
         }
         assert_eq!(client.answer().text(), "1 2 3 ");
+        site.end();
+    });
+}
+
+#[test]
+fn trailers_can_be_read_after_the_body() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| -> Result<String> {
+            assert!(request.trailers().is_empty());
+            let body = request.text()?;
+            let trailers = request.trailers();
+            let name = HeaderName::from_static("x-sum");
+            let sums = trailers.get_all(&name);
+            let sums: Vec<_> = sums.map(|sum| sum.to_str().unwrap()).collect();
+            Ok(format!("{body} {sums:?} of {}", trailers.len()))
+        });
+        let mut client = site.connect();
+        let with = "1\r\na\r\n0\r\nX-Sum: one\r\nhost: evil\r\nother:\r\nx-sum:  two \r\n\r\n";
+        for (body, expected) in [
+            (with, r#"a ["one", "two"] of 3"#),
+            // Those of one request are not the next one's.
+            ("1\r\nb\r\n0\r\n\r\n", "b [] of 0"),
+            ("0\r\nx-sum:1\r\n\r\n", r#" ["1"] of 1"#),
+        ] {
+            post(&mut client, "transfer-encoding: chunked", body.as_bytes());
+            assert_eq!(client.answer().text(), expected);
+        }
+        post(&mut client, "content-length: 1", b"c");
+        assert_eq!(client.answer().text(), "c [] of 0");
+        site.end();
+    });
+}
+
+#[test]
+fn trailers_are_limited() {
+    on_a_shard(|| {
+        let mut limits = Limits::default();
+        limits.trailer_bytes = 5;
+        let site = Site::with(
+            |server| server.limits(limits),
+            |request: &mut Request| -> Result<String> {
+                request.bytes()?;
+                Ok(request.trailers().len().to_string())
+            },
+        );
+        let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+        let mut client = site.connect();
+        client.send(format!("{head}0\r\na:b\r\n\r\n{head}0\r\na:bc\r\n\r\n"));
+        assert_eq!(client.answer().text(), "1");
+        client.last_answer(431);
         site.end();
     });
 }

@@ -32,6 +32,8 @@ pub(crate) struct ChunkedDecoder {
     size_digits: u8,
     extension_bytes: Budget,
     trailer_bytes: Budget,
+    /// The trailer section, once some of it has come.
+    trailers: Vec<u8>,
 }
 
 /// Bytes that may still come, of those allowed.
@@ -93,6 +95,7 @@ impl ChunkedDecoder {
             size_digits: 0,
             extension_bytes: Budget::new(limits.chunk_extension_bytes),
             trailer_bytes: Budget::new(limits.trailer_bytes),
+            trailers: Vec::new(),
         }
     }
 
@@ -191,6 +194,11 @@ impl ChunkedDecoder {
         self.state == State::Done
     }
 
+    /// The lines of the trailer section, complete once the body has ended.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
     /// What follows after `byte`. If that is an error, nothing has changed.
     fn step(&mut self, byte: u8) -> Result<State, ProtoError> {
         match (self.state, byte) {
@@ -260,8 +268,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The trailer section: fields of which only the syntax matters, as nothing reads them
-    /// (RFC 9110 section 6.5.1 has them discarded unless their meaning is known).
+    /// The trailer section: kept as it is for whoever asks, once its syntax has been checked.
     fn step_trailer(&mut self, byte: u8) -> Result<State, ProtoError> {
         let next = match (self.state, byte) {
             (State::Line | State::TrailerName, _) if is_token_byte(byte) => State::TrailerName,
@@ -275,6 +282,7 @@ impl ChunkedDecoder {
         self.trailer_bytes
             .spend()
             .map_err(|limit| ProtoError::TrailerTooLarge { limit })?;
+        self.trailers.push(byte);
         Ok(next)
     }
 

@@ -57,7 +57,7 @@ impl Limits {
     /// 16 KiB: extensions carry no payload, so a peer that sends more is only burning our time.
     pub const CHUNK_EXTENSION_BYTES: u32 = 16 * 1024;
 
-    /// 8 KiB: trailers carry checksums and signatures and are skipped unread.
+    /// 8 KiB: trailers carry checksums and signatures.
     pub const TRAILER_BYTES: u32 = 8 * 1024;
 }
 
