@@ -73,6 +73,7 @@ const UNSAFE: &[&str] = &[
     "src/net/convert.rs",
     "src/runtime/coroutine.rs",
     "src/runtime/current.rs",
+    "src/runtime/driver/file.rs",
     "src/runtime/driver/polling.rs",
     "src/runtime/driver/signal.rs",
     "src/runtime/driver/socket.rs",

@@ -1,6 +1,7 @@
 //! The receiving side of a connection: its buffer, heads, and request bodies.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
@@ -439,6 +440,25 @@ impl Incoming {
             self.write_failed = true;
             timed_out_in(error, Phase::Write)
         })
+    }
+
+    /// Lets the kernel send what it takes of a file; `None` if it cannot do that. Nothing must be
+    /// collected.
+    pub(super) fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        count: usize,
+    ) -> Result<Option<usize>, Error> {
+        let timeout = self.shared.config.timeouts.write;
+        match self.transport().send_file(file, offset, count, timeout) {
+            Ok(sent) => Ok(Some(sent)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(error) => {
+                self.write_failed = true;
+                Err(timed_out_in(error, Phase::Write))
+            }
+        }
     }
 
     /// Ends a connection within a response. The peer still gets what there is, above all the

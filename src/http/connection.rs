@@ -15,6 +15,7 @@ use http::{Method, StatusCode, Version};
 
 use super::body::Incoming;
 use super::error::Error;
+use super::file::send_file;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
 use super::proto::head::RequestHead;
@@ -25,7 +26,7 @@ use crate::thread;
 
 /// Output that is collected before it is sent, and the largest body that is copied to its head.
 /// Beyond it a second piece of a vectored write is cheaper than the copy.
-const COLLECT: usize = 16 * 1024;
+pub(super) const COLLECT: usize = 16 * 1024;
 
 /// What becomes of a connection after a response.
 enum Next {
@@ -190,6 +191,7 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> R
 fn send_stream(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Error> {
     match body.into_content() {
         Content::Empty | Content::Static(_) | Content::Bytes(_) => Ok(()),
+        Content::File { file, offset, len } => send_file(incoming, file, offset, len),
         Content::Reader { mut reader, .. } => stream(incoming, plan, move |out| {
             let mut buffer = out.incoming.shared.buffers.take_input();
             let result = match plan.body {

@@ -36,6 +36,7 @@ mod config;
 mod connection;
 mod early;
 mod error;
+mod file;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

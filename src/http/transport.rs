@@ -1,6 +1,7 @@
 //! One connection's socket: reads and writes with a deadline.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::io::Watched;
 use crate::runtime::current;
-use crate::runtime::driver::{ops, socket};
+use crate::runtime::driver::{file, ops, socket};
 use crate::runtime::park::deadline_after;
 use crate::runtime::source::{Direction, Left, Limit, Operation};
 use crate::runtime::wait::WaitKind;
@@ -178,6 +179,29 @@ impl Transport {
             body = &body[written - of_head..];
         }
         Ok(())
+    }
+
+    /// Lets the kernel send some of a file; waits until it takes something. Zero is the end of the
+    /// file.
+    #[track_caller]
+    pub(crate) fn send_file(
+        &self,
+        file: &File,
+        offset: u64,
+        count: usize,
+        timeout: Duration,
+    ) -> io::Result<usize> {
+        let operation = Operation {
+            direction: Direction::Write,
+            kind: WaitKind::Write,
+            limit: Limit::After(timeout),
+            location: Location::caller(),
+        };
+        self.socket.perform(
+            operation,
+            |_| Left::Unknown,
+            |socket| file::send_file(socket.as_fd(), file.as_fd(), offset, count),
+        )
     }
 
     /// Sends what the kernel takes at once, which may be nothing. Not a suspension point. An error

@@ -213,8 +213,14 @@ impl Client {
     /// All that comes before the end of the stream; a reset fails.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> String {
+        String::from_utf8_lossy(&self.rest_bytes()).into_owned()
+    }
+
+    /// As [`rest`](Self::rest), for what is not text.
+    #[track_caller]
+    pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         self.fill(usize::MAX);
-        String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
+        std::mem::take(&mut self.received)
     }
 
     /// Expects the end of the stream.

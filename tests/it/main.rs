@@ -46,6 +46,8 @@ mod http_exchange;
 #[cfg(feature = "http")]
 mod http_feed;
 #[cfg(feature = "http")]
+mod http_files;
+#[cfg(feature = "http")]
 mod http_framing;
 #[cfg(feature = "http")]
 mod http_keep_alive;

@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The body of a response: bytes, a reader that is copied out, or a writer that is called.
+/// The body of a response: bytes, a file, a reader that is copied out, or a writer that is called.
 ///
 /// Whatever converts `Into<Body>` is bytes: `&'static str`, `String`, `Vec<u8>`, [`Bytes`] and the
 /// like; their length goes out as `Content-Length`. Streams of unknown length are sent in chunks.
@@ -43,6 +45,12 @@ pub(crate) enum Content {
     Empty,
     Static(&'static [u8]),
     Bytes(Bytes),
+    File {
+        // Shared with the pool while that reads it.
+        file: Arc<File>,
+        offset: u64,
+        len: u64,
+    },
     Reader {
         reader: Box<dyn Read>,
         len: Option<u64>,
@@ -58,6 +66,58 @@ impl Body {
     pub const fn empty() -> Self {
         Self {
             content: Content::Empty,
+        }
+    }
+
+    /// Makes a body of a whole regular file, whatever its cursor, sent under a `Content-Length`.
+    ///
+    /// On Linux the kernel sends what is in memory of it (sendfile(2)); what has to come from the
+    /// disk is read on the [pool](crate::bridge::blocking), so that no other ethread waits for it.
+    /// The file must not become shorter meanwhile: the connection is closed then, so that the peer
+    /// sees an incomplete response.
+    ///
+    /// Opening a file, and asking for its length as this does, goes to the disk too where the
+    /// system does not have it in memory. Where that matters, call both in
+    /// [`blocking`](crate::bridge::blocking).
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2); `InvalidInput` if it is no regular file, such as a pipe, which
+    /// [`Body::reader`] takes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use ethreads::http::{Body, IntoResponse, Request, Response, Result};
+    ///
+    /// fn page(_: &mut Request) -> Result<Response> {
+    ///     let body = Body::file(File::open("index.html")?)?;
+    ///     Ok(([("content-type", "text/html")], body.into_response()).into_response())
+    /// }
+    /// ```
+    pub fn file(file: File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a body can be made of a regular file only; of others, use `Body::reader`",
+            ));
+        }
+        Ok(Self::file_range(file, 0, metadata.len()))
+    }
+
+    /// Makes a body of `len` bytes of a file, from `offset` on: as [`Body::file`], for a part.
+    ///
+    /// If the file ends before, the connection is closed, so that the peer sees an incomplete
+    /// response.
+    pub fn file_range(file: impl Into<Arc<File>>, offset: u64, len: u64) -> Self {
+        Self {
+            content: Content::File {
+                file: file.into(),
+                offset,
+                len,
+            },
         }
     }
 
@@ -124,6 +184,7 @@ impl Body {
             Content::Empty => Some(0),
             Content::Static(bytes) => Some(bytes.len() as u64),
             Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::File { len, .. } => Some(*len),
             Content::Reader { len, .. } | Content::Writer { len, .. } => *len,
         }
     }
@@ -139,7 +200,7 @@ impl Body {
             Content::Empty => Some(&[]),
             Content::Static(bytes) => Some(bytes),
             Content::Bytes(bytes) => Some(bytes),
-            Content::Reader { .. } | Content::Writer { .. } => None,
+            Content::File { .. } | Content::Reader { .. } | Content::Writer { .. } => None,
         }
     }
 
@@ -154,6 +215,7 @@ impl fmt::Debug for Body {
         let (kind, len) = match &self.content {
             Content::Empty => return f.write_str("Body::Empty"),
             Content::Static(_) | Content::Bytes(_) => ("Bytes", self.len()),
+            Content::File { len, .. } => ("File", Some(*len)),
             Content::Reader { len, .. } => ("Reader", *len),
             Content::Writer { len, .. } => ("Writer", *len),
         };

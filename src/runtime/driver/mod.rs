@@ -28,6 +28,7 @@
 
 #[cfg(target_os = "linux")]
 mod epoll;
+pub(crate) mod file;
 pub(crate) mod ops;
 mod polling;
 pub(crate) mod signal;

@@ -1,0 +1,154 @@
+//! Files as response bodies.
+//!
+//! What is in memory already goes from there to the socket, by sendfile(2). What is not would make
+//! the shard wait for the disk, all its ethreads with it; so that is read on the pool, which also
+//! does for systems and file systems without sendfile(2), or without a way to tell.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::body::Incoming;
+use super::connection::COLLECT;
+use super::error::Error;
+use crate::bridge;
+use crate::runtime::driver::file::{read_cached, sigpipe_is_fatal};
+
+/// What is sent between two looks at whether the file is in memory. The kernel reads ahead by
+/// 128 KiB at a time, so of a file that is read from its beginning no more than one or two pieces
+/// come by way of the pool.
+const PIECE: u64 = 256 * 1024;
+
+/// A file on its way to a peer.
+struct Sending<'a> {
+    incoming: &'a mut Incoming,
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+    /// Whether the kernel is asked to send.
+    by_kernel: bool,
+    /// What the pool reads into.
+    buffer: Vec<u8>,
+}
+
+/// Sends `len` bytes of `file`, from `offset` on, behind a head that announced them.
+#[inline(never)]
+pub(super) fn send_file(
+    incoming: &mut Incoming,
+    file: Arc<File>,
+    offset: u64,
+    len: u64,
+) -> Result<(), Error> {
+    let mut sending = Sending {
+        incoming,
+        file,
+        at: offset,
+        end: offset.saturating_add(len),
+        by_kernel: true,
+        buffer: Vec::new(),
+    };
+    let result = if len <= COLLECT as u64 {
+        sending.small()
+    } else {
+        sending.large()
+    };
+    let result = result.and_then(|()| match sending.at - offset {
+        sent if sent < len => Err(Error::response_too_short(len, sent)),
+        _ => Ok(()),
+    });
+    if let Err(error) = &result
+        && !sending.incoming.write_failed
+    {
+        log::warn!("a response was broken off: {error}");
+    }
+    result
+}
+
+impl Sending<'_> {
+    /// Puts a small file behind its head, so that both go out by one write.
+    fn small(&mut self) -> Result<(), Error> {
+        let connection = self.incoming.connection.clone();
+        while self.at < self.end {
+            let mut output = connection.output.borrow_mut();
+            let begin = output.len();
+            output.resize(begin + (self.end - self.at) as usize, 0);
+            let got = read_cached(self.file.as_fd(), &mut output[begin..], self.at);
+            output.truncate(begin + got.as_ref().map_or(0, |got| got.unwrap_or(0)));
+            drop(output);
+            match got? {
+                Some(0) => break,
+                Some(got) => self.at += got as u64,
+                None => return self.large(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends piece after piece, each on the way that suits it.
+    fn large(&mut self) -> Result<(), Error> {
+        self.incoming.flush()?;
+        self.by_kernel = !sigpipe_is_fatal();
+        let mut goes_on = true;
+        while goes_on && self.at < self.end {
+            let piece_end = self.end.min(self.at + PIECE);
+            goes_on = if self.by_kernel && self.is_cached(piece_end)? {
+                self.piece_by_kernel(piece_end)?
+            } else {
+                self.piece_by_pool(piece_end)?
+            };
+        }
+        Ok(())
+    }
+
+    /// Whether the next piece can be had without the disk, by its first and its last byte.
+    fn is_cached(&self, piece_end: u64) -> Result<bool, Error> {
+        for at in [self.at, piece_end - 1] {
+            if read_cached(self.file.as_fd(), &mut [0], at)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// False at the end of the file.
+    fn piece_by_kernel(&mut self, piece_end: u64) -> Result<bool, Error> {
+        while self.at < piece_end {
+            let count = (piece_end - self.at) as usize;
+            match self.incoming.send_file(&self.file, self.at, count)? {
+                Some(0) => return Ok(false),
+                Some(sent) => self.at += sent as u64,
+                None => {
+                    self.by_kernel = false;
+                    break;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// False at the end of the file.
+    fn piece_by_pool(&mut self, piece_end: u64) -> Result<bool, Error> {
+        let (file, at) = (self.file.clone(), self.at);
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.resize((piece_end - at) as usize, 0);
+        let (read, buffer) = bridge::blocking(move || (read_at(&file, &mut buffer, at), buffer));
+        let got = read?;
+        self.incoming.send(&buffer[..got])?;
+        self.at += got as u64;
+        self.buffer = buffer;
+        Ok(got > 0)
+    }
+}
+
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
