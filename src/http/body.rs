@@ -204,6 +204,13 @@ impl Incoming {
         (self.head_at, self.cursor, self.end, self.head_len) = (0, 0, 0, 0);
     }
 
+    /// Gives away what was received behind the request, and all buffers.
+    pub(super) fn take_unread(&mut self) -> Box<[u8]> {
+        let unread = self.buffer[self.cursor..self.end].into();
+        self.give_buffers();
+        unread
+    }
+
     fn read_more_head(&mut self, deadline: Deadline) -> Result<usize, Error> {
         if self.end == self.buffer.len() {
             if self.head_at > 0 {

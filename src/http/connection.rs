@@ -19,9 +19,9 @@ use super::file::send_file;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
 use super::proto::head::RequestHead;
-use super::proto::upgrade::may_switch;
 use super::request::Request;
 use super::shared::{Connection, Shared};
+use super::upgrade::{self, Switch};
 use crate::thread;
 
 /// Output that is collected before it is sent, and the largest body that is copied to its head.
@@ -96,7 +96,7 @@ fn internal_error(payload: &(dyn Any + Send)) -> Response {
 #[inline(never)]
 fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        prepare_switch(request, response)?;
+        return switch(request, response);
     }
     let incoming = &mut request.incoming;
     let answer = AnswerTo {
@@ -127,17 +127,24 @@ fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error
     Ok(Next::Request)
 }
 
-/// Replaces a 101 that the request does not allow; of one that it allows, sends what goes before.
+/// Sends a 101 and hands the connection over, or answers why not.
 #[cold]
 #[inline(never)]
-fn prepare_switch(request: &mut Request, response: &mut Response) -> Result<(), Error> {
-    if may_switch(request.version(), request.headers(), response.headers()) {
-        // RFC 9110 section 7.8: a 100 that is due comes before the 101.
-        return request.incoming.send_continue();
+fn switch(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
+    match upgrade::prepare(request, response) {
+        Switch::Refused(mut refusal) => respond(request, &mut refusal),
+        Switch::Agreed(take_over) => {
+            let answer = AnswerTo {
+                version: Version::HTTP_11,
+                is_head: false,
+                keep_alive: false,
+            };
+            send(&mut request.incoming, answer, response)?;
+            request.incoming.flush()?;
+            upgrade::hand_over(request, take_over);
+            Ok(Next::Close)
+        }
     }
-    log::error!("handler switched to a protocol that the request does not ask for");
-    *response = (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response();
-    Ok(())
 }
 
 /// Answers input that is no request, where that is possible, and closes.
@@ -190,7 +197,7 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> R
 
 fn send_stream(incoming: &mut Incoming, plan: Plan, body: Body) -> Result<(), Error> {
     match body.into_content() {
-        Content::Empty | Content::Static(_) | Content::Bytes(_) => Ok(()),
+        Content::Empty | Content::Static(_) | Content::Bytes(_) | Content::TakeOver(_) => Ok(()),
         Content::File { file, offset, len } => send_file(incoming, file, offset, len),
         Content::Reader { mut reader, .. } => stream(incoming, plan, move |out| {
             let mut buffer = out.incoming.shared.buffers.take_input();

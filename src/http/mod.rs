@@ -21,7 +21,8 @@
 //!
 //! HTTP/1.1 and HTTP/1.0 by RFC 9110 and RFC 9112: persistent connections, pipelining, bodies with
 //! `Content-Length` and in chunks, `Expect: 100-continue`, HEAD. Ambiguous framing is refused with
-//! 400 and the connection closed. `Upgrade` and CONNECT are not offered.
+//! 400 and the connection closed. `Upgrade` is ignored unless the handler takes it up, with
+//! [`Response::upgrade`]. CONNECT is not offered.
 //!
 //! # Limits
 //!
@@ -49,6 +50,7 @@ mod server;
 mod shared;
 mod signals;
 mod transport;
+mod upgrade;
 
 /// The vocabulary of the crate `http`, version 1.
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -63,3 +65,4 @@ pub use proto::limits::Limits;
 pub use pull::WebServer;
 pub use request::{BodyReader, Request};
 pub use server::{Server, ServerHandle};
+pub use upgrade::Upgraded;

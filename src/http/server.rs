@@ -459,6 +459,7 @@ fn begin_connection(
     let connection = Rc::new(Connection {
         transport,
         idle: Cell::new(false),
+        upgraded: Cell::new(false),
         output: RefCell::default(),
         listed: Cell::new(false),
     });

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::net::Shutdown;
 use std::rc::Rc;
 
 use super::buffers::Buffers;
@@ -40,6 +41,8 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     /// It waits for a request.
     pub(super) idle: Cell<bool>,
+    /// It speaks another protocol by now.
+    pub(super) upgraded: Cell<bool>,
     /// What waits to be sent with what follows it.
     pub(super) output: RefCell<Vec<u8>>,
     /// It is among those whose output is looked at.
@@ -97,6 +100,10 @@ impl Shared {
         for member in self.connections.borrow().iter().flatten() {
             if member.connection.idle.get() {
                 member.connection.transport.look_again();
+            } else if member.connection.upgraded.get() {
+                // Whoever reads there meets the end, and may say goodbye. Where it fails the
+                // connection is gone.
+                let _ = member.connection.transport.shutdown(Shutdown::Read);
             }
         }
     }

@@ -59,6 +59,15 @@ impl Transport {
         }
     }
 
+    pub(crate) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Another descriptor of the same connection.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        self.socket.get().try_clone()
+    }
+
     /// The peer's address, where the family has one.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         socket::peer_addr(self.socket.fd()).ok()
@@ -115,10 +124,16 @@ impl Transport {
     /// Reads what is there, up to the length of `buffer`; waits for something.
     #[track_caller]
     pub(crate) fn read(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+        self.read_within(buffer, Limit::At(deadline))
+    }
+
+    /// As [`read`](Self::read), with any limit.
+    #[track_caller]
+    pub(crate) fn read_within(&self, buffer: &mut [u8], limit: Limit) -> io::Result<usize> {
         let operation = Operation {
             direction: Direction::Read,
             kind: WaitKind::Read,
-            limit: Limit::At(deadline),
+            limit,
             location: Location::caller(),
         };
         let wanted = buffer.len();
@@ -181,6 +196,23 @@ impl Transport {
         Ok(())
     }
 
+    /// Writes what the peer takes at once; waits for that to be something.
+    #[track_caller]
+    pub(crate) fn write_within(&self, data: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
+        let operation = Operation {
+            direction: Direction::Write,
+            kind: WaitKind::Write,
+            limit,
+            location: Location::caller(),
+        };
+        let wanted = data.iter().map(|piece| piece.len()).sum();
+        self.socket.perform(
+            operation,
+            |&got| self.left(got, wanted),
+            |fd| ops::send_vectored(fd.as_fd(), data),
+        )
+    }
+
     /// Lets the kernel send some of a file; waits until it takes something. Zero is the end of the
     /// file.
     #[track_caller]
@@ -214,10 +246,15 @@ impl Transport {
         }
     }
 
+    /// Ends one side of the connection, or both.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        socket::shutdown(self.socket.fd(), how)
+    }
+
     /// Tells the peer that nothing more comes.
     pub(crate) fn shut_down_write(&self) {
         // A peer that is gone has nothing to be told.
-        let _ = socket::shutdown(self.socket.fd(), Shutdown::Write);
+        let _ = self.shutdown(Shutdown::Write);
     }
 
     /// Lets whoever waits here try again, as `stop` may be set by now.

@@ -74,6 +74,8 @@ mod http_streaming;
 #[cfg(feature = "http")]
 mod http_unix;
 #[cfg(feature = "http")]
+mod http_upgrade;
+#[cfg(feature = "http")]
 mod http_util;
 
 #[cfg(feature = "http")]

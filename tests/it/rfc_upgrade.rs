@@ -7,15 +7,9 @@ use crate::rfc_support::{get, head, post, served, served_last};
 
 /// A handler that answers 101 with the protocol of the path, if there is one.
 fn switch(request: &mut Request) -> Response {
-    let response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     match request.path().trim_start_matches('/') {
-        "" => response,
-        protocol => {
-            let protocol = protocol.to_owned();
-            response
-                .with_header("upgrade", protocol)
-                .with_header("connection", "upgrade")
-        }
+        "" => StatusCode::SWITCHING_PROTOCOLS.into_response(),
+        protocol => Response::upgrade(protocol, |_| ()),
     }
 }
 
@@ -85,8 +79,7 @@ fn protocols_are_switched_to_what_was_asked_for() {
 }
 
 /// RFC 9110 section 7.8: a server must not switch to what the client has not named, and must ignore
-/// an Upgrade in HTTP/1.0; section 15.2: nor may it answer HTTP/1.0 with 1xx. A handler that does
-/// either has failed.
+/// an Upgrade in HTTP/1.0; section 15.2: nor may it answer HTTP/1.0 with 1xx.
 #[test]
 fn protocols_that_were_not_asked_for_are_not_switched_to() {
     on_a_shard(|| {
@@ -127,7 +120,14 @@ fn protocols_that_were_not_asked_for_are_not_switched_to() {
         ] {
             let mut client = site.connect();
             client.send(head(lines));
-            assert_eq!(client.answer().status, 500, "{lines:?}");
+            let answer = client.answer();
+            // RFC 9110 section 15.5.22: the one names what is acceptable.
+            let expected = match lines[0] {
+                "GET / HTTP/1.1" => (500, None),
+                _ => (426, Some("a")),
+            };
+            let got = (answer.status, answer.header("upgrade"));
+            assert_eq!(got, expected, "{lines:?}");
         }
         site.end();
     });
@@ -148,6 +148,8 @@ fn a_100_comes_before_a_101() {
             "content-length: 2",
         ]));
         assert_eq!(client.head().head, "HTTP/1.1 100 Continue\r\n\r\n");
+        // RFC 9110 section 7.8: the new protocol begins behind the whole request.
+        client.send("ab");
         assert_eq!(client.head().status, 101);
         client.finish();
         site.end();

@@ -1,6 +1,7 @@
 //! Response bodies.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
@@ -59,6 +60,8 @@ pub(crate) enum Content {
         write: WriteBody,
         len: Option<u64>,
     },
+    /// No body, but what the connection is handed to; of a type that only the connection knows.
+    TakeOver(Box<dyn Any>),
 }
 
 impl Body {
@@ -177,11 +180,17 @@ impl Body {
         }
     }
 
+    pub(crate) fn taking_over(take_over: Box<dyn Any>) -> Self {
+        Self {
+            content: Content::TakeOver(take_over),
+        }
+    }
+
     /// Returns the length in bytes where it is known.
     #[inline]
     pub fn len(&self) -> Option<u64> {
         match &self.content {
-            Content::Empty => Some(0),
+            Content::Empty | Content::TakeOver(_) => Some(0),
             Content::Static(bytes) => Some(bytes.len() as u64),
             Content::Bytes(bytes) => Some(bytes.len() as u64),
             Content::File { len, .. } => Some(*len),
@@ -197,7 +206,7 @@ impl Body {
     /// Returns the bytes of a body that is not a stream.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.content {
-            Content::Empty => Some(&[]),
+            Content::Empty | Content::TakeOver(_) => Some(&[]),
             Content::Static(bytes) => Some(bytes),
             Content::Bytes(bytes) => Some(bytes),
             Content::File { .. } | Content::Reader { .. } | Content::Writer { .. } => None,
@@ -214,6 +223,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, len) = match &self.content {
             Content::Empty => return f.write_str("Body::Empty"),
+            Content::TakeOver(_) => return f.write_str("Body::TakeOver"),
             Content::Static(_) | Content::Bytes(_) => ("Bytes", self.len()),
             Content::File { len, .. } => ("File", Some(*len)),
             Content::Reader { len, .. } => ("Reader", *len),

@@ -13,20 +13,19 @@ use crate::http::message::{HeaderView, Headers};
 /// listed in Connection was passed on by a proxy that did not know it, so is ignored too (section
 /// 7.6.1).
 pub(crate) fn may_switch(version: Version, request: HeaderView<'_>, response: &Headers) -> bool {
-    let named = |protocol: &[u8]| {
-        let mut protocols = request.get_all("upgrade").flat_map(members);
-        protocols.any(|member| member.eq_ignore_ascii_case(protocol))
-    };
-    let is_listed = request
-        .get_all("connection")
-        .flat_map(members)
-        .any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    let named = |protocol: &[u8]| is_offered(version, request, protocol);
     let protocols = response.get_all(&UPGRADE);
     let mut protocols = protocols.flat_map(|value| members(value.as_bytes()));
-    version == Version::HTTP_11
-        && is_listed
-        && protocols.next().is_some_and(named)
-        && protocols.all(named)
+    protocols.next().is_some_and(named) && protocols.all(named)
+}
+
+/// Whether a request with these headers offers to switch to this protocol.
+pub(crate) fn is_offered(version: Version, request: HeaderView<'_>, protocol: &[u8]) -> bool {
+    let lists = |field, wanted: &[u8]| {
+        let mut all = request.get_all(field).flat_map(members);
+        all.any(|member| member.eq_ignore_ascii_case(wanted))
+    };
+    version == Version::HTTP_11 && lists("connection", b"upgrade") && lists("upgrade", protocol)
 }
 
 /// The elements of a list that are not empty (RFC 9110 section 5.6.1.2).
