@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use super::buffers::READ_BUFFER;
@@ -16,7 +17,8 @@ use super::proto::framing::{Framing, RequestBody};
 use super::proto::head::RequestHead;
 use super::proto::trailers::parse_trailers;
 use super::shared::{Connection, Shared};
-use super::transport::{Deadline, Transport, deadline_from_now, deadline_in};
+use super::transport::{Deadline, Transport, deadline_from_now, deadline_in, turn_began};
+use crate::runtime::park::deadline_after;
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
 /// for both sides to begin anew.
@@ -52,6 +54,8 @@ pub(super) struct Incoming {
     trailers: Option<Box<Headers>>,
     /// Bytes of the body that the handler has read.
     got: u64,
+    /// For how long it had to wait for them, in nanoseconds.
+    waited: u64,
     /// The peer waits for a 100 before it sends the body.
     owes_continue: bool,
     /// A read failed: nobody knows where the next request begins.
@@ -74,6 +78,7 @@ impl Incoming {
             declared: Some(0),
             trailers: None,
             got: 0,
+            waited: 0,
             owes_continue: false,
             broken: false,
             write_failed: false,
@@ -150,7 +155,7 @@ impl Incoming {
     fn begin_body(&mut self, head_len: usize, framing: Framing) {
         self.head_len = head_len;
         self.cursor = self.head_at + head_len;
-        self.got = 0;
+        (self.got, self.waited) = (0, 0);
         self.trailers = None;
         (self.rest, self.declared) = match framing.body {
             RequestBody::None | RequestBody::Length(0) => (Rest::Done, Some(0)),
@@ -343,8 +348,29 @@ impl Incoming {
             return Ok(got);
         }
         self.flush()?;
-        let deadline = deadline_in(self.shared.config.timeouts.body);
+        let (began, deadline) = self.body_deadline();
         let got = self.transport().read(buf, deadline);
+        self.received(got, began)
+    }
+
+    /// Now, and until when the peer has time for the next bytes of its body: a pause must not be
+    /// too long, nor all of them together for what has come of it.
+    fn body_deadline(&self) -> (Deadline, Deadline) {
+        let timeouts = &self.shared.config.timeouts;
+        let now = turn_began();
+        let pause = deadline_after(now, timeouts.body);
+        let Some(rate) = NonZeroU32::new(timeouts.body_rate) else {
+            return (now, pause);
+        };
+        let earned = self.got.saturating_mul(1_000_000_000) / u64::from(rate.get());
+        let granted = deadline_after(earned, timeouts.body_grace);
+        let left = granted.saturating_sub(self.waited);
+        (now, pause.min(now.saturating_add(left)))
+    }
+
+    /// Takes note of how long the peer has let us wait since `began`.
+    fn received(&mut self, got: io::Result<usize>, began: Deadline) -> Result<usize, Error> {
+        self.waited += turn_began() - began;
         match got.map_err(|error| timed_out_in(error, Phase::Body))? {
             0 => Err(Error::body_incomplete(self.got, self.declared)),
             got => Ok(got),
@@ -361,16 +387,11 @@ impl Incoming {
         if self.end == self.buffer.len() {
             self.grow();
         }
-        let deadline = deadline_in(self.shared.config.timeouts.body);
+        let (began, deadline) = self.body_deadline();
         let transport = &self.connection.transport;
         let got = transport.read(&mut self.buffer[self.end..], deadline);
-        match got.map_err(|error| timed_out_in(error, Phase::Body))? {
-            0 => Err(Error::body_incomplete(self.got, self.declared)),
-            got => {
-                self.end += got;
-                Ok(())
-            }
-        }
+        self.end += self.received(got, began)?;
+        Ok(())
     }
 
     /// Reads the rest of the body, up to the limit for that.

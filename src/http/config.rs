@@ -30,6 +30,14 @@ pub struct Timeouts {
     /// Without a byte of a request's body while the handler reads it; then the read fails.
     /// Default: [`Timeouts::BODY`].
     pub body: Duration,
+    /// Bytes a second that a request's body must come at: whoever is slower in all is timed out,
+    /// even if some byte always comes in time for [`body`](Self::body). Only the time counts in
+    /// which the handler waits for the peer, and of that only what is beyond
+    /// [`body_grace`](Self::body_grace). Zero asks for none. Default: [`Timeouts::BODY_RATE`].
+    pub body_rate: u32,
+    /// How long a peer may keep the handler waiting in all, before [`body_rate`](Self::body_rate)
+    /// is asked for. Default: [`Timeouts::BODY_GRACE`].
+    pub body_grace: Duration,
     /// Without the peer taking a byte of a response; then the connection is closed. Default:
     /// [`Timeouts::WRITE`].
     pub write: Duration,
@@ -47,6 +55,13 @@ impl Timeouts {
     /// 30 s: an upload may pause for a while on a mobile network, but not for ever.
     pub const BODY: Duration = Duration::from_secs(30);
 
+    /// 500 bytes a second, as Apache's mod_reqtimeout: slower than any modem, so that only those
+    /// are hit who hold connections for its own sake.
+    pub const BODY_RATE: u32 = 500;
+
+    /// 30 s: what one pause may take.
+    pub const BODY_GRACE: Duration = Duration::from_secs(30);
+
     /// 30 s, as the body's.
     pub const WRITE: Duration = Duration::from_secs(30);
 
@@ -61,6 +76,8 @@ impl Default for Timeouts {
             idle: Self::IDLE,
             head: Self::HEAD,
             body: Self::BODY,
+            body_rate: Self::BODY_RATE,
+            body_grace: Self::BODY_GRACE,
             write: Self::WRITE,
             linger: Self::LINGER,
         }

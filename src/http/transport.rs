@@ -35,8 +35,12 @@ pub(crate) type Deadline = u64;
 /// The deadline that is `timeout` from the beginning of this turn of the scheduler. It costs no
 /// reading of the clock.
 pub(crate) fn deadline_in(timeout: Duration) -> Deadline {
-    let now = current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.turn_began()));
-    deadline_after(now, timeout)
+    deadline_after(turn_began(), timeout)
+}
+
+/// When this turn of the scheduler began, on the shard's clock.
+pub(crate) fn turn_began() -> Deadline {
+    current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.turn_began()))
 }
 
 /// The deadline that is `timeout` from now, however long this turn has been going on.

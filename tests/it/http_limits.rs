@@ -175,6 +175,85 @@ fn a_body_that_stops_is_answered_with_408() {
 }
 
 #[test]
+fn single_bytes_do_not_prolong_the_time_for_a_body() {
+    on_a_shard(|| {
+        let slow = |t: &mut Timeouts| (t.body_grace, t.body_rate) = (SHORT, 1_000_000);
+        let site = Site::with(times(slow), echo);
+        for (head, piece) in [
+            ("content-length: 1000000", "x"),
+            ("transfer-encoding: chunked", "1\r\nx\r\n"),
+        ] {
+            let mut client = site.connect();
+            client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{head}\r\n\r\n"));
+            let mut stream = client.stream.try_clone().unwrap();
+            let dripping = thread::spawn(move || {
+                while stream.write_all(piece.as_bytes()).is_ok() {
+                    thread::sleep(SHORT / 10);
+                }
+            });
+            client.last_answer(408);
+            dripping.cancel();
+            let _ = dripping.join();
+        }
+        site.end();
+    });
+}
+
+#[test]
+fn bytes_earn_time_for_a_body() {
+    on_a_shard(|| {
+        let site = Site::with(times(|t| (t.body_grace, t.body_rate) = (SHORT, 1)), echo);
+        let mut client = site.connect();
+        // 60 bytes at one a second are a minute.
+        let begin = "x".repeat(60);
+        client.send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 63\r\n\r\n{begin}"
+        ));
+        for _ in 0..3 {
+            thread::sleep(2 * SHORT);
+            client.send("x");
+        }
+        assert_eq!(client.answer().body.len(), 63);
+        site.end();
+    });
+}
+
+#[test]
+fn a_handler_that_takes_its_time_is_not_the_peers_fault() {
+    on_a_shard(|| {
+        let slow = |t: &mut Timeouts| (t.body_grace, t.body_rate) = (SHORT, 1_000_000);
+        let site = Site::with(times(slow), |request: &mut Request| -> Result<String> {
+            request.body().read_exact(&mut [0])?;
+            // By then the rest has come, and waits.
+            thread::sleep(3 * SHORT);
+            Ok(request.bytes()?.len().to_string())
+        });
+        let mut client = site.connect();
+        let body = "x".repeat(20_000);
+        client.send(format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20000\r\n\r\n{body}"
+        ));
+        assert_eq!(client.answer().text(), "19999");
+        site.end();
+    });
+}
+
+#[test]
+fn no_rate_need_be_asked_for() {
+    on_a_shard(|| {
+        let site = Site::with(times(|t| (t.body_grace, t.body_rate) = (SHORT, 0)), echo);
+        let mut client = site.connect();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n");
+        for _ in 0..2 {
+            thread::sleep(2 * SHORT);
+            client.send("x");
+        }
+        assert_eq!(client.answer().text(), "xx");
+        site.end();
+    });
+}
+
+#[test]
 fn a_handler_sees_whose_fault_it_was() {
     on_a_shard(|| {
         let errors = Rc::new(RefCell::new(Vec::new()));

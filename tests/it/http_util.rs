@@ -31,6 +31,7 @@ pub(crate) fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
     timeouts.idle = LONG;
     timeouts.head = LONG;
     timeouts.body = LONG;
+    timeouts.body_grace = LONG;
     timeouts.write = LONG;
     timeouts.linger = LONG;
     change(&mut timeouts);

@@ -36,6 +36,8 @@ mod net_waiters;
 #[cfg(feature = "http")]
 mod http_bodies;
 #[cfg(feature = "http")]
+mod http_closing;
+#[cfg(feature = "http")]
 mod http_continue;
 #[cfg(feature = "http")]
 mod http_corpus;
