@@ -137,6 +137,36 @@ impl Request {
         self.incoming.local_addr()
     }
 
+    /// Whether the client has left: it has ended its side of the connection, or reset it.
+    ///
+    /// For handlers that work for long without reading or writing, which would tell them. It never
+    /// waits, and costs one system call. A client that ends its side once it has sent its request
+    /// looks the same although it still listens, as `nc -N` does; the answer is sent to it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{HandlerError, Request, Result, StatusCode};
+    ///
+    /// fn search(request: &mut Request) -> Result<String> {
+    ///     let mut found = String::new();
+    ///     for shelf in 0..100 {
+    ///         if request.peer_gone() {
+    ///             // nginx's number for it, which nobody will read.
+    ///             let status = StatusCode::from_u16(499)?;
+    ///             return Err(HandlerError::status(status, "the client has left"));
+    ///         }
+    ///         found.push_str(&look_through(shelf));
+    ///     }
+    ///     Ok(found)
+    /// }
+    /// # fn look_through(_: u32) -> String { String::new() }
+    /// ```
+    #[must_use]
+    pub fn peer_gone(&self) -> bool {
+        self.incoming.transport().peer_gone()
+    }
+
     /// Returns the declared length of the body: 0 without one, `None` if it comes in chunks.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {

@@ -261,6 +261,12 @@ impl Transport {
         let _ = self.shutdown(Shutdown::Write);
     }
 
+    /// Whether the peer has ended its side, or the connection is gone. One system call.
+    pub(crate) fn peer_gone(&self) -> bool {
+        // What cannot be asked is no connection any more.
+        ops::is_hung_up(self.socket.fd()).unwrap_or(true)
+    }
+
     /// Lets whoever waits here try again, as `stop` may be set by now.
     pub(crate) fn look_again(&self) {
         self.socket.registration().nudge();

@@ -1,14 +1,16 @@
 //! Peers that reset the connection, at every point of an exchange, and those that end one side.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::rc::Rc;
 use std::time::Duration;
 
-use ethreads::http::{Body, IntoResponse, Request, Response, Result};
+use ethreads::http::{Body, Error, IntoResponse, Request, Response, Result};
 use socket2::SockRef;
 
 use crate::http_util::{Client, Site, on_a_shard, settle};
-use crate::net_support::until;
+use crate::net_support::{until, until_true};
 
 const BIG: usize = 8 << 20;
 
@@ -241,6 +243,87 @@ fn whoever_ends_its_side_too_early_is_told_so() {
             client.last_answer(400);
         }
         site.end();
+    });
+}
+
+#[test]
+fn a_handler_can_ask_whether_its_peer_has_left() {
+    on_a_shard(|| {
+        let seen = Rc::new(Cell::new(0));
+        let count = seen.clone();
+        let site = Site::new(move |request: &mut Request| {
+            let before = request.peer_gone();
+            // Pipelined input and its end are two things.
+            assert_eq!(request.header("gone").is_some(), before);
+            if request.path() == "/until" {
+                until_true(|| request.peer_gone());
+                count.set(count.get() + 1);
+            }
+            "told"
+        });
+        let until = "GET /until HTTP/1.1\r\nhost: a\r\n\r\n";
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(2) + until);
+        for _ in 0..2 {
+            assert_eq!(client.answer().text(), "told");
+        }
+        // Half closed it still gets its answer.
+        client.finish();
+        assert_eq!(client.answer().text(), "told");
+
+        let mut client = site.connect();
+        client.send(until);
+        settle();
+        drop(client);
+        let mut client = site.connect();
+        client.send(until);
+        settle();
+        reset(client);
+
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\ngone: yes\r\n\r\n");
+        client.finish();
+        assert_eq!(client.answer().text(), "told");
+        site.end();
+        assert_eq!(seen.get(), 3);
+    });
+}
+
+#[test]
+fn a_handler_whose_peer_has_left_finds_out_by_its_next_read_or_write() {
+    on_a_shard(|| {
+        let errors = Rc::new(RefCell::new(Vec::new()));
+        let seen = errors.clone();
+        let site = Site::new(move |request: &mut Request| {
+            let seen = seen.clone();
+            if request.path() == "/read" {
+                let error = request.bytes().unwrap_err();
+                seen.borrow_mut()
+                    .push(("read", error.is_peer() || error.is_io()));
+                return Body::empty();
+            }
+            Body::writer(move |out| {
+                loop {
+                    if let Err(error) = out.write_all(&[b'x'; 1000]).and_then(|()| out.flush()) {
+                        seen.borrow_mut()
+                            .push(("write", Error::from(error).is_io()));
+                        return Ok(());
+                    }
+                }
+            })
+        });
+        for input in [
+            "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc",
+            "GET /write HTTP/1.1\r\nhost: a\r\n\r\n",
+        ] {
+            let mut client = site.connect();
+            client.send(input);
+            settle();
+            reset(client);
+            until(|stats| stats.sources == 1);
+        }
+        site.end();
+        assert_eq!(*errors.borrow(), [("read", true), ("write", true)]);
     });
 }
 

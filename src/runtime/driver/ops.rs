@@ -132,6 +132,35 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
     }
 }
 
+/// Whether the peer of a stream has ended its side, or the connection is gone altogether.
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let zero = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let gone = PollFlags::HUP | PollFlags::ERR;
+    #[cfg(target_os = "linux")]
+    let gone = gone | PollFlags::RDHUP;
+    let mut fds = [PollFd::new(&fd, gone)];
+    let ready = loop {
+        match poll(&mut fds, Some(&zero)) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => break result?,
+        }
+    };
+    if ready > 0 && fds[0].revents().intersects(gone) {
+        return Ok(true);
+    }
+    // Where there is no RDHUP: the end of the stream can be seen unless data is before it.
+    #[cfg(not(target_os = "linux"))]
+    match recv(fd, &mut [0], true) {
+        Ok(0) => return Ok(true),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Ok(true),
+        _ => {}
+    }
+    Ok(false)
+}
+
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(fd, nonblocking)?)
 }
