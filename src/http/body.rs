@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use http::StatusCode;
+
 use super::buffers::READ_BUFFER;
 use super::error::{Error, Phase};
 use super::message::Headers;
@@ -35,6 +37,14 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
+/// What was sent last, for the access log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answered {
+    pub(super) status: Option<StatusCode>,
+    /// Of the body, without its framing.
+    pub(super) bytes: u64,
+}
+
 /// The input of a connection, and how it is answered.
 pub(super) struct Incoming {
     pub(super) shared: Rc<Shared>,
@@ -60,6 +70,7 @@ pub(super) struct Incoming {
     owes_continue: bool,
     /// A read failed: nobody knows where the next request begins.
     broken: bool,
+    pub(super) answered: Answered,
     /// A write failed: nobody knows where the peer's stream ends, so nothing more is sent.
     pub(super) write_failed: bool,
 }
@@ -81,6 +92,7 @@ impl Incoming {
             waited: 0,
             owes_continue: false,
             broken: false,
+            answered: Answered::default(),
             write_failed: false,
         }
     }

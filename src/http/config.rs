@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::hooks::Hooks;
 use super::proto::limits::Limits;
 
 /// How long a peer may take. Every phase of a connection has a limit.
@@ -96,6 +97,8 @@ pub(crate) struct Config {
     /// The value of the `server` field.
     pub(crate) server: Option<HeaderValue>,
     pub(crate) stack_size: usize,
+    /// Boxed, as most servers have none.
+    pub(super) hooks: Option<Box<Hooks>>,
 }
 
 impl Default for Config {
@@ -105,6 +108,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             server: Some(HeaderValue::from_static("ethreads")),
             stack_size: HANDLER_STACK_SIZE,
+            hooks: None,
         }
     }
 }

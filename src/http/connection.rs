@@ -13,9 +13,11 @@ use std::rc::Rc;
 
 use http::{Method, StatusCode, Version};
 
-use super::body::Incoming;
+use super::body::{Answered, Incoming};
+use super::client_connection::ClientConnection;
 use super::error::Error;
 use super::file::send_file;
+use super::hooks::Observer;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
 use super::proto::head::RequestHead;
@@ -43,13 +45,18 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
     // one page, which is all that the stack of an idle connection costs then.
     let mut request = Box::new(Request {
         head: RequestHead::new(),
+        observer: Observer::of(shared.config.hooks.as_deref(), || {
+            connection.transport.peer_addr()
+        }),
         incoming: Incoming::new(shared.clone(), connection),
+        connection: ClientConnection::new(),
     });
     loop {
         let next = match request.incoming.next_head(&mut request.head) {
+            Ok(true) if request.observer.is_some() => answer_observed(shared, &mut request),
             Ok(true) => answer(shared, &mut request),
             Ok(false) => Ok(Next::Close),
-            Err(error) => refuse(&mut request.incoming, &error),
+            Err(error) => refuse(&mut request, &error),
         };
         match next {
             Ok(Next::Request) => {}
@@ -60,11 +67,27 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
             }
             Err(error) => {
                 log::debug!("connection ended: {error}");
+                if let Some(observer) = &request.observer {
+                    observer.error(&error);
+                }
                 request.incoming.break_off();
                 break;
             }
         }
     }
+}
+
+/// As [`answer`], for a server with hooks.
+#[cold]
+#[inline(never)]
+fn answer_observed(shared: &Shared, request: &mut Request) -> Result<Next, Error> {
+    request.incoming.answered = Answered::default();
+    if let Some(observer) = &request.observer {
+        observer.begin();
+    }
+    let result = answer(shared, request);
+    request.report(false, result.is_ok());
+    result
 }
 
 /// Calls the handler and sends its response. Not inlined, like the other steps: their frames take
@@ -141,6 +164,8 @@ fn switch(request: &mut Request, response: &mut Response) -> Result<Next, Error>
             };
             send(&mut request.incoming, answer, response)?;
             request.incoming.flush()?;
+            // What follows is another protocol's.
+            request.report(false, true);
             upgrade::hand_over(request, take_over);
             Ok(Next::Close)
         }
@@ -150,15 +175,18 @@ fn switch(request: &mut Request, response: &mut Response) -> Result<Next, Error>
 /// Answers input that is no request, where that is possible, and closes.
 #[cold]
 #[inline(never)]
-fn refuse(incoming: &mut Incoming, error: &Error) -> Result<Next, Error> {
+fn refuse(request: &mut Request, error: &Error) -> Result<Next, Error> {
     log::debug!("refused a request: {error}");
+    if let Some(observer) = &request.observer {
+        observer.error(error);
+    }
     let Some(status) = error.status() else {
         return Ok(Next::Close);
     };
     let answer = AnswerTo {
         version: Version::HTTP_11,
         // RFC 9110 section 9.3.2: no content in answer to HEAD, not even this.
-        is_head: incoming.has_begun_with_head(),
+        is_head: request.incoming.has_begun_with_head(),
         keep_alive: false,
     };
     // RFC 9110 section 15.5: with an explanation.
@@ -166,9 +194,15 @@ fn refuse(incoming: &mut Incoming, error: &Error) -> Result<Next, Error> {
         "{}: {error}\n",
         status.canonical_reason().unwrap_or_default()
     );
-    send(incoming, answer, &mut (status, text).into_response())?;
-    incoming.flush()?;
-    Ok(Next::Linger)
+    request.incoming.answered = Answered::default();
+    let sent = send(
+        &mut request.incoming,
+        answer,
+        &mut (status, text).into_response(),
+    );
+    let sent = sent.and_then(|_| request.incoming.flush());
+    request.report(true, sent.is_ok());
+    sent.map(|()| Next::Linger)
 }
 
 /// Sends a response, or collects it to be sent with others; whether the connection lives on.
@@ -181,6 +215,10 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> R
     let (status, headers, len) = (response.status(), response.headers(), response.body().len());
     let plan =
         shared.with_date(|date| encode_head(&mut output, answer, status, headers, len, date));
+    incoming.answered = Answered {
+        status: Some(status),
+        bytes: 0,
+    };
     let is_full = output.len() >= COLLECT;
     drop(output);
     if is_full {
@@ -188,7 +226,10 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> R
     }
     if plan.body != ResponseBody::None {
         match response.body().as_bytes() {
-            Some(bytes) => send_bytes(incoming, bytes)?,
+            Some(bytes) => {
+                send_bytes(incoming, bytes)?;
+                incoming.answered.bytes = bytes.len() as u64;
+            }
             None => send_stream(incoming, plan, mem::take(response.body_mut()))?,
         }
     }
@@ -269,6 +310,7 @@ fn stream(
         }
     };
     let pending = mem::take(&mut out.pending);
+    out.incoming.answered.bytes = out.sent;
     out.incoming.shared.buffers.give_output(pending);
     if let Err(error) = &result
         && !out.incoming.write_failed

@@ -56,6 +56,7 @@ pub(super) fn send_file(
     } else {
         sending.large()
     };
+    sending.incoming.answered.bytes = sending.at - offset;
     let result = result.and_then(|()| match sending.at - offset {
         sent if sent < len => Err(Error::response_too_short(len, sent)),
         _ => Ok(()),

@@ -31,8 +31,10 @@
 
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod body;
 mod buffers;
+mod client_connection;
 mod config;
 mod connection;
 mod early;
@@ -42,6 +44,7 @@ mod file;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+mod hooks;
 pub(crate) mod message;
 pub(crate) mod proto;
 pub mod pull;
@@ -54,9 +57,12 @@ mod upgrade;
 
 /// The vocabulary of the crate `http`, version 1.
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+pub use access_log::{CombinedLog, CommonLog};
+pub use client_connection::ClientConnection;
 pub use config::Timeouts;
 pub use error::{Error, HandlerError, Result};
 pub use handler::Handler;
+pub use hooks::Exchange;
 pub use message::{
     Body, BodyWriter, HeaderView, Headers, IntoResponse, MalformedPath, QueryPairs, Response,
     decode_path, query_pairs,

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use http::{Method, Version};
 
 use super::body::Incoming;
+use super::client_connection::ClientConnection;
 use super::error::Error;
+use super::hooks::Observer;
 use super::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs,
 };
@@ -36,6 +38,9 @@ use super::proto::head::RequestHead;
 pub struct Request {
     pub(super) head: RequestHead,
     pub(super) incoming: Incoming,
+    pub(super) connection: ClientConnection,
+    /// `None` unless the server has hooks.
+    pub(super) observer: Option<Box<Observer>>,
 }
 
 impl Request {
@@ -135,6 +140,18 @@ impl Request {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.incoming.local_addr()
+    }
+
+    /// Returns the connection that this request came over: its number, its name, and values that
+    /// stay with it from one request to the next.
+    #[must_use]
+    pub fn connection(&self) -> &ClientConnection {
+        &self.connection
+    }
+
+    /// Returns the connection that this request came over, to keep values with it.
+    pub fn connection_mut(&mut self) -> &mut ClientConnection {
+        &mut self.connection
     }
 
     /// Whether the client has left: it has ended its side of the connection, or reset it.

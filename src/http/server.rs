@@ -67,7 +67,7 @@ const EXHAUSTED_LOG_PERIOD: Duration = Duration::from_secs(5);
 pub struct Server {
     listener: RefCell<Option<Listener>>,
     local_addr: Option<SocketAddr>,
-    config: Config,
+    pub(super) config: Config,
     control: Arc<Control>,
 }
 

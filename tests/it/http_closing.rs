@@ -206,7 +206,8 @@ fn whoever_ends_its_side_after_any_request_gets_the_answer() {
                 3,
             ),
             (
-                "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\nabc",
+                "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
+                 content-length: 3\r\n\r\nabc",
                 3,
             ),
             ("GET /wait HTTP/1.1\r\nhost: a\r\n\r\n", BIG),

@@ -52,6 +52,8 @@ mod http_files;
 #[cfg(feature = "http")]
 mod http_framing;
 #[cfg(feature = "http")]
+mod http_hooks;
+#[cfg(feature = "http")]
 mod http_keep_alive;
 #[cfg(feature = "http")]
 mod http_limits;

@@ -82,14 +82,7 @@ pub(crate) fn encode_head(
     body_len: Option<u64>,
     date: &DateCache,
 ) -> Plan {
-    // RFC 9110 section 15.2: a 1xx other than 101 is no answer; the peer would go on waiting.
-    let is_answer = !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
-    let status = if is_answer {
-        status
-    } else {
-        StatusCode::INTERNAL_SERVER_ERROR
-    };
-
+    let status = final_status(status);
     let mut special = Special::default();
     // The constant sizes of the commonest one are worth a branch.
     if status == StatusCode::OK {
@@ -186,6 +179,17 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether an option is one of those that the connection decides about itself.
 fn is_about_persistence(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// The status that goes out for a handler's (RFC 9110 section 15.2): a 1xx other than 101 is no
+/// answer, and the peer would go on waiting.
+#[inline]
+pub(crate) fn final_status(status: StatusCode) -> StatusCode {
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        status
+    }
 }
 
 /// Decides the framing of a response (RFC 9112 section 6.3, RFC 9110 section 8.6).
