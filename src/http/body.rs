@@ -24,10 +24,10 @@ use crate::runtime::park::deadline_after;
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
 /// for both sides to begin anew.
-const DRAIN_LIMIT: u64 = 64 * 1024;
+pub(super) const DRAIN_LIMIT: u64 = 64 * 1024;
 
 /// Bytes that are read and discarded, at most, from a peer that is still sending when we close.
-const LINGER_LIMIT: usize = 1024 * 1024;
+pub(super) const LINGER_LIMIT: usize = 1024 * 1024;
 
 /// What is still to come of the body of the current request.
 #[derive(Debug)]

@@ -26,8 +26,30 @@
 //!
 //! # Limits
 //!
-//! Every size and every phase of a connection has one, on by default: see [`Limits`] and
-//! [`Timeouts`].
+//! Every size and every phase of a connection has one, on by default. Those of [`Limits`] and
+//! [`Timeouts`] can be changed, by [`Server::limits`] and [`Server::timeouts`]:
+//!
+//! | Default | Value | What it bounds | Beyond it |
+//! |---|---|---|---|
+//! | [`Limits::HEAD_BYTES`] | 16 KiB | a request head | 431 |
+//! | [`Limits::REQUEST_LINE_BYTES`] | 8 KiB | a request line | 414 |
+//! | [`Limits::FIELDS`] | 100 | field lines in a head | 431 |
+//! | [`Limits::BODY_BYTES`] | 2 MiB | a body that is collected into memory | 413 |
+//! | [`Limits::CHUNK_EXTENSION_BYTES`] | 16 KiB | the chunk extensions of a body | 400 |
+//! | [`Limits::TRAILER_BYTES`] | 8 KiB | the trailer section of a body | 431 |
+//! | [`Timeouts::IDLE`] | 75 s | the pause between two requests | close |
+//! | [`Timeouts::HEAD`] | 30 s | a head, from its first byte to its last | 408 |
+//! | [`Timeouts::BODY`] | 30 s | a pause within a body | 408 |
+//! | [`Timeouts::BODY_RATE`] | 500 bytes/s | the speed of a body, from below | 408 |
+//! | [`Timeouts::BODY_GRACE`] | 30 s | waiting for a body before its speed counts | |
+//! | [`Timeouts::WRITE`] | 30 s | a pause in which the peer takes nothing of an answer | close |
+//! | [`Timeouts::LINGER`] | 2 s | waiting for the peer to end its side after the last answer | close |
+//!
+//! Fixed are these: of a body that no handler has read, up to 64 KiB are read and thrown away to
+//! keep the connection; and up to 1 MiB of what a peer still sends after the last answer.
+//!
+//! A timeout of a body is an error of the read that waits for it; the handler that passes it on
+//! with `?` answers 408.
 
 #![forbid(unsafe_code)]
 
@@ -52,6 +74,8 @@ mod request;
 mod server;
 mod shared;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod upgrade;
 
