@@ -123,7 +123,8 @@
 //! | level | what |
 //! | --- | --- |
 //! | error | a panic of an ethread that nobody joins, or of a destructor of its result |
-//! | error | a handler, or the writer of a body, that panicked |
+//! | error | a handler, the writer of a body, a hook, or what took up an upgrade, that panicked |
+//! | error | a handler that answered 101 by itself |
 //! | error | a handler that failed with 5xx: the error, its causes, the place of the `?` |
 //! | error | a pulled request that was dropped unanswered, a wrong response to one |
 //! | error | an ethread or a connection for which there is no stack |

@@ -127,6 +127,7 @@ impl Incoming {
     pub(super) fn next_head(&mut self, head: &mut RequestHead) -> Result<bool, Error> {
         self.head_at = self.cursor;
         self.head_len = 0;
+        self.trailers = None;
         let mut deadline = None;
         loop {
             if self.head_at < self.end {
@@ -167,18 +168,25 @@ impl Incoming {
     fn begin_body(&mut self, head_len: usize, framing: Framing) {
         self.head_len = head_len;
         self.cursor = self.head_at + head_len;
+        debug_assert!(self.is_done(), "no request comes before the last one's end");
+        match framing.body {
+            RequestBody::None | RequestBody::Length(0) => self.declared = Some(0),
+            _ => self.begin_content(framing),
+        }
+    }
+
+    /// Most requests have none. Not inlined: a decoder is large.
+    #[inline(never)]
+    fn begin_content(&mut self, framing: Framing) {
         (self.got, self.waited) = (0, 0);
-        self.trailers = None;
-        (self.rest, self.declared) = match framing.body {
-            RequestBody::None | RequestBody::Length(0) => (Rest::Done, Some(0)),
-            RequestBody::Length(length) => (Rest::Length(length), Some(length)),
-            RequestBody::Chunked => (
-                Rest::Chunked(ChunkedDecoder::new(&self.shared.config.limits)),
-                None,
-            ),
-        };
+        if let RequestBody::Length(length) = framing.body {
+            (self.rest, self.declared) = (Rest::Length(length), Some(length));
+        } else {
+            self.rest = Rest::Chunked(ChunkedDecoder::new(&self.shared.config.limits));
+            self.declared = None;
+        }
         // RFC 9110 section 10.1.1: no 100 is due if the body has begun to arrive.
-        self.owes_continue = framing.expect_continue && !self.is_done() && self.cursor == self.end;
+        self.owes_continue = framing.expect_continue && self.cursor == self.end;
     }
 
     /// Waits for the first bytes of a request, without holding a buffer.

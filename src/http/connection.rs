@@ -215,10 +215,7 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> R
     let (status, headers, len) = (response.status(), response.headers(), response.body().len());
     let plan =
         shared.with_date(|date| encode_head(&mut output, answer, status, headers, len, date));
-    incoming.answered = Answered {
-        status: Some(status),
-        bytes: 0,
-    };
+    incoming.answered.status = Some(status);
     let is_full = output.len() >= COLLECT;
     drop(output);
     if is_full {

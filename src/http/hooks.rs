@@ -35,7 +35,8 @@ impl Server {
     ///
     /// It runs in the ethread of the connection, when the answer has been handed to the system or
     /// is about to be, together with others. Requests that were refused before any handler saw them
-    /// are reported too. If it panics, that is logged.
+    /// are reported too; those that are cut by the end of a drain are not. If it panics, that is
+    /// logged.
     ///
     /// # Examples
     ///

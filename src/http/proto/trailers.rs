@@ -50,7 +50,7 @@ const FORBIDDEN: [HeaderName; 32] = [
 ];
 
 /// Proxies tell by such names what they know of the client.
-const FORWARDED_PREFIX: &str = "x-forwarded-";
+const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 
 /// Cuts a trailer section into fields, without those that must not be there.
 ///
@@ -61,21 +61,22 @@ pub(crate) fn parse_trailers(section: &[u8]) -> Headers {
         let Some(colon) = line.iter().position(|&byte| byte == b':') else {
             continue;
         };
+        let name = &line[..colon];
+        let prefix = name.get(..FORWARDED_PREFIX.len());
+        if prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(FORWARDED_PREFIX)) {
+            continue;
+        }
         // The decoder's grammar is these types' own; should they ever differ, a field less is
         // better than a panic on a peer's bytes.
-        let name = HeaderName::from_bytes(&line[..colon]);
+        let name = HeaderName::from_bytes(name);
         let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
         if let (Ok(name), Ok(value)) = (name, value)
-            && may_trail(&name)
+            && !FORBIDDEN.contains(&name)
         {
             fields.append(name, value);
         }
     }
     fields
-}
-
-fn may_trail(name: &HeaderName) -> bool {
-    !FORBIDDEN.contains(name) && !name.as_str().starts_with(FORWARDED_PREFIX)
 }
 
 #[cfg(test)]
