@@ -43,7 +43,7 @@
 //! | [`Timeouts::BODY_RATE`] | 500 bytes/s | the speed of a body, from below | 408 |
 //! | [`Timeouts::BODY_GRACE`] | 30 s | waiting for a body before its speed counts | |
 //! | [`Timeouts::WRITE`] | 30 s | a pause in which the peer takes nothing of an answer | close |
-//! | [`Timeouts::LINGER`] | 2 s | waiting for the peer to end its side after the last answer | close |
+//! | [`Timeouts::LINGER`] | 2 s | the wait for the peer's end after the last answer | close |
 //!
 //! Fixed are these: of a body that no handler has read, up to 64 KiB are read and thrown away to
 //! keep the connection; and up to 1 MiB of what a peer still sends after the last answer.

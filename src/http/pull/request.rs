@@ -9,7 +9,7 @@ use http::{Method, Version};
 
 use crate::http::error::Error;
 use crate::http::message::{
-    HeaderView, MalformedPath, QueryPairs, StoredFields, Target, decode_path, query_pairs,
+    HeaderView, Headers, MalformedPath, QueryPairs, StoredFields, Target, decode_path, query_pairs,
 };
 use crate::http::request::Request as Connected;
 
@@ -38,6 +38,7 @@ pub struct Request {
     fields: StoredFields,
     content_length: Option<u64>,
     body: Vec<u8>,
+    trailers: Headers,
     peer_addr: Option<SocketAddr>,
     local_addr: Option<SocketAddr>,
 }
@@ -53,6 +54,7 @@ impl Request {
             version: connected.version(),
             fields: connected.headers().to_stored(),
             content_length: connected.content_length(),
+            trailers: connected.trailers().clone(),
             peer_addr: connected.peer_addr(),
             local_addr: connected.local_addr(),
         })
@@ -153,6 +155,13 @@ impl Request {
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
+    }
+
+    /// Returns the fields that followed a chunked body: as
+    /// [`http::Request::trailers`](crate::http::Request::trailers).
+    #[must_use]
+    pub fn trailers(&self) -> &Headers {
+        &self.trailers
     }
 
     /// Returns the body, all of it, unless it was taken out.
