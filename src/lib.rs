@@ -51,7 +51,8 @@
 //! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
 //! | reading a request's body, writing a streamed response | suspends, if it has to wait |
-//! | `http::Server::serve`, `http::WebServer::{read, write, close}` | suspends |
+//! | `http::Server::serve`, `http::ServerHandle::drained` | suspends |
+//! | `http::WebServer::{read, write, close}` | suspends |
 //! | [`spawn`], `unpark`, `cancel`, [`resume`](bridge::Suspended::resume) | goes on at once |
 //! | [`on_ready`](bridge::on_ready), [`Instant::now`](time::Instant::now) | goes on at once |
 //! | destructors of this crate's types | go on at once |
@@ -128,13 +129,15 @@
 //! | error | a handler that failed with 5xx: the error, its causes, the place of the `?` |
 //! | error | a pulled request that was dropped unanswered, a wrong response to one |
 //! | error | an ethread or a connection for which there is no stack |
-//! | error | connections that have to wait for a file descriptor, every 5 s at most |
+//! | error | connections for which there is no file descriptor, every 5 s at most |
 //! | error | a simulation that failed, with its seed |
 //! | error | the report that comes before an abort |
 //! | warn | an ethread that has held its shard for too long |
 //! | warn | an ethread that has caught its own cancel 16 times |
 //! | warn | ethreads that are left at the end of the grace period, or of their OS thread |
 //! | warn | a response that was broken off, connections that were cut at the end of a drain |
+//! | warn | connections that were answered with 503 for being too many, every 5 s at most |
+//! | warn | a server whose limits are above that of the process's descriptors |
 //! | warn | that the watchdog could not be started |
 //! | info | a signal that drains a server |
 //! | debug | a request that was refused, or that a handler answered with an error below 500 |

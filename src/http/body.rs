@@ -193,7 +193,7 @@ impl Incoming {
     fn wait_for_request(&mut self) -> Result<bool, Error> {
         self.give_buffers();
         let shared = &self.shared;
-        if shared.is_draining() {
+        if shared.closes_idle() {
             // What has arrived is still answered, so look even if nothing was there just now.
             self.connection.transport.look_again();
         }
@@ -203,7 +203,7 @@ impl Incoming {
             deadline,
             || shared.buffers.take_input(),
             |buffer| shared.buffers.give_input(buffer),
-            || shared.is_draining(),
+            || shared.closes_idle(),
         );
         self.connection.idle.set(false);
         match result {

@@ -1,6 +1,9 @@
 //! What a server can be told, and the defaults.
 #![forbid(unsafe_code)]
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -44,6 +47,9 @@ pub struct Timeouts {
     pub write: Duration,
     /// After the last response, for the peer to close its side. Default: [`Timeouts::LINGER`].
     pub linger: Duration,
+    /// When the server drains, for a request that is on its way to an idle connection; then that is
+    /// closed. Default: [`Timeouts::IN_FLIGHT`].
+    pub in_flight: Duration,
 }
 
 impl Timeouts {
@@ -69,6 +75,9 @@ impl Timeouts {
     /// 2 s: enough for what the peer sent before it read our answer to arrive and be discarded,
     /// so that its answer is not lost to a reset (RFC 9112 section 9.6).
     pub const LINGER: Duration = Duration::from_secs(2);
+
+    /// 250 ms: longer than a round trip to the other side of the Earth.
+    pub const IN_FLIGHT: Duration = Duration::from_millis(250);
 }
 
 impl Default for Timeouts {
@@ -81,6 +90,7 @@ impl Default for Timeouts {
             body_grace: Self::BODY_GRACE,
             write: Self::WRITE,
             linger: Self::LINGER,
+            in_flight: Self::IN_FLIGHT,
         }
     }
 }
@@ -99,6 +109,41 @@ pub(crate) struct Config {
     pub(crate) stack_size: usize,
     /// Boxed, as most servers have none.
     pub(super) hooks: Option<Box<Hooks>>,
+    /// Whether a connection may have more than one request.
+    pub(crate) persistent: bool,
+    pub(crate) ethread_hooks: EthreadHooks,
+}
+
+/// What the user has a say in when an ethread for a connection is made.
+#[derive(Clone, Default)]
+pub(crate) struct EthreadHooks {
+    pub(crate) client_name: Option<Arc<ClientName>>,
+    pub(crate) around: Option<Arc<Around>>,
+}
+
+/// Names the ethread of a connection by the peer's address.
+pub(crate) type ClientName = dyn Fn(Option<SocketAddr>) -> String + Send + Sync;
+
+/// Is called in that ethread, with what serves the connection.
+pub(crate) type Around = dyn Fn(&mut dyn FnMut()) + Send + Sync;
+
+impl EthreadHooks {
+    pub(crate) fn client_name(&self, peer: Option<SocketAddr>) -> String {
+        match (&self.client_name, peer) {
+            (Some(format), peer) => format(peer),
+            (None, Some(peer)) => format!("http-client {peer}"),
+            (None, None) => "http-client unix".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for EthreadHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EthreadHooks")
+            .field("client_name", &self.client_name.is_some())
+            .field("around", &self.around.is_some())
+            .finish()
+    }
 }
 
 impl Default for Config {
@@ -109,6 +154,8 @@ impl Default for Config {
             server: Some(HeaderValue::from_static("ethreads")),
             stack_size: HANDLER_STACK_SIZE,
             hooks: None,
+            persistent: true,
+            ethread_hooks: EthreadHooks::default(),
         }
     }
 }

@@ -127,6 +127,7 @@ fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error
         is_head: *request.head.method() == Method::HEAD,
         keep_alive: request.head.framing().keep_alive
             && incoming.can_go_on()
+            && incoming.shared.config.persistent
             && !incoming.shared.is_draining(),
     };
     let keep_alive = send(incoming, answer, response)?;

@@ -50,30 +50,46 @@
 //!
 //! A timeout of a body is an error of the read that waits for it; the handler that passes it on
 //! with `?` answers 408.
+//!
+//! How many connections are served, wait, or are refused is the [`Taskmaster`]'s to say. A process
+//! without descriptors answers newcomers with 503 and recovers by itself.
+//!
+//! # The end
+//!
+//! [`Server::serve`] serves until [`ServerHandle::drain`]. Then nobody can connect any more;
+//! whoever was connected is answered, up to a deadline; and [`ServerHandle::drained`] tells who was
+//! cut by that.
 
 #![forbid(unsafe_code)]
 
+mod acceptor;
 mod access_log;
+mod admission;
 mod body;
 mod buffers;
 mod client_connection;
 mod config;
 mod connection;
+mod drain;
 mod early;
 mod error;
 mod file;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 mod handler;
 mod hooks;
+mod listener;
 pub(crate) mod message;
 pub(crate) mod proto;
 pub mod pull;
+mod refusal;
 mod request;
 mod server;
 mod shared;
 mod signals;
+mod taskmaster;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -84,7 +100,9 @@ pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use access_log::{CombinedLog, CommonLog};
 pub use client_connection::ClientConnection;
 pub use config::Timeouts;
+pub use drain::{CutConnection, CutState, DrainReport};
 pub use error::{Error, HandlerError, Result};
+pub use handle::ServerHandle;
 pub use handler::Handler;
 pub use hooks::Exchange;
 pub use message::{
@@ -94,5 +112,6 @@ pub use message::{
 pub use proto::limits::Limits;
 pub use pull::WebServer;
 pub use request::{BodyReader, Request};
-pub use server::{Server, ServerHandle};
+pub use server::Server;
+pub use taskmaster::{ServerCounts, Taskmaster, TaskmasterError};
 pub use upgrade::Upgraded;

@@ -1,38 +1,32 @@
-//! The server: a listener, its acceptor ethread, and an ethread per connection.
+//! The server: its settings, and serving it: an acceptor, and an ethread per connection.
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::acceptor::Acceptor;
 use super::config::{Config, Timeouts};
-use super::connection;
+use super::drain::Drain;
+use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
+use super::listener::Listener;
 use super::proto::limits::Limits;
-use super::shared::{Connection, Shared};
-use super::transport::{Family, Transport};
-use crate::io::Watched;
+use super::shared::Shared;
+use super::taskmaster::{ServerCounts, Taskmaster};
+use super::transport::Family;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
-use crate::runtime::driver::{ops, socket};
-use crate::runtime::handle::{JoinHandle, WeakThread};
-use crate::runtime::source::{Direction, Left, Limit, Operation, WouldPark};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::driver::ops;
+use crate::runtime::handle::JoinHandle;
+use crate::runtime::source::WouldPark;
 use crate::thread;
-use crate::time::Instant;
-
-/// How long the acceptor pauses when the process has no descriptor left.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often the log says so.
-const EXHAUSTED_LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// An HTTP server that listens, and is to be served.
 ///
@@ -68,27 +62,9 @@ pub struct Server {
     listener: RefCell<Option<Listener>>,
     local_addr: Option<SocketAddr>,
     pub(super) config: Config,
+    taskmaster: Taskmaster,
+    listener_name: Option<String>,
     control: Arc<Control>,
-}
-
-#[derive(Debug)]
-struct Listener {
-    socket: Watched<OwnedFd>,
-    family: Family,
-}
-
-/// What a [`ServerHandle`] and its server share.
-#[derive(Debug, Default)]
-struct Control {
-    state: Mutex<ControlState>,
-}
-
-#[derive(Debug, Default)]
-struct ControlState {
-    /// The drain that was asked for, and how long it may take.
-    drain: Option<Duration>,
-    /// The ethread that serves.
-    server: Option<WeakThread>,
 }
 
 impl Server {
@@ -108,16 +84,12 @@ impl Server {
     }
 
     fn new(listener: OwnedFd, family: Family, local_addr: Option<SocketAddr>) -> Self {
-        // Only what is no socket refuses, and the first accept will say so.
-        let _ = ops::set_nonblocking(listener.as_fd(), true);
-        let listener = Listener {
-            socket: Watched::new(listener),
-            family,
-        };
         Self {
-            listener: RefCell::new(Some(listener)),
+            listener: RefCell::new(Some(Listener::new(listener, family))),
             local_addr,
             config: Config::default(),
+            taskmaster: Taskmaster::default(),
+            listener_name: None,
             control: Arc::default(),
         }
     }
@@ -136,6 +108,17 @@ impl Server {
         self
     }
 
+    /// Sets who decides which connections are served, and when. The default is
+    /// [`Taskmaster::per_connection`].
+    ///
+    /// Unless it is single-threaded, serving raises the process's soft limit of descriptors
+    /// (`RLIMIT_NOFILE`) to the hard one.
+    #[must_use]
+    pub fn taskmaster(mut self, taskmaster: Taskmaster) -> Self {
+        self.taskmaster = taskmaster;
+        self
+    }
+
     /// Sets the `Server` header field; `None` leaves it out. The default is `ethreads`.
     #[must_use]
     pub fn server_header(mut self, value: impl Into<Option<HeaderValue>>) -> Self {
@@ -148,6 +131,56 @@ impl Server {
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.config.stack_size = bytes;
+        self
+    }
+
+    /// Sets the name of the acceptor's ethread. The default is `http-listener ADDRESS:PORT`.
+    #[must_use]
+    pub fn listener_name(mut self, name: impl Into<String>) -> Self {
+        self.listener_name = Some(name.into());
+        self
+    }
+
+    /// Sets how the ethread of a connection is named by the peer's address, which a Unix socket
+    /// does not have. The default is `http-client IP:PORT`.
+    #[must_use]
+    pub fn client_name<F>(mut self, format: F) -> Self
+    where
+        F: Fn(Option<SocketAddr>) -> String + Send + Sync + 'static,
+    {
+        self.config.ethread_hooks.client_name = Some(Arc::new(format));
+        self
+    }
+
+    /// Sets what runs around each connection, in its ethread: `around` is given what serves it, and
+    /// calls that once. If it does not, or if it panics before, the connection is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use ethreads::http::Server;
+    ///
+    /// thread_local! {
+    ///     static OPEN: Cell<u32> = const { Cell::new(0) };
+    /// }
+    ///
+    /// # ethreads::run_main(|| {
+    /// let server = Server::bind("127.0.0.1:0")?.around_connections(|serve| {
+    ///     OPEN.set(OPEN.get() + 1);
+    ///     serve();
+    ///     OPEN.set(OPEN.get() - 1);
+    /// });
+    /// # std::io::Result::Ok(drop(server))
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn around_connections<F>(mut self, around: F) -> Self
+    where
+        F: Fn(&mut dyn FnMut()) + Send + Sync + 'static,
+    {
+        self.config.ethread_hooks.around = Some(Arc::new(around));
         self
     }
 
@@ -168,13 +201,18 @@ impl Server {
     /// Returns a handle that ends the server, from any ethread or OS thread.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle {
-            control: self.control.clone(),
-        }
+        ServerHandle::new(self.control.clone())
+    }
+
+    /// Returns how many connections the server has.
+    #[must_use]
+    pub fn counts(&self) -> ServerCounts {
+        ServerCounts::read(&self.control.counts)
     }
 
     /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller;
-    /// on an OS thread outside of ethreads it drives the shard meanwhile.
+    /// on an OS thread outside of ethreads it drives the shard meanwhile. How the drain went is
+    /// told by [`ServerHandle::drained`].
     ///
     /// # Errors
     ///
@@ -183,7 +221,8 @@ impl Server {
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller stops accepting, and its connections are cancelled.
+    /// A cancelled caller stops accepting, and its connections are cancelled; those who wait for
+    /// their turn are answered with 503.
     #[track_caller]
     pub fn serve(&self, handler: impl Handler) -> io::Result<()> {
         if std::thread::panicking() {
@@ -197,26 +236,17 @@ impl Server {
                 "this server has been served before; bind another one",
             ));
         };
-        let shared = Rc::new(Shared::new(self.config.clone(), Box::new(handler)));
         let me = thread::current();
-        lock(&self.control).server = Some(me.downgrade());
-        let _detach = Detach(&self.control);
-        let listener = Rc::new(listener);
-        let acceptor = {
-            let (shared, listener, me) = (shared.clone(), listener.clone(), me.clone());
-            thread::Builder::new()
-                .name(self.listener_name())
-                .spawn(move || {
-                    let _wake = UnparkOnDrop(me);
-                    accept_all(&shared, &listener)
-                })?
-        };
+        let _attached = self.control.attach(&me);
+        let shared = Rc::new(Shared::new(self.connection_config(), Box::new(handler)));
+        let acceptor = self.acceptor(&shared, listener);
         let mut ending = Ending {
             shared: &shared,
-            acceptor: Some(acceptor),
+            acceptor: &acceptor,
+            ethread: Some(self.spawn_acceptor(acceptor.clone(), me.clone())?),
         };
         let grace = loop {
-            if let Some(grace) = lock(&self.control).drain {
+            if let Some(grace) = self.control.drain() {
                 break grace;
             }
             if ending.acceptor_has_ended() {
@@ -224,51 +254,52 @@ impl Server {
             }
             thread::park();
         };
-        drain(&shared, listener, &mut ending, grace, &me)
-    }
-
-    fn listener_name(&self) -> String {
-        match self.local_addr {
-            Some(address) => format!("http-listener {address}"),
-            None => "http-listener unix".to_owned(),
+        let mut drain = Drain::begin(&shared, &acceptor, grace, &me);
+        drain.wait(|| ending.acceptor_has_ended());
+        let report = drain.finish();
+        if ending.acceptor_has_ended() {
+            ending.join_acceptor()?;
         }
-    }
-}
-
-/// Stops accepting, lets requests in flight end, closes idle connections, and cuts what is left
-/// at the deadline.
-fn drain(
-    shared: &Shared,
-    listener: Rc<Listener>,
-    ending: &mut Ending<'_>,
-    grace: Duration,
-    me: &thread::Thread,
-) -> io::Result<()> {
-    let deadline = Instant::now().checked_add(grace);
-    shared.start_draining(me);
-    listener.socket.registration().nudge();
-    // From here on it is the acceptor's: closed when nobody waits there any more, so that those
-    // who come later are told at once.
-    drop(listener);
-    while !ending.acceptor_has_ended() || shared.count() > 0 {
-        let Some(deadline) = deadline else {
-            thread::park();
-            continue;
-        };
-        let left = deadline.duration_since(Instant::now());
-        if left.is_zero() {
-            log::warn!(
-                "{} connections were cut at the end of the drain",
-                shared.count()
-            );
-            break;
-        }
-        thread::park_timeout(left);
-    }
-    if ending.acceptor_has_ended() {
-        ending.join_acceptor()
-    } else {
+        self.control.end(Some(report));
         Ok(())
+    }
+
+    fn connection_config(&self) -> Config {
+        let mut config = self.config.clone();
+        // Between two requests of one connection nobody else would be served.
+        config.persistent = !self.taskmaster.is_single_threaded();
+        config
+    }
+
+    fn acceptor(&self, shared: &Rc<Shared>, listener: Listener) -> Rc<Acceptor> {
+        let descriptors = if self.taskmaster.is_single_threaded() {
+            None
+        } else {
+            ops::raise_descriptor_limit()
+        };
+        let bounds = self.taskmaster.bounds(descriptors);
+        let (taskmaster, counts) = (self.taskmaster.clone(), self.control.counts.clone());
+        Acceptor::new(shared.clone(), listener, taskmaster, bounds, counts)
+    }
+
+    fn spawn_acceptor(
+        &self,
+        acceptor: Rc<Acceptor>,
+        server: thread::Thread,
+    ) -> io::Result<JoinHandle<io::Result<()>>> {
+        let name = match (&self.listener_name, self.local_addr) {
+            (Some(name), _) => name.clone(),
+            (None, Some(address)) => format!("http-listener {address}"),
+            (None, None) => "http-listener unix".to_owned(),
+        };
+        let mut builder = thread::Builder::new().name(name);
+        if self.taskmaster.is_single_threaded() {
+            builder = builder.stack_size(self.config.stack_size);
+        }
+        builder.spawn(move || {
+            let _wake = UnparkOnDrop(server);
+            acceptor.run()
+        })
     }
 }
 
@@ -287,38 +318,10 @@ impl From<UnixListener> for Server {
     }
 }
 
-/// Ends a server. Made by [`Server::handle`].
-#[derive(Clone, Debug)]
-pub struct ServerHandle {
-    control: Arc<Control>,
-}
-
-impl ServerHandle {
-    /// Asks the server to drain: it takes the connections that are waiting to be accepted, stops
-    /// listening, answers the requests that have begun, closes idle connections, and cuts what is
-    /// left after `grace`. [`Server::serve`] returns then. Does not wait for that.
-    ///
-    /// A second call does nothing. One that comes before the server is served takes effect when it
-    /// is.
-    pub fn drain(&self, grace: Duration) {
-        let mut state = lock(&self.control);
-        state.drain.get_or_insert(grace);
-        if let Some(server) = &state.server {
-            server.unpark();
-        }
-    }
-}
-
-fn lock(control: &Control) -> std::sync::MutexGuard<'_, ControlState> {
-    control.state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Takes the server's ethread out of the control when serving ends.
-struct Detach<'a>(&'a Control);
-
-impl Drop for Detach<'_> {
+impl Drop for Server {
     fn drop(&mut self) {
-        lock(self.0).server = None;
+        // Nobody serves it any more, and whoever waits for that would wait for ever.
+        self.control.end(None);
     }
 }
 
@@ -334,16 +337,17 @@ impl Drop for UnparkOnDrop {
 /// However serving ends, also by a cancel: nothing of it stays behind.
 struct Ending<'a> {
     shared: &'a Shared,
-    acceptor: Option<JoinHandle<io::Result<()>>>,
+    acceptor: &'a Acceptor,
+    ethread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Ending<'_> {
     fn acceptor_has_ended(&self) -> bool {
-        self.acceptor.as_ref().is_none_or(JoinHandle::is_finished)
+        self.ethread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn join_acceptor(&mut self) -> io::Result<()> {
-        match self.acceptor.take().map(JoinHandle::join) {
+        match self.ethread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
             Some(Err(_)) => Err(io::Error::other("the acceptor of the server panicked")),
             None => Ok(()),
@@ -353,140 +357,12 @@ impl Ending<'_> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        if let Some(acceptor) = &self.acceptor {
-            acceptor.cancel();
+        if let Some(ethread) = &self.ethread {
+            ethread.cancel();
         }
+        self.acceptor.refuse_rest();
         self.shared.early.stop();
         self.shared.cut_all();
-    }
-}
-
-impl Listener {
-    /// Accepts a connection; `None` if none is waiting and `stop` is set.
-    fn accept(&self, stop: &Cell<bool>) -> io::Result<Option<(Transport, Option<SocketAddr>)>> {
-        let operation = Operation {
-            direction: Direction::Read,
-            kind: WaitKind::Accept,
-            limit: Limit::Never,
-            location: Location::caller(),
-        };
-        let accepted = self.socket.perform(
-            operation,
-            |_| Left::Unknown,
-            |fd| match ops::accept(fd.as_fd()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && stop.get() => Ok(None),
-                result => result.map(Some),
-            },
-        )?;
-        let Some((fd, address)) = accepted else {
-            return Ok(None);
-        };
-        let peer = socket::inet_addr(address).ok();
-        Ok(Some((Transport::new(fd, self.family), peer)))
-    }
-}
-
-/// The acceptor's loop: ends when the server drains and nobody waits, or the listener is broken.
-fn accept_all(shared: &Rc<Shared>, listener: &Listener) -> io::Result<()> {
-    let mut logged: Option<Instant> = None;
-    loop {
-        match listener.accept(shared.draining()) {
-            Ok(Some((transport, peer))) => {
-                if let Err(error) = begin_connection(shared, transport, peer) {
-                    log::error!("no ethread for a connection, it is closed: {error}");
-                }
-            }
-            Ok(None) => return Ok(()),
-            Err(error) => match classify(&error) {
-                AcceptError::Connection => log::debug!("a connection was gone: {error}"),
-                AcceptError::Exhausted => {
-                    if logged.is_none_or(|at| at.elapsed() >= EXHAUSTED_LOG_PERIOD) {
-                        logged = Some(Instant::now());
-                        log::error!(
-                            "cannot accept connections, which wait meanwhile: {error}; raise \
-                             RLIMIT_NOFILE (ulimit -n)"
-                        );
-                    }
-                    thread::sleep(EXHAUSTED_PAUSE);
-                }
-                AcceptError::Listener => return Err(error),
-            },
-        }
-    }
-}
-
-/// What an error of accept(2) is about.
-enum AcceptError {
-    /// The connection that was to be accepted; the next one is another matter.
-    Connection,
-    /// The process or the system: it may pass.
-    Exhausted,
-    /// The listener itself.
-    Listener,
-}
-
-fn classify(error: &io::Error) -> AcceptError {
-    use io::ErrorKind as Kind;
-    match error.kind() {
-        // The listed ones of accept(2), and those pending on the new socket, which it passes on.
-        Kind::ConnectionAborted
-        | Kind::ConnectionReset
-        | Kind::ConnectionRefused
-        | Kind::PermissionDenied
-        | Kind::TimedOut
-        | Kind::HostUnreachable
-        | Kind::NetworkUnreachable
-        | Kind::NetworkDown => AcceptError::Connection,
-        Kind::OutOfMemory => AcceptError::Exhausted,
-        _ if ops::is_out_of_descriptors(error) => AcceptError::Exhausted,
-        Kind::InvalidInput | Kind::NotConnected | Kind::Unsupported => AcceptError::Listener,
-        // EPROTO and the like have no kind of their own.
-        _ if ops::is_connection_error(error) => AcceptError::Connection,
-        _ => AcceptError::Listener,
-    }
-}
-
-/// Spawns the ethread of a connection.
-fn begin_connection(
-    shared: &Rc<Shared>,
-    transport: Transport,
-    peer: Option<SocketAddr>,
-) -> io::Result<()> {
-    let name = match peer {
-        Some(peer) => format!("http-client {peer}"),
-        None => "http-client unix".to_owned(),
-    };
-    let connection = Rc::new(Connection {
-        transport,
-        idle: Cell::new(false),
-        upgraded: Cell::new(false),
-        output: RefCell::default(),
-        listed: Cell::new(false),
-    });
-    let member = Membership {
-        shared: shared.clone(),
-        place: shared.enter(connection.clone()),
-    };
-    let place = member.place;
-    let ethread = thread::Builder::new()
-        .name(name)
-        .stack_size(shared.config.stack_size)
-        .spawn(move || {
-            connection::serve(&member.shared, connection);
-        })?;
-    shared.attach(place, ethread);
-    Ok(())
-}
-
-/// A connection's place among the others, left however it ends.
-struct Membership {
-    shared: Rc<Shared>,
-    place: usize,
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.shared.leave(self.place);
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
+use super::admission::Permit;
 use super::buffers::Buffers;
 use super::config::Config;
+use super::drain::{CutConnection, CutState};
 use super::early::Early;
 use super::handler::Handler;
 use super::proto::date::DateCache;
@@ -26,6 +28,8 @@ pub(super) struct Shared {
     /// The turn of the scheduler in which `date` was looked at.
     date_turn: Cell<u64>,
     draining: Cell<bool>,
+    /// While draining: no request is under way to an idle connection any more.
+    closes_idle: Cell<bool>,
     /// All connections are cut, also those that may still be accepted.
     cut: Cell<bool>,
     /// Whoever waits for the last connection to end.
@@ -49,9 +53,23 @@ pub(super) struct Connection {
     pub(super) listed: Cell<bool>,
 }
 
+impl Connection {
+    pub(super) fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            idle: Cell::new(false),
+            upgraded: Cell::new(false),
+            output: RefCell::default(),
+            listed: Cell::new(false),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Member {
     connection: Rc<Connection>,
+    peer: Option<SocketAddr>,
+    /// `None` before it is attached, and where the acceptor serves.
     ethread: Option<JoinHandle<()>>,
 }
 
@@ -65,6 +83,7 @@ impl Shared {
             config,
             date_turn: Cell::new(0),
             draining: Cell::new(false),
+            closes_idle: Cell::new(false),
             cut: Cell::new(false),
             watcher: RefCell::default(),
             connections: RefCell::default(),
@@ -87,16 +106,21 @@ impl Shared {
         self.draining.get()
     }
 
-    /// The flag itself, for the acceptor.
-    pub(super) fn draining(&self) -> &Cell<bool> {
-        &self.draining
+    /// Whether a connection that has nothing to do ends.
+    pub(super) fn closes_idle(&self) -> bool {
+        self.closes_idle.get()
     }
 
-    /// No connection lives beyond its current request; idle ones end, unless one has arrived.
-    /// `watcher` is unparked when the last one is gone.
+    /// No connection lives beyond its current request. `watcher` is unparked when the last one is
+    /// gone.
     pub(super) fn start_draining(&self, watcher: &Thread) {
         self.draining.set(true);
         *self.watcher.borrow_mut() = Some(watcher.clone());
+    }
+
+    /// Idle connections end, unless a request has arrived.
+    pub(super) fn close_idle(&self) {
+        self.closes_idle.set(true);
         for member in self.connections.borrow().iter().flatten() {
             if member.connection.idle.get() {
                 member.connection.transport.look_again();
@@ -109,9 +133,10 @@ impl Shared {
     }
 
     /// Adds a connection, and gives it a place.
-    pub(super) fn enter(&self, connection: Rc<Connection>) -> usize {
+    fn enter(&self, connection: Rc<Connection>, peer: Option<SocketAddr>) -> usize {
         let member = Some(Member {
             connection,
+            peer,
             ethread: None,
         });
         let mut connections = self.connections.borrow_mut();
@@ -138,7 +163,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn leave(&self, place: usize) {
+    fn leave(&self, place: usize) {
         let member = self.connections.borrow_mut()[place].take();
         self.free.borrow_mut().push(place);
         self.count.set(self.count.get() - 1);
@@ -152,6 +177,32 @@ impl Shared {
 
     pub(super) fn count(&self) -> usize {
         self.count.get()
+    }
+
+    /// Those who lose something if they are cut now: idle ones do not.
+    pub(super) fn busy(&self) -> Vec<CutConnection> {
+        let busy: Vec<_> = {
+            let connections = self.connections.borrow();
+            let busy = connections.iter().flatten();
+            let busy = busy.filter(|member| !member.connection.idle.get());
+            busy.map(|member| {
+                let ethread = member.ethread.as_ref().map(JoinHandle::thread);
+                (ethread.cloned(), member.peer)
+            })
+            .collect()
+        };
+        // A name may be the user's to make, so nothing is borrowed.
+        let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
+            Some(name) => name.to_owned(),
+            None => self.config.ethread_hooks.client_name(peer),
+        };
+        busy.into_iter()
+            .map(|(ethread, peer)| CutConnection {
+                name: name(ethread, peer),
+                peer,
+                state: CutState::Serving,
+            })
+            .collect()
     }
 
     /// Cancels the ethreads of all connections.
@@ -170,5 +221,44 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("connections", &self.count())
             .finish_non_exhaustive()
+    }
+}
+
+/// A connection's place among the others, and its permit; both are given back however it ends.
+/// A connection that is taken over by its handler would take this along.
+#[derive(Debug)]
+pub(super) struct Membership {
+    shared: Rc<Shared>,
+    place: usize,
+    /// Dropped last: what counts is the open connection.
+    _permit: Permit,
+}
+
+impl Membership {
+    pub(super) fn new(
+        shared: &Rc<Shared>,
+        connection: Rc<Connection>,
+        peer: Option<SocketAddr>,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            place: shared.enter(connection, peer),
+            shared: shared.clone(),
+            _permit: permit,
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn place(&self) -> usize {
+        self.place
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.shared.leave(self.place);
     }
 }

@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 use signal_hook::{SigId, flag};
 
-use super::server::ServerHandle;
+use super::handle::ServerHandle;
 use crate::net::UnixStream;
 use crate::runtime::driver::signal::has_default_action;
 use crate::thread::{self, JoinHandle};

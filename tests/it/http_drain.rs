@@ -13,10 +13,10 @@ use crate::http_util::{Client, LONG, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::net_support::until;
 use crate::support::OnDrop;
 
-const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// A handler that parks, and those who park in it.
-fn parking() -> (
+pub(crate) fn parking() -> (
     impl Fn(&mut Request) -> &'static str,
     Rc<RefCell<Vec<Thread>>>,
 ) {
@@ -165,6 +165,9 @@ fn a_grace_of_nothing_and_one_without_end() {
             site.handle.drain(grace);
             client.end();
             site.served.join().unwrap().unwrap();
+            // It had nothing to lose, so it has ended and was not cut.
+            let report = site.handle.drained().unwrap();
+            assert_eq!((report.ended, report.cut.len()), (1, 0));
         }
     });
 }

@@ -1,7 +1,6 @@
 //! The server as its users meet it: addresses, names, headers, many connections, too few
 //! descriptors, and tests of their own.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpStream as StdTcpStream;
 use std::sync::mpsc;
@@ -13,7 +12,6 @@ use http::HeaderValue;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::http_util::{Client, LONG, Site, on_a_shard, settle};
-use crate::support::{collect_log, in_child, logged, stderr};
 
 #[test]
 fn addresses_and_names_tell_who_is_who() {
@@ -120,81 +118,6 @@ fn a_thousand_connections_at_once() {
         assert_eq!(clients.len(), 1000);
         site.end();
     });
-}
-
-#[test]
-fn without_descriptors_connections_wait() {
-    const NAME: &str = "http_server::without_descriptors_connections_wait";
-    if let Some(output) = in_child(NAME) {
-        assert!(output.status.success(), "{}", stderr(&output));
-        return;
-    }
-    collect_log();
-    on_a_shard(|| {
-        let server = Server::bind("127.0.0.1:0").unwrap();
-        let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-        // These wait in the listener's queue, and cost the server nothing yet.
-        let mut clients: Vec<_> = (0..8).map(|_| Client::new(addr)).collect();
-        for client in &mut clients {
-            client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-        }
-        let mut spare = exhaust_descriptors();
-        spare.truncate(spare.len() - 3);
-        let served = thread::spawn(move || server.serve(|_: &mut Request| "x"));
-        for client in &mut clients[..3] {
-            assert_eq!(client.answer().status, 200);
-        }
-        let told = || logged("cannot accept connections").len();
-        while told() == 0 {
-            thread::yield_now();
-        }
-        // Those who have been accepted are served meanwhile.
-        assert_eq!(clients[0].get("/").status, 200);
-        spare.clear();
-        for client in &mut clients[3..] {
-            assert_eq!(client.answer().status, 200);
-        }
-        assert_eq!(told(), 1, "once a period");
-        handle.drain(LONG);
-        served.join().unwrap().unwrap();
-    });
-}
-
-#[test]
-fn without_descriptors_a_drain_still_ends() {
-    const NAME: &str = "http_server::without_descriptors_a_drain_still_ends";
-    if let Some(output) = in_child(NAME) {
-        assert!(output.status.success(), "{}", stderr(&output));
-        return;
-    }
-    collect_log();
-    on_a_shard(|| {
-        let server = Server::bind("127.0.0.1:0").unwrap();
-        let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-        let _client = Client::new(addr);
-        let _spare = exhaust_descriptors();
-        handle.drain(crate::http_util::SHORT);
-        server.serve(|_: &mut Request| "x").unwrap();
-    });
-}
-
-/// Takes every descriptor that the process may have.
-fn exhaust_descriptors() -> Vec<File> {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(64),
-            maximum: limit.maximum,
-        },
-    )
-    .unwrap();
-    let mut spare = Vec::new();
-    while let Ok(file) = File::open("/dev/null") {
-        spare.push(file);
-    }
-    assert!(spare.len() > 3);
-    spare
 }
 
 /// What a user writes: a server on a port of its own inside `#[test]`, and a client of any kind.

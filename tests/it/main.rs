@@ -34,6 +34,8 @@ mod net_unix;
 mod net_waiters;
 
 #[cfg(feature = "http")]
+mod http_admission;
+#[cfg(feature = "http")]
 mod http_bodies;
 #[cfg(feature = "http")]
 mod http_closing;
@@ -42,7 +44,13 @@ mod http_continue;
 #[cfg(feature = "http")]
 mod http_corpus;
 #[cfg(feature = "http")]
+mod http_descriptors;
+#[cfg(feature = "http")]
 mod http_drain;
+#[cfg(feature = "http")]
+mod http_drain_counting;
+#[cfg(feature = "http")]
+mod http_drain_report;
 #[cfg(feature = "http")]
 mod http_exchange;
 #[cfg(feature = "http")]

@@ -60,8 +60,9 @@ pub use client::{Client, RemoteClient};
 pub use request::Request;
 
 use self::desk::{Desk, EndOnDrop, Gate};
+use super::handle::ServerHandle;
 use super::message::IntoResponse;
-use super::server::{Server, ServerHandle};
+use super::server::Server;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 use crate::runtime::source::WouldPark;
 use crate::thread::{self, JoinHandle};

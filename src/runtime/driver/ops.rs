@@ -213,6 +213,22 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
+/// Raises the limit of descriptors that this process may have as far as it may, and returns what it
+/// is then; `None` is none. Where the system refuses, the limit stays what it was.
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        // macOS says "unlimited" and takes no such number.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+    getrlimit(Resource::Nofile).current
+}
+
 /// Whether an error says that this process or the system has no descriptor left.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     let code = error

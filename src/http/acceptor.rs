@@ -1,0 +1,351 @@
+//! The acceptor: takes connections, has the taskmaster's decision about each, and keeps those who
+//! wait for their turn.
+//!
+//! One ethread runs it, and only that one starts connections, so a permit that is given back starts
+//! nobody by itself: it wakes the acceptor, which looks at its queue.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::admission::{Admission, Bounds, Counts, Decision, Permit, Place};
+use super::connection;
+use super::drain::{CutConnection, CutState};
+use super::listener::{AcceptError, Accepted, Listener, classify};
+use super::refusal::Refusal;
+use super::shared::{Connection, Membership, Shared};
+use super::taskmaster::Taskmaster;
+use super::transport::{Deadline, Family, Transport, deadline_from_now};
+use crate::runtime::task::message;
+use crate::thread::{self, Thread};
+use crate::time::Instant;
+
+/// How long the acceptor pauses when it cannot even refuse.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the log tells of one kind of trouble.
+const LOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// Connections that are refused in one go when a server ends, at most. More than any listener's
+/// queue holds: net.core.somaxconn has 16 bits where it is not raised by hand.
+const SWEEP_LIMIT: usize = 1 << 16;
+
+/// The acceptor of a server that is being served.
+pub(super) struct Acceptor {
+    shared: Rc<Shared>,
+    admission: Rc<Admission>,
+    taskmaster: Taskmaster,
+    refusal: Refusal,
+    family: Family,
+    /// `None` once nobody can connect any more.
+    listener: RefCell<Option<Rc<Listener>>>,
+    queue: RefCell<VecDeque<Queued>>,
+    /// The one that runs this.
+    ethread: OnceCell<Thread>,
+    overloaded: LogPeriod,
+    exhausted: LogPeriod,
+    failed: LogPeriod,
+}
+
+/// A connection that waits for its turn. A drop refuses nobody: whoever takes it out does.
+struct Queued {
+    socket: OwnedFd,
+    peer: Option<SocketAddr>,
+    deadline: Deadline,
+    place: Place,
+}
+
+impl Acceptor {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        listener: Listener,
+        taskmaster: Taskmaster,
+        bounds: Bounds,
+        counts: Arc<Counts>,
+    ) -> Rc<Self> {
+        listener.take_reserve();
+        Rc::new_cyclic(|this: &std::rc::Weak<Self>| {
+            let this = this.clone();
+            let freed = move || {
+                if let Some(acceptor) = this.upgrade() {
+                    acceptor.wake();
+                }
+            };
+            Self {
+                admission: Admission::new(bounds, counts, freed),
+                refusal: Refusal::new(&taskmaster, shared.config.timeouts.linger),
+                shared,
+                taskmaster,
+                family: listener.family,
+                listener: RefCell::new(Some(Rc::new(listener))),
+                queue: RefCell::default(),
+                ethread: OnceCell::new(),
+                overloaded: LogPeriod::default(),
+                exhausted: LogPeriod::default(),
+                failed: LogPeriod::default(),
+            }
+        })
+    }
+
+    /// Runs until the server drains, nobody waits to be accepted and nobody in the queue; or the
+    /// listener is broken.
+    pub(super) fn run(&self) -> io::Result<()> {
+        let _ = self.ethread.set(thread::current());
+        while let Some(listener) = self.listener() {
+            let look = || self.shared.is_draining() || self.admission.has_room_for_queued();
+            match listener.accept(self.next_deadline(), look) {
+                Ok(Accepted::Connection(socket, peer)) => {
+                    // Those in the queue were here first.
+                    self.tend_queue();
+                    self.admit(socket, peer);
+                }
+                Ok(Accepted::OnReserve(socket, error)) => {
+                    self.refuse_on_reserve(&listener, socket, &error);
+                }
+                Ok(Accepted::Nobody) if self.shared.is_draining() => {
+                    // Closed as soon as nobody waits there, so that those who come later are told
+                    // at once.
+                    self.listener.take();
+                }
+                Ok(Accepted::Nobody) => {}
+                // A deadline of ours, unlike those of a connection.
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && error.raw_os_error().is_none() => {}
+                Err(error) => self.survive(&listener, error)?,
+            }
+            self.tend_queue();
+        }
+        while let Some(deadline) = self.next_in_queue() {
+            let now = deadline_from_now(Duration::ZERO);
+            thread::park_timeout(Duration::from_nanos(deadline.saturating_sub(now)));
+            self.tend_queue();
+        }
+        Ok(())
+    }
+
+    /// Lets it look at its queue, and whether the server drains.
+    pub(super) fn wake(&self) {
+        match (self.listener(), self.ethread.get()) {
+            (Some(listener), _) => listener.wake(),
+            (None, Some(ethread)) => ethread.unpark(),
+            (None, None) => {}
+        }
+    }
+
+    /// Refuses all who were not served yet: those in the queue, and those whom nobody has accepted.
+    /// From then on nobody can connect. Returns who was in the queue. Never waits.
+    pub(super) fn refuse_rest(&self) -> Vec<CutConnection> {
+        let mut cut = Vec::new();
+        while let Some(queued) = self.take_from_queue() {
+            cut.push(CutConnection {
+                name: self.shared.config.ethread_hooks.client_name(queued.peer),
+                peer: queued.peer,
+                state: CutState::Queued,
+            });
+            self.admission.count_refusal();
+            self.refusal.answer_and_close(&self.shared, queued.socket);
+        }
+        if let Some(listener) = self.listener.take() {
+            self.sweep(&listener);
+        }
+        cut
+    }
+
+    fn sweep(&self, listener: &Listener) {
+        for _ in 0..SWEEP_LIMIT {
+            match listener.accept_now() {
+                Ok(Accepted::Connection(socket, _) | Accepted::OnReserve(socket, _)) => {
+                    self.admission.count_refusal();
+                    self.refusal.answer_and_close(&self.shared, socket);
+                    listener.take_reserve();
+                }
+                Err(error) if classify(&error) == AcceptError::Connection => {}
+                Ok(Accepted::Nobody) | Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        self.admission.counts()
+    }
+
+    fn listener(&self) -> Option<Rc<Listener>> {
+        self.listener.borrow().clone()
+    }
+
+    fn next_in_queue(&self) -> Option<Deadline> {
+        self.queue.borrow().front().map(|queued| queued.deadline)
+    }
+
+    fn next_deadline(&self) -> Option<Deadline> {
+        let deadlines = [self.next_in_queue(), self.refusal.next_deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn take_from_queue(&self) -> Option<Queued> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// Starts those whose turn it is, and refuses those who have waited for too long.
+    fn tend_queue(&self) {
+        if self.next_deadline().is_none() {
+            return;
+        }
+        let now = deadline_from_now(Duration::ZERO);
+        while let Some(mut queued) = self.take_from_queue() {
+            match queued.place.into_permit() {
+                Ok(permit) => self.begin(queued.socket, queued.peer, permit),
+                Err(place) if queued.deadline <= now => {
+                    drop(place);
+                    self.admission.count_refusal();
+                    self.refuse("some have waited for too long", queued.socket);
+                }
+                Err(place) => {
+                    queued.place = place;
+                    self.queue.borrow_mut().push_front(queued);
+                    break;
+                }
+            }
+        }
+        self.refusal.close_old(now);
+    }
+
+    /// Does with a newcomer what the taskmaster says.
+    fn admit(&self, socket: OwnedFd, peer: Option<SocketAddr>) {
+        match self.admission.decide() {
+            Decision::Serve(permit) => self.begin(socket, peer, permit),
+            Decision::Queue(place) => self.queue.borrow_mut().push_back(Queued {
+                socket,
+                peer,
+                deadline: deadline_from_now(self.taskmaster.queue_timeout),
+                place,
+            }),
+            Decision::Refuse => self.refuse("too many are open", socket),
+        }
+    }
+
+    fn refuse(&self, why: &str, socket: OwnedFd) {
+        self.refusal.answer(&self.shared, socket);
+        self.overloaded.tell(|times| {
+            let counts = self.admission.counts();
+            log::warn!(
+                "connections are answered with 503, as {why} ({times} since it was said last): \
+                 {counts:?}"
+            );
+        });
+    }
+
+    fn refuse_on_reserve(&self, listener: &Listener, socket: OwnedFd, error: &io::Error) {
+        self.admission.count_refusal();
+        // Not kept for a moment: its descriptor is the reserve.
+        self.refusal.answer_and_close(&self.shared, socket);
+        listener.take_reserve();
+        self.exhausted.tell(|times| {
+            log::error!(
+                "cannot accept connections, which are answered with 503 ({times} since it was said \
+                 last): {error}; raise RLIMIT_NOFILE (ulimit -n)"
+            );
+        });
+    }
+
+    /// Goes on after an error of accept(2), unless it is the listener's.
+    fn survive(&self, listener: &Listener, error: io::Error) -> io::Result<()> {
+        match classify(&error) {
+            AcceptError::Connection => log::debug!("a connection was gone: {error}"),
+            AcceptError::Exhausted => {
+                self.exhausted.tell(|_| {
+                    log::error!(
+                        "cannot accept connections, which wait meanwhile: {error}; raise \
+                         RLIMIT_NOFILE (ulimit -n)"
+                    );
+                });
+                thread::sleep(EXHAUSTED_PAUSE);
+                listener.take_reserve();
+            }
+            AcceptError::Listener => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Serves a connection: in an ethread of its own, or here and now.
+    fn begin(&self, socket: OwnedFd, peer: Option<SocketAddr>, permit: Permit) {
+        let shared = &self.shared;
+        let connection = Rc::new(Connection::new(Transport::new(socket, self.family)));
+        let member = Membership::new(shared, connection.clone(), peer, permit);
+        let place = member.place();
+        if self.taskmaster.is_single_threaded() {
+            return serve(&member, connection);
+        }
+        let theirs = connection.clone();
+        let spawned = thread::Builder::new()
+            .name(shared.config.ethread_hooks.client_name(peer))
+            .stack_size(shared.config.stack_size)
+            .spawn(move || serve(&member, theirs));
+        match spawned {
+            Ok(ethread) => shared.attach(place, ethread),
+            Err(error) => {
+                self.admission.count_refusal();
+                connection.transport.send_now(&self.refusal.bytes(shared));
+                connection.transport.shut_down_write();
+                self.failed.tell(|times| {
+                    log::error!(
+                        "no ethread for connections, which are answered with 503 ({times} since \
+                         it was said last): {error}"
+                    );
+                });
+            }
+        }
+    }
+}
+
+fn serve(member: &Membership, connection: Rc<Connection>) {
+    let shared = member.shared();
+    let Some(around) = &shared.config.ethread_hooks.around else {
+        return connection::serve(shared, connection);
+    };
+    let mut connection = Some(connection);
+    let mut serve = || {
+        if let Some(connection) = connection.take() {
+            connection::serve(shared, connection);
+        }
+    };
+    // As a handler's, its panic costs this connection, and not the acceptor that it may run in.
+    if let Err(payload) = thread::catch_panic(AssertUnwindSafe(|| around(&mut serve))) {
+        let text = message(&*payload);
+        log::error!(
+            "what is around a connection panicked in ethread {}: {text}",
+            thread::current()
+        );
+    }
+}
+
+/// Keeps one kind of line to one a period.
+#[derive(Debug, Default)]
+struct LogPeriod {
+    told: Cell<Option<Instant>>,
+    times: Cell<u64>,
+}
+
+impl LogPeriod {
+    /// Counts, and calls `line` with the number since it was called last, if that is long ago.
+    fn tell(&self, line: impl FnOnce(u64)) {
+        self.times.set(self.times.get() + 1);
+        let now = Instant::now();
+        let is_due = self
+            .told
+            .get()
+            .is_none_or(|at| now.duration_since(at) >= LOG_PERIOD);
+        if is_due {
+            self.told.set(Some(now));
+            line(self.times.take());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Who is served, who waits and who is turned away: the decision alone. It knows no socket, no
+//! clock and no protocol.
+//!
+//! What was admitted is held by guards, a [`Permit`] for what is served and a [`Place`] for what
+//! waits. They give back what they took when they are dropped, so no path can forget it: a panic,
+//! a reset, a cancel, or an ethread that could not be made.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// How many there may be; `None` is as many as come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Served at the same time.
+    pub(super) max_threads: Option<usize>,
+    /// Served and waiting, together. Invariant: above `max_threads`, and only with it.
+    pub(super) max_accept: Option<usize>,
+}
+
+/// Numbers that other OS threads may read. Written by the shard of the server only.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) serving: AtomicUsize,
+    pub(super) queued: AtomicUsize,
+    pub(super) served: AtomicU64,
+    pub(super) refused: AtomicU64,
+}
+
+/// The state of one server's admission.
+pub(super) struct Admission {
+    bounds: Bounds,
+    counts: Arc<Counts>,
+    /// Called when one who waits may have a permit.
+    freed: Box<dyn Fn()>,
+}
+
+/// What becomes of a newcomer.
+#[derive(Debug)]
+pub(super) enum Decision {
+    Serve(Permit),
+    /// It waits until [`Place::into_permit`] succeeds.
+    Queue(Place),
+    Refuse,
+}
+
+/// The right to be served, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit(Rc<Admission>);
+
+/// A place among those who wait, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place(Rc<Admission>);
+
+impl Bounds {
+    /// Whether the invariant holds, and somebody can be served at all.
+    pub(super) fn are_valid(self) -> bool {
+        match (self.max_threads, self.max_accept) {
+            (None, None) => true,
+            (None, Some(_)) => false,
+            (Some(threads), accept) => threads > 0 && accept.is_none_or(|accept| accept > threads),
+        }
+    }
+}
+
+impl Admission {
+    /// `freed` is called when a permit is given back while somebody waits for one. It must not
+    /// wait, as that may happen in a destructor.
+    pub(super) fn new(bounds: Bounds, counts: Arc<Counts>, freed: impl Fn() + 'static) -> Rc<Self> {
+        debug_assert!(bounds.are_valid());
+        Rc::new(Self {
+            bounds,
+            counts,
+            freed: Box::new(freed),
+        })
+    }
+
+    /// Decides about a newcomer, in Hunchentoot's order: without a limit it is served; at the
+    /// accept limit, or at the thread limit if there is no other, it is refused; at the thread
+    /// limit it waits; else it is served. While others wait it queues behind them.
+    pub(super) fn decide(self: &Rc<Self>) -> Decision {
+        let Some(max_threads) = self.bounds.max_threads else {
+            return Decision::Serve(self.permit());
+        };
+        let (serving, queued) = (self.serving(), self.queued());
+        let is_full = match self.bounds.max_accept {
+            Some(max_accept) => serving + queued >= max_accept,
+            None => serving >= max_threads,
+        };
+        if is_full {
+            self.count_refusal();
+            Decision::Refuse
+        } else if serving >= max_threads || queued > 0 {
+            self.counts.queued.fetch_add(1, Ordering::Relaxed);
+            Decision::Queue(Place(self.clone()))
+        } else {
+            Decision::Serve(self.permit())
+        }
+    }
+
+    /// Counts somebody who was refused for another reason than the bounds.
+    pub(super) fn count_refusal(&self) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether one who waits may be served.
+    pub(super) fn has_room_for_queued(&self) -> bool {
+        self.queued() > 0 && self.has_room()
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn has_room(&self) -> bool {
+        self.bounds
+            .max_threads
+            .is_none_or(|max_threads| self.serving() < max_threads)
+    }
+
+    fn serving(&self) -> usize {
+        self.counts.serving.load(Ordering::Relaxed)
+    }
+
+    fn queued(&self) -> usize {
+        self.counts.queued.load(Ordering::Relaxed)
+    }
+
+    fn permit(self: &Rc<Self>) -> Permit {
+        self.counts.serving.fetch_add(1, Ordering::Relaxed);
+        self.counts.served.fetch_add(1, Ordering::Relaxed);
+        Permit(self.clone())
+    }
+}
+
+impl Place {
+    /// Serves the one who waited.
+    ///
+    /// # Errors
+    ///
+    /// The place itself, if there is no room.
+    pub(super) fn into_permit(self) -> Result<Permit, Self> {
+        if self.0.has_room() {
+            Ok(self.0.permit())
+        } else {
+            Err(self)
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.counts.serving.fetch_sub(1, Ordering::Relaxed);
+        if self.0.has_room_for_queued() {
+            (self.0.freed)();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counts.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("bounds", &self.bounds)
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The decision against a table, and against a naive model.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn bounds(max_threads: Option<usize>, max_accept: Option<usize>) -> Bounds {
+    Bounds {
+        max_threads,
+        max_accept,
+    }
+}
+
+/// An admission, and how often it called for its queue to be looked at.
+fn admission(bounds: Bounds) -> (Rc<Admission>, Rc<Cell<usize>>) {
+    let calls = Rc::new(Cell::new(0));
+    let counter = calls.clone();
+    let freed = move || counter.set(counter.get() + 1);
+    (Admission::new(bounds, Arc::default(), freed), calls)
+}
+
+fn numbers(admission: &Admission) -> (usize, usize) {
+    (admission.serving(), admission.queued())
+}
+
+#[test]
+fn bounds_need_room_for_one_and_a_queue_above_the_threads() {
+    let check = |threads, accept, expected| {
+        assert_eq!(
+            bounds(threads, accept).are_valid(),
+            expected,
+            "{threads:?} {accept:?}"
+        );
+    };
+    check(None, None, true);
+    check(Some(1), None, true);
+    check(Some(1), Some(2), true);
+    check(Some(100), Some(120), true);
+    check(Some(0), None, false);
+    check(Some(0), Some(1), false);
+    check(None, Some(20), false);
+    check(Some(10), Some(10), false);
+    check(Some(10), Some(9), false);
+}
+
+#[test]
+fn decisions_come_in_hunchentoots_order() {
+    // Lets ten come and stay; one letter for each.
+    let check = |bounds: Bounds, expected: &str| {
+        let (admission, _) = admission(bounds);
+        let decisions: Vec<_> = (0..10).map(|_| admission.decide()).collect();
+        let letters: String = decisions
+            .iter()
+            .map(|decision| match decision {
+                Decision::Serve(_) => 's',
+                Decision::Queue(_) => 'q',
+                Decision::Refuse => 'r',
+            })
+            .collect();
+        assert_eq!(letters, expected, "{bounds:?}");
+        drop(decisions);
+        assert_eq!(numbers(&admission), (0, 0));
+    };
+    check(bounds(None, None), "ssssssssss");
+    check(bounds(Some(3), None), "sssrrrrrrr");
+    check(bounds(Some(3), Some(5)), "sssqqrrrrr");
+    check(bounds(Some(1), Some(2)), "sqrrrrrrrr");
+    check(bounds(Some(20), Some(30)), "ssssssssss");
+}
+
+/// Hunchentoot signals "free" below its *accept* limit, and so runs more threads than it may.
+#[test]
+fn a_place_becomes_a_permit_below_the_thread_limit_only() {
+    let (admission, calls) = admission(bounds(Some(2), Some(4)));
+    let mut served: Vec<_> = (0..2)
+        .filter_map(|_| match admission.decide() {
+            Decision::Serve(permit) => Some(permit),
+            _ => None,
+        })
+        .collect();
+    let Decision::Queue(place) = admission.decide() else {
+        panic!("at the thread limit it queues");
+    };
+    let place = place.into_permit().expect_err("both are still served");
+    assert_eq!((numbers(&admission), calls.get()), ((2, 1), 0));
+    served.pop();
+    assert_eq!(calls.get(), 1);
+    let permit = place.into_permit().expect("there is room");
+    assert_eq!(numbers(&admission), (2, 0));
+    drop((served, permit));
+    assert_eq!((numbers(&admission), calls.get()), ((0, 0), 1));
+}
+
+#[test]
+fn nobody_overtakes_those_who_wait() {
+    let (admission, _) = admission(bounds(Some(1), Some(3)));
+    let first = admission.decide();
+    let waiting = admission.decide();
+    drop(first);
+    // There is room, but not for a newcomer.
+    assert!(matches!(admission.decide(), Decision::Queue(_)));
+    drop(waiting);
+    assert!(matches!(admission.decide(), Decision::Serve(_)));
+}
+
+#[test]
+fn a_panic_gives_the_permit_back() {
+    let (admission, _) = admission(bounds(Some(1), None));
+    for _ in 0..3 {
+        let decision = admission.decide();
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let _held = decision;
+            panic!("in its owner");
+        }));
+        assert!(caught.is_err());
+    }
+    assert_eq!(numbers(&admission), (0, 0));
+    assert_eq!(admission.counts().refused.load(Ordering::Relaxed), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive,
+    /// One who is served ends: which one.
+    End(usize),
+    /// One who waits gives up: which one.
+    GiveUp(usize),
+    /// The queue is looked at.
+    Promote,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Arrive),
+        3 => any::<usize>().prop_map(Step::End),
+        1 => any::<usize>().prop_map(Step::GiveUp),
+        2 => Just(Step::Promote),
+    ];
+    proptest::collection::vec(step, 0..200)
+}
+
+fn valid_bounds() -> impl Strategy<Value = Bounds> {
+    let limited = (1..8_usize, proptest::option::of(1..8_usize));
+    proptest::option::of(limited).prop_map(|limits| match limits {
+        None => Bounds::default(),
+        Some((threads, extra)) => bounds(Some(threads), extra.map(|extra| threads + extra)),
+    })
+}
+
+proptest! {
+    /// The counts are those of the guards, the limits hold, and whoever waits while there is room
+    /// has been called for.
+    #[test]
+    fn holds_its_limits(bounds in valid_bounds(), steps in steps()) {
+        let (admission, calls) = admission(bounds);
+        let mut serving = Vec::new();
+        let mut waiting = VecDeque::new();
+        for step in steps {
+            let before = (serving.len(), waiting.len(), calls.get());
+            match step {
+                Step::Arrive => match admission.decide() {
+                    Decision::Serve(permit) => {
+                        prop_assert!(waiting.is_empty());
+                        serving.push(permit);
+                    }
+                    Decision::Queue(place) => {
+                        prop_assert!(bounds.max_accept.is_some());
+                        waiting.push_back(place);
+                    }
+                    Decision::Refuse => {
+                        let limit = bounds.max_accept.or(bounds.max_threads);
+                        prop_assert_eq!(Some(before.0 + before.1), limit);
+                    }
+                },
+                Step::End(which) if !serving.is_empty() => {
+                    drop(serving.swap_remove(which % serving.len()));
+                    prop_assert_eq!(calls.get() > before.2, !waiting.is_empty());
+                }
+                Step::GiveUp(which) if !waiting.is_empty() => {
+                    drop(waiting.remove(which % waiting.len()));
+                }
+                Step::Promote => while let Some(place) = waiting.pop_front() {
+                    match place.into_permit() {
+                        Ok(permit) => serving.push(permit),
+                        Err(place) => {
+                            waiting.push_front(place);
+                            break;
+                        }
+                    }
+                },
+                _ => {}
+            }
+            prop_assert_eq!(numbers(&admission), (serving.len(), waiting.len()));
+            prop_assert!(bounds.max_threads.is_none_or(|most| serving.len() <= most));
+            let most = bounds.max_accept.or(bounds.max_threads);
+            prop_assert!(most.is_none_or(|most| serving.len() + waiting.len() <= most));
+        }
+        drop((serving, waiting));
+        prop_assert_eq!(numbers(&admission), (0, 0));
+    }
+}
