@@ -51,7 +51,7 @@
 //! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
 //! | reading a request's body, writing a streamed response | suspends, if it has to wait |
-//! | `http::Server::serve`, `http::ServerHandle::drained` | suspends |
+//! | `http::Server::{serve, run}`, `http::ServerHandle::drained` | suspends |
 //! | `http::WebServer::{read, write, close}` | suspends |
 //! | [`spawn`], `unpark`, `cancel`, [`resume`](bridge::Suspended::resume) | goes on at once |
 //! | [`on_ready`](bridge::on_ready), [`Instant::now`](time::Instant::now) | goes on at once |

@@ -8,41 +8,49 @@
 //! wrk -c 64 http://127.0.0.1:8080/plaintext
 //! ```
 //!
+//! With `--max-threads 2 --max-accept 3` try `curl -i http://127.0.0.1:8080/slow?ms=5000` in four
+//! terminals: two are served, one waits, one is told to come back later.
+//!
 //! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
-//! of by a handler. Ctrl-C lets the requests in flight end, a second one exits at once.
+//! of by a handler.
+//!
+//! Ctrl-C lets the requests in flight end, a second one exits at once.
 
 mod asked;
 mod pulled;
 mod routes;
 
 use std::error::Error;
-use std::io::{self, Read};
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::time::Duration;
+use std::io;
 
-use ethreads::http::{Server, ServerHandle};
-use ethreads::{net::UnixStream, thread};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use ethreads::http::{Server, Taskmaster};
+use lexopt::ValueExt;
 
-const USAGE: &str = "usage: http_server [--addr ADDRESS:PORT] [--pull]   (default 127.0.0.1:8080, \
-                     port 0 chooses one)";
+const USAGE: &str = "\
+usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|none]
+                   [--pull]
 
-/// How long the requests in flight may take after a signal.
-const GRACE: Duration = Duration::from_secs(5);
+  --addr         where to listen; port 0 chooses one (default 127.0.0.1:8080)
+  --max-threads  connections that are served at the same time (default 10000)
+  --max-accept   those and the ones that wait, together (default a quarter more than are served;
+                 none: nobody waits, beyond --max-threads the answer is 503)
+  --pull         a loop reads the requests and answers them
+";
 
 fn main() -> Result<(), Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let Args { address, pull } = args()?;
-    raise_descriptor_limit();
+    let Args {
+        address,
+        taskmaster,
+        pull,
+    } = args()?;
     ethreads::run_main(move || -> io::Result<()> {
-        let server = Server::bind(address)?;
-        drain_on_signals(server.handle())?;
+        let server = Server::bind(address)?.taskmaster(taskmaster);
         println!("listening on http://{}", server.local_addr()?);
         if pull {
-            pulled::serve(&server.into())
+            pulled::serve(server)
         } else {
-            server.serve(routes::answer)
+            server.run(routes::answer)
         }
     })??;
     Ok(())
@@ -50,60 +58,52 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct Args {
     address: String,
+    /// Who is admitted.
+    taskmaster: Taskmaster,
     /// Whether requests are pulled.
     pull: bool,
 }
 
-fn args() -> Result<Args, lexopt::Error> {
+fn args() -> Result<Args, Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
     let mut pull = false;
+    let (mut max_threads, mut max_accept) = (None, None);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("addr") => address = args.value()?.string()?,
+            lexopt::Arg::Long("max-threads") => {
+                max_threads = Some(args.value()?.parse_with(limit)?)
+            }
+            lexopt::Arg::Long("max-accept") => max_accept = Some(args.value()?.parse_with(limit)?),
             lexopt::Arg::Long("pull") => pull = true,
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
-                println!("{USAGE}");
+                print!("{USAGE}");
                 std::process::exit(0);
             }
-            arg => return Err(arg.unexpected()),
+            arg => return Err(arg.unexpected().into()),
         }
     }
-    Ok(Args { address, pull })
-}
-
-use lexopt::ValueExt;
-
-/// A connection is a descriptor, and the soft limit is often 1024: takes the hard one.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
+    let taskmaster = match (max_threads, max_accept) {
+        // The library's own limits know how many descriptors there are.
+        (None, None) => Taskmaster::per_connection(),
+        (threads, accept) => {
+            let threads = threads.unwrap_or(Some(Taskmaster::MAX_THREADS));
+            let accept =
+                accept.unwrap_or_else(|| threads.map(|n| n.saturating_add((n / 4).max(1))));
+            Taskmaster::with_limits(threads, accept)?
+        }
     };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!(
-            "the limit on open files stays at {:?}: {error}",
-            limit.current
-        );
-    }
+    Ok(Args {
+        address,
+        taskmaster,
+        pull,
+    })
 }
 
-/// An ethread that waits for SIGINT or SIGTERM, told by a byte in a socket pair.
-fn drain_on_signals(server: ServerHandle) -> io::Result<()> {
-    let (receiver, sender) = StdUnixStream::pair()?;
-    signal_hook::low_level::pipe::register(SIGINT, sender.try_clone()?)?;
-    signal_hook::low_level::pipe::register(SIGTERM, sender)?;
-    let mut receiver = UnixStream::from(receiver);
-    thread::Builder::new()
-        .name("signals")
-        .spawn(move || -> io::Result<()> {
-            receiver.read_exact(&mut [0])?;
-            log::info!("draining for at most {GRACE:?}");
-            server.drain(GRACE);
-            receiver.read_exact(&mut [0])?;
-            log::info!("a second signal: exiting");
-            std::process::exit(1)
-        })?;
-    Ok(())
+fn limit(text: &str) -> Result<Option<usize>, std::num::ParseIntError> {
+    match text {
+        "none" => Ok(None),
+        number => number.parse().map(Some),
+    }
 }

@@ -1,14 +1,19 @@
 //! The routes in pull style: a loop that reads requests, and answers them when it likes.
 
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream as StdUnixStream;
 
 use ethreads::http::pull::{Client, Request, WebServer};
-use ethreads::thread;
+use ethreads::http::{Server, ServerHandle};
+use ethreads::{net::UnixStream, thread};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::routes;
 
 /// Answers until the server has ended.
-pub(crate) fn serve(server: &WebServer) -> io::Result<()> {
+pub(crate) fn serve(server: Server) -> io::Result<()> {
+    drain_on_signals(server.handle())?;
+    let server = WebServer::from(server);
     while let Some((client, request)) = server.read()? {
         if request.path() == "/slow" {
             // It waits, and nobody is to wait for it: neither this loop nor those behind it.
@@ -24,4 +29,24 @@ fn answer(client: Client, mut request: Request) {
     if let Err(error) = client.write(routes::answer(&mut request)) {
         log::warn!("no answer to {request:?}: {error}");
     }
+}
+
+/// What `Server::run` does by itself: an ethread that waits for SIGINT or SIGTERM, told by a byte
+/// in a socket pair.
+fn drain_on_signals(server: ServerHandle) -> io::Result<()> {
+    let (receiver, sender) = StdUnixStream::pair()?;
+    signal_hook::low_level::pipe::register(SIGINT, sender.try_clone()?)?;
+    signal_hook::low_level::pipe::register(SIGTERM, sender)?;
+    let mut receiver = UnixStream::from(receiver);
+    thread::Builder::new()
+        .name("signals")
+        .spawn(move || -> io::Result<()> {
+            receiver.read_exact(&mut [0])?;
+            log::info!("draining for at most {:?}", Server::DRAIN_GRACE);
+            server.drain(Server::DRAIN_GRACE);
+            receiver.read_exact(&mut [0])?;
+            log::info!("a second signal: exiting");
+            std::process::exit(1)
+        })?;
+    Ok(())
 }

@@ -56,9 +56,9 @@
 //!
 //! # The end
 //!
-//! [`Server::serve`] serves until [`ServerHandle::drain`]. Then nobody can connect any more;
-//! whoever was connected is answered, up to a deadline; and [`ServerHandle::drained`] tells who was
-//! cut by that.
+//! [`Server::run`] serves until SIGTERM or SIGINT, [`Server::serve`] until
+//! [`ServerHandle::drain`]. Then nobody can connect any more; whoever was connected is answered, up
+//! to a deadline; and [`ServerHandle::drained`] tells who was cut by that.
 
 #![forbid(unsafe_code)]
 
@@ -90,6 +90,7 @@ mod server;
 mod shared;
 mod signals;
 mod taskmaster;
+mod termination;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -64,10 +65,15 @@ pub struct Server {
     pub(super) config: Config,
     taskmaster: Taskmaster,
     listener_name: Option<String>,
+    pub(super) drain_grace: Duration,
     control: Arc<Control>,
 }
 
 impl Server {
+    /// How long a drain may take that a signal began, unless set: 8 s, as containers are killed
+    /// after 10 s, and something may have to be done after it.
+    pub const DRAIN_GRACE: Duration = Duration::from_secs(8);
+
     /// Listens on a TCP address, with `SO_REUSEADDR` and a backlog of 1024. Port 0 lets the system
     /// choose; see [`local_addr`](Self::local_addr). A name is resolved, which suspends the caller.
     ///
@@ -90,6 +96,7 @@ impl Server {
             config: Config::default(),
             taskmaster: Taskmaster::default(),
             listener_name: None,
+            drain_grace: Self::DRAIN_GRACE,
             control: Arc::default(),
         }
     }
@@ -131,6 +138,14 @@ impl Server {
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.config.stack_size = bytes;
+        self
+    }
+
+    /// Sets how long a drain may take that a signal begins, see [`run`](Self::run). The default is
+    /// [`DRAIN_GRACE`](Self::DRAIN_GRACE).
+    #[must_use]
+    pub fn drain_grace(mut self, grace: Duration) -> Self {
+        self.drain_grace = grace;
         self
     }
 

@@ -80,6 +80,8 @@ mod http_pull_writes;
 #[cfg(feature = "http")]
 mod http_server;
 #[cfg(feature = "http")]
+mod http_shutdown;
+#[cfg(feature = "http")]
 mod http_splits;
 #[cfg(feature = "http")]
 mod http_streaming;

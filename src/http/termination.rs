@@ -1,0 +1,47 @@
+//! Serving until a signal says otherwise.
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use super::handler::Handler;
+use super::server::Server;
+use super::signals::Signals;
+
+impl Server {
+    /// As [`serve`](Self::serve), and SIGTERM or SIGINT drains the server: suspends the caller
+    /// until then. A second of them ends the process at once, also while a handler holds the OS
+    /// thread.
+    ///
+    /// The grace of the drain is [`drain_grace`](Self::drain_grace). Handlers of these signals that
+    /// were installed before are called too; when this returns, all is as it was. Nothing but
+    /// this and [`WebServer::run_server`](super::WebServer::run_server) touches these signals.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve); if the signals cannot be had, for example as there are too many
+    /// open files.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`serve`](Self::serve).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use ethreads::http::{Request, Server};
+    ///
+    /// fn main() -> std::io::Result<()> {
+    ///     Server::bind("127.0.0.1:8080")?
+    ///         .drain_grace(Duration::from_secs(20))
+    ///         .run(|request: &mut Request| format!("hello from {}\n", request.path()))
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn run(&self, handler: impl Handler) -> io::Result<()> {
+        let signals = Signals::drain(self.handle(), self.drain_grace)?;
+        let served = self.serve(handler);
+        signals.end();
+        served
+    }
+}
