@@ -21,7 +21,7 @@ const STREAM_PAUSE: Duration = Duration::from_millis(100);
 
 type Route<R> = fn(&mut R) -> Result<Response>;
 
-/// Answers a request by its path and method; 404 and 405 elsewhere.
+/// Answers a request by its path and method; 404, 405 and 501 elsewhere.
 pub(crate) fn answer<R: Asked>(request: &mut R) -> Result<Response> {
     let (methods, route): (&[Method], Route<R>) = match request.path() {
         "/plaintext" => (&[Method::GET], |_| Ok("Hello, World!".into_response())),
@@ -38,29 +38,52 @@ pub(crate) fn answer<R: Asked>(request: &mut R) -> Result<Response> {
         "/baseline11" => (&[Method::GET, Method::POST], sum),
         "/pipeline" => (&[Method::GET], |_| Ok("ok".into_response())),
         path if path.starts_with("/status/") => (&[Method::GET], status),
+        // RFC 9110 section 9.3.7: what the server as a whole can do.
+        "*" => (&[Method::GET, Method::POST], |_| Ok(().into_response())),
         _ => return Ok((StatusCode::NOT_FOUND, "not found\n").into_response()),
     };
     let method = request.method();
     let allowed = |method: &Method| methods.contains(method);
     if allowed(method) || (*method == Method::HEAD && allowed(&Method::GET)) {
-        route(request)
-    } else {
-        Ok(method_not_allowed(methods))
+        return route(request);
     }
+    let allow = [("allow", allow(methods))];
+    Ok(if *method == Method::OPTIONS {
+        (StatusCode::NO_CONTENT, allow, ()).into_response()
+    } else if KNOWN.contains(method) {
+        (
+            StatusCode::METHOD_NOT_ALLOWED,
+            allow,
+            "method not allowed\n",
+        )
+            .into_response()
+    } else {
+        // RFC 9110 section 9.1: what no resource of a server knows.
+        (StatusCode::NOT_IMPLEMENTED, "method not implemented\n").into_response()
+    })
 }
 
-/// RFC 9110 section 15.5.6: the answer says what is allowed.
-fn method_not_allowed(methods: &[Method]) -> Response {
+/// The methods of RFC 9110 section 9.3 and RFC 5789.
+const KNOWN: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+/// RFC 9110 section 10.2.1: what may be asked of a resource.
+fn allow(methods: &[Method]) -> String {
     let mut allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
     if methods.contains(&Method::GET) {
         allow.push("HEAD");
     }
-    (
-        StatusCode::METHOD_NOT_ALLOWED,
-        [("allow", allow.join(", "))],
-        "method not allowed\n",
-    )
-        .into_response()
+    allow.push("OPTIONS");
+    allow.join(", ")
 }
 
 fn html(text: &'static str) -> Response {

@@ -27,7 +27,8 @@
 //! # Limits
 //!
 //! Every size and every phase of a connection has one, on by default. Those of [`Limits`] and
-//! [`Timeouts`] can be changed, by [`Server::limits`] and [`Server::timeouts`]:
+//! [`Timeouts`] can be changed by [`Server::limits`] and [`Server::timeouts`], the others by
+//! [`Server::taskmaster`]:
 //!
 //! | Default | Value | What it bounds | Beyond it |
 //! |---|---|---|---|
@@ -44,6 +45,10 @@
 //! | [`Timeouts::BODY_GRACE`] | 30 s | waiting for a body before its speed counts | |
 //! | [`Timeouts::WRITE`] | 30 s | a pause in which the peer takes nothing of an answer | close |
 //! | [`Timeouts::LINGER`] | 2 s | the wait for the peer's end after the last answer | close |
+//! | [`Timeouts::IN_FLIGHT`] | 250 ms | a drain's wait for requests that are on their way | close |
+//! | [`Taskmaster::MAX_THREADS`] | 10000 | connections that are served | queue |
+//! | [`Taskmaster::MAX_ACCEPT`] | 12500 | connections that are served or queued | 503 |
+//! | [`Taskmaster::QUEUE_TIMEOUT`] | 10 s | the wait in the queue | 503 |
 //!
 //! Fixed are these: of a body that no handler has read, up to 64 KiB are read and thrown away to
 //! keep the connection; and up to 1 MiB of what a peer still sends after the last answer.

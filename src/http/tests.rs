@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::body::{DRAIN_LIMIT, LINGER_LIMIT};
-use super::{Limits, Timeouts};
+use super::{Limits, Taskmaster, Timeouts};
 
 fn size(bytes: u64) -> String {
     match bytes {
@@ -14,8 +14,10 @@ fn size(bytes: u64) -> String {
 }
 
 fn time(time: Duration) -> String {
-    assert_eq!(time.subsec_nanos(), 0);
-    format!("{} s", time.as_secs())
+    match time.subsec_millis() {
+        0 => format!("{} s", time.as_secs()),
+        millis => format!("{millis} ms"),
+    }
 }
 
 /// The names of the fields of a struct of plain values, by its `Debug`.
@@ -50,6 +52,13 @@ fn the_documented_defaults_are_the_defaults() {
         ("Timeouts::BODY_GRACE", time(t.body_grace)),
         ("Timeouts::WRITE", time(t.write)),
         ("Timeouts::LINGER", time(t.linger)),
+        ("Timeouts::IN_FLIGHT", time(t.in_flight)),
+        (
+            "Taskmaster::MAX_THREADS",
+            Taskmaster::MAX_THREADS.to_string(),
+        ),
+        ("Taskmaster::MAX_ACCEPT", Taskmaster::MAX_ACCEPT.to_string()),
+        ("Taskmaster::QUEUE_TIMEOUT", time(Taskmaster::QUEUE_TIMEOUT)),
     ];
     let documented: Vec<(&str, String)> = include_str!("mod.rs")
         .lines()
