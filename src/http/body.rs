@@ -477,17 +477,18 @@ impl Incoming {
         let Connection {
             transport, output, ..
         } = &*self.connection;
-        let mut output = output.borrow_mut();
-        let result = if self.write_failed {
+        // A cancel leaves from within the write. Whoever catches that must find neither what was
+        // sent in part, nor a way to send more.
+        let mut collected = output.take();
+        let result = if mem::replace(&mut self.write_failed, true) {
             Err(io::ErrorKind::BrokenPipe.into())
         } else {
-            transport.write_all(&output, data, self.shared.config.timeouts.write)
+            transport.write_all(&collected, data, self.shared.config.timeouts.write)
         };
-        output.clear();
-        result.map_err(|error| {
-            self.write_failed = true;
-            timed_out_in(error, Phase::Write)
-        })
+        collected.clear();
+        output.replace(collected);
+        self.write_failed = result.is_err();
+        result.map_err(|error| timed_out_in(error, Phase::Write))
     }
 
     /// Lets the kernel send what it takes of a file; `None` if it cannot do that. Nothing must be

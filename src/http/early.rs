@@ -71,11 +71,12 @@ impl Incoming {
                 match spawned {
                     Ok(handle) => *flusher = Some(handle),
                     Err(error) => {
-                        // The output goes out later then, with what follows it.
-                        log::debug!("no ethread to send output early: {error}");
                         waiting
                             .drain(..)
                             .for_each(|connection| connection.listed.set(false));
+                        drop((waiting, flusher));
+                        // The output goes out later then, with what follows it.
+                        log::debug!("no ethread to send output early: {error}");
                     }
                 }
             }
@@ -89,10 +90,9 @@ fn flush_all(shared: &Shared) {
     // Nothing below waits or calls the user, so the list is as it was until the end.
     for connection in shared.early.waiting.borrow_mut().drain(..) {
         connection.listed.set(false);
-        // Borrowed while its owner is sending it.
-        if let Ok(mut output) = connection.output.try_borrow_mut() {
-            let sent = connection.transport.send_now(&output);
-            output.drain(..sent);
-        }
+        // Empty while its owner is sending it.
+        let mut output = connection.output.borrow_mut();
+        let sent = connection.transport.send_now(&output);
+        output.drain(..sent);
     }
 }

@@ -2,13 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ethreads::http::{Body, IntoResponse, Request, Response};
 use ethreads::{net::UnixStream, thread};
 use http::StatusCode;
 
-use crate::http_util::{Site, on_a_shard};
+use crate::http_util::{Site, on_a_shard, settle};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -304,5 +306,33 @@ fn a_reader_may_wait() {
         feeder.join().unwrap();
         assert_eq!(client.get("/").status, 410);
         site.end();
+    });
+}
+
+/// Nobody knows how much of a write went out that a cancel has ended.
+#[test]
+fn a_write_that_was_cut_is_not_begun_anew() {
+    on_a_shard(|| {
+        let site = Site::new(|_: &mut Request| {
+            Body::sized_writer(64 << 20, |out| {
+                let mut numbers = 0_u32..;
+                loop {
+                    let piece = numbers.by_ref().take(5000).flat_map(u32::to_be_bytes);
+                    let piece: Vec<u8> = piece.collect();
+                    let write = AssertUnwindSafe(|| out.write_all(&piece));
+                    // As code does that knows nothing of ethreads.
+                    catch_unwind(write).unwrap_or(Ok(()))?;
+                }
+            })
+        });
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.head();
+        settle();
+        site.handle.drain(Duration::ZERO);
+        let received = client.rest_bytes();
+        let mut expected = (0_u32..).flat_map(u32::to_be_bytes);
+        assert!(received.iter().all(|&byte| Some(byte) == expected.next()));
+        site.served.join().unwrap().unwrap();
     });
 }
