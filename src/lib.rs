@@ -125,6 +125,7 @@
 //! | --- | --- |
 //! | error | a panic of an ethread that nobody joins, or of a destructor of its result |
 //! | error | a handler, the writer of a body, a hook, or what took up an upgrade, that panicked |
+//! | error | what names a connection, is around it or is dropped with it, that panicked |
 //! | error | a handler that answered 101 by itself |
 //! | error | a handler that failed with 5xx: the error, its causes, the place of the `?` |
 //! | error | a pulled request that was dropped unanswered, a wrong response to one |
@@ -143,7 +144,8 @@
 //! | debug | a request that was refused, or that a handler answered with an error below 500 |
 //! | debug | a connection that failed, or was gone before it was accepted |
 //!
-//! Texts at error and debug may hold what your errors say and single bytes of what a peer sent.
+//! Texts at error, warn and debug may hold what your errors say, and single bytes of what a peer
+//! sent.
 //!
 //! # Features
 //!

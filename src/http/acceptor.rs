@@ -282,6 +282,7 @@ impl Acceptor {
         let member = Membership::new(shared, connection.clone(), peer, permit);
         let place = member.place();
         if self.taskmaster.is_single_threaded() {
+            self.admission.count_served();
             return serve(&member, connection);
         }
         let theirs = connection.clone();
@@ -290,7 +291,10 @@ impl Acceptor {
             .stack_size(shared.config.stack_size)
             .spawn(move || serve(&member, theirs));
         match spawned {
-            Ok(ethread) => shared.attach(place, ethread),
+            Ok(ethread) => {
+                self.admission.count_served();
+                shared.attach(place, ethread);
+            }
             Err(error) => {
                 self.admission.count_refusal();
                 connection.transport.send_now(&self.refusal.bytes(shared));
@@ -308,20 +312,22 @@ impl Acceptor {
 
 fn serve(member: &Membership, connection: Rc<Connection>) {
     let shared = member.shared();
-    let Some(around) = &shared.config.ethread_hooks.around else {
-        return connection::serve(shared, connection);
-    };
     let mut connection = Some(connection);
     let mut serve = || {
         if let Some(connection) = connection.take() {
             connection::serve(shared, connection);
         }
     };
-    // As a handler's, its panic costs this connection, and not the acceptor that it may run in.
-    if let Err(payload) = thread::catch_panic(AssertUnwindSafe(|| around(&mut serve))) {
+    let serve = AssertUnwindSafe(|| match &shared.config.ethread_hooks.around {
+        Some(around) => around(&mut serve),
+        None => serve(),
+    });
+    // Like a handler's, a panic around it, or in a destructor of the user's, costs this connection
+    // and not the acceptor that it may run in.
+    if let Err(payload) = thread::catch_panic(serve) {
         let text = message(&*payload);
         log::error!(
-            "what is around a connection panicked in ethread {}: {text}",
+            "connection panicked in ethread {}: {text}",
             thread::current()
         );
     }

@@ -100,6 +100,11 @@ impl Admission {
         }
     }
 
+    /// Counts somebody with a permit, once nothing is left that could make it a refusal.
+    pub(super) fn count_served(&self) {
+        self.counts.served.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts somebody who was refused for another reason than the bounds.
     pub(super) fn count_refusal(&self) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +135,6 @@ impl Admission {
 
     fn permit(self: &Rc<Self>) -> Permit {
         self.counts.serving.fetch_add(1, Ordering::Relaxed);
-        self.counts.served.fetch_add(1, Ordering::Relaxed);
         Permit(self.clone())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::HeaderValue;
 
 use super::hooks::Hooks;
 use super::proto::limits::Limits;
+use crate::thread;
 
 /// How long a peer may take. Every phase of a connection has a limit.
 ///
@@ -129,10 +131,19 @@ pub(crate) type Around = dyn Fn(&mut dyn FnMut()) + Send + Sync;
 
 impl EthreadHooks {
     pub(crate) fn client_name(&self, peer: Option<SocketAddr>) -> String {
-        match (&self.client_name, peer) {
-            (Some(format), peer) => format(peer),
-            (None, Some(peer)) => format!("http-client {peer}"),
-            (None, None) => "http-client unix".to_owned(),
+        if let Some(format) = &self.client_name {
+            // It is called by the acceptor, and by what ends the server.
+            match thread::catch_panic(AssertUnwindSafe(|| format(peer))) {
+                Ok(name) => return name,
+                Err(payload) => {
+                    let text = crate::runtime::task::message(&*payload);
+                    log::error!("the name of a connection panicked: {text}");
+                }
+            }
+        }
+        match peer {
+            Some(peer) => format!("http-client {peer}"),
+            None => "http-client unix".to_owned(),
         }
     }
 }

@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// Sets how the ethread of a connection is named by the peer's address, which a Unix socket
-    /// does not have. The default is `http-client IP:PORT`.
+    /// does not have. The default is `http-client IP:PORT`, also if `format` panics.
     #[must_use]
     pub fn client_name<F>(mut self, format: F) -> Self
     where

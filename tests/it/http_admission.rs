@@ -416,6 +416,7 @@ fn a_connection_without_an_ethread_is_refused_and_the_listener_goes_on() {
             assert_eq!(client.answer().status, 503);
             drop(client);
             assert_eq!(numbers(site.handle.counts()), (0, 0, n));
+            assert_eq!(site.handle.counts().served, 0);
         }
         wait_for_log("no ethread for connections, which are answered with 503 (1 since");
         site.end();

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::rc::Rc;
 
-use ethreads::http::{HandlerError, IntoResponse, Request, Response, Result};
+use ethreads::http::{Body, HandlerError, IntoResponse, Request, Response, Result, Taskmaster};
 use ethreads::thread;
 use http::StatusCode;
 
@@ -183,6 +183,62 @@ fn a_thousand_panics_leave_nothing_behind() {
         for client in clients {
             client.join().unwrap();
         }
+        site.end();
+    });
+}
+
+/// A body whose destructor panics.
+struct Bomb;
+
+impl Read for Bomb {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("a destructor at fault");
+    }
+}
+
+#[test]
+fn a_destructor_that_panics_costs_its_connection_alone() {
+    collect_log();
+    for (n, taskmaster) in [Taskmaster::single_threaded(), Taskmaster::per_connection()]
+        .into_iter()
+        .enumerate()
+    {
+        on_a_shard(move || {
+            let site = Site::with(
+                |server| server.taskmaster(taskmaster),
+                |request: &mut Request| match request.path() {
+                    "/bomb" => Body::reader(Bomb).into_response(),
+                    path => path.to_owned().into_response(),
+                },
+            );
+            // The answer to HEAD has no use for it.
+            site.exchange("HEAD /bomb HTTP/1.1\r\nhost: a\r\n\r\n");
+            assert_eq!(logged("a destructor at fault").len(), n + 1);
+            assert_eq!(site.connect().get("/alive").text(), "/alive");
+            site.end();
+        });
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_made_costs_nobody_anything() {
+    collect_log();
+    on_a_shard(|| {
+        let site = Site::with(
+            |server| server.client_name(|_| panic!("nameless on purpose")),
+            |_: &mut Request| thread::current().name().unwrap_or_default().to_owned(),
+        );
+        let mut client = site.connect();
+        let name = format!("http-client {}", client.stream.local_addr().unwrap());
+        assert_eq!(client.get("/").text(), name);
+        assert_eq!(logged("nameless on purpose").len(), 1);
+        drop(client);
         site.end();
     });
 }
