@@ -29,7 +29,8 @@ impl Response {
     /// Makes an answer that switches the connection to another protocol, which `take_over` speaks.
     ///
     /// 101 (Switching Protocols) goes out, and then `take_over` is called in the ethread of the
-    /// connection, with the raw stream. When it returns, the connection is closed. Add the fields
+    /// connection, with the raw stream. When it returns, the connection ends, also if the stream
+    /// was kept; one that is to go on is turned [`into_tcp`](Upgraded::into_tcp). Add the fields
     /// that the protocol wants, such as `sec-websocket-accept`, with
     /// [`with_header`](Self::with_header).
     ///
@@ -134,15 +135,21 @@ fn refusal(status: StatusCode) -> Response {
 pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) {
     let incoming = &mut request.incoming;
     let connection = incoming.connection.clone();
+    let held = Rc::new(());
     let upgraded = Upgraded {
         unread: incoming.take_unread(),
         at: Cell::new(0),
         read_timeout: Cell::new(None),
         write_timeout: Cell::new(Some(incoming.shared.config.timeouts.write)),
         ends: true,
-        connection,
+        connection: connection.clone(),
+        _held: held.clone(),
     };
-    upgraded.connection.upgraded.set(true);
+    connection.upgraded.set(true);
+    if incoming.shared.closes_idle() {
+        // The drain told those who were there, and this one comes too late for it.
+        let _ = connection.transport.shutdown(Shutdown::Read);
+    }
     let call = AssertUnwindSafe(|| take_over(upgraded));
     if let Err(payload) = thread::catch_panic(call) {
         let text = crate::runtime::task::message(&*payload);
@@ -150,6 +157,10 @@ pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) {
             "upgraded connection panicked in ethread {}: {text}",
             thread::current()
         );
+    }
+    if Rc::strong_count(&held) > 1 {
+        // Somebody has kept the stream. The connection counts no more from here, so it ends here.
+        let _ = connection.transport.shutdown(Shutdown::Both);
     }
 }
 
@@ -171,6 +182,8 @@ pub struct Upgraded {
     write_timeout: Cell<Option<Duration>>,
     /// Dropping this ends the stream.
     ends: bool,
+    /// By which it is known whether the stream was kept.
+    _held: Rc<()>,
 }
 
 impl Upgraded {

@@ -344,3 +344,40 @@ fn a_read_that_ends_early_loses_nothing() {
         site.end();
     });
 }
+
+#[test]
+fn it_ends_with_its_closure_whoever_holds_the_stream() {
+    on_a_shard(|| {
+        let site = site(|stream| {
+            thread::spawn(move || io::copy(&mut &stream, &mut io::sink()));
+        });
+        let mut client = site.connect();
+        client.send(UPGRADE);
+        switched(&mut client);
+        client.end();
+        settle();
+        assert_eq!(site.handle.counts().serving, 0);
+        site.end();
+    });
+}
+
+#[test]
+fn one_that_crosses_the_beginning_of_a_drain_is_told_too() {
+    on_a_shard(|| {
+        let site = site(|mut stream| {
+            io::copy(&mut &stream, &mut io::sink()).unwrap();
+            stream.write_all(b"bye").unwrap();
+        });
+        let mut client = site.connect();
+        let head = UPGRADE.replace("GET", "POST");
+        client.send(format!("{}\r\ncontent-length: 1\r\n\r\n", head.trim_end()));
+        // It is agreed upon, and the rest of the request is waited for.
+        settle();
+        site.handle.drain(LONG);
+        settle();
+        client.send("x");
+        switched(&mut client);
+        assert_eq!(client.rest(), "bye");
+        site.served.join().unwrap().unwrap();
+    });
+}
