@@ -15,7 +15,7 @@ use http::{Method, StatusCode, Version};
 
 use super::body::{Answered, Incoming};
 use super::client_connection::ClientConnection;
-use super::error::Error;
+use super::error::{Error, WithCauses};
 use super::file::send_file;
 use super::hooks::Observer;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
@@ -66,10 +66,8 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
                 break;
             }
             Err(error) => {
-                log::debug!("connection ended: {error}");
-                if let Some(observer) = &request.observer {
-                    observer.error(&error);
-                }
+                log::debug!("connection ended: {}", WithCauses(&error));
+                request.report_error(&error);
                 request.incoming.break_off();
                 break;
             }
@@ -177,10 +175,8 @@ fn switch(request: &mut Request, response: &mut Response) -> Result<Next, Error>
 #[cold]
 #[inline(never)]
 fn refuse(request: &mut Request, error: &Error) -> Result<Next, Error> {
-    log::debug!("refused a request: {error}");
-    if let Some(observer) = &request.observer {
-        observer.error(error);
-    }
+    log::debug!("refused a request: {}", WithCauses(error));
+    request.report_error(error);
     let Some(status) = error.status() else {
         return Ok(Next::Close);
     };
@@ -297,14 +293,17 @@ fn stream(
     };
     let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
     let result = match result {
-        Ok(result) => result.map_err(Error::from).and_then(|()| out.finish()),
+        Ok(Ok(())) => out.finish(),
+        // What it says of a write that failed is not its own fault.
+        Ok(Err(error)) if out.incoming.write_failed => Err(error.into()),
+        Ok(Err(error)) => Err(Error::response_failed(error)),
         Err(payload) => {
             let text = crate::runtime::task::message(&*payload);
             log::error!(
                 "response body panicked in ethread {}: {text}",
                 thread::current()
             );
-            Err(io::Error::other("the writer of a response body panicked").into())
+            Err(Error::response_failed(io::Error::other("it panicked")))
         }
     };
     let pending = mem::take(&mut out.pending);
@@ -313,7 +312,7 @@ fn stream(
     if let Err(error) = &result
         && !out.incoming.write_failed
     {
-        log::warn!("a response was broken off: {error}");
+        log::warn!("a response was broken off: {}", WithCauses(error));
     }
     result
 }

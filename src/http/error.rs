@@ -74,8 +74,15 @@ enum Peer {
 /// What the handler did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum User {
-    BodyTooLong { declared: u64 },
-    BodyTooShort { declared: u64, got: u64 },
+    BodyTooLong {
+        declared: u64,
+    },
+    BodyTooShort {
+        declared: u64,
+        got: u64,
+    },
+    /// What a body is made from failed.
+    SourceFailed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +133,11 @@ impl Error {
         Kind::User(User::BodyTooShort { declared, got }).into()
     }
 
+    /// The file, reader or writer that a response is made of failed with this.
+    pub(crate) fn response_failed(error: io::Error) -> Self {
+        Self::wrap(Kind::User(User::SourceFailed), error)
+    }
+
     /// The time for this phase was over.
     pub(crate) fn timeout(phase: Phase) -> Self {
         Kind::Timeout(phase).into()
@@ -137,7 +149,7 @@ impl Error {
     }
 
     /// Whether the program that uses this library erred, as by a body of another length than
-    /// declared.
+    /// declared, or one whose reader, writer or file failed.
     pub fn is_user(&self) -> bool {
         matches!(self.inner.kind, Kind::User(_))
     }
@@ -173,6 +185,16 @@ impl Error {
             Kind::Timeout(Phase::Head | Phase::Body) => Some(StatusCode::REQUEST_TIMEOUT),
             Kind::Timeout(Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
         }
+    }
+
+    /// The `Error` that `error` was made from, or one of this kind around it.
+    fn wrap(kind: Kind, error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self {
+            inner: Box::new(Inner {
+                kind,
+                source: Some(Box::new(error)),
+            }),
+        })
     }
 
     /// The kind that an [`io::Error`] around this one has.
@@ -235,6 +257,7 @@ impl fmt::Display for Error {
             Kind::User(User::BodyTooShort { declared, got }) => {
                 write!(f, "expected a response body of {declared} bytes, got {got}")
             }
+            Kind::User(User::SourceFailed) => f.write_str("the source of a response body failed"),
             Kind::Timeout(phase) => f.write_str(match phase {
                 Phase::Head => "timed out reading a request head",
                 Phase::Body => "timed out reading a request body",
@@ -242,6 +265,19 @@ impl fmt::Display for Error {
             }),
             // One level only: the cause is the source's to print.
             Kind::Io(_) => f.write_str("connection failed"),
+        }
+    }
+}
+
+/// An error and all its causes, separated by colons.
+pub(crate) struct WithCauses<'a>(pub(crate) &'a dyn StdError);
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        match self.0.source() {
+            Some(cause) => write!(f, ": {}", Self(cause)),
+            None => Ok(()),
         }
     }
 }
@@ -273,13 +309,7 @@ impl From<ProtoError> for Error {
 /// Takes out the `Error` that the `io::Error` was made from, or wraps another one.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        let kind = Kind::Io(error.kind());
-        error.downcast().unwrap_or_else(|error| Self {
-            inner: Box::new(Inner {
-                kind,
-                source: Some(Box::new(error)),
-            }),
-        })
+        Self::wrap(Kind::Io(error.kind()), error)
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::body::Incoming;
 use super::connection::COLLECT;
-use super::error::Error;
+use super::error::{Error, WithCauses};
 use crate::bridge;
 use crate::runtime::driver::file::{read_cached, sigpipe_is_fatal};
 
@@ -64,7 +64,7 @@ pub(super) fn send_file(
     if let Err(error) = &result
         && !sending.incoming.write_failed
     {
-        log::warn!("a response was broken off: {error}");
+        log::warn!("a response was broken off: {}", WithCauses(error));
     }
     result
 }
@@ -80,7 +80,7 @@ impl Sending<'_> {
             let got = read_cached(self.file.as_fd(), &mut output[begin..], self.at);
             output.truncate(begin + got.as_ref().map_or(0, |got| got.unwrap_or(0)));
             drop(output);
-            match got? {
+            match got.map_err(Error::response_failed)? {
                 Some(0) => break,
                 Some(got) => self.at += got as u64,
                 None => return self.large(),
@@ -108,7 +108,8 @@ impl Sending<'_> {
     /// Whether the next piece can be had without the disk, by its first and its last byte.
     fn is_cached(&self, piece_end: u64) -> Result<bool, Error> {
         for at in [self.at, piece_end - 1] {
-            if read_cached(self.file.as_fd(), &mut [0], at)?.is_none() {
+            let cached = read_cached(self.file.as_fd(), &mut [0], at);
+            if cached.map_err(Error::response_failed)?.is_none() {
                 return Ok(false);
             }
         }
@@ -137,7 +138,7 @@ impl Sending<'_> {
         let mut buffer = mem::take(&mut self.buffer);
         buffer.resize((piece_end - at) as usize, 0);
         let (read, buffer) = bridge::blocking(move || (read_at(&file, &mut buffer, at), buffer));
-        let got = read?;
+        let got = read.map_err(Error::response_failed)?;
         self.incoming.send(&buffer[..got])?;
         self.at += got as u64;
         self.buffer = buffer;

@@ -208,14 +208,6 @@ impl Observer {
         self.began.set(Some(Began::now()));
     }
 
-    /// An error ended a connection or refused a request.
-    #[cold]
-    pub(super) fn error(&self, error: &Error) {
-        if let Some(hook) = &self.hooks.on_error {
-            shielded(|| hook(error, self.peer));
-        }
-    }
-
     /// A request was answered, or was none and refused. Does nothing the second time.
     fn end(&self, request: &Request, refused: bool, complete: bool) {
         let began = self.began.take();
@@ -246,6 +238,18 @@ impl Observer {
 }
 
 impl Request {
+    /// Tells the hook, if there is one, of an error that refused a request or ended the connection.
+    #[cold]
+    pub(super) fn report_error(&self, error: &Error) {
+        if let Some(observer) = &self.observer
+            && let Some(hook) = &observer.hooks.on_error
+        {
+            // The hook may wait.
+            self.incoming.send_early();
+            shielded(|| hook(error, observer.peer));
+        }
+    }
+
     /// Reports the answer to the hook, if there is one.
     #[cold]
     #[inline(never)]

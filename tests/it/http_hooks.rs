@@ -2,8 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::io::Write;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -316,6 +319,62 @@ fn there_is_one_value_of_a_type() {
             assert_eq!(connection.get(), Some(&"text"));
         });
         assert_eq!(site.connect().get("/").status, 200);
+        site.end();
+    });
+}
+
+#[test]
+fn a_body_that_fails_is_not_the_connections_fault() {
+    collect_log();
+    on_a_shard(|| {
+        let faults = Arc::<Mutex<Vec<_>>>::default();
+        let theirs = faults.clone();
+        let site = Site::with(
+            |server| {
+                server.on_error(move |error, _| {
+                    let cause = error.source().map(ToString::to_string);
+                    theirs.lock().unwrap().push((error.is_user(), cause));
+                })
+            },
+            |request: &mut Request| match request.path() {
+                "/writer" => Body::writer(|_| Err(io::Error::other("the well is dry"))),
+                _ => {
+                    let directory = File::open(std::env::temp_dir()).unwrap();
+                    Body::file_range(directory, 0, 9)
+                }
+            },
+        );
+        site.exchange("GET /writer HTTP/1.1\r\nhost: a\r\n\r\n");
+        let told = std::mem::take(&mut *faults.lock().unwrap());
+        assert_eq!(told, [(true, Some("the well is dry".to_owned()))]);
+        assert_eq!(logged("the well is dry").len(), 2, "broken off, and ended");
+        site.exchange("GET /file HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert!(matches!(faults.lock().unwrap()[..], [(true, Some(_))]));
+        site.end();
+    });
+}
+
+#[test]
+fn answers_go_out_while_the_hook_for_an_error_waits() {
+    on_a_shard(|| {
+        let received = Arc::<AtomicBool>::default();
+        let seen = Arc::<AtomicBool>::default();
+        let (theirs, tell) = (received.clone(), seen.clone());
+        let site = Site::with(
+            |server| {
+                server.on_error(move |_, _| {
+                    settle();
+                    tell.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
+                })
+            },
+            answer,
+        );
+        let mut client = site.connect();
+        client.send("GET /none HTTP/1.1\r\nhost: a\r\n\r\nGET /\r\n\r\n");
+        assert_eq!(client.head().status, 204);
+        received.store(true, Ordering::Relaxed);
+        client.last_answer(400);
+        assert!(seen.load(Ordering::Relaxed));
         site.end();
     });
 }

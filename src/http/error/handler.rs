@@ -8,7 +8,7 @@ use std::{fmt, io, result};
 
 use http::StatusCode;
 
-use super::Error;
+use super::{Error, WithCauses};
 use crate::http::message::{IntoResponse, MalformedPath, Response};
 
 /// The result of a handler, or of a function that a handler calls with `?`.
@@ -141,18 +141,12 @@ impl fmt::Debug for HandlerError {
 /// The message and all causes, separated by colons.
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        if let Some(message) = &self.inner.message {
-            f.write_str(message)?;
-            separator = ": ";
+        match (&self.inner.message, self.source().map(WithCauses)) {
+            (Some(message), Some(causes)) => write!(f, "{message}: {causes}"),
+            (Some(message), None) => f.write_str(message),
+            (None, Some(causes)) => causes.fmt(f),
+            (None, None) => Ok(()),
         }
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, "{separator}{error}")?;
-            separator = ": ";
-            cause = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -18,6 +18,11 @@ fn all() -> Vec<(Error, Option<u16>, io::ErrorKind)> {
         (Error::body_too_large(1), Some(413), FileTooLarge),
         (Error::response_too_long(1), None, InvalidInput),
         (Error::response_too_short(2, 1), None, InvalidInput),
+        (
+            Error::response_failed(BrokenPipe.into()),
+            None,
+            InvalidInput,
+        ),
         (Error::timeout(Phase::Head), Some(408), TimedOut),
         (Error::timeout(Phase::Body), Some(408), TimedOut),
         (Error::timeout(Phase::Write), None, TimedOut),
