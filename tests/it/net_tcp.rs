@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ethreads::net::{TcpListener, TcpStream};
+use ethreads::spawn;
 use ethreads::thread::Cancelled;
-use ethreads::{DriverKind, spawn};
 
 use crate::net_support::{fill, on_each_driver, refusing, tcp_pair, until_true, until_waiting};
 
@@ -470,7 +470,7 @@ fn options_come_back() {
 #[test]
 fn the_simulation_refuses_sockets() {
     ethreads::Runtime::builder()
-        .driver(DriverKind::Sim { seed: 1 })
+        .driver(ethreads::DriverKind::Sim { seed: 1 })
         .run(|| {
             let unsupported = |error: io::Error| assert_eq!(error.kind(), ErrorKind::Unsupported);
             unsupported(TcpListener::bind("127.0.0.1:0").unwrap_err());
