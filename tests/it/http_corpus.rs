@@ -5,9 +5,11 @@ use std::path::Path;
 
 use crate::http_exchange::Servers;
 use crate::http_util::on_a_shard;
+use crate::support::no_child_begins;
 
 #[test]
 fn exchanges_of_the_corpus() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let servers = Servers::new();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/exchange");

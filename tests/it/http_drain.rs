@@ -11,7 +11,7 @@ use ethreads::thread::{self, Thread};
 
 use crate::http_util::{Client, LONG, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::net_support::until;
-use crate::support::OnDrop;
+use crate::support::{OnDrop, no_child_begins};
 
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -46,6 +46,7 @@ fn idle_connections_are_closed_at_once() {
 
 #[test]
 fn a_request_in_flight_is_answered() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let (handler, parked) = parking();
         let site = Site::new(handler);
@@ -202,6 +203,7 @@ fn any_os_thread_can_drain() {
 
 #[test]
 fn a_cancelled_serve_leaves_nothing_behind() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let before = ethreads::runtime::stats().unwrap();
         let (handler, _parked) = parking();

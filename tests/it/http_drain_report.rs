@@ -13,7 +13,7 @@ use ethreads::thread;
 use crate::http_drain::{GET, parking};
 use crate::http_util::{Client, LONG, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::net_support::until;
-use crate::support::OnDrop;
+use crate::support::{OnDrop, no_child_begins};
 
 #[test]
 fn a_request_that_is_on_its_way_is_answered() {
@@ -97,6 +97,7 @@ fn the_report_names_who_was_cut() {
 
 #[test]
 fn those_in_the_queue_are_served_before_the_deadline() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let (handler, parked) = parking();
         let taskmaster = Taskmaster::with_limits(1, 4).unwrap().queue_timeout(LONG);

@@ -95,6 +95,7 @@ impl Target {
         timeouts.idle = 2 * PATIENCE;
         timeouts.head = 2 * PATIENCE;
         timeouts.body = 2 * PATIENCE;
+        timeouts.body_grace = 2 * PATIENCE;
         timeouts.write = 2 * PATIENCE;
         timeouts.linger = 2 * PATIENCE;
         let server = server.limits(limits).timeouts(timeouts);

@@ -16,7 +16,7 @@ use ethreads::{bridge, thread};
 use crate::http_pull::{addr, ask, next, pull_server, received};
 use crate::http_util::{Client, LONG, SHORT, on_a_shard, settle};
 use crate::net_support::until;
-use crate::support::{OnDrop, collect_log, deadlock, fresh, logged, text};
+use crate::support::{OnDrop, collect_log, deadlock, fresh, logged, no_child_begins, text};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -32,6 +32,7 @@ fn left(stats: &Stats) -> (usize, usize, usize, usize) {
 
 #[test]
 fn a_close_answers_everybody() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let before = left(&stats().unwrap());
         let server = pull_server();
@@ -91,6 +92,7 @@ fn a_close_from_an_ethread_ends_the_read_of_the_os_thread() {
 
 #[test]
 fn a_close_before_the_first_read_closes_the_listener() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let server = pull_server();
         let _waits = StdTcpStream::connect(addr(&server)).unwrap();

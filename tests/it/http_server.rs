@@ -1,17 +1,18 @@
 //! The server as its users meet it: addresses, names, headers, many connections, too few
 //! descriptors, and tests of their own.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::TcpStream as StdTcpStream;
 use std::sync::mpsc;
 
 use ethreads::http::{Request, Server};
 use ethreads::net::{TcpListener, TcpStream};
-use ethreads::thread;
+use ethreads::thread::{self, Thread};
 use http::HeaderValue;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::http_util::{Client, LONG, Site, on_a_shard, settle};
+use crate::http_util::{Client, LONG, Site, on_a_shard};
 
 #[test]
 fn addresses_and_names_tell_who_is_who() {
@@ -85,6 +86,7 @@ fn what_does_not_listen_is_an_error_of_serve() {
 
 #[test]
 fn a_thousand_connections_at_once() {
+    const CLIENTS: usize = 1000;
     // Two descriptors each, in this process.
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -93,12 +95,18 @@ fn a_thousand_connections_at_once() {
     };
     setrlimit(Resource::Nofile, raised).unwrap();
     on_a_shard(|| {
-        let site = Site::new(|request: &mut Request| {
+        let waiting = RefCell::new(Vec::new());
+        let site = Site::new(move |request: &mut Request| {
             // All of them are in their handlers at the same time.
-            settle();
+            if waiting.borrow().len() + 1 < CLIENTS {
+                waiting.borrow_mut().push(thread::current());
+                thread::park();
+            } else {
+                waiting.take().iter().for_each(Thread::unpark);
+            }
             request.path().to_owned()
         });
-        let clients: Vec<_> = (0..1000)
+        let clients: Vec<_> = (0..CLIENTS)
             .map(|n| {
                 let addr = site.addr;
                 thread::spawn(move || {
@@ -115,7 +123,7 @@ fn a_thousand_connections_at_once() {
             .into_iter()
             .map(|client| client.join().unwrap())
             .collect();
-        assert_eq!(clients.len(), 1000);
+        assert_eq!(clients.len(), CLIENTS);
         site.end();
     });
 }

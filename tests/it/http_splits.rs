@@ -8,6 +8,7 @@ use ethreads::http::Limits;
 use self::table::{BAD_CHUNKS, BAD_HEADS, BEYOND_LIMITS, Case, GOOD, TORN, small};
 use crate::http_feed::{Cuts, Feed, Outcome, Target};
 use crate::http_util::on_a_shard;
+use crate::support::no_child_begins;
 
 mod table;
 
@@ -55,6 +56,7 @@ fn check(target: &Target, input: &str, expected: &str) {
 
 #[test]
 fn good_requests() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         for Case { input, expected } in GOOD {
@@ -66,6 +68,7 @@ fn good_requests() {
 
 #[test]
 fn bad_heads() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         for Case { input, expected } in BAD_HEADS {
@@ -77,6 +80,7 @@ fn bad_heads() {
 
 #[test]
 fn bad_chunks() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         for body in BAD_CHUNKS {
@@ -94,6 +98,7 @@ fn bad_chunks() {
 
 #[test]
 fn beyond_the_limits() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(small());
         for Case { input, expected } in BEYOND_LIMITS {
@@ -105,6 +110,7 @@ fn beyond_the_limits() {
 
 #[test]
 fn torn_streams() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         for Case { input, expected } in TORN {
@@ -118,6 +124,7 @@ fn torn_streams() {
 /// TCP has shortcuts that Unix sockets have not: a short read empties the socket.
 #[test]
 fn the_same_on_tcp() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::tcp(Limits::default());
         for Case { input, expected } in GOOD.iter().chain(BAD_HEADS).chain(TORN) {
@@ -138,6 +145,7 @@ fn the_same_on_tcp() {
 /// before its end or after, as it comes, but nothing else may depend on the cuts.
 #[test]
 fn every_beginning_of_a_stream() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         for Case { input, .. } in GOOD.iter().chain(BAD_HEADS) {
@@ -163,6 +171,7 @@ fn every_beginning_of_a_stream() {
 /// RFC 9110 section 10.1.1: a 100 is sent if nothing of the body has come with the head.
 #[test]
 fn an_expectation_is_answered_where_the_body_has_not_come() {
+    let _at_once = no_child_begins();
     let head = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     on_a_shard(move || {
         let target = Target::unix(Limits::default());
@@ -186,6 +195,7 @@ fn an_expectation_is_answered_where_the_body_has_not_come() {
 /// 10.1.1). With a body that has begun to come it is not.
 #[test]
 fn an_expectation_that_nobody_reads() {
+    let _at_once = no_child_begins();
     let head =
         "POST /unread HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
     on_a_shard(move || {
@@ -209,6 +219,7 @@ fn an_expectation_that_nobody_reads() {
 /// received has to be moved.
 #[test]
 fn the_end_of_the_buffer_may_be_anywhere() {
+    let _at_once = no_child_begins();
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         let rest = [

@@ -20,6 +20,7 @@ use rustix::net::{
 use crate::net_support::{
     assert_success, in_child, is_child, on_each_driver, tcp_pair, until_true, until_waiting,
 };
+use crate::support::output;
 
 fn send_fd(socket: &std::os::unix::net::UnixStream, fd: &OwnedFd) {
     let fds = [fd.as_fd()];
@@ -140,7 +141,7 @@ fn a_terminal_gives_line_after_line() {
 fn a_reused_number_has_nothing_of_its_last_owner() {
     const TEST: &str = "net_descriptors::a_reused_number_has_nothing_of_its_last_owner";
     if !is_child(TEST) {
-        return assert_success(&in_child(TEST).output().unwrap());
+        return assert_success(&output(&mut in_child(TEST)).unwrap());
     }
     on_each_driver(|| {
         let (mut old_peer, old) = tcp_pair();
@@ -186,7 +187,7 @@ fn a_reused_number_has_nothing_of_its_last_owner() {
 fn a_listener_recovers_from_too_many_open_files() {
     const TEST: &str = "net_descriptors::a_listener_recovers_from_too_many_open_files";
     if !is_child(TEST) {
-        return assert_success(&in_child(TEST).output().unwrap());
+        return assert_success(&output(&mut in_child(TEST)).unwrap());
     }
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;

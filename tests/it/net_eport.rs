@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use crate::net_support::{
     assert_success, in_child, is_child, on_driver, on_each_driver, until, until_waiting,
 };
+use crate::support::spawn as spawn_child;
 
 fn is_nonblocking(fd: impl AsFd) -> bool {
     rustix::fs::fcntl_getfl(fd)
@@ -275,12 +276,12 @@ fn standard_streams_work_in_an_ethread() {
         })
         .unwrap();
     }
-    let mut child = in_child(TEST)
+    let mut command = in_child(TEST);
+    command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut child = spawn_child(&mut command).unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut seen = String::new();

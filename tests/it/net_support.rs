@@ -82,7 +82,7 @@ pub(crate) fn refusing() -> (socket2::Socket, SocketAddr) {
     (socket, addr)
 }
 
-/// Writes until the other side has to read first; returns how much fit.
+/// Writes until the other side has to read first, nearly all; returns how much fit.
 pub(crate) fn fill(stream: &TcpStream) -> usize {
     use std::io::Write;
     stream.set_nonblocking(true).unwrap();
@@ -96,6 +96,10 @@ pub(crate) fn fill(stream: &TcpStream) -> usize {
         }
     }
     stream.set_nonblocking(false).unwrap();
+    // What is left of the peer's window goes out only after a while, and would make room.
+    socket2::SockRef::from(stream)
+        .set_send_buffer_size(1)
+        .unwrap();
     sent
 }
 

@@ -14,6 +14,7 @@ use ethreads::net::{UnixDatagram, UnixListener, UnixStream};
 use ethreads::{spawn, thread};
 
 use crate::net_support::{on_each_driver, until_waiting};
+use crate::support::no_child_begins;
 
 /// A path of its own for each caller, removed in the end.
 struct Socket(PathBuf);
@@ -40,6 +41,7 @@ impl Drop for Socket {
 
 #[test]
 fn streams_connect_by_path() {
+    let _at_once = no_child_begins();
     on_each_driver(|| {
         let path = Socket::path();
         assert_eq!(

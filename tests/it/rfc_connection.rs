@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ethreads::http::{Body, IntoResponse, Request, Response, StatusCode};
 
-use crate::http_util::{SHORT, Site, on_a_shard, settle, timeouts};
+use crate::http_util::{Client, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::rfc_support::{NEXT, NEXT_TOLD, get, head, post, served, served_last, tell};
 
 /// RFC 9112 section 9.3: by `close`, the version and `keep-alive`, in this order. RFC 9110 section
@@ -182,8 +182,7 @@ fn a_time_out_is_a_graceful_close() {
             |server| server.timeouts(timeouts(|timeouts| timeouts.idle = SHORT)),
             tell,
         );
-        let mut client = site.connect();
-        client.send(NEXT);
+        let mut client = Client::with_input(site.addr, NEXT);
         assert_eq!(client.answer().text(), NEXT_TOLD);
         client.end();
         site.end();

@@ -14,7 +14,7 @@ use ethreads::runtime::GuardKind;
 use ethreads::{RunError, Runtime, runtime, thread};
 
 use crate::net_support::{assert_success, in_child as command, is_child};
-use crate::support::{in_child, stderr};
+use crate::support::{in_child, output, stderr};
 
 const SIZE: usize = 64 << 10;
 const PAGE: usize = 4 << 10;
@@ -102,7 +102,7 @@ fn frames_without_probes_do_not_step_over_the_guard() {
         return run_at_the_end(frames[frame].1);
     }
     for (number, (name, _)) in frames.iter().enumerate() {
-        let child = command(TEST).env(FRAME, number.to_string()).output();
+        let child = output(command(TEST).env(FRAME, number.to_string()));
         let output = child.unwrap();
         let printed = stderr(&output);
         let signal = output.status.signal();
@@ -162,7 +162,7 @@ fn stacks_in_locked_memory_are_guarded_by_mprotect() {
 fn guards_that_locked_memory_cannot_have_are_an_error() {
     const TEST: &str = "stack_memory::guards_that_locked_memory_cannot_have_are_an_error";
     if !is_child(TEST) {
-        return assert_success(&command(TEST).output().unwrap());
+        return assert_success(&output(&mut command(TEST)).unwrap());
     }
     lock_what_comes();
     let run = Runtime::builder()
@@ -196,7 +196,7 @@ fn limit_locked_memory(bytes: u64) {
 fn the_limit_of_locked_memory_is_named() {
     const TEST: &str = "stack_memory::the_limit_of_locked_memory_is_named";
     if !is_child(TEST) {
-        return assert_success(&command(TEST).output().unwrap());
+        return assert_success(&output(&mut command(TEST)).unwrap());
     }
     let run = Runtime::builder().run(|| {
         limit_locked_memory(4 << 20);

@@ -1,8 +1,9 @@
 //! What the tests share: fresh OS threads, children, and a log that can be read.
 
 use std::cell::RefCell;
-use std::process::{Command, Output};
-use std::sync::{Condvar, Mutex, Once, PoisonError};
+use std::io;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Condvar, Mutex, Once, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use ethreads::RunError;
@@ -13,6 +14,30 @@ pub(crate) fn fresh<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     result.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
 }
 
+/// Taken to write while a child process begins. Until it is another program it has copies of all
+/// descriptors, and what is closed here meanwhile is not closed for its peer.
+static BEGINNING: RwLock<()> = RwLock::new(());
+
+/// As long as it lives, what is closed is closed for its peer at once.
+pub(crate) fn no_child_begins() -> RwLockReadGuard<'static, ()> {
+    BEGINNING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`Command::spawn`], which returns when the child has become another program.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let _beginning = BEGINNING.write().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// As [`Command::output`].
+pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    spawn(command)?.wait_with_output()
+}
+
 const CHILD: &str = "ETHREADS_TEST_CHILD";
 
 /// Runs the test `name` again in a process of its own, and returns what came of it; `None` in that
@@ -21,12 +46,12 @@ pub(crate) fn in_child(name: &str) -> Option<Output> {
     if std::env::var(CHILD).is_ok_and(|child| child == name) {
         return None;
     }
-    let output = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, name)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap();
+        .env_remove("RUST_BACKTRACE");
+    let output = output(&mut command).unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
         printed.contains("running 1 test"),
@@ -108,14 +133,24 @@ pub(crate) fn collect_log() {
     });
 }
 
-/// The lines logged so far that contain `part`.
+/// The lines logged so far that contain `part`, but for the watchdog's: on a busy machine anybody
+/// may hold a shard for long.
 pub(crate) fn logged(part: &str) -> Vec<String> {
+    lines(|line| line.contains(part) && !is_the_watchdogs(line))
+}
+
+/// The watchdog's lines so far that contain `part`.
+pub(crate) fn watchdog_said(part: &str) -> Vec<String> {
+    lines(|line| line.contains(part) && is_the_watchdogs(line))
+}
+
+fn is_the_watchdogs(line: &str) -> bool {
+    line.contains("has held its shard for more than")
+}
+
+fn lines(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    lines
-        .iter()
-        .filter(|line| line.contains(part))
-        .cloned()
-        .collect()
+    lines.iter().filter(|line| wanted(line)).cloned().collect()
 }
 
 /// Blocks the OS thread until a line that contains `part` has been logged.

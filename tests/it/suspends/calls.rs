@@ -18,6 +18,8 @@ use ethreads::thread;
 use ethreads::time::Instant;
 use socket2::{SockAddr, Socket};
 
+use crate::net_support::fill;
+
 use super::Unwinding::{Aborts, InPlace, Returns};
 use super::{Case, Row, Unwinding, When};
 
@@ -305,14 +307,11 @@ fn tcp_to_read(when: When, take: fn(&TcpStream) -> io::Result<usize>) -> Case {
 
 fn tcp_to_write(when: When) -> Case {
     let (ours, mut theirs) = tcp_pair();
-    if when != When::Ready {
-        ours.set_nonblocking(true).unwrap();
-        until_blocked(|| (&ours).write(&[0; 65536]));
-        ours.set_nonblocking(false).unwrap();
-    }
-    puts(
-        move || theirs.read(&mut [0; 65536]),
-        move || (&ours).write(b"x"),
+    let filled = if when == When::Ready { 0 } else { fill(&ours) };
+    theirs.set_nonblocking(false).unwrap();
+    Case::new(
+        move || outcome((&ours).write(b"x")),
+        move |_| theirs.read_exact(&mut vec![0; filled]).unwrap(),
     )
 }
 
