@@ -125,10 +125,13 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    match poll(&mut [PollFd::new(&fd, interest)], Some(&zero)) {
-        Ok(n) => Ok(n > 0),
-        Err(rustix::io::Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
+    loop {
+        match poll(&mut [PollFd::new(&fd, interest)], Some(&zero)) {
+            Ok(n) => return Ok(n > 0),
+            // It has not told anything, and "no" may be taken for the last word.
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
