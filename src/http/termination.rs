@@ -10,7 +10,8 @@ use super::signals::Signals;
 impl Server {
     /// As [`serve`](Self::serve), and SIGTERM or SIGINT drains the server: suspends the caller
     /// until then. A second of them ends the process at once, also while a handler holds the OS
-    /// thread.
+    /// thread. They are told to all servers of the process that are run, and to those that begin
+    /// while others drain.
     ///
     /// The grace of the drain is [`drain_grace`](Self::drain_grace). Handlers of these signals that
     /// were installed before are called too; when this returns, all is as it was. Nothing but

@@ -1,8 +1,11 @@
 //! Signals end a server that is run. They belong to the process, so each test has one of its own.
 
+// `pre_exec` is unsafe: a signal between fork and exec is one of the cases.
+#![allow(unsafe_code)]
+
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::process::Output;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -216,6 +219,60 @@ fn one_signal_drains_the_servers_of_all_shards() {
     for shard in shards {
         shard.join().unwrap();
     }
+}
+
+/// Or a process whose end is asked for while it starts would not end.
+#[test]
+fn a_server_that_is_run_after_the_signal_drains_at_once() {
+    const NAME: &str = "http_shutdown::a_server_that_is_run_after_the_signal_drains_at_once";
+    if let Some(output) = in_child(NAME) {
+        return assert_success(&output);
+    }
+    on_a_shard(|| {
+        let (server, _, mut client) = bind();
+        client.send(GET);
+        let served = thread::spawn(move || {
+            server.run(|_: &mut Request| {
+                send(SIGTERM);
+                let (late, handle, client) = bind();
+                drop(client);
+                late.run(|_: &mut Request| "x").unwrap();
+                assert!(handle.drained().is_ok());
+                "done"
+            })
+        });
+        assert_eq!(client.last_answer(200).text(), "done");
+        drop(client);
+        served.join().unwrap().unwrap();
+    });
+}
+
+/// Until a child is another program it has the handler of its parent.
+#[test]
+fn a_signal_to_a_child_that_has_yet_to_begin_is_its_own() {
+    const NAME: &str = "http_shutdown::a_signal_to_a_child_that_has_yet_to_begin_is_its_own";
+    if let Some(output) = in_child(NAME) {
+        return assert_success(&output);
+    }
+    on_a_shard(|| {
+        let (server, handle, mut client) = bind();
+        let served = thread::spawn(move || {
+            server.run(|_: &mut Request| {
+                let mut command = Command::new("true");
+                // SAFETY: raise(3) is async-signal-safe.
+                unsafe { command.pre_exec(|| signal_hook::low_level::raise(SIGTERM)) };
+                let ended = command.status().unwrap();
+                format!("{:?}", ended.signal())
+            })
+        });
+        assert_eq!(client.get("/").text(), format!("{:?}", Some(SIGTERM)));
+        settle();
+        // The server has not been told.
+        assert_eq!(client.get("/").text(), format!("{:?}", Some(SIGTERM)));
+        client.finish();
+        handle.drain(LONG);
+        served.join().unwrap().unwrap();
+    });
 }
 
 #[test]

@@ -9,10 +9,12 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use super::ops;
 
 const SIGNALS: [c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 
@@ -27,6 +29,10 @@ const NONE: RawFd = -1;
 
 /// Signals since the first of the present users came.
 static SEEN: AtomicU32 = AtomicU32::new(0);
+
+/// The process that the users are in. A child that was forked off has our handler, and our pipes,
+/// until it is another program.
+static OWNER: AtomicI32 = AtomicI32::new(0);
 
 /// Handlers that are running, on whatever OS thread. No pipe is closed before it is zero.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
@@ -49,12 +55,12 @@ struct State {
 }
 
 /// As long as it lives, the first SIGTERM or SIGINT writes a byte to its pipe, and the second one
-/// ends the process.
+/// ends the process. The first one may have come before, while another lived.
 #[derive(Debug)]
 pub(crate) struct TerminationSignals {
     place: usize,
     /// Closed after the handler is sure not to use it.
-    _writer: OwnedFd,
+    writer: OwnedFd,
 }
 
 impl TerminationSignals {
@@ -69,18 +75,23 @@ impl TerminationSignals {
         };
         if state.users == 0 {
             SEEN.store(0, Ordering::SeqCst);
-            if let Err(error) = state.take_over() {
-                state.put_back();
-                return Err(error);
-            }
         }
-        state.users += 1;
-        // After what can fail, and before anybody else is let in.
+        // SAFETY: getpid(2) has no preconditions.
+        OWNER.store(unsafe { libc::getpid() }, Ordering::SeqCst);
+        // Before the handler is in place, which would swallow a signal that it can tell nobody.
         WRITERS[place].store(writer.as_raw_fd(), Ordering::SeqCst);
-        Ok(Self {
-            place,
-            _writer: writer,
-        })
+        state.users += 1;
+        let taken = state.take_over();
+        // The drop of what is made here wants it.
+        drop(state);
+        let this = Self { place, writer };
+        taken?;
+        // A signal that came before is this user's, too: the next one ends the process. If the
+        // handler has told this user already, a second byte tells nothing new.
+        if SEEN.load(Ordering::SeqCst) > 0 {
+            ops::write(this.writer.as_fd(), &[0])?;
+        }
+        Ok(this)
     }
 }
 
@@ -151,7 +162,7 @@ fn take_over(signal: c_int) -> io::Result<()> {
     // fail by this.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for and is async-signal-safe: it
-    // uses atomics and calls write(2), sigaction(2), raise(3) or the previous handler.
+    // uses atomics and calls getpid(2), write(2), sigaction(2), raise(3) or the previous handler.
     if unsafe { libc::sigaction(signal, &action, ptr::null_mut()) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -159,6 +170,10 @@ fn take_over(signal: c_int) -> io::Result<()> {
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: getpid(2) has no preconditions and is async-signal-safe.
+    if unsafe { libc::getpid() } != OWNER.load(Ordering::SeqCst) {
+        return in_a_child(signal, info, context);
+    }
     RUNNING.fetch_add(1, Ordering::SeqCst);
     let mut users = WRITERS
         .iter()
@@ -183,6 +198,19 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     }
     RUNNING.fetch_sub(1, Ordering::SeqCst);
     pass_on(signal, info, context);
+}
+
+/// What was to end a child between its fork(2) and exec(2) ends it, and tells the servers of its
+/// parent nothing.
+fn in_a_child(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    if previous(signal).0.load(Ordering::SeqCst) == libc::SIG_DFL {
+        return die_of(signal);
+    }
+    pass_on(signal, info, context);
+}
+
+fn previous(signal: c_int) -> &'static (AtomicUsize, AtomicI32) {
+    &PREVIOUS[usize::from(signal != SIGNALS[0])]
 }
 
 /// Ends the process as if nobody had ever looked after the signal.
@@ -211,7 +239,7 @@ fn errno_place() -> *mut c_int {
 
 /// Lets the previous handler have the signal too, if there is one.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let (handler, flags) = &PREVIOUS[usize::from(signal != SIGNALS[0])];
+    let (handler, flags) = previous(signal);
     match handler.load(Ordering::SeqCst) {
         libc::SIG_DFL | libc::SIG_IGN => {}
         handler if flags.load(Ordering::SeqCst) & libc::SA_SIGINFO != 0 => {
