@@ -483,7 +483,8 @@ impl Incoming {
         let result = if mem::replace(&mut self.write_failed, true) {
             Err(io::ErrorKind::BrokenPipe.into())
         } else {
-            transport.write_all(&collected, data, self.shared.config.timeouts.write)
+            let config = &self.shared.config;
+            transport.write_all(&collected, data, config.timeouts.write, config.write_slice)
         };
         collected.clear();
         output.replace(collected);
@@ -512,10 +513,15 @@ impl Incoming {
 
     /// Ends a connection within a response. The peer still gets what there is, above all the
     /// responses before that one.
+    ///
+    /// A peer that takes nothing gets a reset: what it was sent would stay in the kernel for
+    /// minutes after the close, megabytes for each.
     #[cold]
     pub(super) fn break_off(&mut self) {
         if !self.write_failed && self.flush().is_ok() {
             self.linger();
+        } else {
+            self.transport().reset_at_close();
         }
     }
 

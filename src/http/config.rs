@@ -44,8 +44,9 @@ pub struct Timeouts {
     /// How long a peer may keep the handler waiting in all, before [`body_rate`](Self::body_rate)
     /// is asked for. Default: [`Timeouts::BODY_GRACE`].
     pub body_grace: Duration,
-    /// Without the peer taking a byte of a response; then the connection is closed. Default:
-    /// [`Timeouts::WRITE`].
+    /// Without the kernel taking more of a response, which it does when the peer has taken a good
+    /// part of what it has; then the connection is reset, so that what is on its way takes no
+    /// memory any more. Default: [`Timeouts::WRITE`].
     pub write: Duration,
     /// After the last response, for the peer to close its side. Default: [`Timeouts::LINGER`].
     pub linger: Duration,
@@ -101,6 +102,10 @@ impl Default for Timeouts {
 /// a debug build; untouched pages cost nothing.
 pub(crate) const HANDLER_STACK_SIZE: usize = 1 << 20;
 
+/// Of a large body the kernel is given so much at a time, and then the others have their turn. It
+/// may take megabytes at once, a millisecond for each; those add up when many ask for much.
+const WRITE_SLICE: usize = 256 * 1024;
+
 /// Everything that the connections of a server share and never change.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -109,6 +114,8 @@ pub(crate) struct Config {
     /// The value of the `server` field.
     pub(crate) server: Option<HeaderValue>,
     pub(crate) stack_size: usize,
+    /// Bytes of a body that are sent before others have their turn.
+    pub(crate) write_slice: usize,
     /// Boxed, as most servers have none.
     pub(super) hooks: Option<Box<Hooks>>,
     /// Whether a connection may have more than one request.
@@ -164,6 +171,7 @@ impl Default for Config {
             timeouts: Timeouts::default(),
             server: Some(HeaderValue::from_static("ethreads")),
             stack_size: HANDLER_STACK_SIZE,
+            write_slice: WRITE_SLICE,
             hooks: None,
             persistent: true,
             ethread_hooks: EthreadHooks::default(),

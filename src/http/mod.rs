@@ -43,7 +43,7 @@
 //! | [`Timeouts::BODY`] | 30 s | a pause within a body | 408 |
 //! | [`Timeouts::BODY_RATE`] | 500 bytes/s | the speed of a body, from below | 408 |
 //! | [`Timeouts::BODY_GRACE`] | 30 s | waiting for a body before its speed counts | |
-//! | [`Timeouts::WRITE`] | 30 s | a pause in which the peer takes nothing of an answer | close |
+//! | [`Timeouts::WRITE`] | 30 s | a pause in which the peer takes nothing of an answer | reset |
 //! | [`Timeouts::LINGER`] | 2 s | the wait for the peer's end after the last answer | close |
 //! | [`Timeouts::IN_FLIGHT`] | 250 ms | a drain's wait for requests that are on their way | close |
 //! | [`Taskmaster::MAX_THREADS`] | 10000 | connections that are served | queue |

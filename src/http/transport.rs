@@ -14,6 +14,7 @@ use crate::runtime::driver::{file, ops, socket};
 use crate::runtime::park::deadline_after;
 use crate::runtime::source::{Direction, Left, Limit, Operation};
 use crate::runtime::wait::WaitKind;
+use crate::thread;
 
 /// The socket of a connection.
 #[derive(Debug)]
@@ -149,13 +150,14 @@ impl Transport {
     }
 
     /// Writes all of `head` and then all of `body`. The deadline begins anew with each piece that
-    /// the peer takes.
+    /// the peer takes. Between two pieces of `slice` bytes others have their turn.
     #[track_caller]
     pub(crate) fn write_all(
         &self,
         mut head: &[u8],
         mut body: &[u8],
         timeout: Duration,
+        slice: usize,
     ) -> io::Result<()> {
         // Nearly every response goes out whole at the first try, which needs nothing of the
         // protocol for waiting but the budget: of a peer that always takes more.
@@ -181,21 +183,25 @@ impl Transport {
                 limit: Limit::After(timeout),
                 location: Location::caller(),
             };
-            let wanted = head.len() + body.len();
+            let piece = &body[..body.len().min(slice)];
+            let wanted = head.len() + piece.len();
             let written = self.socket.perform(
                 operation,
                 |&got| self.left(got, wanted),
-                |fd| match (head, body) {
+                |fd| match (head, piece) {
                     (head, []) => ops::send(fd.as_fd(), head),
-                    ([], body) => ops::send(fd.as_fd(), body),
-                    (head, body) => {
-                        ops::send_vectored(fd.as_fd(), &[IoSlice::new(head), IoSlice::new(body)])
+                    ([], piece) => ops::send(fd.as_fd(), piece),
+                    (head, piece) => {
+                        ops::send_vectored(fd.as_fd(), &[IoSlice::new(head), IoSlice::new(piece)])
                     }
                 },
             )?;
             let of_head = written.min(head.len());
             head = &head[of_head..];
             body = &body[written - of_head..];
+            if written == wanted && !body.is_empty() {
+                thread::yield_now();
+            }
         }
         Ok(())
     }
@@ -259,6 +265,12 @@ impl Transport {
     pub(crate) fn shut_down_write(&self) {
         // A peer that is gone has nothing to be told.
         let _ = self.shutdown(Shutdown::Write);
+    }
+
+    /// Lets the end of the connection discard what the peer has not taken.
+    pub(crate) fn reset_at_close(&self) {
+        // Where the option is refused the connection is gone already.
+        let _ = socket::reset_at_close(self.socket.fd());
     }
 
     /// Whether the peer has ended its side, or the connection is gone. One system call.

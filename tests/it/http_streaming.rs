@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ethreads::http::{Body, IntoResponse, Request, Response};
@@ -334,5 +335,35 @@ fn a_write_that_was_cut_is_not_begun_anew() {
         let mut expected = (0_u32..).flat_map(u32::to_be_bytes);
         assert!(received.iter().all(|&byte| Some(byte) == expected.next()));
         site.served.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_large_answer_lets_a_small_one_pass() {
+    on_a_shard(|| {
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let seen = order.clone();
+        let site = Site::with(
+            |server| {
+                server.on_response(move |exchange| {
+                    let path = exchange.target().unwrap_or_default().to_owned();
+                    seen.lock().unwrap().push(path);
+                })
+            },
+            // The kernel takes this without the peer reading any of it.
+            |request: &mut Request| match request.path() {
+                "/large" => Body::from(vec![b'x'; 1 << 20]),
+                _ => Body::from("small"),
+            },
+        );
+        let (mut one, mut other) = (site.connect(), site.connect());
+        one.get("/first");
+        other.get("/first");
+        one.send("GET /large HTTP/1.1\r\nhost: a\r\n\r\n");
+        other.send("GET /small HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(other.answer().text(), "small");
+        assert_eq!(one.answer().text().len(), 1 << 20);
+        assert_eq!(order.lock().unwrap()[2..], ["/small", "/large"]);
+        site.end();
     });
 }

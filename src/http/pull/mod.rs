@@ -238,9 +238,11 @@ impl WebServer {
 
     /// Begins to serve, unless it has begun.
     fn start(&self) -> io::Result<()> {
-        let Some(server) = self.server.take() else {
+        let Some(mut server) = self.server.take() else {
             return Ok(());
         };
+        // A write that returns has given the kernel all that it takes, in one turn.
+        server.config.write_slice = usize::MAX;
         let desk = self.desk.clone();
         // Moved into the closure: it is dropped with it if it never runs.
         let end = EndOnDrop(desk.clone());

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::SocketAddr as UnixAddr;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
@@ -257,6 +258,11 @@ pub(crate) fn nodelay(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, nodelay: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(nodelay)
+}
+
+/// Makes its close a reset, which discards what was not sent: tcp(7) and socket(7), `SO_LINGER`.
+pub(crate) fn reset_at_close(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).set_linger(Some(Duration::ZERO))
 }
 
 pub(crate) fn ttl(fd: BorrowedFd<'_>) -> io::Result<u32> {
