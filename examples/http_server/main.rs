@@ -11,6 +11,11 @@
 //! With `--max-threads 2 --max-accept 3` try `curl -i http://127.0.0.1:8080/slow?ms=5000` in four
 //! terminals: two are served, one waits, one is told to come back later.
 //!
+//! With `--timeouts 2` a peer that keeps the server waiting is told so soon: try `nc` and say
+//! nothing after `GET /`.
+//!
+//! `/stats` tells how the server fares: its connections, ethreads and stacks.
+//!
 //! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
 //! of by a handler.
 //!
@@ -22,18 +27,23 @@ mod routes;
 
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
-use ethreads::http::{Server, Taskmaster};
+use ethreads::http::{Request, Server, Taskmaster, Timeouts};
 use lexopt::ValueExt;
+
+use crate::routes::Routes;
 
 const USAGE: &str = "\
 usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|none]
-                   [--pull]
+                   [--timeouts SECONDS] [--pull]
 
   --addr         where to listen; port 0 chooses one (default 127.0.0.1:8080)
   --max-threads  connections that are served at the same time (default 10000)
   --max-accept   those and the ones that wait, together (default a quarter more than are served;
                  none: nobody waits, beyond --max-threads the answer is 503)
+  --timeouts     how long a peer may be idle, take for a head, or pause in a body or in reading
+                 an answer (default 75 for idle, 30 for the others)
   --pull         a loop reads the requests and answers them
 ";
 
@@ -42,15 +52,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Args {
         address,
         taskmaster,
+        timeouts,
         pull,
     } = args()?;
     ethreads::run_main(move || -> io::Result<()> {
-        let server = Server::bind(address)?.taskmaster(taskmaster);
+        let server = Server::bind(address)?
+            .taskmaster(taskmaster)
+            .timeouts(timeouts);
         println!("listening on http://{}", server.local_addr()?);
+        let routes = Routes::new(server.handle());
         if pull {
-            pulled::serve(server)
+            pulled::serve(server, routes)
         } else {
-            server.run(routes::answer)
+            server.run(move |request: &mut Request| routes.answer(request))
         }
     })??;
     Ok(())
@@ -60,12 +74,15 @@ struct Args {
     address: String,
     /// Who is admitted.
     taskmaster: Taskmaster,
+    /// How long a peer may take.
+    timeouts: Timeouts,
     /// Whether requests are pulled.
     pull: bool,
 }
 
 fn args() -> Result<Args, Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
+    let mut timeouts = Timeouts::default();
     let mut pull = false;
     let (mut max_threads, mut max_accept) = (None, None);
     let mut args = lexopt::Parser::from_env();
@@ -76,6 +93,14 @@ fn args() -> Result<Args, Box<dyn Error>> {
                 max_threads = Some(args.value()?.parse_with(limit)?)
             }
             lexopt::Arg::Long("max-accept") => max_accept = Some(args.value()?.parse_with(limit)?),
+            lexopt::Arg::Long("timeouts") => {
+                let limit = args.value()?.parse_with(seconds)?;
+                timeouts.idle = limit;
+                timeouts.head = limit;
+                timeouts.body = limit;
+                timeouts.body_grace = limit;
+                timeouts.write = limit;
+            }
             lexopt::Arg::Long("pull") => pull = true,
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
                 print!("{USAGE}");
@@ -97,8 +122,13 @@ fn args() -> Result<Args, Box<dyn Error>> {
     Ok(Args {
         address,
         taskmaster,
+        timeouts,
         pull,
     })
+}
+
+fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
+    Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
 fn limit(text: &str) -> Result<Option<usize>, std::num::ParseIntError> {

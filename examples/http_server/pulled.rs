@@ -2,31 +2,34 @@
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
 
 use ethreads::http::pull::{Client, Request, WebServer};
 use ethreads::http::{Server, ServerHandle};
 use ethreads::{net::UnixStream, thread};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::routes;
+use crate::routes::Routes;
 
 /// Answers until the server has ended.
-pub(crate) fn serve(server: Server) -> io::Result<()> {
+pub(crate) fn serve(server: Server, routes: Routes) -> io::Result<()> {
+    let routes = Rc::new(routes);
     drain_on_signals(server.handle())?;
     let server = WebServer::from(server);
     while let Some((client, request)) = server.read()? {
         if request.path() == "/slow" {
             // It waits, and nobody is to wait for it: neither this loop nor those behind it.
-            thread::spawn(move || answer(client, request));
+            let routes = routes.clone();
+            thread::spawn(move || answer(&routes, client, request));
         } else {
-            answer(client, request);
+            answer(&routes, client, request);
         }
     }
     Ok(())
 }
 
-fn answer(client: Client, mut request: Request) {
-    if let Err(error) = client.write(routes::answer(&mut request)) {
+fn answer(routes: &Routes, client: Client, mut request: Request) {
+    if let Err(error) = client.write(routes.answer(&mut request)) {
         log::warn!("no answer to {request:?}: {error}");
     }
 }

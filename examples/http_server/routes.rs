@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ethreads::http::{Body, HandlerError, IntoResponse, Method, Response, Result, StatusCode};
-use ethreads::thread;
+use ethreads::http::{
+    Body, HandlerError, IntoResponse, Method, Response, Result, ServerHandle, StatusCode,
+};
+use ethreads::{runtime, thread};
 
 use crate::asked::Asked;
 
@@ -19,36 +21,56 @@ static BIG: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 8 << 20].into());
 const STREAM_LINES: u32 = 10;
 const STREAM_PAUSE: Duration = Duration::from_millis(100);
 
-type Route<R> = fn(&mut R) -> Result<Response>;
+type Route<R> = fn(&Routes, &mut R) -> Result<Response>;
 
-/// Answers a request by its path and method; 404, 405 and 501 elsewhere.
-pub(crate) fn answer<R: Asked>(request: &mut R) -> Result<Response> {
-    let (methods, route): (&[Method], Route<R>) = match request.path() {
-        "/plaintext" => (&[Method::GET], |_| Ok("Hello, World!".into_response())),
-        "/" if *request.method() == Method::POST => (&[Method::GET, Method::POST], echo),
-        "/" => (&[Method::GET, Method::POST], |_| Ok(html(INDEX))),
-        "/json" => (&[Method::GET], |_| {
-            Ok(json(r#"{"message":"Hello, World!"}"#))
-        }),
-        "/echo" => (&[Method::POST], echo),
-        "/big" => (&[Method::GET], |_| Ok(BIG.clone().into_response())),
-        "/headers" => (&[Method::GET], |request| Ok(headers(request))),
-        "/slow" => (&[Method::GET], slow),
-        "/stream" => (&[Method::GET], |_| Ok(stream())),
-        "/baseline11" => (&[Method::GET, Method::POST], sum),
-        "/pipeline" => (&[Method::GET], |_| Ok("ok".into_response())),
-        path if path.starts_with("/status/") => (&[Method::GET], status),
-        // RFC 9110 section 9.3.7: what the server as a whole can do.
-        "*" => (&[Method::GET, Method::POST], |_| Ok(().into_response())),
-        _ => return Ok((StatusCode::NOT_FOUND, "not found\n").into_response()),
-    };
-    let method = request.method();
-    let allowed = |method: &Method| methods.contains(method);
-    if allowed(method) || (*method == Method::HEAD && allowed(&Method::GET)) {
-        return route(request);
+/// What the routes are about.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    server: ServerHandle,
+}
+
+impl Routes {
+    pub(crate) fn new(server: ServerHandle) -> Self {
+        Self { server }
     }
+
+    /// Answers a request by its path and method; 404, 405 and 501 elsewhere.
+    pub(crate) fn answer<R: Asked>(&self, request: &mut R) -> Result<Response> {
+        const GET: &[Method] = &[Method::GET];
+        const POST: &[Method] = &[Method::POST];
+        const BOTH: &[Method] = &[Method::GET, Method::POST];
+        let (methods, route): (&[Method], Route<R>) = match request.path() {
+            "/plaintext" => (GET, |_, _| Ok("Hello, World!".into_response())),
+            "/" if *request.method() == Method::POST => (BOTH, |_, request| echo(request)),
+            "/" => (BOTH, |_, _| Ok(html(INDEX))),
+            "/json" => (GET, |_, _| Ok(json(r#"{"message":"Hello, World!"}"#))),
+            "/echo" => (POST, |_, request| echo(request)),
+            "/big" => (GET, |_, _| Ok(BIG.clone().into_response())),
+            "/headers" => (GET, |_, request| Ok(headers(request))),
+            "/slow" => (GET, |_, request| slow(request)),
+            "/stream" => (GET, |_, _| Ok(stream())),
+            "/baseline11" => (BOTH, |_, request| sum(request)),
+            "/pipeline" => (GET, |_, _| Ok("ok".into_response())),
+            "/stats" => (GET, |routes, _| Ok(stats(&routes.server))),
+            path if path.starts_with("/status/") => (GET, |_, request| status(request)),
+            // RFC 9110 section 9.3.7: what the server as a whole can do.
+            "*" => (BOTH, |_, _| Ok(().into_response())),
+            _ => return Ok((StatusCode::NOT_FOUND, "not found\n").into_response()),
+        };
+        let method = request.method();
+        let allowed = |method: &Method| methods.contains(method);
+        if allowed(method) || (*method == Method::HEAD && allowed(&Method::GET)) {
+            route(self, request)
+        } else {
+            Ok(not_allowed(method, methods))
+        }
+    }
+}
+
+/// The answer to a method that the resource does not have; OPTIONS is such a one.
+fn not_allowed(method: &Method, methods: &[Method]) -> Response {
     let allow = [("allow", allow(methods))];
-    Ok(if *method == Method::OPTIONS {
+    if *method == Method::OPTIONS {
         (StatusCode::NO_CONTENT, allow, ()).into_response()
     } else if KNOWN.contains(method) {
         (
@@ -60,7 +82,7 @@ pub(crate) fn answer<R: Asked>(request: &mut R) -> Result<Response> {
     } else {
         // RFC 9110 section 9.1: what no resource of a server knows.
         (StatusCode::NOT_IMPLEMENTED, "method not implemented\n").into_response()
-    })
+    }
 }
 
 /// The methods of RFC 9110 section 9.3 and RFC 5789.
@@ -136,6 +158,22 @@ fn headers(request: &impl Asked) -> Response {
     let mut text = format!("{method} {target} {:?}\n", request.version());
     for (name, value) in request.headers().iter() {
         text.push_str(&format!("{name}: {}\n", value.escape_ascii()));
+    }
+    text.into_response()
+}
+
+/// Numbers of the server and of its shard, one a line.
+fn stats(server: &ServerHandle) -> Response {
+    let counts = server.counts();
+    let mut text = format!(
+        "serving {}\nqueued {}\nserved {}\nrefused {}\n",
+        counts.serving, counts.queued, counts.served, counts.refused
+    );
+    if let Some(shard) = runtime::stats() {
+        text.push_str(&format!(
+            "ethreads {}\ntimers {}\nsources {}\nstacks {}\n",
+            shard.ethreads, shard.timers, shard.sources, shard.stacks.live
+        ));
     }
     text.into_response()
 }
