@@ -489,7 +489,7 @@ impl Incoming {
         collected.clear();
         output.replace(collected);
         self.write_failed = result.is_err();
-        result.map_err(|error| timed_out_in(error, Phase::Write))
+        result.map_err(|error| self.write_error(error))
     }
 
     /// Lets the kernel send what it takes of a file; `None` if it cannot do that. Nothing must be
@@ -506,23 +506,28 @@ impl Incoming {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
             Err(error) => {
                 self.write_failed = true;
-                Err(timed_out_in(error, Phase::Write))
+                Err(self.write_error(error))
             }
         }
     }
 
     /// Ends a connection within a response. The peer still gets what there is, above all the
     /// responses before that one.
-    ///
-    /// A peer that takes nothing gets a reset: what it was sent would stay in the kernel for
-    /// minutes after the close, megabytes for each.
     #[cold]
     pub(super) fn break_off(&mut self) {
         if !self.write_failed && self.flush().is_ok() {
             self.linger();
-        } else {
+        }
+    }
+
+    /// Says why a write failed. A peer that takes nothing gets a reset: what it was sent would stay
+    /// in the kernel for minutes after the close, megabytes for each.
+    #[cold]
+    fn write_error(&self, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::TimedOut {
             self.transport().reset_at_close();
         }
+        timed_out_in(error, Phase::Write)
     }
 
     /// Ends a connection whose peer may still be sending: tells it that nothing more comes, and
