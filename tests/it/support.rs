@@ -40,10 +40,21 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
 
 const CHILD: &str = "ETHREADS_TEST_CHILD";
 
+/// Undoes what a shell does to a command in the background: it ignores SIGINT, and so do all whom
+/// it starts.
+#[allow(unsafe_code)]
+fn heed_signals() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT] {
+        // SAFETY: the default action is no handler whose rules could be broken.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Runs the test `name` again in a process of its own, and returns what came of it; `None` in that
 /// process.
 pub(crate) fn in_child(name: &str) -> Option<Output> {
     if std::env::var(CHILD).is_ok_and(|child| child == name) {
+        heed_signals();
         return None;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
