@@ -78,10 +78,10 @@ const UNSAFE: &[&str] = &[
     "src/runtime/driver/signal.rs",
     "src/runtime/driver/socket.rs",
     "src/runtime/overflow.rs",
-    "src/runtime/roster.rs",
     "src/runtime/stack.rs",
     "src/runtime/stack/chunk.rs",
     "src/runtime/stack/registry.rs",
+    "src/runtime/watchdog.rs",
 ];
 
 /// The folders in which `unsafe` can never be allowed.

@@ -8,7 +8,7 @@ use crate::runtime::clock::Instant;
 use crate::runtime::current;
 use crate::runtime::handle::{JoinHandle, Thread};
 use crate::runtime::source::{Direction, Source};
-use crate::runtime::task::Task;
+use crate::runtime::task::{Once, Task};
 use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
 
 /// What is waited for.
@@ -93,13 +93,13 @@ where
     let deadline = deadline.map_or(NEVER, Instant::as_nanos);
     let key = scheduler.watch_without_stack(source.registration(), fd, direction)?;
     let pass_on = PassOn { key, direction };
-    let task = Task::new(move |outcome| {
+    let task = Task::new(Once::new(move |outcome| {
         let _pass_on = pass_on;
         match outcome {
             Outcome::TimedOut => f(Wakeup::TimedOut),
             _ => f(Wakeup::Ready),
         }
-    });
+    }));
     let (index, id, token) = scheduler.starter(task.clone(), None, deadline, reason)?;
     let handle = JoinHandle::new(task, Thread::new(scheduler.clone(), index, id, None));
     if let Err(error) = scheduler.wait_without_stack(fd, key, direction, token) {

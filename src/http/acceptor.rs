@@ -10,20 +10,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::{Admission, Bounds, Counts, Decision, Permit, Place};
-use super::connection;
 use super::drain::{CutConnection, CutState};
 use super::listener::{AcceptError, Accepted, Listener, classify};
 use super::refusal::Refusal;
+use super::service::{Service, guarded};
 use super::shared::{Connection, Membership, Shared};
 use super::taskmaster::Taskmaster;
 use super::transport::{Deadline, Family, Transport, deadline_from_now};
-use crate::runtime::task::message;
 use crate::thread::{self, Thread};
 use crate::time::Instant;
 
@@ -281,15 +279,20 @@ impl Acceptor {
         let connection = Rc::new(Connection::new(Transport::new(socket, self.family)));
         let member = Membership::new(shared, connection.clone(), peer, permit);
         let place = member.place();
+        let service = Service::new(member, connection.clone());
         if self.taskmaster.is_single_threaded() {
             self.admission.count_served();
-            return serve(&member, connection);
+            return serve(shared, service);
         }
-        let theirs = connection.clone();
-        let spawned = thread::Builder::new()
+        let builder = thread::Builder::new()
             .name(shared.config.ethread_hooks.client_name(peer))
-            .stack_size(shared.config.stack_size)
-            .spawn(move || serve(&member, theirs));
+            .stack_size(shared.config.stack_size);
+        let spawned = if shared.config.ethread_hooks.around.is_some() {
+            let shared = shared.clone();
+            builder.spawn(move || serve(&shared, service))
+        } else {
+            builder.spawn_work(service)
+        };
         match spawned {
             Ok(ethread) => {
                 self.admission.count_served();
@@ -310,27 +313,18 @@ impl Acceptor {
     }
 }
 
-fn serve(member: &Membership, connection: Rc<Connection>) {
-    let shared = member.shared();
-    let mut connection = Some(connection);
+/// Serves a connection to its end, within what the program has put around it.
+fn serve(shared: &Shared, service: Service) {
+    let mut service = Some(service);
     let mut serve = || {
-        if let Some(connection) = connection.take() {
-            connection::serve(shared, connection);
+        if let Some(service) = service.take() {
+            service.serve();
         }
     };
-    let serve = AssertUnwindSafe(|| match &shared.config.ethread_hooks.around {
+    guarded(|| match &shared.config.ethread_hooks.around {
         Some(around) => around(&mut serve),
         None => serve(),
     });
-    // Like a handler's, a panic around it, or in a destructor of the user's, costs this connection
-    // and not the acceptor that it may run in.
-    if let Err(payload) = thread::catch_panic(serve) {
-        let text = message(&*payload);
-        log::error!(
-            "connection panicked in ethread {}: {text}",
-            thread::current()
-        );
-    }
 }
 
 /// Keeps one kind of line to one a period.

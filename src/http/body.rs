@@ -37,6 +37,17 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
+/// What has come of the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Nothing yet.
+    Nothing,
+    /// Bytes of it, or its head.
+    Input,
+    /// It never comes: the peer has closed, or the server drains.
+    End,
+}
+
 /// What was sent last, for the access log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Answered {
@@ -121,10 +132,34 @@ impl Incoming {
         self.trailers.as_deref()
     }
 
-    /// Waits for the next request and parses its head; false if the peer closed, or was idle for
-    /// too long, before it began one.
-    #[inline(never)]
-    pub(super) fn next_head(&mut self, head: &mut RequestHead) -> Result<bool, Error> {
+    /// Takes in what has arrived, when nothing is buffered.
+    #[inline(always)]
+    pub(super) fn receive(&mut self) -> Result<Arrival, Error> {
+        self.connection.idle.set(false);
+        self.buffer = self.shared.buffers.take_input();
+        match self.connection.transport.read_now(&mut self.buffer) {
+            Ok(0) => Ok(Arrival::End),
+            Ok(got) => {
+                (self.head_at, self.cursor, self.end) = (0, 0, got);
+                Ok(Arrival::Input)
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(Arrival::Nothing),
+                io::ErrorKind::WouldBlock if self.shared.closes_idle() => Ok(Arrival::End),
+                io::ErrorKind::WouldBlock => {
+                    self.connection.idle.set(true);
+                    Ok(Arrival::Nothing)
+                }
+                // Between requests a reset is as good an end as a FIN.
+                io::ErrorKind::ConnectionReset => Ok(Arrival::End),
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// Parses the head of the next request, and waits for the rest of one that has begun to arrive.
+    #[inline]
+    pub(super) fn next_head(&mut self, head: &mut RequestHead) -> Result<Arrival, Error> {
         self.head_at = self.cursor;
         self.head_len = 0;
         self.trailers = None;
@@ -134,15 +169,21 @@ impl Incoming {
                 let unread = &self.buffer[self.head_at..self.end];
                 if let Some(len) = head.parse(unread, &self.shared.config.limits)? {
                     self.begin_body(len, head.framing());
-                    return Ok(true);
+                    return Ok(Arrival::Input);
                 }
             }
             self.flush()?;
             if self.head_at == self.end {
-                if !self.wait_for_request()? {
-                    return Ok(false);
+                if !self.shared.closes_idle() {
+                    self.connection.idle.set(true);
+                    return Ok(Arrival::Nothing);
                 }
-                continue;
+                // What has arrived is still answered.
+                self.give_buffers();
+                match self.receive()? {
+                    Arrival::Input => continue,
+                    nothing => return Ok(nothing),
+                }
             }
             let timeout = self.shared.config.timeouts.head;
             let deadline = *deadline.get_or_insert_with(|| deadline_in(timeout));
@@ -187,38 +228,6 @@ impl Incoming {
         }
         // RFC 9110 section 10.1.1: no 100 is due if the body has begun to arrive.
         self.owes_continue = framing.expect_continue && self.cursor == self.end;
-    }
-
-    /// Waits for the first bytes of a request, without holding a buffer.
-    fn wait_for_request(&mut self) -> Result<bool, Error> {
-        self.give_buffers();
-        let shared = &self.shared;
-        if shared.closes_idle() {
-            // What has arrived is still answered, so look even if nothing was there just now.
-            self.connection.transport.look_again();
-        }
-        self.connection.idle.set(true);
-        let deadline = deadline_in(shared.config.timeouts.idle);
-        let result = self.connection.transport.read_with(
-            deadline,
-            || shared.buffers.take_input(),
-            |buffer| shared.buffers.give_input(buffer),
-            || shared.closes_idle(),
-        );
-        self.connection.idle.set(false);
-        match result {
-            Ok((buffer, got)) => {
-                (self.buffer, self.head_at, self.cursor, self.end) = (buffer, 0, 0, got);
-                Ok(got > 0)
-            }
-            Err(error) => match error.kind() {
-                // The last one is the server's drain.
-                io::ErrorKind::TimedOut | io::ErrorKind::ConnectionAborted => Ok(false),
-                // Between requests a reset is as good an end as a FIN.
-                io::ErrorKind::ConnectionReset => Ok(false),
-                _ => Err(error.into()),
-            },
-        }
     }
 
     fn give_buffers(&mut self) {

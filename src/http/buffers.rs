@@ -37,6 +37,7 @@ impl Buffers {
         self.output.borrow_mut().pop().unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn give_output(&self, mut buffer: Vec<u8>) {
         let mut output = self.output.borrow_mut();
         if buffer.capacity() > 0 && buffer.capacity() <= KEPT_CAPACITY && output.len() < KEPT {

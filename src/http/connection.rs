@@ -9,20 +9,16 @@ use std::any::Any;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::panic::AssertUnwindSafe;
-use std::rc::Rc;
 
 use http::{Method, StatusCode, Version};
 
-use super::body::{Answered, Incoming};
-use super::client_connection::ClientConnection;
+use super::body::{Answered, Arrival, Incoming};
 use super::error::{Error, WithCauses};
 use super::file::send_file;
-use super::hooks::Observer;
 use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
-use super::proto::head::RequestHead;
 use super::request::Request;
-use super::shared::{Connection, Shared};
+use super::shared::Shared;
 use super::upgrade::{self, Switch};
 use crate::thread;
 
@@ -39,40 +35,52 @@ enum Next {
     Linger,
 }
 
-/// Serves a connection to its end.
-pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
-    // On the heap: what lies between here and the deepest call of a small request should fit into
-    // one page, which is all that the stack of an idle connection costs then.
-    let mut request = Box::new(Request {
-        head: RequestHead::new(),
-        observer: Observer::of(shared.config.hooks.as_deref(), || {
-            connection.transport.peer_addr()
-        }),
-        incoming: Incoming::new(shared.clone(), connection),
-        connection: ClientConnection::new(),
-    });
+/// How a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Once input has arrived: nothing is under way.
+    Idle,
+    Over,
+}
+
+/// Serves the requests that have arrived.
+pub(super) fn serve(shared: &Shared, request: &mut Request) -> Turn {
+    let mut arrival = request.incoming.receive();
     loop {
-        let next = match request.incoming.next_head(&mut request.head) {
-            Ok(true) if request.observer.is_some() => answer_observed(shared, &mut request),
-            Ok(true) => answer(shared, &mut request),
-            Ok(false) => Ok(Next::Close),
-            Err(error) => refuse(&mut request, &error),
+        if matches!(arrival, Ok(Arrival::Input)) {
+            arrival = request.incoming.next_head(&mut request.kept.head);
+        }
+        let next = match arrival {
+            Ok(Arrival::Nothing) => return Turn::Idle,
+            Ok(Arrival::End) => return Turn::Over,
+            Ok(Arrival::Input) if request.kept.observer.is_some() => {
+                answer_observed(shared, request)
+            }
+            Ok(Arrival::Input) => answer(shared, request),
+            Err(error) => refuse(request, &error),
         };
         match next {
-            Ok(Next::Request) => {}
-            Ok(Next::Close) => break,
+            // Perhaps there is more.
+            Ok(Next::Request) => arrival = Ok(Arrival::Input),
+            Ok(Next::Close) => return Turn::Over,
             Ok(Next::Linger) => {
                 request.incoming.linger();
-                break;
+                return Turn::Over;
             }
             Err(error) => {
-                log::debug!("connection ended: {}", WithCauses(&error));
-                request.report_error(&error);
-                request.incoming.break_off();
-                break;
+                break_off(request, &error);
+                return Turn::Over;
             }
         }
     }
+}
+
+/// Ends a connection that cannot go on.
+#[cold]
+pub(super) fn break_off(request: &mut Request, error: &Error) {
+    log::debug!("connection ended: {}", WithCauses(error));
+    request.report_error(error);
+    request.incoming.break_off();
 }
 
 /// As [`answer`], for a server with hooks.
@@ -80,7 +88,7 @@ pub(super) fn serve(shared: &Rc<Shared>, connection: Rc<Connection>) {
 #[inline(never)]
 fn answer_observed(shared: &Shared, request: &mut Request) -> Result<Next, Error> {
     request.incoming.answered = Answered::default();
-    if let Some(observer) = &request.observer {
+    if let Some(observer) = &request.kept.observer {
         observer.begin();
     }
     let result = answer(shared, request);
@@ -88,18 +96,20 @@ fn answer_observed(shared: &Shared, request: &mut Request) -> Result<Next, Error
     result
 }
 
-/// Calls the handler and sends its response. Not inlined, like the other steps: their frames take
-/// turns in the same memory.
-#[inline(never)]
+/// Calls the handler and sends its response.
+#[inline]
 fn answer(shared: &Shared, request: &mut Request) -> Result<Next, Error> {
     request.incoming.send_early();
-    // The conversion into a response is the handler's too. The response is used where it lies:
+    // The conversion into a response is the handler's too. The response is used where it lies, as
     // its copies would be most of the memory that a request touches.
     let handle = AssertUnwindSafe(|| shared.handler.handle(request));
-    match &mut thread::catch_panic(handle) {
-        Ok(response) => respond(request, response),
-        Err(payload) => respond(request, &mut internal_error(&**payload)),
-    }
+    let mut result = thread::catch_panic(handle);
+    let mut failed = None;
+    let response = match &mut result {
+        Ok(response) => response,
+        Err(payload) => failed.insert(internal_error(&**payload)),
+    };
+    respond(request, response)
 }
 
 /// The answer to a request whose handler panicked.
@@ -114,16 +124,16 @@ fn internal_error(payload: &(dyn Any + Send)) -> Response {
 }
 
 /// Sends the response to a request that was read.
-#[inline(never)]
+#[inline(always)]
 fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switch(request, response);
     }
     let incoming = &mut request.incoming;
     let answer = AnswerTo {
-        version: request.head.version(),
-        is_head: *request.head.method() == Method::HEAD,
-        keep_alive: request.head.framing().keep_alive
+        version: request.kept.head.version(),
+        is_head: *request.kept.head.method() == Method::HEAD,
+        keep_alive: request.kept.head.framing().keep_alive
             && incoming.can_go_on()
             && incoming.shared.config.persistent
             && !incoming.shared.is_draining(),
@@ -133,7 +143,7 @@ fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error
         incoming.flush()?;
         // A peer that did not ask for the end may have sent its next request already.
         let done = incoming.is_done() && !incoming.has_more();
-        let expected = !request.head.framing().keep_alive;
+        let expected = !request.kept.head.framing().keep_alive;
         return Ok(if done && expected {
             Next::Close
         } else {
@@ -203,6 +213,7 @@ fn refuse(request: &mut Request, error: &Error) -> Result<Next, Error> {
 }
 
 /// Sends a response, or collects it to be sent with others; whether the connection lives on.
+#[inline(always)]
 fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> Result<bool, Error> {
     let shared = &incoming.shared;
     let mut output = incoming.connection.output.borrow_mut();

@@ -241,7 +241,7 @@ impl Request {
     /// Tells the hook, if there is one, of an error that refused a request or ended the connection.
     #[cold]
     pub(super) fn report_error(&self, error: &Error) {
-        if let Some(observer) = &self.observer
+        if let Some(observer) = &self.kept.observer
             && let Some(hook) = &observer.hooks.on_error
         {
             // The hook may wait.
@@ -254,7 +254,7 @@ impl Request {
     #[cold]
     #[inline(never)]
     pub(super) fn report(&self, refused: bool, complete: bool) {
-        if let Some(observer) = &self.observer {
+        if let Some(observer) = &self.kept.observer {
             observer.end(self, refused, complete);
         }
     }

@@ -92,6 +92,7 @@ pub mod pull;
 mod refusal;
 mod request;
 mod server;
+mod service;
 mod shared;
 mod signals;
 mod taskmaster;

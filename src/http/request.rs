@@ -15,6 +15,7 @@ use super::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs,
 };
 use super::proto::head::RequestHead;
+use super::shared::{Connection, Shared};
 
 /// A request, and the connection that its body comes from.
 ///
@@ -36,24 +37,41 @@ use super::proto::head::RequestHead;
 /// }
 /// ```
 pub struct Request {
-    pub(super) head: RequestHead,
+    pub(super) kept: Box<Kept>,
     pub(super) incoming: Incoming,
+}
+
+/// What a connection keeps from one request to the next.
+pub(super) struct Kept {
+    pub(super) head: RequestHead,
     pub(super) connection: ClientConnection,
     /// `None` unless the server has hooks.
     pub(super) observer: Option<Box<Observer>>,
+}
+
+impl Kept {
+    pub(super) fn new(shared: &Shared, connection: &Connection) -> Box<Self> {
+        Box::new(Self {
+            head: RequestHead::new(),
+            connection: ClientConnection::new(),
+            observer: Observer::of(shared.config.hooks.as_deref(), || {
+                connection.transport.peer_addr()
+            }),
+        })
+    }
 }
 
 impl Request {
     /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &Method {
-        self.head.method()
+        self.kept.head.method()
     }
 
     /// Returns the target as it was sent: usually path and query, still percent-encoded.
     #[must_use]
     pub fn target(&self) -> &str {
-        self.head.target()
+        self.kept.head.target()
     }
 
     fn parsed_target(&self) -> Target<'_> {
@@ -71,7 +89,7 @@ impl Request {
     #[must_use]
     pub fn path(&self) -> &str {
         // The form of nearly every request.
-        match self.head.origin_path() {
+        match self.kept.head.origin_path() {
             Some(path) => path,
             None => self.parsed_target().path,
         }
@@ -114,13 +132,13 @@ impl Request {
     /// Returns the version: HTTP/1.0 or HTTP/1.1.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.head.version()
+        self.kept.head.version()
     }
 
     /// Returns the header fields.
     #[must_use]
     pub fn headers(&self) -> HeaderView<'_> {
-        self.head.headers(self.incoming.head_bytes())
+        self.kept.head.headers(self.incoming.head_bytes())
     }
 
     /// Returns the value of a header field, if there is one and it is text. The name's case does
@@ -146,12 +164,12 @@ impl Request {
     /// stay with it from one request to the next.
     #[must_use]
     pub fn connection(&self) -> &ClientConnection {
-        &self.connection
+        &self.kept.connection
     }
 
     /// Returns the connection that this request came over, to keep values with it.
     pub fn connection_mut(&mut self) -> &mut ClientConnection {
-        &mut self.connection
+        &mut self.kept.connection
     }
 
     /// Whether the client has left: it has ended its side of the connection, or reset it.

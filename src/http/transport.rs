@@ -90,40 +90,40 @@ impl Transport {
         }
     }
 
-    /// Waits for input and reads it into the buffer that `take` makes. That is called for each
-    /// try, and `give_back` if there was nothing, so that nobody holds a buffer while waiting.
-    ///
-    /// With nothing there and `stop` set it fails with `ConnectionAborted` instead of waiting; see
-    /// [`look_again`](Self::look_again).
+    /// Reads what is there, up to the length of `buffer`; fails with `WouldBlock` if nothing is.
     #[track_caller]
     #[inline]
-    pub(crate) fn read_with<B: AsMut<[u8]>>(
-        &self,
-        deadline: Deadline,
-        mut take: impl FnMut() -> B,
-        mut give_back: impl FnMut(B),
-        stop: impl Fn() -> bool,
-    ) -> io::Result<(B, usize)> {
-        let operation = Operation {
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len();
+        self.socket.try_now(
+            Direction::Read,
+            Location::caller(),
+            |&got| self.left(got, wanted),
+            |fd| ops::recv(fd.as_fd(), buffer, false),
+        )
+    }
+
+    /// Waits for input, without reading it; false at the deadline.
+    #[track_caller]
+    pub(crate) fn wait(&self, deadline: Deadline) -> io::Result<bool> {
+        self.socket.wait(self.reading(Limit::At(deadline)))
+    }
+
+    /// Parks without a stack until there may be input, as the last act of a
+    /// [`Work`](crate::runtime::task::Work); false if there may be some already.
+    #[track_caller]
+    pub(crate) fn rest(&self, deadline: Deadline) -> io::Result<bool> {
+        self.socket.rest(self.reading(Limit::At(deadline)))
+    }
+
+    #[track_caller]
+    fn reading(&self, limit: Limit) -> Operation {
+        Operation {
             direction: Direction::Read,
             kind: WaitKind::Read,
-            limit: Limit::At(deadline),
+            limit,
             location: Location::caller(),
-        };
-        let left = |(got, wanted, _): &(usize, usize, B)| self.left(*got, *wanted);
-        let (got, _, buffer) = self.socket.perform(operation, left, |fd| {
-            let mut buffer = take();
-            let room = buffer.as_mut();
-            let wanted = room.len();
-            match ops::recv(fd.as_fd(), room, false) {
-                Ok(got) => Ok((got, wanted, buffer)),
-                Err(error) => {
-                    give_back(buffer);
-                    Err(if stop() { stopped(error) } else { error })
-                }
-            }
-        })?;
-        Ok((buffer, got))
+        }
     }
 
     /// Reads what is there, up to the length of `buffer`; waits for something.
@@ -135,15 +135,9 @@ impl Transport {
     /// As [`read`](Self::read), with any limit.
     #[track_caller]
     pub(crate) fn read_within(&self, buffer: &mut [u8], limit: Limit) -> io::Result<usize> {
-        let operation = Operation {
-            direction: Direction::Read,
-            kind: WaitKind::Read,
-            limit,
-            location: Location::caller(),
-        };
         let wanted = buffer.len();
         self.socket.perform(
-            operation,
+            self.reading(limit),
             |&got| self.left(got, wanted),
             |fd| ops::recv(fd.as_fd(), buffer, false),
         )
@@ -282,14 +276,5 @@ impl Transport {
     /// Lets whoever waits here try again, as `stop` may be set by now.
     pub(crate) fn look_again(&self) {
         self.socket.registration().nudge();
-    }
-}
-
-/// Out of the way of those who wait, for whom the try is made.
-#[cold]
-fn stopped(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::ConnectionAborted.into(),
-        _ => error,
     }
 }

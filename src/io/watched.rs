@@ -3,9 +3,10 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
 
 use crate::runtime::driver::socket;
-use crate::runtime::source::{Left, Operation, Registration};
+use crate::runtime::source::{Direction, Left, Operation, Registration};
 
 /// What [`Eport`](super::Eport) and the sockets of `net` are made of. Dropping it deregisters the
 /// descriptor from every shard before its owner closes it.
@@ -51,6 +52,30 @@ impl<T: AsFd> Watched<T> {
         let io = self.get();
         self.registration
             .perform(io.as_fd(), operation, left, || try_once(io))
+    }
+
+    /// Tries once; see [`Registration::try_now`].
+    #[inline]
+    pub(crate) fn try_now<R>(
+        &self,
+        direction: Direction,
+        location: &'static Location<'static>,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnOnce(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let io = self.get();
+        self.registration
+            .try_now(direction, location, left, || try_once(io))
+    }
+
+    /// Waits until it may be ready, without trying; see [`Registration::wait`].
+    pub(crate) fn wait(&self, operation: Operation) -> io::Result<bool> {
+        self.registration.wait(self.fd(), operation)
+    }
+
+    /// Parks without a stack until it may be ready; see [`Registration::rest`].
+    pub(crate) fn rest(&self, operation: Operation) -> io::Result<bool> {
+        self.registration.rest(self.fd(), operation)
     }
 
     /// Ends what goes on here and whatever may come, without closing the descriptor.

@@ -8,23 +8,31 @@
 //!   come back from a loop over `catch_unwind`, and happens on the wrong side of the scheduler.)
 //! * Only the computation that runs on a stack can leave it: [`suspend`] finds its way out in a
 //!   thread-local that is set exactly while one runs.
+//!
+//! A corosensei coroutine is not made for each computation: it runs one after the other, and waits
+//! for the next on its stack while that is free. What begins on a stack that was used just now is
+//! a switch, and nothing more. A waiting one owns nothing, so it may vanish with its pages.
 
 // Switching stacks, and a lifetime that the switch itself upholds.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fmt;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::NonNull;
+use std::rc::Rc;
 
 use corosensei::{CoroutineResult, Yielder};
 
-use super::stack::{Arena, Room, Stack};
+use super::ethread::{Ending, Run};
+use super::stack::{Arena, Class, Room, Stack};
+use super::wait::Outcome;
 
 /// What a computation hands out when it leaves: something to call once it has left. A thin pointer,
 /// which corosensei passes in a register.
 type After = Option<NonNull<&'static mut dyn FnMut()>>;
-type Inner = corosensei::Coroutine<(), After, (), Stack>;
+type Inner = corosensei::Coroutine<(), After, Infallible, Stack>;
 
 thread_local! {
     /// The way out of the computation that runs on this OS thread; `None` on its own stack.
@@ -40,21 +48,37 @@ thread_local! {
 
 /// A computation on a stack of its own, suspended or not yet begun.
 ///
-/// What corosensei keeps of it lies on that very stack, in a cache line that each switch uses
-/// anyway, so that a scheduler moves one pointer.
+/// What is kept of it lies on that very stack, so that a scheduler moves one pointer.
 pub(crate) struct Coroutine {
     /// Dropped by nobody: see the module's first rule.
     kept: NonNull<Kept>,
 }
 
-/// What is kept on the stack.
+/// What is kept on the stack, right above its base.
+#[repr(C)]
 struct Kept {
-    inner: Inner,
-    /// The lowest usable address of the stack.
-    bottom: usize,
+    state: KeptState,
     /// Where the computation left: on its own stack, or on one that it switched to itself. Zero
     /// before it has begun.
     left_at: usize,
+    inner: ManuallyDrop<Inner>,
+    class: Class,
+    outcome: Outcome,
+    /// What is to be run; afterwards, what is to be run again after a rest.
+    run: Option<Rc<dyn Run>>,
+}
+
+/// A number, as it is read from stacks that nobody has used yet, which are zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct KeptState(u64);
+
+impl KeptState {
+    /// There is no coroutine on the stack, and nothing else is kept.
+    const ABSENT: Self = Self(0);
+    /// There is one, which waits for something to run. The stack is free, or about to be.
+    const IDLE: Self = Self(1);
+    /// It runs something, or is about to.
+    const BUSY: Self = Self(2);
 }
 
 const _: () = assert!(size_of::<Kept>() <= size_of::<Room>());
@@ -71,84 +95,153 @@ impl fmt::Debug for Coroutine {
 pub(crate) enum Step {
     /// It left through [`suspend`] and can be resumed.
     Suspended(Coroutine),
-    /// It ended, and its stack is free.
-    Done(Stack),
+    /// It ended, and its stack is free; or it rests, and goes on with this.
+    Done(Stack, Option<Rc<dyn Run>>),
 }
 
 impl Coroutine {
-    /// Puts `body` on `stack`, to begin at the first resume. It must not unwind.
+    /// Puts a computation on `stack`, to begin at the first resume.
     #[inline]
-    pub(crate) fn new(stack: Stack, body: impl FnOnce() + 'static) -> Self {
-        let place = stack.room().cast();
-        let bottom = stack.bottom();
-        let inner = Inner::with_stack(stack, move |yielder, ()| {
-            WAY_OUT.set(Some(NonNull::from(yielder)));
-            body();
-        });
-        // SAFETY: the room is large enough, and nobody else's as long as the stack is out: it goes
-        // back after `resume` has moved this away.
+    pub(crate) fn new(stack: Stack, run: Rc<dyn Run>, outcome: Outcome) -> Self {
+        let kept: NonNull<Kept> = stack.room().cast();
+        let place = kept.as_ptr();
+        // SAFETY: the room is large enough for a `Kept` and nobody else's as long as the stack is
+        // out. Its first word is zero in fresh memory, and after `forget`, else `state`.
+        if unsafe { (&raw const (*place).state).read() } == KeptState::ABSENT {
+            Self::found(stack, kept);
+        }
+        // SAFETY: a `Kept` is there. The coroutine waits, so nobody refers to its fields.
         unsafe {
-            place.write(Kept {
-                inner,
-                bottom,
+            debug_assert!((*place).state == KeptState::IDLE && (*place).run.is_none());
+            (&raw mut (*place).run).write(Some(run));
+            (*place).outcome = outcome;
+            (*place).left_at = 0;
+            (*place).state = KeptState::BUSY;
+        }
+        Self { kept }
+    }
+
+    /// Puts a coroutine on a stack that has none.
+    #[inline(never)]
+    fn found(stack: Stack, kept: NonNull<Kept>) {
+        let class = stack.class();
+        let inner = Inner::with_stack(stack, move |yielder, ()| {
+            loop {
+                WAY_OUT.set(Some(NonNull::from(yielder)));
+                work(kept);
+                yielder.suspend(None);
+            }
+        });
+        // SAFETY: as in `new`. The place is written before the coroutine, which refers to it, is
+        // resumed for the first time.
+        unsafe {
+            kept.write(Kept {
+                state: KeptState::IDLE,
                 left_at: 0,
+                inner: ManuallyDrop::new(inner),
+                class,
+                outcome: Outcome::Woken,
+                run: None,
             });
         }
-        Self { kept: place }
+    }
+
+    /// Forgets the coroutine that waits on a free stack, before its pages go.
+    pub(super) fn forget(stack: &Stack) {
+        let state = stack.room().cast::<KeptState>();
+        // SAFETY: as in `new`. A coroutine that waits owns nothing but the stack, which is the
+        // caller's: all that is lost are frames without destructors. Read first: a stack that was
+        // never used need not get a page for this.
+        unsafe {
+            if state.read() != KeptState::ABSENT {
+                state.write(KeptState::ABSENT);
+            }
+        }
     }
 
     /// Runs the computation until it suspends or ends.
     #[inline(always)]
-    pub(crate) fn resume(mut self) -> Step {
-        // SAFETY: it is there since `new`, and only we know the place: the computation above which
-        // it lies does not.
-        let kept = unsafe { self.kept.as_mut() };
-        let result = kept.inner.resume(());
+    pub(crate) fn resume(self) -> Step {
+        let kept = self.kept.as_ptr();
+        // SAFETY: it is there since `new`, and only we use this field: the computation, and the
+        // coroutine around it, use others.
+        let inner = unsafe { &mut (*kept).inner };
+        let after = match inner.resume(()) {
+            CoroutineResult::Yield(after) => after,
+            CoroutineResult::Return(never) => match never {},
+        };
         WAY_OUT.set(None);
-        match result {
-            CoroutineResult::Yield(after) => {
-                kept.left_at = LEFT_AT.get();
-                if let Some(mut after) = after {
-                    // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
-                    // computation that has just suspended. The frame stays as it is until the next
-                    // resume, which takes the `Coroutine` that is still in our hands.
-                    unsafe { after.as_mut()() };
-                }
-                Step::Suspended(self)
+        // SAFETY: the computation has left, so these fields are ours.
+        unsafe {
+            if (*kept).state == KeptState::IDLE {
+                let run = (*kept).run.take();
+                return Step::Done(Stack::again(self.kept.cast(), (*kept).class), run);
             }
-            CoroutineResult::Return(()) => {
-                // SAFETY: as above; this is the last that is heard of it.
-                Step::Done(unsafe { self.kept.read() }.inner.into_stack())
-            }
+            (*kept).left_at = LEFT_AT.get();
         }
+        if let Some(mut after) = after {
+            // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
+            // computation that has just suspended. The frame stays as it is until the next
+            // resume, which takes the `Coroutine` that is still in our hands.
+            unsafe { after.as_mut()() };
+        }
+        Step::Suspended(self)
     }
+}
+
+/// Runs what a coroutine was given, on its stack.
+#[inline]
+fn work(kept: NonNull<Kept>) {
+    let kept = kept.as_ptr();
+    // SAFETY: `new` has left it there, and nobody else looks at these fields before the state says
+    // that the work is done.
+    let (run, outcome) = unsafe { ((*kept).run.take(), (*kept).outcome) };
+    let run = run.expect("a coroutine is resumed to run something");
+    if run.run(outcome) == Ending::Resting {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*kept).run).write(Some(run)) };
+    } else {
+        // It may hold values of the user's: dropped here, on the stack of the ethread.
+        drop(run);
+    }
+    // SAFETY: as above; and from here on it is `resume` that uses them.
+    unsafe { (*kept).state = KeptState::IDLE };
 }
 
 impl Coroutine {
     /// Gives back the pages of the stack that a suspended computation does not use.
     pub(crate) fn trim(&self) {
-        // SAFETY: as in `resume`.
-        let kept = unsafe { self.kept.as_ref() };
         // A computation may leave from a stack of the user's (a coroutine within it, a stack that
         // was grown). Where it is on its own one is unknown then, so that stays as it is. What is
         // kept lies above the base.
-        let own = kept.bottom..self.kept.addr().get();
-        if own.contains(&kept.left_at) {
+        let (bottom, left_at) = self.bounds();
+        if (bottom..self.kept.addr().get()).contains(&left_at) {
             // SAFETY: the computation is suspended, as it is in our hands, on this very stack, and
             // nothing of it lies below the frames of the switch: those take less than the page
             // that stays.
-            unsafe { Arena::trim(kept.bottom, kept.left_at) };
+            unsafe { Arena::trim(bottom, left_at) };
         }
+    }
+
+    /// The lowest usable address of the stack, and where the computation left.
+    fn bounds(&self) -> (usize, usize) {
+        // SAFETY: it is there since `new`, and the computation does not run.
+        let (class, left_at) = unsafe {
+            let kept = self.kept.as_ptr();
+            ((*kept).class, (*kept).left_at)
+        };
+        // SAFETY: the stack that this lies on; it is only asked for its place.
+        let stack = unsafe { Stack::again(self.kept.cast(), class) };
+        (stack.bottom(), left_at)
     }
 
     /// Bytes that calls have left in the dead part of the stack, well below the last frame.
     #[cfg(test)]
     pub(super) fn traces(&self) -> usize {
-        // SAFETY: as in `resume`.
-        let kept = unsafe { self.kept.as_ref() };
+        let (bottom, left_at) = self.bounds();
         // SAFETY: within the usable part of a stack that stays mapped while it is ours.
         let read = |at: usize| unsafe { *std::ptr::with_exposed_provenance::<u8>(at) };
-        (kept.bottom..kept.left_at - 16384)
+        (bottom..left_at - 16384)
             .filter(|&at| read(at) != 0)
             .count()
     }
@@ -222,10 +315,34 @@ mod tests {
         }
     }
 
+    struct Body<F>(RefCell<F>);
+
+    impl<F: FnMut() -> Ending> Run for Body<F> {
+        fn run(&self, _: Outcome) -> Ending {
+            (self.0.borrow_mut())()
+        }
+    }
+
+    fn coroutine(stack: Stack, body: impl FnOnce() + 'static) -> Coroutine {
+        let mut body = Some(body);
+        let run = Body(RefCell::new(move || {
+            body.take().expect("it runs once")();
+            Ending::Over
+        }));
+        Coroutine::new(stack, Rc::new(run), Outcome::Woken)
+    }
+
     fn suspended(step: Step) -> Coroutine {
         match step {
             Step::Suspended(coroutine) => coroutine,
-            Step::Done(_) => panic!("it has ended"),
+            Step::Done(..) => panic!("it has ended"),
+        }
+    }
+
+    fn done(step: Step) -> (Stack, Option<Rc<dyn Run>>) {
+        match step {
+            Step::Suspended(_) => panic!("it should have ended"),
+            Step::Done(stack, run) => (stack, run),
         }
     }
 
@@ -242,17 +359,14 @@ mod tests {
                 }
             }
         };
-        let mut a = Coroutine::new(stack(&mut arena), body("a"));
-        let mut b = Coroutine::new(stack(&mut arena), body("b"));
+        let mut a = coroutine(stack(&mut arena), body("a"));
+        let mut b = coroutine(stack(&mut arena), body("b"));
         for _ in 0..2 {
             a = suspended(a.resume());
             b = suspended(b.resume());
         }
         for coroutine in [a, b] {
-            match coroutine.resume() {
-                Step::Done(stack) => arena.free(stack),
-                Step::Suspended(_) => panic!("it should have ended"),
-            }
+            arena.free(done(coroutine.resume()).0);
         }
         assert_eq!(*log.borrow(), [("a", 0), ("b", 0), ("a", 1), ("b", 1)]);
     }
@@ -262,7 +376,7 @@ mod tests {
         let mut arena = arena();
         let seen = Rc::new(Cell::new(0));
         let inside = seen.clone();
-        let coroutine = Coroutine::new(stack(&mut arena), move || {
+        let coroutine = coroutine(stack(&mut arena), move || {
             let mut local = 41;
             suspend_then(&mut || {
                 assert!(WAY_OUT.get().is_none());
@@ -271,11 +385,57 @@ mod tests {
             inside.set(local);
         });
         let coroutine = suspended(coroutine.resume());
-        let Step::Done(stack) = coroutine.resume() else {
-            panic!("it should have ended")
-        };
-        arena.free(stack);
+        arena.free(done(coroutine.resume()).0);
         assert_eq!(seen.get(), 42);
+    }
+
+    #[test]
+    fn one_stack_runs_one_after_the_other_and_what_rests_comes_back() {
+        let mut arena = arena();
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let turns = log.clone();
+        let run: Rc<dyn Run> = Rc::new(Body(RefCell::new(move || {
+            let turn = turns.borrow().len();
+            suspend();
+            turns.borrow_mut().push(turn);
+            match turn {
+                2 => Ending::Over,
+                _ => Ending::Resting,
+            }
+        })));
+        let bottom = Cell::new(0);
+        let mut next = Some(run.clone());
+        while let Some(run) = next {
+            let stack = stack(&mut arena);
+            assert!(
+                matches!(bottom.replace(stack.bottom()), old if old == 0 || old == stack.bottom())
+            );
+            let coroutine = suspended(Coroutine::new(stack, run, Outcome::Woken).resume());
+            let (stack, rest) = done(coroutine.resume());
+            // In between somebody else has it.
+            let other = super::tests::coroutine(stack, suspend);
+            let (stack, none) = done(suspended(other.resume()).resume());
+            assert!(none.is_none());
+            arena.free(stack);
+            next = rest;
+        }
+        assert_eq!(*log.borrow(), [0, 1, 2]);
+        assert_eq!(Rc::strong_count(&run), 1, "what is over was dropped");
+    }
+
+    #[test]
+    fn a_stack_whose_pages_are_gone_begins_anew() {
+        let mut arena = Arena::new(StackConfig {
+            hot: 0,
+            ..StackConfig::default()
+        });
+        let ran = Rc::new(Cell::new(0));
+        for _ in 0..3 {
+            let inside = ran.clone();
+            let coroutine = coroutine(stack(&mut arena), move || inside.set(inside.get() + 1));
+            arena.free(done(coroutine.resume()).0);
+        }
+        assert_eq!((ran.get(), arena.counters().cold), (3, 1));
     }
 
     #[test]
@@ -283,7 +443,7 @@ mod tests {
         let mut arena = arena();
         let dropped = Rc::new(());
         let inside = dropped.clone();
-        let coroutine = Coroutine::new(stack(&mut arena), move || {
+        let coroutine = coroutine(stack(&mut arena), move || {
             let _inside = inside;
             suspend();
         });
@@ -296,7 +456,7 @@ mod tests {
     fn trimming_takes_the_dead_part_and_leaves_the_frames() {
         let mut arena = arena();
         let roomy = arena.take(Arena::class_of(512 << 10).unwrap()).unwrap();
-        let coroutine = Coroutine::new(roomy, || {
+        let coroutine = coroutine(roomy, || {
             let before = deep(40);
             let kept = std::hint::black_box([7u8; 2048]);
             suspend();
@@ -307,10 +467,7 @@ mod tests {
         assert!(coroutine.traces() > 0, "the deep calls have left nothing");
         coroutine.trim();
         assert_eq!(coroutine.traces(), 0);
-        let Step::Done(stack) = coroutine.resume() else {
-            panic!("it should have ended")
-        };
-        arena.free(stack);
+        arena.free(done(coroutine.resume()).0);
     }
 
     #[test]
@@ -323,7 +480,7 @@ mod tests {
         } else {
             (two, one)
         };
-        let coroutine = Coroutine::new(own, move || {
+        let coroutine = coroutine(own, move || {
             let kept = std::hint::black_box([7u8; 16 << 10]);
             let body = |_: &Yielder<(), ()>, ()| suspend();
             let mut within = corosensei::Coroutine::with_stack(other, body);
@@ -334,10 +491,7 @@ mod tests {
         });
         let coroutine = suspended(coroutine.resume());
         coroutine.trim();
-        let Step::Done(stack) = coroutine.resume() else {
-            panic!("it should have ended")
-        };
-        arena.free(stack);
+        arena.free(done(coroutine.resume()).0);
     }
 
     #[test]

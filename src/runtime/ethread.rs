@@ -7,9 +7,11 @@
 //!                      │  └────── yield ───────────┘   │ park
 //!                      └───────── wake ──────── Parked ◄
 //! ```
-//! A starter (`bridge::on_ready`) is born `Parked`, without a stack: its first wake starts it.
+//! A starter (`bridge::on_ready`) is born `Parked`, without a stack: its first wake starts it. An
+//! ethread that rests has parked as its last act, and its root has returned: it is a starter again.
 
 use std::fmt;
+use std::mem::offset_of;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::rc::Rc;
@@ -50,9 +52,19 @@ impl fmt::Display for ThreadId {
 
 /// What an ethread is to do. Runs on its own stack, and must not unwind.
 pub(crate) trait Run {
-    /// Runs to the end. `outcome` tells a starter how its wait ended; for a spawned ethread it is
-    /// `Woken`, or `Cancelled` if it was cancelled before its first turn.
-    fn run(&self, outcome: Outcome);
+    /// Runs to the end, or until it rests. `outcome` tells how the wait without a stack ended; for
+    /// an ethread that was spawned it is `Woken` at first, or `Cancelled` if it was cancelled
+    /// before its first turn.
+    fn run(&self, outcome: Outcome) -> Ending;
+}
+
+/// What the return of an ethread's root means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Over,
+    /// It has parked ([`Scheduler::rest`](super::scheduler::Scheduler::rest)), and gives up its
+    /// stack. What wakes it runs it again, on whichever stack is free then.
+    Resting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,40 +92,44 @@ pub(super) struct Cancel {
     pub(super) masks: u32,
 }
 
-/// Two cache lines; a million of them live at once.
+/// Two cache lines, side by side; a million of them live at once. Who parks without a deadline and
+/// is woken needs the first one only.
 #[derive(Debug)]
+#[repr(C, align(128))]
 pub(super) struct ControlBlock {
-    pub(super) id: ThreadId,
-    pub(super) name: Option<Rc<str>>,
     pub(super) state: State,
-    /// Ends with its shard, and keeps no `run` going.
-    pub(super) daemon: bool,
-    /// Number of the current or last park. Goes on when the place is used again.
-    pub(super) park: u64,
     /// The token of the wait that began last was used, or the wait has ended without: nobody can
     /// wake with it any more. True before the first wait.
     pub(super) spent: bool,
     pub(super) outcome: Outcome,
     /// `Thread::unpark` came before `thread::park`.
     pub(super) permit: bool,
-    pub(super) cancel: Cancel,
-    pub(super) reason: Reason,
-    /// When the current park times out. Only the store is on the hot path: see `timer`.
-    pub(super) deadline: u64,
-    /// The one lazy entry in the wheel, and its time: never later than `deadline` of a park.
-    pub(super) timer: Option<(TimerKey, u64)>,
-    /// What it is to do. Taken at its first turn; the shard's own OS thread has none.
-    pub(super) start: Option<Rc<dyn Run>>,
+    /// Ends with its shard, and keeps no `run` going.
+    pub(super) daemon: bool,
     /// The arena holds a stack for it: until its first turn.
     pub(super) reserved: bool,
-    /// The rest of its work, from the first suspension on. Taken while it runs.
-    pub(super) coroutine: Option<Coroutine>,
     /// How often the sweep has met it since it ran.
     pub(super) visits: u8,
     pub(super) class: Class,
+    pub(super) cancel: Cancel,
+    /// Number of the current or last park. Goes on when the place is used again.
+    pub(super) park: u64,
+    pub(super) reason: Reason,
+    /// When the current park times out. Only the store is on the hot path: see `timer`.
+    pub(super) deadline: u64,
+    /// The rest of its work, while it is suspended on its stack.
+    pub(super) coroutine: Option<Coroutine>,
+    /// What it is to do, while it has no stack: before its first turn, and while it rests. The
+    /// shard's own OS thread has none.
+    pub(super) start: Option<Rc<dyn Run>>,
+    /// The one lazy entry in the wheel, and its time: never later than `deadline` of a park.
+    pub(super) timer: Option<(TimerKey, u64)>,
+    pub(super) id: ThreadId,
+    pub(super) name: Option<Rc<str>>,
 }
 
 const _: () = assert!(size_of::<ControlBlock>() == 128);
+const _: () = assert!(offset_of!(ControlBlock, start) == 64);
 
 impl ControlBlock {
     pub(super) fn token(&self, index: u32) -> Token {
@@ -196,7 +212,7 @@ impl Blocks {
         if chunk == self.records.len() {
             self.records.push(inbox.roster.grow());
         }
-        self.records[chunk][place].set(id.as_u64().get(), birth.name.as_deref(), birth.location);
+        self.records[chunk][place].set(id.as_u64().get(), birth.name.as_deref());
         self.live += 1;
         if birth.daemon {
             self.daemons += 1;
@@ -268,8 +284,6 @@ impl Blocks {
     /// Says what the ethread is going to wait for.
     #[inline]
     pub(super) fn set_reason(&mut self, index: u32, reason: Reason) -> &mut ControlBlock {
-        let (chunk, place) = split(index);
-        self.records[chunk][place].set_location(reason.location);
         let block = self.get_mut(index);
         block.reason = reason;
         block

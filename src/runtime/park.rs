@@ -62,7 +62,26 @@ impl Scheduler {
         })
     }
 
+    /// Parks the running ethread as its last act, all at once; `None` if it was cancelled. See
+    /// [`Wait::rest`].
+    #[inline]
+    pub(crate) fn park_at_rest(&self, reason: Reason, deadline: u64) -> Option<Token> {
+        debug_assert!(self.in_ethread() && !std::thread::panicking());
+        let index = self.current.get();
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.set_reason(index, reason);
+        if block.cancel_is_due() {
+            return None;
+        }
+        block.park += 1;
+        block.spent = false;
+        let token = block.token(index);
+        core.set_parked(index, deadline);
+        Some(token)
+    }
+
     /// Ends a park of this shard; false if it has ended already.
+    #[inline]
     pub(crate) fn wake(&self, token: Token) -> bool {
         self.core.borrow_mut().wake(token, Outcome::Woken)
     }
@@ -110,6 +129,7 @@ impl Scheduler {
     }
 
     /// Wakes whatever waits; false if it does not wait any more.
+    #[inline]
     pub(crate) fn wake_target(&self, target: &Target) -> bool {
         match target {
             Target::Park(token) => self.wake(*token),
@@ -202,7 +222,7 @@ impl Scheduler {
                 let token = block.token(index);
                 core.wake(token, Outcome::Cancelled);
             }
-            // Not begun: it is started in order to drop its closure on its own stack.
+            // Without a stack: it is started in order to drop its work on one of its own.
             State::Ready if block.start.is_some() => {
                 block.outcome = Outcome::Cancelled;
             }
@@ -350,6 +370,19 @@ impl Wait<'_> {
             }),
         }
         scheduler.core.borrow().blocks.get(index).outcome
+    }
+
+    /// Parks the running ethread as its last act: its root returns [`Ending::Resting`] right after,
+    /// without dropping anything, and runs again once it is woken. `Some` if the wait is over
+    /// already; then it goes on.
+    ///
+    /// [`Ending::Resting`]: super::ethread::Ending::Resting
+    pub(crate) fn rest(self, deadline: u64) -> Option<Outcome> {
+        debug_assert_ne!(
+            self.token.index, HOST,
+            "the OS thread's own code has one stack"
+        );
+        self.begin_park(deadline)
     }
 
     /// Marks whoever runs as parked, unless the wait is over already.

@@ -3,21 +3,16 @@
 //! The control blocks belong to the shard's OS thread. Two readers cannot go there: the watchdog,
 //! which asks while that thread is stuck, and the overflow handler, which runs where a `RefCell`
 //! may be borrowed. For them each place of the slab has a [`Record`] of plain atomics that is
-//! written when an ethread is born and when it parks, and that is freed with the shard's last
-//! handle only.
+//! written when an ethread is born, and that is freed with the shard's last handle only.
+#![forbid(unsafe_code)]
 
-// One pointer that was a `&'static` and becomes one again.
-#![allow(unsafe_code)]
-
-use std::panic::Location;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Records that are made at once.
 const CHUNK: usize = 256;
-/// Words for the name; with the word for its length a record fills one cache line.
-const NAME_WORDS: usize = 5;
+/// Words for the name; with its length and the id, a record fills one cache line.
+const NAME_WORDS: usize = 6;
 const NAME_BYTES: usize = NAME_WORDS * 8;
 
 /// What is known about the ethread in one place of the slab.
@@ -25,8 +20,6 @@ const NAME_BYTES: usize = NAME_WORDS * 8;
 pub(crate) struct Record {
     /// The ethread's id; zero while the place is free.
     id: AtomicU64,
-    /// Where it parked last; before that, where it was spawned.
-    location: AtomicPtr<Location<'static>>,
     /// Length of the name in bytes (low byte), as far as it fits.
     name_len: AtomicU64,
     name: [AtomicU64; NAME_WORDS],
@@ -36,13 +29,12 @@ pub(crate) struct Record {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) id: u64,
-    pub(crate) location: Option<&'static Location<'static>>,
     name: [u8; NAME_BYTES],
     name_len: usize,
 }
 
 impl Snapshot {
-    /// The name, cut at 40 bytes; `None` if the ethread has none.
+    /// The name, cut at 48 bytes; `None` if the ethread has none.
     pub(crate) fn name(&self) -> Option<&str> {
         let bytes = &self.name[..self.name_len];
         // A cut may have split a character: what comes before it is still text.
@@ -55,7 +47,7 @@ impl Snapshot {
 }
 
 impl Record {
-    pub(super) fn set(&self, id: u64, name: Option<&str>, location: &'static Location<'static>) {
+    pub(super) fn set(&self, id: u64, name: Option<&str>) {
         // Not this ethread's yet: a reader that comes now sees nobody.
         self.id.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -67,14 +59,7 @@ impl Record {
             padded[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
         }
-        self.set_location(location);
         self.id.store(id, Ordering::Release);
-    }
-
-    #[inline]
-    pub(super) fn set_location(&self, location: &'static Location<'static>) {
-        self.location
-            .store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
     }
 
     pub(super) fn clear(&self) {
@@ -94,16 +79,8 @@ impl Record {
         for (bytes, word) in name.chunks_mut(8).zip(&self.name) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
-        let location = self.location.load(Ordering::Relaxed);
-        // SAFETY: null, or stored by `set_location` from a `&'static Location<'static>`.
-        let location = unsafe { location.as_ref() };
         fence(Ordering::Acquire);
-        (self.id.load(Ordering::Relaxed) == id).then_some(Snapshot {
-            id,
-            location,
-            name,
-            name_len,
-        })
+        (self.id.load(Ordering::Relaxed) == id).then_some(Snapshot { id, name, name_len })
     }
 }
 
@@ -150,15 +127,13 @@ mod tests {
         let roster = Roster::default();
         let chunk = roster.grow();
         assert!(roster.snapshot(7).is_none());
-        let here = Location::caller();
-        chunk[7].set(42, Some("http-client 127.0.0.1:40000"), here);
+        chunk[7].set(42, Some("http-client 127.0.0.1:40000"));
         let seen = roster.snapshot(7).unwrap();
         assert_eq!(
             (seen.id, seen.name()),
             (42, Some("http-client 127.0.0.1:40000"))
         );
-        assert_eq!(seen.location.map(Location::line), Some(here.line()));
-        chunk[7].set(43, None, here);
+        chunk[7].set(43, None);
         assert_eq!(roster.snapshot(7).unwrap().name(), None);
         chunk[7].clear();
         assert!(roster.snapshot(7).is_none());
@@ -168,15 +143,15 @@ mod tests {
     #[test]
     fn long_names_are_cut_between_characters() {
         let record = Record::default();
-        record.set(1, Some(&"ä".repeat(30)), Location::caller());
+        record.set(1, Some(&"ä".repeat(30)));
         assert_eq!(
             record.snapshot().unwrap().name(),
-            Some("ä".repeat(20).as_str())
+            Some("ä".repeat(24).as_str())
         );
-        record.set(1, Some(&format!("x{}", "ä".repeat(30))), Location::caller());
+        record.set(1, Some(&format!("x{}", "ä".repeat(30))));
         assert_eq!(
             record.snapshot().unwrap().name(),
-            Some(format!("x{}", "ä".repeat(19)).as_str())
+            Some(format!("x{}", "ä".repeat(23)).as_str())
         );
     }
 }

@@ -16,7 +16,7 @@ use super::shard::Shards;
 use super::source::WouldPark;
 use super::stack::GuardKind;
 use super::stats::Stats;
-use super::task::{Cancelled, Joinable, Task};
+use super::task::{Cancelled, Joinable, Once, Task};
 
 /// Why a run did not end as it should.
 #[derive(Debug)]
@@ -177,10 +177,10 @@ where
 {
     let ended = Rc::new(Cell::new(false));
     let guard = SetOnDrop(ended.clone());
-    let root = Task::new(move |_| {
+    let root = Task::new(Once::new(move |_| {
         let _guard = guard;
         f()
-    });
+    }));
     scheduler.spawn(root.clone(), Some(Rc::from("main")), false, None, location)?;
     let result = scheduler.drive(&Goal::Flag(&ended));
     let left = scheduler.shut_down()?;

@@ -277,6 +277,7 @@ impl Scheduler {
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
         block.visits = 0;
+        self.heartbeat.beat(index, block.reason.location);
         Some((index, block.coroutine.take()))
     }
 
@@ -288,25 +289,24 @@ impl Scheduler {
         self.current.set(index);
         self.budget.set(BUDGET);
         self.want_sweep();
-        self.heartbeat.beat(index);
         let step = coroutine.resume();
         self.current.set(SCHEDULER);
         match step {
             Step::Suspended(coroutine) => {
                 self.core.borrow_mut().blocks.get_mut(index).coroutine = Some(coroutine);
             }
-            Step::Done(stack) => self.bury(index, stack),
+            Step::Done(stack, rest) => self.vacate(index, stack, rest),
         }
     }
 
-    /// Puts an ethread on its stack; `None` if there is none for it yet.
-    #[inline(never)]
+    /// Puts an ethread on a stack; `None` if there is none for it yet.
+    #[inline]
     fn begin(&self, index: u32) -> Option<Coroutine> {
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         let (outcome, class) = (block.outcome, block.class);
         let run = block.start.take();
-        let run = run.expect("an ethread is in the run queue once");
+        let run = run.expect("without a stack, it is yet to be run");
         let stack = {
             let mut stacks = self.stacks.borrow_mut();
             if std::mem::take(&mut block.reserved) {
@@ -318,7 +318,7 @@ impl Scheduler {
         match stack {
             Ok(stack) => {
                 stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
-                Some(Coroutine::new(stack, move || run.run(outcome)))
+                Some(Coroutine::new(stack, run, outcome))
             }
             Err(error) => {
                 drop(core);
@@ -342,12 +342,15 @@ impl Scheduler {
         core.starved.push(index);
     }
 
-    #[inline(never)]
-    fn bury(&self, index: u32, stack: Stack) {
+    /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
+    #[inline]
+    fn vacate(&self, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
         self.stacks.borrow_mut().free(stack);
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
-        if let Some(timer) = core.blocks.remove(index) {
+        if rest.is_some() {
+            core.blocks.get_mut(index).start = rest;
+        } else if let Some(timer) = core.blocks.remove(index) {
             core.timers.cancel(timer);
         }
         if let Some(starved) = core.starved.pop() {

@@ -14,6 +14,7 @@
 
 mod error;
 mod registration;
+mod rest;
 mod slots;
 
 use std::io;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use super::current;
 use super::driver::{Readiness, Report, ops};
-use super::park::{Unwinding, deadline_after};
+use super::park::{Unwinding, Wait, deadline_after};
 use super::scheduler::Scheduler;
 use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind, WaitList};
 pub use error::WouldPark;
@@ -81,6 +82,16 @@ pub(crate) struct Operation {
     pub(crate) location: &'static Location<'static>,
 }
 
+impl Reason {
+    fn of(fd: BorrowedFd<'_>, operation: Operation) -> Self {
+        Self {
+            kind: operation.kind,
+            detail: fd.as_raw_fd() as u64,
+            location: operation.location,
+        }
+    }
+}
+
 /// A descriptor that ethreads can wait on: the sockets of [`net`](crate::net), the ports of
 /// [`io`](crate::io). Sealed.
 pub trait Source: AsFd {
@@ -114,6 +125,38 @@ impl Registration {
         current::with(|scheduler| match scheduler {
             Some(scheduler) => scheduler.perform(self, fd, operation, left, try_once),
             None => self.perform_blocking(fd, operation, try_once),
+        })
+    }
+
+    /// Runs `try_once` a single time, as [`perform`](Self::perform) does with [`Limit::Now`]: it
+    /// may say `WouldBlock`, or `Interrupted`.
+    #[inline]
+    pub(crate) fn try_now<R>(
+        &self,
+        direction: Direction,
+        location: &'static Location<'static>,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        current::with(|scheduler| {
+            let Some(scheduler) = scheduler else {
+                self.check_open()?;
+                return try_once();
+            };
+            scheduler.spend_budget(location);
+            self.check_open()?;
+            let mut visit = Visit {
+                scheduler,
+                direction,
+                key: scheduler.key_of(self),
+            };
+            let result = try_once();
+            match &result {
+                Ok(result) if left(result) == Left::Nothing => visit.emptied(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => visit.blocked(),
+                _ => {}
+            }
+            result
         })
     }
 
@@ -186,7 +229,7 @@ impl Scheduler {
             return Err(error);
         }
         if let Some(slot) = sources.get(key) {
-            slot.side(direction).ready = false;
+            slot.set_ready(direction, false);
         }
         registration.add(&self.inbox, key, fd);
         // Another OS thread may have closed it since the caller looked, too early to find this
@@ -259,34 +302,60 @@ impl Scheduler {
         deadline: u64,
         had_turn: bool,
     ) -> io::Result<bool> {
-        let reason = Reason {
-            kind: operation.kind,
-            detail: fd.as_raw_fd() as u64,
-            location: operation.location,
-        };
+        let (wait, key) = self.line_up(registration, fd, operation, visit.key, had_turn)?;
+        visit.key = Some(key);
+        self.leave_line(operation.direction, key, wait.token(), wait.park(deadline))
+    }
+
+    /// Begins a wait for the source, which is registered here if it was not. The caller parks.
+    #[inline]
+    fn line_up(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        key: Option<u64>,
+        had_turn: bool,
+    ) -> io::Result<(Wait<'_>, u64)> {
         let wait = self
-            .begin_wait(reason)
+            .begin_wait(Reason::of(fd, operation))
             .map_err(|Unwinding| would_park(operation))?;
-        let key = match visit.key {
+        let key = match key {
             Some(key) => key,
-            None => *visit
-                .key
-                .insert(self.bind(registration, fd, operation.direction)?),
+            None => self.bind(registration, fd, operation.direction)?,
         };
-        let token = wait.token();
-        self.enqueue(fd, key, operation.direction, token, had_turn)?;
-        let outcome = wait.park(deadline);
+        self.enqueue(fd, key, operation.direction, wait.token(), had_turn)?;
+        Ok((wait, key))
+    }
+
+    /// Takes a waiter whose park has ended out of its line; false at the deadline.
+    #[inline]
+    fn leave_line(
+        &self,
+        direction: Direction,
+        key: u64,
+        token: Token,
+        outcome: Outcome,
+    ) -> io::Result<bool> {
         if outcome == Outcome::Woken {
             // Whoever woke it has taken it out of the line.
             return Ok(true);
         }
         if let Some(slot) = self.sources.borrow_mut().get(key) {
-            slot.side(operation.direction).waiters.remove(token);
+            slot.waiters(direction).remove(token);
         }
         match outcome {
             Outcome::Cancelled => self.raise_cancel(),
             _ => Ok(false),
         }
+    }
+
+    /// Whether a try may succeed.
+    #[inline]
+    fn is_ready(&self, key: u64, direction: Direction) -> bool {
+        let mut sources = self.sources.borrow_mut();
+        // The source is gone otherwise, and so is everything to wait for.
+        sources.get(key).is_none_or(|slot| slot.is_ready(direction))
     }
 
     fn enqueue(
@@ -301,14 +370,14 @@ impl Scheduler {
         let Some(slot) = sources.get(key) else {
             return Err(closed());
         };
-        let waiters = &mut slot.side(direction).waiters;
+        let waiters = slot.waiters(direction);
         // Starters that timed out or were cancelled do not take their tokens out.
         waiters.prune(|target| match target {
             Target::Park(token) => self.is_parked(*token),
             Target::Remote(_) => true,
         });
         if had_turn {
-            waiters.push_front(Target::Park(token));
+            waiters.push_front(token);
         } else {
             waiters.push_back(Target::Park(token));
         }
@@ -316,8 +385,8 @@ impl Scheduler {
             return Ok(());
         }
         let (read, write) = (
-            !slot.read.waiters.is_empty(),
-            !slot.write.waiters.is_empty(),
+            !slot.waiters(Direction::Read).is_empty(),
+            !slot.waiters(Direction::Write).is_empty(),
         );
         self.driver.borrow_mut().rearm(fd, key, read, write)
     }
@@ -349,10 +418,11 @@ impl Scheduler {
     ) -> io::Result<()> {
         self.enqueue(fd, key, direction, token, false)?;
         if let Some(slot) = self.sources.borrow_mut().get(key) {
-            let ready = &mut slot.side(direction).ready;
             // Perhaps just nobody has met "would block" yet. poll(2) knows, and what changes after
             // it is reported.
-            *ready = *ready && ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
+            let ready = slot.is_ready(direction)
+                && ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
+            slot.set_ready(direction, ready);
         }
         // If it is ready already, nobody else would wake it.
         self.pass_on(key, direction);
@@ -367,32 +437,35 @@ impl Scheduler {
             return;
         };
         slot.hangup |= readiness.contains(Readiness::HANGUP);
-        slot.read.ready |= readiness.contains(Readiness::READ);
-        slot.write.ready |= readiness.contains(Readiness::WRITE);
         let mut first = |reported: Readiness, direction| {
-            let reported = readiness.contains(reported);
-            let waiter = reported.then(|| slot.side(direction).waiters.pop_front());
-            waiter.flatten()
+            if !readiness.contains(reported) {
+                return None;
+            }
+            slot.set_ready(direction, true);
+            slot.waiters(direction).pop_front()
         };
         let reader = first(Readiness::READ, Direction::Read);
         let writer = first(Readiness::WRITE, Direction::Write);
         drop(sources);
-        for (target, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
-            if let Some(target) = target
-                && !self.wake_target(&target)
-            {
-                self.hand_out(report.key, direction);
-            }
+        if let Some(target) = reader
+            && !self.wake_target(&target)
+        {
+            self.hand_out(report.key, Direction::Read);
+        }
+        if let Some(target) = writer
+            && !self.wake_target(&target)
+        {
+            self.hand_out(report.key, Direction::Write);
         }
     }
 
     /// Wakes the first waiter of a direction, if that may be ready.
     #[inline]
     pub(crate) fn pass_on(&self, key: u64, direction: Direction) {
-        let somebody_may = self.sources.borrow_mut().get(key).is_some_and(|slot| {
-            let side = slot.side(direction);
-            side.ready && !side.waiters.is_empty()
-        });
+        let somebody_may =
+            self.sources.borrow_mut().get(key).is_some_and(|slot| {
+                slot.is_ready(direction) && !slot.waiters(direction).is_empty()
+            });
         if somebody_may {
             self.hand_out(key, direction);
         }
@@ -402,7 +475,7 @@ impl Scheduler {
     fn hand_out(&self, key: u64, direction: Direction) {
         loop {
             let target = match self.sources.borrow_mut().get(key) {
-                Some(slot) => slot.side(direction).waiters.pop_front(),
+                Some(slot) => slot.waiters(direction).pop_front(),
                 None => return,
             };
             match target {
@@ -418,11 +491,9 @@ impl Scheduler {
             let mut sources = self.sources.borrow_mut();
             let Some(slot) = sources.get(key) else { return };
             // Nothing is known to block any more: everybody tries.
-            (slot.read.ready, slot.write.ready) = (true, true);
-            [
-                std::mem::take(&mut slot.read.waiters),
-                std::mem::take(&mut slot.write.waiters),
-            ]
+            slot.set_ready(Direction::Read, true);
+            slot.set_ready(Direction::Write, true);
+            slot.take_waiters()
         };
         self.wake_all(waiters);
     }
@@ -430,8 +501,8 @@ impl Scheduler {
     /// Frees the slot of a source that was dropped.
     pub(super) fn source_released(&self, key: u64) {
         let slot = self.sources.borrow_mut().remove(key);
-        if let Some(slot) = slot {
-            self.wake_all([slot.read.waiters, slot.write.waiters]);
+        if let Some(mut slot) = slot {
+            self.wake_all(slot.take_waiters());
         }
     }
 
@@ -458,12 +529,12 @@ impl Visit<'_> {
     }
 
     fn may_be_ready(&self) -> bool {
-        self.with_slot(|slot| slot.side(self.direction).ready)
-            .unwrap_or(true)
+        self.key
+            .is_none_or(|key| self.scheduler.is_ready(key, self.direction))
     }
 
     fn blocked(&self) {
-        self.with_slot(|slot| slot.side(self.direction).ready = false);
+        self.with_slot(|slot| slot.set_ready(self.direction, false));
     }
 
     /// Counts a short result as "would block" if the driver would have told of a hangup.
@@ -471,7 +542,7 @@ impl Visit<'_> {
         let emptied = self.scheduler.reports_hangup
             && self.with_slot(|slot| {
                 if !slot.hangup {
-                    slot.side(self.direction).ready = false;
+                    slot.set_ready(self.direction, false);
                 }
                 !slot.hangup
             }) == Some(true);

@@ -32,6 +32,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use corosensei::stack::StackPointer;
 
+use super::coroutine::Coroutine;
+
 use chunk::Chunk;
 pub(crate) use registry::find_guard;
 
@@ -123,9 +125,10 @@ struct Header {
 
 const HEADER: usize = size_of::<Header>();
 
-/// The place right above a stack's base: for a coroutine, and two words about it.
+/// The place right above a stack's base: for a coroutine, and five words about it. Zero before its
+/// first use.
 #[repr(C, align(64))]
-pub(super) struct Room(MaybeUninit<(AnyCoroutine, [usize; 2])>);
+pub(super) struct Room(MaybeUninit<(AnyCoroutine, [usize; 5])>);
 
 /// What goes in and out of a coroutine is no part of it.
 type AnyCoroutine = corosensei::Coroutine<(), (), (), Stack>;
@@ -151,6 +154,25 @@ impl Stack {
             class,
             not_send: PhantomData,
         }
+    }
+
+    /// The stack with this room.
+    ///
+    /// # Safety
+    ///
+    /// The room is that of a stack of this class, which is out. There must be one owner of it: who
+    /// had it before gives it up, or this one is only asked for its place.
+    #[inline]
+    pub(super) unsafe fn again(room: NonNull<Room>, class: Class) -> Self {
+        Self {
+            base: room.addr(),
+            class,
+            not_send: PhantomData,
+        }
+    }
+
+    pub(super) fn class(&self) -> Class {
+        self.class
     }
 
     /// Room for the state of what runs on this stack: writable, and used by nobody else as long as
@@ -332,7 +354,16 @@ impl Arena {
     /// # Errors
     ///
     /// Those of [`reserve`](Self::reserve).
+    #[inline]
     pub(crate) fn take(&mut self, class: Class) -> io::Result<Stack> {
+        let shelf = &mut self.shelves[class.index()];
+        if shelf.hot.len() > shelf.reserved
+            && let Some(stack) = shelf.hot.pop()
+        {
+            self.hot -= 1;
+            self.live += 1;
+            return Ok(stack);
+        }
         self.reserve(class)?;
         Ok(self.take_reserved(class))
     }
@@ -353,6 +384,7 @@ impl Arena {
             self.hot += 1;
             shelf.hot.push(stack);
         } else {
+            Coroutine::forget(&stack);
             // SAFETY: the usable part of a slot of this arena, page-aligned, and nobody's now.
             unsafe { chunk::give_back(stack.bottom(), stack.class.usable()) };
             shelf.cold.push(stack);

@@ -1,14 +1,14 @@
 //! What an ethread runs, and what is left of it for whoever joins.
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::thread;
 
 use super::current;
-use super::ethread::Run;
+use super::ethread::{Ending, Run};
 use super::handle::Thread;
 use super::park::{CancelPayload, Unwinding};
 use super::source::WouldPark;
@@ -27,10 +27,40 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// A closure, the place for its result and what a join handle knows, in one allocation.
-pub(crate) struct Task<F, T> {
-    body: Cell<Option<F>>,
+/// What an ethread does: all at once, as a closure, or in turns with rests between them.
+pub(crate) trait Work<T> {
+    /// Goes on until the end, or until it [rests](super::source::Registration::rest): then `None`.
+    /// `outcome` says how the last rest ended; never `Cancelled`, with which the work is dropped.
+    fn go_on(&mut self, outcome: Outcome) -> Option<T>;
+
+    /// What a panic in [`go_on`](Self::go_on) comes to; that of a cancel does not come here.
+    fn panicked(&mut self, payload: Box<dyn Any + Send>) -> thread::Result<T> {
+        Err(payload)
+    }
+}
+
+/// The work of a closure.
+pub(crate) struct Once<F>(Option<F>);
+
+impl<F> Once<F> {
+    pub(crate) fn new(f: F) -> Self {
+        Self(Some(f))
+    }
+}
+
+impl<F: FnOnce(Outcome) -> T, T> Work<T> for Once<F> {
+    #[inline]
+    fn go_on(&mut self, outcome: Outcome) -> Option<T> {
+        let f = self.0.take().expect("a closure does not rest");
+        Some(f(outcome))
+    }
+}
+
+/// A work, the place for its result and what a join handle knows, in one allocation.
+pub(crate) struct Task<W, T> {
     packet: Packet<T>,
+    /// `None` once it has ended.
+    work: RefCell<Option<W>>,
 }
 
 /// The result of an ethread, between its end and the join.
@@ -50,10 +80,10 @@ pub(crate) trait Joinable<T> {
     fn packet(&self) -> &Packet<T>;
 }
 
-impl<F, T> Task<F, T> {
-    pub(crate) fn new(body: F) -> Rc<Self> {
+impl<W, T> Task<W, T> {
+    pub(crate) fn new(work: W) -> Rc<Self> {
         Rc::new(Self {
-            body: Cell::new(Some(body)),
+            work: RefCell::new(Some(work)),
             packet: Packet {
                 thread: OnceCell::new(),
                 result: Cell::new(None),
@@ -65,29 +95,43 @@ impl<F, T> Task<F, T> {
     }
 }
 
-impl<F, T> Joinable<T> for Task<F, T> {
+impl<W, T> Joinable<T> for Task<W, T> {
     fn packet(&self) -> &Packet<T> {
         &self.packet
     }
 }
 
-impl<F: FnOnce(Outcome) -> T, T> Run for Task<F, T> {
-    fn run(&self, outcome: Outcome) {
-        let body = self.body.take().expect("an ethread runs once");
-        let result = panic::catch_unwind(AssertUnwindSafe(|| match outcome {
-            // Cancelled before its first turn: it was started for this drop.
-            Outcome::Cancelled => {
-                drop(body);
-                Err(Cancelled)
-            }
-            outcome => Ok(body(outcome)),
+impl<W: Work<T>, T> Run for Task<W, T> {
+    fn run(&self, outcome: Outcome) -> Ending {
+        // Nobody else ever looks at it.
+        let mut work = self.work.borrow_mut();
+        let turn = panic::catch_unwind(AssertUnwindSafe(|| match (&mut *work, outcome) {
+            // Cancelled before its first turn or in a rest: it was started for its end.
+            (_, Outcome::Cancelled) | (None, _) => Some(Err(Box::new(Cancelled) as _)),
+            (Some(work), outcome) => work.go_on(outcome).map(Ok),
         }));
+        let result = match turn {
+            Ok(None) => return Ending::Resting,
+            Ok(Some(result)) => result,
+            Err(payload) => match &mut *work {
+                Some(work) if !is_my_cancel(&*payload) => work.panicked(payload),
+                _ => Err(payload),
+            },
+        };
+        let result = match panic::catch_unwind(AssertUnwindSafe(|| *work = None)) {
+            Ok(()) => result,
+            Err(payload) => {
+                if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
+                    std::mem::forget(payload);
+                }
+                Err(payload)
+            }
+        };
         self.packet.end(match result {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(cancelled)) => Err(Box::new(cancelled)),
             Err(payload) if is_my_cancel(&*payload) => Err(Box::new(Cancelled)),
-            Err(payload) => Err(payload),
+            result => result,
         });
+        Ending::Over
     }
 }
 

@@ -96,41 +96,59 @@ pub(crate) enum Target {
 const PRUNE_FROM: usize = 8;
 
 /// Waiters in order of arrival. The usual one waiter needs no allocation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WaitList {
-    first: Option<Target>,
-    /// Empty while `first` is `None`. Boxed, as nearly every list is without it.
+    /// In front of all others; [`NOBODY`] if there is none, or another kind of waiter is in front.
+    first: Token,
+    /// Boxed, as nearly every list is without it.
     #[allow(clippy::box_collection)]
     rest: Option<Box<VecDeque<Target>>>,
 }
 
+/// No ethread has this place.
+const NOBODY: Token = Token {
+    index: u32::MAX,
+    park: 0,
+};
+
+impl Default for WaitList {
+    fn default() -> Self {
+        Self {
+            first: NOBODY,
+            rest: None,
+        }
+    }
+}
+
 impl WaitList {
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.first == NOBODY && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
+    #[inline]
     pub(crate) fn push_back(&mut self, target: Target) {
-        if self.first.is_none() {
-            self.first = Some(target);
-        } else {
-            self.rest.get_or_insert_default().push_back(target);
+        match target {
+            Target::Park(token) if self.is_empty() => self.first = token,
+            target => self.rest.get_or_insert_default().push_back(target),
         }
     }
 
     /// For a waiter that had its turn and met "would block" again: it keeps its place.
-    pub(crate) fn push_front(&mut self, target: Target) {
-        if let Some(first) = self.first.replace(target) {
-            self.rest.get_or_insert_default().push_front(first);
+    #[inline]
+    pub(crate) fn push_front(&mut self, token: Token) {
+        let first = std::mem::replace(&mut self.first, token);
+        if first != NOBODY {
+            let rest = self.rest.get_or_insert_default();
+            rest.push_front(Target::Park(first));
         }
     }
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Target> {
-        let first = self.first.take()?;
-        if let Some(rest) = &mut self.rest {
-            self.first = rest.pop_front();
+        match std::mem::replace(&mut self.first, NOBODY) {
+            NOBODY => self.rest.as_mut()?.pop_front(),
+            token => Some(Target::Park(token)),
         }
-        Some(first)
     }
 
     /// Drops waiters that are not live any more, so that they do not pile up. Looks at them only
@@ -147,8 +165,8 @@ impl WaitList {
     /// Takes out the waiter that parked with `token`, if it is still here.
     pub(crate) fn remove(&mut self, token: Token) {
         let is_it = |target: &Target| matches!(target, Target::Park(t) if *t == token);
-        if self.first.as_ref().is_some_and(is_it) {
-            self.pop_front();
+        if self.first == token {
+            self.first = NOBODY;
         } else if let Some(rest) = &mut self.rest
             && let Some(place) = rest.iter().position(is_it)
         {
@@ -213,7 +231,10 @@ mod tests {
                 let target = Target::Park(Token { index: 0, park });
                 match step {
                     Step::PushBack => { list.push_back(target); model.push_back(park); }
-                    Step::PushFront => { list.push_front(target); model.push_front(park); }
+                    Step::PushFront => {
+                        list.push_front(Token { index: 0, park });
+                        model.push_front(park);
+                    }
                     Step::Pop => {
                         prop_assert_eq!(list.pop_front().map(token), model.pop_front());
                     }

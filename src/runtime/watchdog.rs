@@ -1,12 +1,17 @@
 //! The one OS thread that the library starts by itself: it names an ethread that has held its
 //! shard for too long.
 //!
-//! The shard's part is one relaxed store a switch. The watchdog compares what it reads with what
+//! The shard's part is two stores a switch. The watchdog compares what it reads with what
 //! it read before; only when they are the same for longer than the threshold does it ask the
 //! shard's roster who that is. While all shards wait it sleeps, so that an idle process does not
 //! wake up for it: the first shard that goes on rings.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+// One pointer that was a `&'static` and becomes one again.
+#![allow(unsafe_code)]
+
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,14 +42,24 @@ pub(crate) struct Heartbeat {
     /// never 0 (that is the OS thread). Zero while the shard waits or its OS thread has its own
     /// code to run, [`NOBODY`] between a wait and the next run.
     run: AtomicU64,
+    /// Where the ethread of that run parked last, or was spawned.
+    location: AtomicPtr<Location<'static>>,
 }
 
 impl Heartbeat {
     #[inline]
-    pub(super) fn beat(&self, index: u32) {
+    pub(super) fn beat(&self, index: u32, location: &'static Location<'static>) {
         let number = (self.run.load(Ordering::Relaxed) >> 32).wrapping_add(1);
+        let location = ptr::from_ref(location).cast_mut();
+        self.location.store(location, Ordering::Relaxed);
+        // With the acquire in `sample`: who sees this run sees its location, or a later one's.
         self.run
-            .store(number << 32 | u64::from(index), Ordering::Relaxed);
+            .store(number << 32 | u64::from(index), Ordering::Release);
+    }
+
+    fn location(&self) -> Option<&'static Location<'static>> {
+        // SAFETY: null, or stored by `beat` from a `&'static Location<'static>`.
+        unsafe { self.location.load(Ordering::Relaxed).as_ref() }
     }
 
     /// No ethread runs: the shard waits, or its OS thread has its own code to run.
@@ -186,7 +201,7 @@ fn all_rest_for_good(shards: &[Watched]) -> bool {
 impl Watched {
     /// Looks at the shard; the text of a report, once for each run that is too long.
     fn sample(&mut self, now: u64) -> Option<String> {
-        let run = self.heartbeat.run.load(Ordering::Relaxed);
+        let run = self.heartbeat.run.load(Ordering::Acquire);
         if run != self.last {
             (self.last, self.since, self.reported) = (run, now, false);
             return None;
@@ -197,6 +212,8 @@ impl Watched {
             return None;
         }
         let who = self.inbox.roster.snapshot(index)?;
+        let location = self.heartbeat.location();
+        fence(Ordering::Acquire);
         // It may have ended since, and somebody else begun in its place.
         if self.heartbeat.run.load(Ordering::Relaxed) != run {
             return None;
@@ -206,8 +223,7 @@ impl Watched {
             .name()
             .map(|name| format!("'{name}' "))
             .unwrap_or_default();
-        let line = who
-            .location
+        let line = location
             .map(|line| format!(", last parked at {line}"))
             .unwrap_or_default();
         Some(format!(

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::runtime::current;
 use crate::runtime::handle::{JoinHandle, Thread};
-use crate::runtime::task::Task;
+use crate::runtime::task::{Once, Task, Work};
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
 ///
@@ -39,7 +39,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    match Builder::new().spawn_at(f, Location::caller()) {
+    match Builder::new().spawn(f) {
         Ok(handle) => handle,
         Err(error) => panic!("cannot spawn an ethread: {error}"),
     }
@@ -106,16 +106,23 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        self.spawn_at(f, Location::caller())
+        self.spawn_work(Once::new(move |_| f()))
     }
 
-    fn spawn_at<F, T>(self, f: F, location: &'static Location<'static>) -> io::Result<JoinHandle<T>>
+    /// Makes an ethread of something that may rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub(crate) fn spawn_work<W, T>(self, work: W) -> io::Result<JoinHandle<T>>
     where
-        F: FnOnce() -> T + 'static,
+        W: Work<T> + 'static,
         T: 'static,
     {
+        let location = Location::caller();
         let scheduler = current::get_or_install()?;
-        let task = Task::new(move |_| f());
+        let task = Task::new(work);
         let (index, id) = scheduler.spawn(
             task.clone(),
             self.name.clone(),

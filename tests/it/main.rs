@@ -78,6 +78,8 @@ mod http_pull_run;
 #[cfg(feature = "http")]
 mod http_pull_writes;
 #[cfg(feature = "http")]
+mod http_rest;
+#[cfg(feature = "http")]
 mod http_server;
 #[cfg(feature = "http")]
 mod http_shutdown;

@@ -90,14 +90,14 @@ pub(crate) fn encode_head(
     } else {
         write_other_status_line(out, status);
     }
-    headers.iter().for_each(|(name, value)| {
+    for (name, value) in headers.iter() {
         let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
         // The length tells nearly every header apart without comparing names.
         let may_be_special = matches!(text.len(), 4 | 6 | 7 | 10 | 14 | 17);
         if !(may_be_special && special.takes(name, value)) {
             write_field(out, text, value);
         }
-    });
+    }
     match (special.date, special.server) {
         (None, None) => out.extend_from_slice(date.lines()),
         (date_value, server_value) => {

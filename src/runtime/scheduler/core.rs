@@ -94,6 +94,7 @@ impl Core {
     }
 
     /// Ends a park; false if it has ended already, or is not this one.
+    #[inline]
     pub(in crate::runtime) fn wake(&mut self, token: Token, outcome: Outcome) -> bool {
         let block = self.blocks.get_mut(token.index);
         if block.park != token.park {

@@ -18,28 +18,39 @@ pub(in crate::runtime) struct Sources {
     free: Vec<u32>,
 }
 
+/// One cache line: every event and every wait looks at one.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Slot {
     /// Zero while the slot is free.
     key: u64,
     /// A hangup, an error or urgent data was reported: from then on "short" proves nothing.
     pub(super) hangup: bool,
-    pub(super) read: Side,
-    pub(super) write: Side,
+    /// By direction.
+    ready: [bool; 2],
+    waiters: [WaitList; 2],
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Side {
-    pub(super) ready: bool,
-    pub(super) waiters: WaitList,
-}
+const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {
-    pub(super) fn side(&mut self, direction: Direction) -> &mut Side {
-        match direction {
-            Direction::Read => &mut self.read,
-            Direction::Write => &mut self.write,
-        }
+    #[inline]
+    pub(super) fn is_ready(&self, direction: Direction) -> bool {
+        self.ready[direction as usize]
+    }
+
+    #[inline]
+    pub(super) fn set_ready(&mut self, direction: Direction, ready: bool) {
+        self.ready[direction as usize] = ready;
+    }
+
+    #[inline]
+    pub(super) fn waiters(&mut self, direction: Direction) -> &mut WaitList {
+        &mut self.waiters[direction as usize]
+    }
+
+    pub(super) fn take_waiters(&mut self) -> [WaitList; 2] {
+        std::mem::take(&mut self.waiters)
     }
 }
 
@@ -70,15 +81,11 @@ impl Sources {
         };
         let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
         let key = generation << SLOT_BITS | place;
-        let side = || Side {
-            ready: true,
-            waiters: WaitList::default(),
-        };
         self.slots[place as usize] = Slot {
             key,
             hangup: false,
-            read: side(),
-            write: side(),
+            ready: [true; 2],
+            waiters: Default::default(),
         };
         Ok(key)
     }
