@@ -221,8 +221,8 @@ fn send(incoming: &mut Incoming, answer: AnswerTo, response: &mut Response) -> R
         *output = shared.buffers.take_output();
     }
     let (status, headers, len) = (response.status(), response.headers(), response.body().len());
-    let plan =
-        shared.with_date(|date| encode_head(&mut output, answer, status, headers, len, date));
+    let plan = shared
+        .with_opening(|opening| encode_head(&mut output, answer, status, headers, len, opening));
     incoming.answered.status = Some(status);
     let is_full = output.len() >= COLLECT;
     drop(output);

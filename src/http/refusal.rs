@@ -72,7 +72,9 @@ impl Refusal {
             self.response.body(),
         );
         let mut bytes = Vec::with_capacity(256);
-        shared.with_date(|date| encode_head(&mut bytes, answer, status, headers, body.len(), date));
+        shared.with_opening(|opening| {
+            encode_head(&mut bytes, answer, status, headers, body.len(), opening)
+        });
         bytes.extend_from_slice(body.as_bytes().unwrap_or_default());
         bytes
     }

@@ -12,7 +12,7 @@ use super::config::Config;
 use super::drain::{CutConnection, CutState};
 use super::early::Early;
 use super::handler::Handler;
-use super::proto::date::DateCache;
+use super::proto::encode::Opening;
 use super::transport::Transport;
 use crate::runtime::current;
 use crate::runtime::driver::wall_seconds;
@@ -24,8 +24,8 @@ pub(super) struct Shared {
     pub(super) handler: Box<dyn Handler>,
     pub(super) buffers: Buffers,
     pub(super) early: Early,
-    date: RefCell<DateCache>,
-    /// The turn of the scheduler in which `date` was looked at.
+    opening: RefCell<Opening>,
+    /// The turn of the scheduler in which the date of `opening` was looked at.
     date_turn: Cell<u64>,
     draining: Cell<bool>,
     /// While draining: no request is under way to an idle connection any more.
@@ -79,7 +79,7 @@ impl Shared {
             handler,
             buffers: Buffers::default(),
             early: Early::default(),
-            date: RefCell::new(DateCache::new(wall_seconds(), config.server.as_ref())),
+            opening: RefCell::new(Opening::new(wall_seconds(), config.server.as_ref())),
             config,
             date_turn: Cell::new(0),
             draining: Cell::new(false),
@@ -92,14 +92,15 @@ impl Shared {
         }
     }
 
-    /// Calls `f` with the date; the clock is read once per turn of the scheduler.
-    pub(super) fn with_date<R>(&self, f: impl FnOnce(&DateCache) -> R) -> R {
+    /// Calls `f` with what responses open with; the clock is read once per turn of the scheduler.
+    #[inline]
+    pub(super) fn with_opening<R>(&self, f: impl FnOnce(&mut Opening) -> R) -> R {
         let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
-        let mut date = self.date.borrow_mut();
+        let mut opening = self.opening.borrow_mut();
         if self.date_turn.replace(turn) != turn {
-            date.update(wall_seconds());
+            opening.update(wall_seconds());
         }
-        f(&date)
+        f(&mut opening)
     }
 
     pub(super) fn is_draining(&self) -> bool {

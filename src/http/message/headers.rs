@@ -47,6 +47,12 @@ impl Headers {
         }
     }
 
+    /// The header, if there is exactly one.
+    #[inline]
+    pub(in crate::http) fn only(&self) -> Option<&(HeaderName, HeaderValue)> {
+        self.first.as_ref().filter(|_| self.rest.is_empty())
+    }
+
     /// Adds a header after the existing ones, even if `name` is there already.
     pub fn append(&mut self, name: HeaderName, value: HeaderValue) {
         if self.first.is_none() {

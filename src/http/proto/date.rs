@@ -42,13 +42,15 @@ impl DateCache {
         this
     }
 
-    /// Moves to another second; free of cost while it is the same one.
+    /// Moves to another second, if it is another one; free of cost while it is the same.
     #[inline]
-    pub(crate) fn update(&mut self, unix_secs: u64) {
-        if self.second != unix_secs {
+    pub(crate) fn update(&mut self, unix_secs: u64) -> bool {
+        let moves = self.second != unix_secs;
+        if moves {
             self.second = unix_secs;
             self.format();
         }
+        moves
     }
 
     /// Both lines, each with its line end.
@@ -97,7 +99,7 @@ mod tests {
         let expected = format!("date: {expected}\r\n");
         assert_eq!(DateCache::new(unix_secs, None).lines(), expected.as_bytes());
         let mut moved = DateCache::new(unix_secs ^ 1, None);
-        moved.update(unix_secs);
+        assert!(moved.update(unix_secs) && !moved.update(unix_secs));
         assert_eq!(moved.lines(), expected.as_bytes());
     }
 

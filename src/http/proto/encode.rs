@@ -5,12 +5,15 @@
 //! nothing allocated but the growth of the output buffer.
 #![forbid(unsafe_code)]
 
+mod opening;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, StatusCode, Version};
 
 use super::date::DateCache;
 use super::framing::is_token_byte;
 use crate::http::message::Headers;
+pub(crate) use opening::Opening;
 
 /// The interim response that asks for the body (RFC 9110 section 15.2.1).
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -60,7 +63,7 @@ enum Announced {
 }
 
 /// The headers of a handler that the connection has a say in.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Special<'a> {
     /// `Content-Length`, where it is one well-formed number.
     length: Option<u64>,
@@ -80,31 +83,23 @@ pub(crate) fn encode_head(
     status: StatusCode,
     headers: &Headers,
     body_len: Option<u64>,
-    date: &DateCache,
+    opening: &mut Opening,
 ) -> Plan {
     let status = final_status(status);
-    let mut special = Special::default();
-    // The constant sizes of the commonest one are worth a branch.
-    if status == StatusCode::OK {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-    } else {
-        write_other_status_line(out, status);
-    }
-    for (name, value) in headers.iter() {
-        let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
-        // The length tells nearly every header apart without comparing names.
-        let may_be_special = matches!(text.len(), 4 | 6 | 7 | 10 | 14 | 17);
-        if !(may_be_special && special.takes(name, value)) {
-            write_field(out, text, value);
+    let special = match opening.repeated_by(status, headers) {
+        Some(lines) => {
+            out.extend_from_slice(lines);
+            Special::default()
         }
-    }
-    match (special.date, special.server) {
-        (None, None) => out.extend_from_slice(date.lines()),
-        (date_value, server_value) => {
-            write_field_or_line(out, b"date", date_value, date.date_line());
-            write_field_or_line(out, b"server", server_value, date.server_line());
+        None => {
+            let start = out.len();
+            let special = write_opening(out, status, headers, opening.date());
+            if special == Special::default() {
+                opening.remember(status, headers, &out[start..]);
+            }
+            special
         }
-    }
+    };
     let plan = plan(answer, status, body_len, special.length, special.close);
     let persistence = persistence(answer.version, status, plan.keep_alive);
     let is_silent = persistence.is_empty() && !special.has_options;
@@ -132,6 +127,34 @@ pub(crate) fn encode_head(
         });
     }
     plan
+}
+
+/// Writes the status line and the fields that do not depend on the request or the body.
+#[inline(never)]
+fn write_opening<'a>(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    headers: &'a Headers,
+    date: &DateCache,
+) -> Special<'a> {
+    let mut special = Special::default();
+    write_status_line(out, status);
+    for (name, value) in headers.iter() {
+        let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
+        // The length tells nearly every header apart without comparing names.
+        let may_be_special = matches!(text.len(), 4 | 6 | 7 | 10 | 14 | 17);
+        if !(may_be_special && special.takes(name, value)) {
+            write_field(out, text, value);
+        }
+    }
+    match (special.date, special.server) {
+        (None, None) => out.extend_from_slice(date.lines()),
+        (date_value, server_value) => {
+            write_field_or_line(out, b"date", date_value, date.date_line());
+            write_field_or_line(out, b"server", server_value, date.server_line());
+        }
+    }
+    special
 }
 
 /// The connection option that says whether the connection lives on, if it must be said.
@@ -314,7 +337,7 @@ fn write_field_or_line(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>, lin
     }
 }
 
-fn write_other_status_line(out: &mut Vec<u8>, status: StatusCode) {
+fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     // RFC 9112 section 4: the space is sent even if the reason phrase is empty.

@@ -1,0 +1,127 @@
+//! The lines that a response head opens with, ready-made where they are those of the last one.
+//!
+//! Most responses have one header of their own, the type of their body, and a server has few of
+//! them. So what the status, this header, the date and the name of the server come to is kept, and
+//! a response that has the same takes one copy. Lengths differ, and come after it. Other headers
+//! may be secrets, and how long an answer takes must not tell whether somebody else had the same.
+#![forbid(unsafe_code)]
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use crate::http::message::Headers;
+use crate::http::proto::date::DateCache;
+
+/// The opening of a server's responses.
+pub(crate) struct Opening {
+    date: DateCache,
+    /// Status and type of the response whose lines are kept; `None` if there is none.
+    of: Option<(StatusCode, HeaderValue)>,
+    lines: Vec<u8>,
+}
+
+impl Opening {
+    /// As of `unix_secs`, seconds since 1970 in UTC, for a server of that name.
+    pub(crate) fn new(unix_secs: u64, server: Option<&HeaderValue>) -> Self {
+        Self {
+            date: DateCache::new(unix_secs, server),
+            of: None,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Moves to another second.
+    #[inline]
+    pub(crate) fn update(&mut self, unix_secs: u64) {
+        if self.date.update(unix_secs) {
+            self.of = None;
+        }
+    }
+
+    pub(super) fn date(&self) -> &DateCache {
+        &self.date
+    }
+
+    /// The lines of a response with this status and these headers, if they are kept.
+    #[inline]
+    pub(super) fn repeated_by(&self, status: StatusCode, headers: &Headers) -> Option<&[u8]> {
+        let (of_status, of_type) = self.of.as_ref()?;
+        let content_type = only_type(headers)?;
+        // Constants are mostly the very same ones, which saves comparing their bytes.
+        let (kept, bytes) = (of_type.as_bytes(), content_type.as_bytes());
+        let same = *of_status == status && (std::ptr::eq(kept, bytes) || kept == bytes);
+        same.then_some(&self.lines)
+    }
+
+    /// Keeps `lines`, which are those of a response with this status and these headers.
+    pub(super) fn remember(&mut self, status: StatusCode, headers: &Headers, lines: &[u8]) {
+        if let Some(content_type) = only_type(headers) {
+            self.of = Some((status, content_type.clone()));
+            self.lines.clear();
+            self.lines.extend_from_slice(lines);
+        }
+    }
+}
+
+/// The type of a response that has no other header.
+#[inline]
+fn only_type(headers: &Headers) -> Option<&HeaderValue> {
+    let (name, value) = headers.only()?;
+    (*name == CONTENT_TYPE).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+    use http::header::LOCATION;
+
+    use super::*;
+
+    fn one(name: HeaderName, value: &str) -> Headers {
+        let mut headers = Headers::new();
+        headers.append(name, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn only_what_is_the_same_is_repeated() {
+        let mut opening = Opening::new(0, None);
+        let (ok, html) = (StatusCode::OK, one(CONTENT_TYPE, "text/html"));
+        assert_eq!(opening.repeated_by(ok, &html), None);
+        opening.remember(ok, &html, b"lines");
+        assert_eq!(opening.repeated_by(ok, &html), Some(&b"lines"[..]));
+        let again = one(CONTENT_TYPE, "text/html");
+        assert_eq!(opening.repeated_by(ok, &again), Some(&b"lines"[..]));
+        assert_eq!(opening.repeated_by(StatusCode::CREATED, &html), None);
+        let mut more = html.clone();
+        more.append(LOCATION, HeaderValue::from_static("/"));
+        for other in [
+            Headers::new(),
+            one(LOCATION, "text/html"),
+            one(CONTENT_TYPE, "text/htm"),
+            one(CONTENT_TYPE, "text/plain"),
+            more,
+        ] {
+            assert_eq!(opening.repeated_by(ok, &other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_type_is_kept() {
+        let mut opening = Opening::new(0, None);
+        let secret = one(http::header::SET_COOKIE, "id=1");
+        opening.remember(StatusCode::OK, &secret, b"lines");
+        assert!(opening.repeated_by(StatusCode::OK, &secret).is_none());
+    }
+
+    #[test]
+    fn another_second_has_other_lines() {
+        let mut opening = Opening::new(7, None);
+        let html = one(CONTENT_TYPE, "text/html");
+        opening.remember(StatusCode::OK, &html, b"lines");
+        opening.update(7);
+        assert!(opening.repeated_by(StatusCode::OK, &html).is_some());
+        opening.update(8);
+        assert!(opening.repeated_by(StatusCode::OK, &html).is_none());
+    }
+}
