@@ -11,7 +11,7 @@
 mod blocking;
 mod on_ready;
 mod run_until;
-mod suspend;
+pub(crate) mod suspend;
 
 pub use crate::runtime::source::Source;
 pub use blocking::blocking;

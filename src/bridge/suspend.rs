@@ -74,7 +74,15 @@ where
     T: 'static,
     F: FnOnce(Suspended<T>),
 {
-    let location = Location::caller();
+    suspend_at(Location::caller(), after)
+}
+
+/// As [`suspend`], called at `location`.
+pub(crate) fn suspend_at<T, F>(location: &'static Location<'static>, after: F) -> T
+where
+    T: 'static,
+    F: FnOnce(Suspended<T>),
+{
     let scheduler = match current::get_or_install() {
         Ok(scheduler) => scheduler,
         Err(error) => panic!("there is no ethread to suspend, and no scheduler: {error}"),
@@ -113,9 +121,13 @@ where
     if let Some(payload) = panicked {
         panic::resume_unwind(payload);
     }
-    if outcome == Outcome::Cancelled {
-        drop(call);
-        scheduler.raise_cancel();
+    match outcome {
+        Outcome::Cancelled => {
+            drop(call);
+            scheduler.raise_cancel();
+        }
+        Outcome::Elapsed => scheduler.raise_elapsed(),
+        Outcome::Woken | Outcome::TimedOut => {}
     }
     let delivered = match delivery.take() {
         Some(Delivery::Value(value)) => Some(value),

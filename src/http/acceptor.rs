@@ -22,6 +22,7 @@ use super::service::{Service, guarded};
 use super::shared::{Connection, Membership, Shared};
 use super::taskmaster::Taskmaster;
 use super::transport::{Deadline, Family, Transport, deadline_from_now};
+use crate::runtime::interrupt::is_elapsed;
 use crate::thread::{self, Thread};
 use crate::time::Instant;
 
@@ -113,10 +114,11 @@ impl Acceptor {
                     self.listener.take();
                 }
                 Ok(Accepted::Nobody) => {}
-                // A deadline of ours, unlike those of a connection.
+                // A deadline of ours, unlike those of a connection, and of a scope around us.
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut
-                        && error.raw_os_error().is_none() => {}
+                        && error.raw_os_error().is_none()
+                        && !is_elapsed(&error) => {}
                 Err(error) => self.survive(&listener, error)?,
             }
             self.tend_queue();
@@ -279,11 +281,11 @@ impl Acceptor {
         let connection = Rc::new(Connection::new(Transport::new(socket, self.family)));
         let member = Membership::new(shared, connection.clone(), peer, permit);
         let place = member.place();
-        let service = Service::new(member, connection.clone());
         if self.taskmaster.is_single_threaded() {
             self.admission.count_served();
-            return serve(shared, service);
+            return serve(shared, Service::new(member, connection));
         }
+        let service = Service::new(member, connection.clone());
         let builder = thread::Builder::new()
             .name(shared.config.ethread_hooks.client_name(peer))
             .stack_size(shared.config.stack_size);

@@ -20,6 +20,7 @@ use super::proto::head::RequestHead;
 use super::proto::trailers::parse_trailers;
 use super::shared::{Connection, Shared};
 use super::transport::{Deadline, Transport, deadline_from_now, deadline_in, turn_began};
+use crate::runtime::interrupt::is_elapsed;
 use crate::runtime::park::deadline_after;
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
@@ -135,23 +136,26 @@ impl Incoming {
     /// Takes in what has arrived, when nothing is buffered.
     #[inline(always)]
     pub(super) fn receive(&mut self) -> Result<Arrival, Error> {
+        debug_assert_eq!((self.head_at, self.cursor), (0, 0));
         self.connection.idle.set(false);
         self.buffer = self.shared.buffers.take_input();
         match self.connection.transport.read_now(&mut self.buffer) {
             Ok(0) => Ok(Arrival::End),
             Ok(got) => {
-                (self.head_at, self.cursor, self.end) = (0, 0, got);
+                self.end = got;
                 Ok(Arrival::Input)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => Ok(Arrival::Nothing),
                 io::ErrorKind::WouldBlock if self.shared.closes_idle() => Ok(Arrival::End),
-                io::ErrorKind::WouldBlock => {
+                // Interrupted, it is asked again, as it is still taken for ready.
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
                     self.connection.idle.set(true);
                     Ok(Arrival::Nothing)
                 }
-                // Between requests a reset is as good an end as a FIN.
-                io::ErrorKind::ConnectionReset => Ok(Arrival::End),
+                // Between requests these are as good an end as a FIN.
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::TimedOut => Ok(Arrival::End),
                 _ => Err(error.into()),
             },
         }
@@ -231,10 +235,9 @@ impl Incoming {
     }
 
     fn give_buffers(&mut self) {
-        self.shared.buffers.give_input(mem::take(&mut self.buffer));
-        self.shared
-            .buffers
-            .give_output(self.connection.output.take());
+        let buffers = &self.shared.buffers;
+        buffers.give_input(mem::take(&mut self.buffer));
+        buffers.give_output(self.connection.output.take());
         (self.head_at, self.cursor, self.end, self.head_len) = (0, 0, 0, 0);
     }
 
@@ -533,7 +536,7 @@ impl Incoming {
     /// in the kernel for minutes after the close, megabytes for each.
     #[cold]
     fn write_error(&self, error: io::Error) -> Error {
-        if error.kind() == io::ErrorKind::TimedOut {
+        if is_timeout(&error) {
             self.transport().reset_at_close();
         }
         timed_out_in(error, Phase::Write)
@@ -563,9 +566,14 @@ impl Drop for Incoming {
     }
 }
 
+/// Whether the connection's own time was over, and not that of a scope of the handler's.
+fn is_timeout(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && !is_elapsed(error)
+}
+
 /// Names the phase in which the time was over.
 fn timed_out_in(error: io::Error, phase: Phase) -> Error {
-    if error.kind() == io::ErrorKind::TimedOut {
+    if is_timeout(&error) {
         Error::timeout(phase)
     } else {
         error.into()

@@ -26,6 +26,7 @@ impl Buffers {
     }
 
     /// Gives a read buffer back. One that has grown for a large head goes to the allocator.
+    #[inline(always)]
     pub(crate) fn give_input(&self, buffer: Box<[u8]>) {
         let mut input = self.input.borrow_mut();
         if buffer.len() == READ_BUFFER && input.len() < KEPT {
@@ -37,7 +38,7 @@ impl Buffers {
         self.output.borrow_mut().pop().unwrap_or_default()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_output(&self, mut buffer: Vec<u8>) {
         let mut output = self.output.borrow_mut();
         if buffer.capacity() > 0 && buffer.capacity() <= KEPT_CAPACITY && output.len() < KEPT {

@@ -40,12 +40,17 @@ enum Next {
 pub(super) enum Turn {
     /// Once input has arrived: nothing is under way.
     Idle,
+    /// Likewise, and nothing had come this time.
+    Nothing,
     Over,
 }
 
 /// Serves the requests that have arrived.
 pub(super) fn serve(shared: &Shared, request: &mut Request) -> Turn {
     let mut arrival = request.incoming.receive();
+    if matches!(arrival, Ok(Arrival::Nothing)) {
+        return Turn::Nothing;
+    }
     loop {
         if matches!(arrival, Ok(Arrival::Input)) {
             arrival = request.incoming.next_head(&mut request.kept.head);

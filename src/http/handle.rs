@@ -12,6 +12,7 @@ use super::taskmaster::ServerCounts;
 use crate::bridge::{RemoteSuspended, suspend};
 use crate::runtime::current;
 use crate::runtime::handle::{Thread, WeakThread};
+use crate::runtime::interrupt::as_io;
 use crate::runtime::source::WouldPark;
 
 /// Ends a server, and knows how it fares. Made by [`Server::handle`](super::Server::handle).
@@ -104,7 +105,10 @@ impl ServerHandle {
                 let location = Location::caller();
                 return Err(io::Error::other(WouldPark { location }));
             }
-            self.control.wait();
+            as_io(|| {
+                self.control.wait();
+                Ok(())
+            })?;
         }
         match self.control.lock().ended.clone().flatten() {
             Some(report) => Ok(report),

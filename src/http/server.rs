@@ -26,6 +26,7 @@ use super::transport::Family;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 use crate::runtime::driver::ops;
 use crate::runtime::handle::JoinHandle;
+use crate::runtime::interrupt::as_io;
 use crate::runtime::source::WouldPark;
 use crate::thread;
 
@@ -255,9 +256,18 @@ impl Server {
         let _attached = self.control.attach(&me);
         let shared = Rc::new(Shared::new(self.connection_config(), Box::new(handler)));
         let acceptor = self.acceptor(&shared, listener);
+        as_io(|| self.serve_until_drained(&shared, &acceptor, me))
+    }
+
+    fn serve_until_drained(
+        &self,
+        shared: &Shared,
+        acceptor: &Rc<Acceptor>,
+        me: thread::Thread,
+    ) -> io::Result<()> {
         let mut ending = Ending {
-            shared: &shared,
-            acceptor: &acceptor,
+            shared,
+            acceptor,
             ethread: Some(self.spawn_acceptor(acceptor.clone(), me.clone())?),
         };
         let grace = loop {
@@ -269,7 +279,7 @@ impl Server {
             }
             thread::park();
         };
-        let mut drain = Drain::begin(&shared, &acceptor, grace, &me);
+        let mut drain = Drain::begin(shared, acceptor, grace, &me);
         drain.wait(|| ending.acceptor_has_ended());
         let report = drain.finish();
         if ending.acceptor_has_ended() {

@@ -28,6 +28,8 @@ pub(super) struct Service {
     // The order is that of their ends: what counts as a member is the open connection.
     /// `None` before the first turn, whose ethread it is made in, and during a turn.
     kept: Option<Box<Kept>>,
+    /// Until when the next request may begin; zero before the first wait for one.
+    deadline: Deadline,
     connection: Rc<Connection>,
     member: Membership,
 }
@@ -36,6 +38,7 @@ impl Service {
     pub(super) fn new(member: Membership, connection: Rc<Connection>) -> Self {
         Self {
             kept: None,
+            deadline: 0,
             connection,
             member,
         }
@@ -54,13 +57,19 @@ impl Service {
         }
     }
 
-    /// Serves what has arrived; whether more may come.
+    /// Serves what has arrived; whether more may come. If it is `late`, the time for a request is
+    /// over. Even so one may have arrived within it, as reports come with the next wait only.
     #[inline]
-    fn turn(&mut self) -> bool {
+    fn turn(&mut self, late: bool) -> bool {
         let mut request = self.request();
-        let goes_on = connection::serve(self.member.shared(), &mut request) == Turn::Idle;
+        let turn = connection::serve(self.member.shared(), &mut request);
+        let goes_on = turn == Turn::Idle || (turn == Turn::Nothing && !late);
         if goes_on {
             self.kept = Some(request.kept);
+            // The peer can cause a wake-up without input. That buys it no time.
+            if turn == Turn::Idle || self.deadline == 0 {
+                self.deadline = deadline_in(self.member.shared().config.timeouts.idle);
+            }
         }
         goes_on
     }
@@ -71,17 +80,12 @@ impl Service {
         break_off(&mut self.request(), &error.into());
     }
 
-    /// Until when the next request may begin.
-    fn idle_deadline(&self) -> Deadline {
-        deadline_in(self.member.shared().config.timeouts.idle)
-    }
-
     /// Serves the connection to its end, on the stack of the caller.
     pub(super) fn serve(mut self) {
-        while self.turn() {
-            match self.connection.transport.wait(self.idle_deadline()) {
-                Ok(true) => {}
-                Ok(false) => break,
+        let mut late = false;
+        while self.turn(late) {
+            match self.connection.transport.wait(self.deadline) {
+                Ok(in_time) => late = !in_time,
                 Err(error) => {
                     self.fail(error);
                     break;
@@ -93,11 +97,11 @@ impl Service {
 
 impl Work<()> for Service {
     fn go_on(&mut self, outcome: Outcome) -> Option<()> {
-        let idle_for_too_long = outcome == Outcome::TimedOut;
-        while !idle_for_too_long && self.turn() {
-            match self.connection.transport.rest(self.idle_deadline()) {
+        let mut late = outcome == Outcome::TimedOut;
+        while self.turn(late) {
+            match self.connection.transport.rest(self.deadline) {
                 Ok(true) => return None,
-                Ok(false) => {}
+                Ok(false) => late = false,
                 Err(error) => {
                     self.fail(error);
                     break;

@@ -93,7 +93,7 @@ impl Shared {
     }
 
     /// Calls `f` with what responses open with; the clock is read once per turn of the scheduler.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_opening<R>(&self, f: impl FnOnce(&mut Opening) -> R) -> R {
         let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
         let mut opening = self.opening.borrow_mut();

@@ -157,7 +157,7 @@ impl Transport {
         // protocol for waiting but the budget: of a peer that always takes more.
         if body.is_empty() {
             let location = Location::caller();
-            current::with(|scheduler| scheduler.map(|s| s.spend_budget(location)));
+            current::with(|scheduler| scheduler.map_or(Ok(()), |s| s.spend_budget(location)))?;
             match ops::send(self.socket.fd(), head) {
                 Ok(sent) if sent == head.len() => return Ok(()),
                 Ok(sent) => head = &head[sent..],

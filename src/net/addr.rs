@@ -76,7 +76,7 @@ fn look_up(
         let addrs = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
         Ok(addrs.collect::<Vec<_>>().into_iter())
     };
-    pool::run(resolve, location).unwrap_or_else(|payload| panic::resume_unwind(payload))
+    pool::run_io(resolve, location)?.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 impl ToSocketAddrs for SocketAddr {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::addr::invalid;
 use crate::io::Watched;
 use crate::runtime::driver::{ops, socket};
+use crate::runtime::park;
 use crate::runtime::source::{Direction, Left, Limit, Operation, Registration, WouldPark};
 use crate::runtime::wait::WaitKind;
-use crate::thread;
 use crate::time::Instant;
 
 /// A non-blocking socket.
@@ -232,6 +232,7 @@ pub(super) fn with_pauses<R>(
     limit: Limit,
     mut try_once: impl FnMut() -> io::Result<R>,
 ) -> io::Result<R> {
+    let location = Location::caller();
     let mut deadline = None;
     let mut pause = Duration::ZERO;
     loop {
@@ -239,7 +240,6 @@ pub(super) fn with_pauses<R>(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match limit {
                 Limit::Now => return Err(error),
                 _ if std::thread::panicking() => {
-                    let location = Location::caller();
                     return Err(io::Error::other(WouldPark { location }));
                 }
                 Limit::After(timeout) => {
@@ -250,9 +250,9 @@ pub(super) fn with_pauses<R>(
                         return Err(io::Error::new(io::ErrorKind::TimedOut, message));
                     }
                     let left = deadline.map_or(pause, |deadline| deadline.duration_since(now));
-                    thread::sleep(pause.min(left));
+                    park::pause(pause.min(left), location)?;
                 }
-                Limit::Never | Limit::At(_) => thread::sleep(pause),
+                Limit::Never | Limit::At(_) => park::pause(pause, location)?,
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => return result,

@@ -148,13 +148,17 @@ impl Coroutine {
 
     /// Forgets the coroutine that waits on a free stack, before its pages go.
     pub(super) fn forget(stack: &Stack) {
-        let state = stack.room().cast::<KeptState>();
+        let kept = stack.room().cast::<Kept>().as_ptr();
         // SAFETY: as in `new`. A coroutine that waits owns nothing but the stack, which is the
-        // caller's: all that is lost are frames without destructors. Read first: a stack that was
-        // never used need not get a page for this.
+        // caller's: all that is lost by the reset are frames without destructors. A stack that was
+        // never used is only read, and need not get a page for this.
         unsafe {
-            if state.read() != KeptState::ABSENT {
-                state.write(KeptState::ABSENT);
+            if (&raw const (*kept).state).read() != KeptState::ABSENT {
+                let mut inner = ManuallyDrop::take(&mut (*kept).inner);
+                inner.force_reset();
+                // Tells ASan that nothing is on it any more.
+                let _same = inner.into_stack();
+                (*kept).state = KeptState::ABSENT;
             }
         }
     }

@@ -58,8 +58,8 @@ impl Deadlock {
             .map(|(index, block)| Parked {
                 id: block.id,
                 name: block.name.as_deref().map(str::to_owned),
-                waits_for: block.reason.to_string(),
-                location: block.reason.location,
+                waits_for: block.reason().to_string(),
+                location: block.reason().location,
                 index,
             })
             .collect();

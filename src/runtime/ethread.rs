@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::coroutine::Coroutine;
 use super::inbox::Inbox;
 use super::roster::{RecordChunk, split};
+use super::scopes::ScopeIndex;
 use super::stack::Class;
 use super::timers::TimerKey;
 use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
@@ -86,10 +87,20 @@ impl fmt::Debug for dyn Run {
 pub(super) struct Cancel {
     /// It is to unwind at its next suspension point, and again at each one after that.
     pub(super) requested: bool,
+    /// So is one of the scopes that it is in, up to that scope.
+    pub(super) scoped: bool,
     /// How often it has unwound from a suspension point.
     pub(super) raises: u8,
     /// How many `uncancellable` calls it is in.
     pub(super) masks: u32,
+}
+
+impl Cancel {
+    /// Whether there is a reason to look closer.
+    #[inline]
+    pub(super) fn may_be_due(self) -> bool {
+        self.requested || self.scoped
+    }
 }
 
 /// Two cache lines, side by side; a million of them live at once. Who parks without a deadline and
@@ -111,10 +122,17 @@ pub(super) struct ControlBlock {
     /// How often the sweep has met it since it ran.
     pub(super) visits: u8,
     pub(super) class: Class,
+    /// The first part of its [`Reason`].
+    kind: WaitKind,
+    /// `deadline` is that of a scope, and not of the wait itself.
+    pub(super) bounded: bool,
     pub(super) cancel: Cancel,
+    /// The innermost scope that it is in.
+    pub(super) scope: ScopeIndex,
     /// Number of the current or last park. Goes on when the place is used again.
     pub(super) park: u64,
-    pub(super) reason: Reason,
+    detail: u64,
+    location: &'static Location<'static>,
     /// When the current park times out. Only the store is on the hot path: see `timer`.
     pub(super) deadline: u64,
     /// The rest of its work, while it is suspended on its stack.
@@ -132,6 +150,29 @@ const _: () = assert!(size_of::<ControlBlock>() == 128);
 const _: () = assert!(offset_of!(ControlBlock, start) == 64);
 
 impl ControlBlock {
+    /// What it waits for, or waited for last.
+    #[inline]
+    pub(super) fn reason(&self) -> Reason {
+        Reason {
+            kind: self.kind,
+            detail: self.detail,
+            location: self.location,
+        }
+    }
+
+    /// Whether the world outside can end its wait.
+    #[inline]
+    pub(super) fn waits_for_io(&self) -> bool {
+        self.kind.is_io()
+    }
+
+    #[inline]
+    fn set_reason(&mut self, reason: Reason) {
+        self.kind = reason.kind;
+        self.detail = reason.detail;
+        self.location = reason.location;
+    }
+
     pub(super) fn token(&self, index: u32) -> Token {
         Token {
             index,
@@ -228,11 +269,11 @@ impl Blocks {
             outcome: Outcome::Woken,
             permit: false,
             cancel: Cancel::default(),
-            reason: Reason {
-                kind: WaitKind::Start,
-                detail: 0,
-                location: birth.location,
-            },
+            kind: WaitKind::Start,
+            detail: 0,
+            location: birth.location,
+            bounded: false,
+            scope: ScopeIndex::NONE,
             deadline: NEVER,
             timer: None,
             start: birth.start,
@@ -285,7 +326,7 @@ impl Blocks {
     #[inline]
     pub(super) fn set_reason(&mut self, index: u32, reason: Reason) -> &mut ControlBlock {
         let block = self.get_mut(index);
-        block.reason = reason;
+        block.set_reason(reason);
         block
     }
 

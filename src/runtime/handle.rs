@@ -1,6 +1,7 @@
 //! Handles to ethreads.
 
 use std::fmt;
+use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -95,6 +96,11 @@ impl Thread {
             index: self.index,
             id: self.id,
         }
+    }
+
+    /// The place of its control block.
+    pub(crate) fn place(&self) -> u32 {
+        self.index
     }
 
     fn cancel(&self) {
@@ -319,6 +325,67 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn cancel(&self) {
         self.thread().cancel();
+    }
+
+    /// Turns this into a handle that cancels the ethread when it is dropped, instead of detaching
+    /// it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ethreads::thread;
+    ///
+    /// ethreads::run_main(|| {
+    ///     let heartbeat = thread::spawn(|| loop {
+    ///         thread::sleep(Duration::from_secs(1));
+    ///     });
+    ///     let _stops_with_this_function = heartbeat.cancel_on_drop();
+    /// })?;
+    /// # Ok::<(), ethreads::RunError>(())
+    /// ```
+    pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
+        CancelOnDrop { handle: Some(self) }
+    }
+}
+
+/// A [`JoinHandle`] that cancels its ethread when it is dropped. Made by
+/// [`JoinHandle::cancel_on_drop`].
+#[must_use = "dropping it cancels the ethread"]
+pub struct CancelOnDrop<T> {
+    /// `None` once it is taken out.
+    handle: Option<JoinHandle<T>>,
+}
+
+impl<T> CancelOnDrop<T> {
+    /// Turns this into a handle that detaches the ethread when it is dropped.
+    #[expect(clippy::missing_panics_doc, reason = "it is taken out here only")]
+    pub fn into_inner(mut self) -> JoinHandle<T> {
+        self.handle.take().expect("it is taken out here only")
+    }
+}
+
+impl<T> Deref for CancelOnDrop<T> {
+    type Target = JoinHandle<T>;
+
+    fn deref(&self) -> &JoinHandle<T> {
+        self.handle
+            .as_ref()
+            .expect("it is taken out at the end only")
+    }
+}
+
+impl<T> Drop for CancelOnDrop<T> {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.handle {
+            handle.cancel();
+        }
+    }
+}
+
+impl<T> fmt::Debug for CancelOnDrop<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CancelOnDrop").field(&self.handle).finish()
     }
 }
 

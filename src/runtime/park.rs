@@ -1,25 +1,15 @@
-//! The one way to block and the one way to wake, and what a cancel makes of a park.
+//! The one way to block and the one way to wake.
 
+use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
 use super::coroutine;
+use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Goal, SCHEDULER, Scheduler, Stuck};
+use super::scopes::ScopeIndex;
 use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind};
-
-/// From this unwinding on, an ethread that goes on after each is reported and slowed down.
-const STUBBORN: u8 = 16;
-
-/// How often a stubborn ethread is resumed.
-const STUBBORN_PAUSE: Duration = Duration::from_millis(100);
-
-/// The payload that a cancelled ethread unwinds with. It is addressed: only the root of this
-/// ethread takes it for the end of it.
-#[derive(Debug)]
-pub(crate) struct CancelPayload {
-    pub(crate) ethread: ThreadId,
-}
 
 /// A thread that is unwinding was asked to wait. std counts panics per OS thread, so it must not
 /// switch.
@@ -70,9 +60,10 @@ impl Scheduler {
         let index = self.current.get();
         let mut core = self.core.borrow_mut();
         let block = core.blocks.set_reason(index, reason);
-        if block.cancel_is_due() {
+        if block.cancel.may_be_due() && core.interrupt_is_due(index) {
             return None;
         }
+        let block = core.blocks.get_mut(index);
         block.park += 1;
         block.spent = false;
         let token = block.token(index);
@@ -91,27 +82,6 @@ impl Scheduler {
         let core = self.core.borrow();
         let block = core.blocks.get(token.index);
         block.park == token.park && block.state == State::Parked
-    }
-
-    /// Unwinds the running ethread as if it had been cancelled by its handle.
-    ///
-    /// # Panics
-    ///
-    /// With `why`, where there is nothing to cancel: on the OS thread's own side, and in
-    /// `uncancellable`.
-    pub(crate) fn end_current(&self, why: &str) -> ! {
-        let index = self.current.get();
-        let cancellable =
-            self.in_ethread() && self.core.borrow().blocks.get(index).cancel.masks == 0;
-        // Nothing is borrowed here: a panic hook is user code.
-        assert!(cancellable, "{why}");
-        self.core
-            .borrow_mut()
-            .blocks
-            .get_mut(index)
-            .cancel
-            .requested = true;
-        self.raise_cancel()
     }
 
     /// Ends the process: a call without a way to say no would have to wait while its ethread
@@ -140,7 +110,8 @@ impl Scheduler {
         }
     }
 
-    /// Lets everybody else who is ready run first. Only a cancel can be its end.
+    /// Lets everybody else who is ready run first. Only a cancel, or the end of a scope, can be its
+    /// end.
     ///
     /// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by
     /// the `call`s that it has seen, so after a switch it is wrong for each frame that returns.
@@ -168,11 +139,19 @@ impl Scheduler {
             location,
         };
         let block = core.blocks.set_reason(index, reason);
-        if block.cancel_is_due() {
+        if block.cancel.may_be_due() && core.interrupt_is_due(index) {
             drop(core);
             self.raise_cancel();
         }
-        block.state = State::Ready;
+        let block = core.blocks.get_mut(index);
+        if block.scope != ScopeIndex::NONE {
+            drop(core);
+            if self.has_elapsed() {
+                self.raise_elapsed();
+            }
+            core = self.core.borrow_mut();
+        }
+        core.blocks.get_mut(index).state = State::Ready;
         core.ready.push(index);
         true
     }
@@ -194,106 +173,32 @@ impl Scheduler {
 
     /// Counts an operation that is about to be tried, and yields when the budget is used up, so
     /// that an ethread whose peer is always ready still lets the others run.
-    #[inline]
-    pub(crate) fn spend_budget(&self, location: &'static Location<'static>) {
-        match self.budget.get() {
-            0 => {
-                self.budget.set(super::scheduler::BUDGET);
-                if !matches!(self.current.get(), HOST | SCHEDULER) {
-                    self.yield_now(location);
-                }
-            }
-            left => self.budget.set(left - 1),
-        }
-    }
-
-    /// Tells an ethread to end, and wakes it if its wait may be cut short.
-    pub(crate) fn cancel(&self, index: u32, id: ThreadId) {
-        let mut core = self.core.borrow_mut();
-        let Some(block) = core.blocks.find(index, id) else {
-            return;
-        };
-        block.cancel.requested = true;
-        if block.cancel.masks > 0 {
-            return;
-        }
-        match block.state {
-            State::Parked => {
-                let token = block.token(index);
-                core.wake(token, Outcome::Cancelled);
-            }
-            // Without a stack: it is started in order to drop its work on one of its own.
-            State::Ready if block.start.is_some() => {
-                block.outcome = Outcome::Cancelled;
-            }
-            _ => {}
-        }
-    }
-
-    /// Cancels all ethreads, in the order of their places.
-    pub(crate) fn cancel_all(&self) {
-        let all: Vec<_> = self
-            .core
-            .borrow()
-            .blocks
-            .iter()
-            .map(|(index, block)| (index, block.id))
-            .collect();
-        for (index, id) in all {
-            self.cancel(index, id);
-        }
-    }
-
-    /// Unwinds the running ethread to its root.
     ///
-    /// Whoever catches it meets it again at the next suspension point. From the second time on the
-    /// others run in between; a loop that never lets go is named, and slowed down.
-    #[cold]
-    pub(crate) fn raise_cancel(&self) -> ! {
-        let index = self.current.get();
-        let (id, location, raises) = {
-            let mut core = self.core.borrow_mut();
-            let block = core.blocks.get_mut(index);
-            block.cancel.raises = block.cancel.raises.saturating_add(1);
-            (block.id, block.reason.location, block.cancel.raises)
-        };
-        if raises == STUBBORN {
-            // Nothing is borrowed here: a logger is user code.
-            let label = self.label_of(index);
-            log::warn!(
-                "ethread {label} was cancelled and caught it {STUBBORN} times, last at {location}; \
-                 use thread::catch_panic instead of catch_unwind in its loop",
-            );
-        }
-        if raises >= STUBBORN {
-            let pause = self.driver.borrow().now() + STUBBORN_PAUSE.as_nanos() as u64;
-            {
-                let mut core = self.core.borrow_mut();
-                core.blocks.get_mut(index).park += 1;
-                core.set_parked(index, pause);
+    /// # Errors
+    ///
+    /// That yield is a suspension point: an ethread in a scope whose deadline has passed gets no
+    /// further.
+    #[inline]
+    pub(crate) fn spend_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
+        match self.budget.get() {
+            0 => self.renew_budget(location),
+            left => {
+                self.budget.set(left - 1);
+                Ok(())
             }
-            coroutine::suspend();
-        } else if raises > 1 {
-            {
-                let mut core = self.core.borrow_mut();
-                core.blocks.get_mut(index).state = State::Ready;
-                core.ready.push(index);
-            }
-            coroutine::suspend();
         }
-        std::panic::resume_unwind(Box::new(CancelPayload { ethread: id }))
     }
 
-    /// Masks cancels of the running ethread until the guard is dropped.
-    pub(crate) fn mask_cancel(&self) -> CancelMask<'_> {
-        let index = self.current.get();
-        if index != SCHEDULER {
-            self.core.borrow_mut().blocks.get_mut(index).cancel.masks += 1;
+    fn renew_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
+        self.budget.set(super::scheduler::BUDGET);
+        if matches!(self.current.get(), HOST | SCHEDULER) || std::thread::panicking() {
+            return Ok(());
         }
-        CancelMask {
-            scheduler: self,
-            index,
+        if self.has_elapsed() {
+            return Err(self.elapsed_error());
         }
+        self.yield_now(location);
+        Ok(())
     }
 
     /// `Thread::unpark`: ends a `thread::park`, or lets the next one return at once.
@@ -302,7 +207,7 @@ impl Scheduler {
         let Some(block) = core.blocks.find(index, id) else {
             return;
         };
-        if block.state == State::Parked && block.reason.kind == WaitKind::Park {
+        if block.state == State::Parked && block.reason().kind == WaitKind::Park {
             let token = block.token(index);
             core.wake(token, Outcome::Woken);
         } else {
@@ -316,13 +221,6 @@ impl Scheduler {
             SCHEDULER => false,
             index => std::mem::take(&mut self.core.borrow_mut().blocks.get_mut(index).permit),
         }
-    }
-}
-
-impl super::ethread::ControlBlock {
-    /// Whether the next suspension point is to unwind.
-    pub(super) fn cancel_is_due(&self) -> bool {
-        self.cancel.requested && self.cancel.masks == 0
     }
 }
 
@@ -348,8 +246,27 @@ impl Wait<'_> {
         match self.park(deadline) {
             Outcome::Woken => true,
             Outcome::TimedOut => false,
+            Outcome::Elapsed => scheduler.raise_elapsed(),
             Outcome::Cancelled => scheduler.raise_cancel(),
         }
+    }
+
+    /// Waits like [`Wait::park`], but on the OS thread's own side says so if the wait can never
+    /// end, and gives it up.
+    pub(crate) fn park_or_stuck(self, deadline: u64) -> Result<Outcome, Stuck> {
+        if self.token.index != HOST {
+            return Ok(self.park(deadline));
+        }
+        if let Some(outcome) = self.begin_park(deadline) {
+            return Ok(outcome);
+        }
+        let scheduler = self.scheduler;
+        let driven = scheduler.drive(&Goal::HostWoken);
+        let mut core = scheduler.core.borrow_mut();
+        if driven.is_err() {
+            core.wake(self.token, Outcome::Cancelled);
+        }
+        driven.map(|()| core.blocks.get(HOST).outcome)
     }
 
     /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. It is
@@ -391,10 +308,11 @@ impl Wait<'_> {
         let mut core = self.scheduler.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         debug_assert_eq!(block.park, self.token.park, "one wait at a time");
-        if block.cancel_is_due() {
-            block.spent = true;
+        if block.cancel.may_be_due() && core.interrupt_is_due(index) {
+            core.blocks.get_mut(index).spent = true;
             return Some(Outcome::Cancelled);
         }
+        let block = core.blocks.get_mut(index);
         if block.spent {
             return Some(Outcome::Woken);
         }
@@ -412,7 +330,7 @@ impl Scheduler {
             self.current.set(HOST);
         }
         if let Err(stuck) = self.drive(&Goal::HostWoken) {
-            let reason = self.core.borrow().blocks.get(HOST).reason;
+            let reason = self.core.borrow().blocks.get(HOST).reason();
             let token = self.core.borrow().blocks.get(HOST).token(HOST);
             self.core.borrow_mut().wake(token, Outcome::Cancelled);
             host_is_stuck(&reason, &stuck);
@@ -420,23 +338,71 @@ impl Scheduler {
     }
 }
 
-/// Keeps cancels away; see [`Scheduler::mask_cancel`].
-#[derive(Debug)]
-pub(crate) struct CancelMask<'a> {
-    scheduler: &'a Scheduler,
-    index: u32,
+/// Waits for `duration`, as `thread::sleep` says.
+pub(crate) fn sleep(duration: Duration, location: &'static Location<'static>) {
+    current::with(|scheduler| match scheduler {
+        Some(scheduler) => {
+            let now = scheduler.clock();
+            scheduler.sleep(now, deadline_after(now, duration), location);
+        }
+        None => std::thread::sleep(duration),
+    });
 }
 
-impl Drop for CancelMask<'_> {
-    fn drop(&mut self) {
-        if self.index != SCHEDULER {
-            self.scheduler
-                .core
-                .borrow_mut()
-                .blocks
-                .get_mut(self.index)
-                .cancel
-                .masks -= 1;
+/// Pauses within a call that fails with `TimedOut` once a scope's deadline has passed.
+pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) -> io::Result<()> {
+    current::with(|scheduler| {
+        let Some(scheduler) = scheduler else {
+            std::thread::sleep(duration);
+            return Ok(());
+        };
+        if scheduler.has_elapsed() {
+            return Err(scheduler.elapsed_error());
+        }
+        let deadline = deadline_after(scheduler.clock(), duration);
+        if duration.is_zero() {
+            scheduler.yield_now(location);
+            return Ok(());
+        }
+        let reason = Reason {
+            kind: WaitKind::Sleep,
+            detail: 0,
+            location,
+        };
+        let Ok(wait) = scheduler.begin_wait(reason) else {
+            return Ok(());
+        };
+        match wait.park(deadline) {
+            Outcome::Woken | Outcome::TimedOut => Ok(()),
+            Outcome::Elapsed => Err(scheduler.elapsed_error()),
+            Outcome::Cancelled => scheduler.raise_cancel(),
+        }
+    })
+}
+
+/// Waits until `deadline`, as `thread::sleep_until` says.
+pub(crate) fn sleep_until(deadline: u64, location: &'static Location<'static>) {
+    current::with(|scheduler| match scheduler {
+        Some(scheduler) => scheduler.sleep(scheduler.clock(), deadline, location),
+        None => {
+            let left = deadline.saturating_sub(super::driver::monotonic_now());
+            std::thread::sleep(Duration::from_nanos(left));
+        }
+    });
+}
+
+impl Scheduler {
+    fn sleep(&self, now: u64, deadline: u64, location: &'static Location<'static>) {
+        if deadline <= now {
+            return self.yield_now(location);
+        }
+        let reason = Reason {
+            kind: WaitKind::Sleep,
+            detail: 0,
+            location,
+        };
+        if let Ok(wait) = self.begin_wait(reason) {
+            wait.park_or_unwind(deadline);
         }
     }
 }

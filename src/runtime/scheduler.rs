@@ -4,8 +4,9 @@
 //!
 //! Ready ethreads run in the order in which they became ready. One turn of the loop runs at most
 //! [`BATCH`] of them, then takes the inbox, asks the driver (without waiting, if somebody is still
-//! ready) and fires the timers that are due. So an ethread that is ready runs after at most the
-//! ones before it, and an event is seen after at most [`BATCH`] runs, however many are ready.
+//! ready) for as many events, and fires the timers that are due. So an ethread that is ready runs
+//! after at most the ones before it; and an event is seen after at most [`BATCH`] runs, however
+//! many are ready, and as many more for each [`BATCH`] of other events that came before it.
 //!
 //! # The rule for this file
 //!
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::core::Core;
+pub(super) use self::core::Core;
 use super::coroutine::{Coroutine, Step};
 use super::deadlock::Deadlock;
 use super::driver::{Driver, DriverKind, Until};
@@ -43,6 +44,9 @@ pub(crate) const BATCH: usize = 64;
 
 /// Operations in a row that an ethread may do without having to wait; then it yields.
 pub(super) const BUDGET: u32 = 128;
+
+/// How often the log tells that there is no stack, in nanoseconds.
+const STARVATION_PERIOD: u64 = 5_000_000_000;
 
 /// What `current` holds while no ethread and not the OS thread's own code runs.
 pub(super) const SCHEDULER: u32 = u32::MAX;
@@ -72,6 +76,8 @@ pub(crate) struct Scheduler {
     /// The watchdog knows this shard.
     pub(super) watched: Cell<bool>,
     pub(super) sweep: Cell<Sweep>,
+    /// When the log was told last that there is no stack for somebody.
+    starvation_told: Cell<Option<u64>>,
     pub(super) settings: Settings,
     /// Of the stacks of those that do not ask for another.
     class: Class,
@@ -146,6 +152,7 @@ impl Scheduler {
             driver: RefCell::new(driver),
             watched: Cell::new(false),
             sweep: Cell::default(),
+            starvation_told: Cell::default(),
             settings,
             class,
         }))
@@ -277,7 +284,7 @@ impl Scheduler {
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
         block.visits = 0;
-        self.heartbeat.beat(index, block.reason.location);
+        self.heartbeat.beat(index, block.reason().location);
         Some((index, block.coroutine.take()))
     }
 
@@ -300,7 +307,7 @@ impl Scheduler {
     }
 
     /// Puts an ethread on a stack; `None` if there is none for it yet.
-    #[inline]
+    #[inline(always)]
     fn begin(&self, index: u32) -> Option<Coroutine> {
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
@@ -328,33 +335,58 @@ impl Scheduler {
         }
     }
 
-    /// Puts a starter aside for which there is no stack. Those who have one go on, and each stack
-    /// that is freed lets one of these begin.
+    /// Puts an ethread aside for which there is no stack. Those who have one go on, and each stack
+    /// that is freed lets one of these begin, in their order.
     #[cold]
     fn starve(&self, index: u32, run: Rc<dyn Run>, error: &io::Error) {
-        if self.core.borrow().starved.is_empty() {
+        let (told, now) = (self.starvation_told.get(), self.now.get());
+        if told.is_none_or(|told| now.saturating_sub(told) >= STARVATION_PERIOD) {
+            self.starvation_told.set(Some(now));
             log::error!("no stack for an ethread that became ready, it has to wait: {error}");
         }
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         block.start = Some(run);
         block.state = State::Ready;
-        core.starved.push(index);
+        core.starved.push_back(index);
+    }
+
+    /// Promises a stack of this class, which was just freed, to the one who has waited longest.
+    #[cold]
+    fn feed(&self, class: Class) {
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        let fits = |index: &u32| core.blocks.get(*index).class == class;
+        let Some(place) = core.starved.iter().position(fits) else {
+            return;
+        };
+        if self.stacks.borrow_mut().reserve(class).is_ok()
+            && let Some(index) = core.starved.remove(place)
+        {
+            core.blocks.get_mut(index).reserved = true;
+            core.ready.push(index);
+        }
     }
 
     /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
-    #[inline]
+    #[inline(always)]
     fn vacate(&self, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
+        let class = stack.class();
         self.stacks.borrow_mut().free(stack);
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
+        let mut borrowed = self.core.borrow_mut();
+        let core = &mut *borrowed;
         if rest.is_some() {
             core.blocks.get_mut(index).start = rest;
-        } else if let Some(timer) = core.blocks.remove(index) {
-            core.timers.cancel(timer);
+        } else {
+            // Only those that it was born with.
+            core.scopes.forget(core.blocks.get(index).scope);
+            if let Some(timer) = core.blocks.remove(index) {
+                core.timers.cancel(timer);
+            }
         }
-        if let Some(starved) = core.starved.pop() {
-            core.ready.push(starved);
+        if !core.starved.is_empty() {
+            drop(borrowed);
+            self.feed(class);
         }
     }
 
@@ -521,6 +553,7 @@ impl Scheduler {
             ethreads: core.blocks.live,
             ready: core.ready.len(),
             timers: core.timers.len(),
+            scopes: core.scopes.len(),
             io_waits: core.io_waits,
             sources: self.sources.borrow().len(),
             stacks: self.stacks.borrow().counters(),

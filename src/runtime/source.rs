@@ -143,7 +143,7 @@ impl Registration {
                 self.check_open()?;
                 return try_once();
             };
-            scheduler.spend_budget(location);
+            scheduler.spend_budget(location)?;
             self.check_open()?;
             let mut visit = Visit {
                 scheduler,
@@ -249,7 +249,7 @@ impl Scheduler {
         left: impl Fn(&R) -> Left,
         mut try_once: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
-        self.spend_budget(operation.location);
+        self.spend_budget(operation.location)?;
         let direction = operation.direction;
         let mut visit = Visit {
             scheduler: self,
@@ -257,7 +257,7 @@ impl Scheduler {
             key: self.key_of(registration),
         };
         let mut deadline = None;
-        let mut had_turn = false;
+        let (mut had_turn, mut in_time) = (false, true);
         loop {
             if registration.is_closed() {
                 return Err(closed());
@@ -277,6 +277,9 @@ impl Scheduler {
                         if operation.limit == Limit::Now {
                             return Err(error);
                         }
+                        if !in_time {
+                            return Err(timed_out(operation));
+                        }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(error) => return Err(error),
@@ -285,9 +288,9 @@ impl Scheduler {
             // The clock, not the cached time of this turn: no operation times out early.
             let deadline =
                 *deadline.get_or_insert_with(|| operation.limit.deadline(|| self.clock()));
-            if !self.wait_ready(registration, fd, operation, &mut visit, deadline, had_turn)? {
-                return Err(timed_out(operation));
-            }
+            in_time =
+                self.wait_ready(registration, fd, operation, &mut visit, deadline, had_turn)?;
+            // Even if it is late: what has come in time may not have been reported yet.
             had_turn = true;
         }
     }
@@ -346,7 +349,8 @@ impl Scheduler {
         }
         match outcome {
             Outcome::Cancelled => self.raise_cancel(),
-            _ => Ok(false),
+            Outcome::Elapsed => Err(self.elapsed_error()),
+            Outcome::Woken | Outcome::TimedOut => Ok(false),
         }
     }
 

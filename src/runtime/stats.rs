@@ -15,6 +15,8 @@ pub struct Stats {
     pub ready: usize,
     /// Entries in the timer wheel.
     pub timers: usize,
+    /// Scopes that ethreads are in: of timeouts and of children, and masks within them.
+    pub scopes: usize,
     /// Waits on descriptors.
     pub io_waits: usize,
     /// Descriptors known to the driver.

@@ -10,7 +10,8 @@ use std::thread;
 use super::current;
 use super::ethread::{Ending, Run};
 use super::handle::Thread;
-use super::park::{CancelPayload, Unwinding};
+use super::interrupt::{AtRoot, Elapsed, at_root};
+use super::park::Unwinding;
 use super::source::WouldPark;
 use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 
@@ -73,6 +74,18 @@ pub(crate) struct Packet<T> {
     ended: Cell<bool>,
     /// Nobody will ask for the result.
     detached: Cell<bool>,
+    /// Who waits for the end of it, whatever becomes of its handle.
+    family: Option<Rc<dyn Family>>,
+}
+
+/// The children of a `thread::scope`, as each of them knows it.
+pub(crate) trait Family {
+    /// A child whose handle was dropped has panicked, or was ended by the deadline of a scope.
+    fn failed(&self, payload: Box<dyn Any + Send>);
+
+    /// The child that runs has ended: nothing of its closure or its result is used any more, unless
+    /// by who holds its handle.
+    fn ended(&self);
 }
 
 /// Gives a join handle its packet, without the closure's type.
@@ -82,6 +95,10 @@ pub(crate) trait Joinable<T> {
 
 impl<W, T> Task<W, T> {
     pub(crate) fn new(work: W) -> Rc<Self> {
+        Self::of(work, None)
+    }
+
+    pub(crate) fn of(work: W, family: Option<Rc<dyn Family>>) -> Rc<Self> {
         Rc::new(Self {
             work: RefCell::new(Some(work)),
             packet: Packet {
@@ -90,6 +107,7 @@ impl<W, T> Task<W, T> {
                 waiter: Cell::new(None),
                 ended: Cell::new(false),
                 detached: Cell::new(false),
+                family,
             },
         })
     }
@@ -113,10 +131,12 @@ impl<W: Work<T>, T> Run for Task<W, T> {
         let result = match turn {
             Ok(None) => return Ending::Resting,
             Ok(Some(result)) => result,
-            Err(payload) => match &mut *work {
-                Some(work) if !is_my_cancel(&*payload) => work.panicked(payload),
+            // It is told to the log and dropped, both of which are code of the user's.
+            Err(payload) => panic::catch_unwind(AssertUnwindSafe(|| match &mut *work {
+                Some(work) if at_root(&*payload).is_none() => work.panicked(payload),
                 _ => Err(payload),
-            },
+            }))
+            .unwrap_or_else(Err),
         };
         let result = match panic::catch_unwind(AssertUnwindSafe(|| *work = None)) {
             Ok(()) => result,
@@ -127,22 +147,17 @@ impl<W: Work<T>, T> Run for Task<W, T> {
                 Err(payload)
             }
         };
-        self.packet.end(match result {
-            Err(payload) if is_my_cancel(&*payload) => Err(Box::new(Cancelled)),
-            result => result,
-        });
+        self.packet
+            .end(result.map_err(|payload| match at_root(&*payload) {
+                Some(AtRoot::Cancelled) => Box::new(Cancelled) as Box<dyn Any + Send>,
+                Some(AtRoot::Elapsed(elapsed)) => Box::new(elapsed),
+                None => payload,
+            }));
+        if let Some(family) = &self.packet.family {
+            family.ended();
+        }
         Ending::Over
     }
-}
-
-/// Whether a payload is the cancel of the ethread that runs. One that was carried here from
-/// another ethread is a panic like any other.
-pub(crate) fn is_my_cancel(payload: &(dyn Any + Send)) -> bool {
-    payload
-        .downcast_ref::<CancelPayload>()
-        .is_some_and(|cancel| {
-            current::with(|scheduler| scheduler.is_some_and(|s| s.current_id() == cancel.ethread))
-        })
 }
 
 impl<T> Packet<T> {
@@ -150,7 +165,7 @@ impl<T> Packet<T> {
     fn end(&self, result: thread::Result<T>) {
         self.ended.set(true);
         if self.detached.get() {
-            discard(result, current_label);
+            self.orphan(result, current_label);
             return;
         }
         self.result.set(Some(result));
@@ -177,7 +192,15 @@ impl<T> Packet<T> {
     pub(crate) fn detach(&self) {
         self.detached.set(true);
         if let Some(result) = self.result.take() {
-            discard(result, || self.thread().to_string());
+            self.orphan(result, || self.thread().to_string());
+        }
+    }
+
+    /// Drops a result that nobody asks for, and tells of a panic.
+    fn orphan(&self, result: thread::Result<T>, who: impl Fn() -> String) {
+        match (result, &self.family) {
+            (Err(payload), Some(family)) if !payload.is::<Cancelled>() => family.failed(payload),
+            (result, _) => discard(result, who),
         }
     }
 
@@ -219,11 +242,16 @@ impl Drop for ForgetWaiter<'_> {
     }
 }
 
+/// Whether a payload is that of a panic, and not of an end that somebody asked for.
+fn is_panic(payload: &(dyn Any + Send)) -> bool {
+    !payload.is::<Cancelled>() && !payload.is::<Elapsed>()
+}
+
 /// Drops a result that nobody asked for. Its destructor may panic, and the payload of that panic
 /// may panic again when it is dropped: that one is leaked.
-fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
+pub(crate) fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
     if let Err(payload) = &result
-        && !payload.is::<Cancelled>()
+        && is_panic(&**payload)
     {
         current::with(|scheduler| {
             if let Some(scheduler) = scheduler {
@@ -251,7 +279,7 @@ fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
 }
 
 /// Name and id of the ethread that runs.
-fn current_label() -> String {
+pub(crate) fn current_label() -> String {
     current::with(|scheduler| {
         let label = scheduler.map(|scheduler| scheduler.label_of(scheduler.current_place()));
         label.map_or_else(String::new, |label| label.to_string())

@@ -10,11 +10,14 @@ use std::panic::Location;
 
 use super::inbox::RemoteWaker;
 
-/// How a park ended. The first of the three to happen counts.
+/// How a park ended. The first of them to happen counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Woken,
+    /// The wait's own deadline has passed.
     TimedOut,
+    /// That of a scope around it has.
+    Elapsed,
     Cancelled,
 }
 
@@ -46,6 +49,7 @@ pub(crate) enum WaitKind {
     Park,
     Sleep,
     Join,
+    Scope,
     Suspend,
     Blocking,
     Read,
@@ -72,6 +76,7 @@ impl fmt::Display for Reason {
             WaitKind::Park => f.write_str("unpark"),
             WaitKind::Sleep => f.write_str("the end of a sleep"),
             WaitKind::Join => write!(f, "the end of ethread #{}", self.detail),
+            WaitKind::Scope => write!(f, "the end of {} children of a scope", self.detail),
             WaitKind::Suspend => f.write_str("resume"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),
             WaitKind::Read => write!(f, "input on fd {}", self.detail),

@@ -5,8 +5,10 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::runtime::current;
+use crate::runtime::ethread::Run;
 use crate::runtime::handle::{JoinHandle, Thread};
-use crate::runtime::task::{Once, Task, Work};
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::task::{Joinable, Once, Task, Work};
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
 ///
@@ -120,18 +122,28 @@ impl Builder {
         W: Work<T> + 'static,
         T: 'static,
     {
-        let location = Location::caller();
         let scheduler = current::get_or_install()?;
         let task = Task::new(work);
+        self.spawn_run(scheduler, task.clone(), task, Location::caller())
+    }
+
+    /// Makes an ethread of its two sides, that which runs and that which is joined.
+    pub(super) fn spawn_run<T>(
+        self,
+        scheduler: Rc<Scheduler>,
+        run: Rc<dyn Run>,
+        joinable: Rc<dyn Joinable<T>>,
+        location: &'static Location<'static>,
+    ) -> io::Result<JoinHandle<T>> {
         let (index, id) = scheduler.spawn(
-            task.clone(),
+            run,
             self.name.clone(),
             self.daemon,
             self.stack_size,
             location,
         )?;
         Ok(JoinHandle::new(
-            task,
+            joinable,
             Thread::new(scheduler, index, id, self.name),
         ))
     }

@@ -13,15 +13,17 @@
 //! must survive panics.
 
 mod builder;
+mod scope;
 mod suspension;
 
 pub use builder::{Builder, spawn};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use suspension::{
     catch_panic, park, park_timeout, sleep, sleep_until, uncancellable, yield_now,
 };
 
 pub use crate::runtime::ethread::ThreadId;
-pub use crate::runtime::handle::{JoinHandle, RemoteThread, Thread, current};
+pub use crate::runtime::handle::{CancelOnDrop, JoinHandle, RemoteThread, Thread, current};
 pub use crate::runtime::task::Cancelled;
 /// The result of a join: the ethread's value, or the payload of its panic.
 pub use std::thread::Result;

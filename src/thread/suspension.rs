@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::runtime::clock::Instant;
 use crate::runtime::current as shard;
-use crate::runtime::park::deadline_after;
-use crate::runtime::task::is_my_cancel;
+use crate::runtime::interrupt::passes;
+use crate::runtime::park::{self, deadline_after};
 use crate::runtime::wait::{NEVER, Reason, WaitKind};
 
 /// Suspends the ethread for at least `duration`.
@@ -43,7 +43,7 @@ use crate::runtime::wait::{NEVER, Reason, WaitKind};
 /// ```
 #[track_caller]
 pub fn sleep(duration: Duration) {
-    sleep_at(None, Some(duration), Location::caller());
+    park::sleep(duration, Location::caller());
 }
 
 /// Suspends the ethread until `deadline`. See [`sleep`].
@@ -57,36 +57,7 @@ pub fn sleep(duration: Duration) {
 /// In a closure given to `suspend`.
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
-    sleep_at(Some(deadline.as_nanos()), None, Location::caller());
-}
-
-fn sleep_at(
-    deadline: Option<u64>,
-    duration: Option<Duration>,
-    location: &'static Location<'static>,
-) {
-    let duration = duration.unwrap_or_default();
-    shard::with(|scheduler| {
-        let Some(scheduler) = scheduler else {
-            let left = deadline.map_or(duration, |deadline| {
-                Duration::from_nanos(deadline.saturating_sub(Instant::now().as_nanos()))
-            });
-            return std::thread::sleep(left);
-        };
-        let now = scheduler.clock();
-        let deadline = deadline.unwrap_or_else(|| deadline_after(now, duration));
-        if deadline <= now {
-            return scheduler.yield_now(location);
-        }
-        let reason = Reason {
-            kind: WaitKind::Sleep,
-            detail: 0,
-            location,
-        };
-        if let Ok(wait) = scheduler.begin_wait(reason) {
-            wait.park_or_unwind(deadline);
-        }
-    });
+    park::sleep_until(deadline.as_nanos(), Location::caller());
 }
 
 /// Lets all other ethreads that are ready run first; suspends only for that.
@@ -182,7 +153,7 @@ where
     F: FnOnce() -> R + UnwindSafe,
 {
     match panic::catch_unwind(f) {
-        Err(payload) if is_my_cancel(&*payload) => panic::resume_unwind(payload),
+        Err(payload) if passes(&*payload) => panic::resume_unwind(payload),
         result => result,
     }
 }
@@ -217,9 +188,11 @@ where
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+#[track_caller]
 pub fn uncancellable<R>(f: impl FnOnce() -> R) -> R {
+    let location = Location::caller();
     shard::with(|scheduler| {
-        let _mask = scheduler.map(|scheduler| scheduler.mask_cancel());
+        let _mask = scheduler.map(|scheduler| scheduler.mask(location));
         f()
     })
 }

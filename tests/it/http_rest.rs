@@ -1,13 +1,21 @@
 //! A connection between two requests: its ethread has no stack then.
 
 use std::cell::{Cell, RefCell};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream as StdTcpStream;
+use std::panic;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ethreads::http::{Body, Request, ServerHandle, Taskmaster};
-use ethreads::{runtime, thread};
+use bytes::Bytes;
+use ethreads::http::{Body, IntoResponse, Request, Response, ServerHandle, Taskmaster};
+use ethreads::{Runtime, runtime, thread};
+use http::{HeaderValue, header};
 
-use crate::http_util::{Client, SHORT, Site, on_a_shard, settle, timeouts};
+use crate::http_util::{Client, LONG, SHORT, Site, on_a_shard, settle, timeouts};
+use crate::support::fresh;
 
 fn live_stacks() -> usize {
     runtime::stats().unwrap().stacks.live
@@ -198,4 +206,266 @@ fn a_body_whose_destructor_panics_costs_its_connection_only() {
         }
         site.end();
     });
+}
+
+/// Panics when it is dropped, with a payload that does so once less.
+struct Bomb(u32);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            panic::panic_any(Self(self.0 - 1));
+        }
+    }
+}
+
+#[test]
+fn payloads_that_panic_when_they_are_dropped_end_their_connection_only() {
+    for depth in 1..4 {
+        fresh(move || {
+            // It may be counted as a panic that nobody has joined.
+            let _ = ethreads::run_main(move || {
+                let site = Site::new(move |request: &mut Request| {
+                    if request.path() == "/bomb" {
+                        panic::panic_any(Bomb(depth));
+                    }
+                    "hello"
+                });
+                let mut client = site.connect();
+                client.send("GET /bomb HTTP/1.1\r\nHost: a\r\n\r\n");
+                client.finish();
+                let _ = client.rest();
+                let mut client = site.connect();
+                assert_eq!(client.get("/").status, 200, "after a bomb of {depth}");
+                client.finish();
+                client.end();
+                site.end();
+            });
+        });
+    }
+}
+
+/// More than a driver reports at once.
+const CROWD: usize = 200;
+
+#[test]
+fn what_has_arrived_in_time_is_answered_however_many_there_are() {
+    on_a_shard(|| {
+        let (idle, held) = (Duration::from_millis(100), Rc::new(Cell::new(true)));
+        let hold = held.clone();
+        let site = Site::with(
+            |server| server.timeouts(timeouts(|t| t.idle = idle)),
+            move |_: &mut Request| {
+                if !hold.replace(true) {
+                    // Everybody's time is over while this one holds the shard.
+                    let end = std::time::Instant::now() + 2 * idle;
+                    while std::time::Instant::now() < end {}
+                }
+                "hello"
+            },
+        );
+        let mut clients: Vec<_> = (0..CROWD)
+            .map(|_| StdTcpStream::connect(site.addr).unwrap())
+            .collect();
+        while site.handle.counts().serving < CROWD {
+            thread::yield_now();
+        }
+        held.set(false);
+        for client in &mut clients {
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.write_all(request).unwrap();
+        }
+        // They end when they are idle again.
+        while site.handle.counts().serving > 0 {
+            thread::sleep(SHORT);
+        }
+        let mut answers = 0;
+        for client in &mut clients {
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            answers += text.matches("200 OK").count();
+        }
+        assert_eq!(answers, CROWD);
+        site.end();
+    });
+}
+
+#[test]
+fn wake_ups_without_a_request_do_not_prolong_the_idle_time() {
+    on_a_shard(|| {
+        let site = Site::with(
+            |server| server.timeouts(timeouts(|t| t.idle = 5 * SHORT)),
+            |_: &mut Request| "hello",
+        );
+        let mut client = StdTcpStream::connect(site.addr).unwrap();
+        client.set_nonblocking(true).unwrap();
+        // Urgent data wakes its reader, and is no input.
+        let sent = (0..100).find(|_| {
+            let _ = socket2::SockRef::from(&client).send_out_of_band(b"x");
+            thread::sleep(SHORT);
+            let read = client.read(&mut [0]);
+            !matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        });
+        assert!(sent.is_some(), "the connection stays open");
+        site.end();
+    });
+}
+
+/// The owner of a header's bytes, whose destructor suspends or panics.
+struct Owner {
+    drops: Arc<AtomicUsize>,
+    panics: bool,
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        b"text/owned"
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.drops.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panics, "a destructor of the user's");
+        (0..3).for_each(|_| thread::yield_now());
+    }
+}
+
+fn owned(drops: &Arc<AtomicUsize>, panics: bool) -> Response {
+    let owner = Owner {
+        drops: drops.clone(),
+        panics,
+    };
+    let value = HeaderValue::from_maybe_shared(Bytes::from_owner(owner)).unwrap();
+    let mut response = "x".into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, value);
+    response
+}
+
+#[test]
+fn values_of_headers_end_with_their_response_and_in_their_own_ethread() {
+    for panics in [false, true] {
+        on_a_shard(move || {
+            let drops = Arc::new(AtomicUsize::new(0));
+            let counted = drops.clone();
+            let site = Site::new(move |request: &mut Request| match request.path() {
+                "/owned" => owned(&counted, panics),
+                _ => "y".into_response(),
+            });
+            let mut other = site.connect();
+            for asked in 1..=3 {
+                let mut client = site.connect();
+                client.send("GET /owned HTTP/1.1\r\nHost: a\r\n\r\n");
+                client.finish();
+                // Its panic costs this connection, and may do so before the answer is out.
+                assert!(client.rest().starts_with("HTTP/1.1 200") || panics);
+                assert_eq!(drops.load(Ordering::Relaxed), asked);
+                let answer = other.get("/");
+                assert_eq!(
+                    answer.header("content-type"),
+                    Some("text/plain; charset=utf-8")
+                );
+            }
+            other.finish();
+            other.end();
+            site.end();
+        });
+    }
+}
+
+/// Numbers from a seed (xorshift).
+fn random(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    }
+}
+
+/// Forty clients that do what they like, with short times and few stacks kept.
+fn check_crowd(seed: u64) {
+    const REQUESTS: [&str; 5] = [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /yield HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /sleep HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /yield HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHo",
+    ];
+    let mut choose = random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let millis = Duration::from_millis;
+    let short = timeouts(|t| (t.idle, t.head, t.linger) = (millis(3), millis(6), millis(3)));
+    let site = Site::with(
+        move |server| {
+            let server = server.timeouts(short);
+            if seed.is_multiple_of(3) {
+                server.around_connections(|serve| serve())
+            } else {
+                server
+            }
+        },
+        |request: &mut Request| {
+            match request.path() {
+                "/yield" => thread::yield_now(),
+                "/sleep" => thread::sleep(Duration::from_micros(500)),
+                _ => {}
+            }
+            "hello"
+        },
+    );
+    let client = |seed: u64, addr| {
+        let mut choose = random(seed);
+        for _ in 0..8 {
+            let Ok(mut stream) = ethreads::net::TcpStream::connect(addr) else {
+                continue;
+            };
+            for _ in 0..choose(6) {
+                let request = REQUESTS[choose(5) as usize];
+                let sent = stream.write_all(request.as_bytes());
+                if sent.is_err() || !matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                    break;
+                }
+                thread::sleep(Duration::from_micros(choose(4000)));
+            }
+            if choose(3) == 0 {
+                let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            }
+        }
+    };
+    let clients: Vec<_> = (0..40)
+        .map(|_| {
+            let (seed, addr) = (choose(u64::MAX) | 1, site.addr);
+            thread::spawn(move || client(seed, addr))
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    site.handle.drain(if seed.is_multiple_of(2) {
+        Duration::ZERO
+    } else {
+        LONG
+    });
+    site.served.join().unwrap().unwrap();
+    settle();
+    let stats = runtime::stats().unwrap();
+    let in_use = (
+        stats.ethreads,
+        stats.stacks.live,
+        stats.stacks.reserved,
+        stats.sources,
+    );
+    assert_eq!(in_use, (1, 1, 0, 0), "seed {seed}: {stats:?}");
+}
+
+#[test]
+fn nothing_is_left_of_a_crowd() {
+    for seed in 1..=6 {
+        let run = move || {
+            Runtime::builder()
+                .hot_stacks(2)
+                .run(move || check_crowd(seed))
+        };
+        fresh(run).unwrap();
+    }
 }

@@ -14,9 +14,11 @@ mod ends;
 mod hazards;
 mod overflow;
 mod scheduler;
+mod scopes;
 mod shutdown;
 mod stack_memory;
 mod suspends;
+mod timeouts;
 mod watchdog;
 
 #[cfg(feature = "sim")]

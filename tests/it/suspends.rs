@@ -10,9 +10,10 @@ use std::cell::RefCell;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
+use std::time::Duration;
 
 use ethreads::thread::{self, Thread};
-use ethreads::{Runtime, bridge};
+use ethreads::{Runtime, bridge, time};
 
 use crate::support::{OnDrop, fresh, in_child, stderr, text};
 use calls::rows;
@@ -73,7 +74,7 @@ struct Row {
 }
 
 /// The situations in which every call is made, and what is expected of it.
-const SITUATIONS: [fn(Row); 9] = [
+const SITUATIONS: [fn(Row); 13] = [
     woken,
     still_waiting,
     ready,
@@ -83,6 +84,10 @@ const SITUATIONS: [fn(Row); 9] = [
     unwinding,
     outside_an_ethread,
     on_the_schedulers_side,
+    beyond_a_deadline,
+    beyond_the_deadline_of_an_outer_scope,
+    masked_beyond_a_deadline,
+    ready_beyond_a_deadline,
 ];
 
 /// Runs `test` as the root ethread of a runtime.
@@ -301,4 +306,128 @@ fn on_the_schedulers_side(row: Row) {
 #[test]
 fn on_the_schedulers_side_it_panics_if_it_has_to_wait() {
     rows().into_iter().for_each(on_the_schedulers_side);
+}
+
+/// How far a deadline is that passes while the call goes on.
+fn soon(row: &Row) -> Duration {
+    match row.name {
+        // It goes on for some turns only.
+        "thread::yield_now" => Duration::ZERO,
+        _ => Duration::from_millis(2),
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Row {
+    /// Whether the call has no error that could say that a deadline has passed.
+    fn unwinds(&self) -> bool {
+        let groups = ["thread::", "bridge::", "runtime::", "time::"];
+        groups.iter().any(|group| self.name.starts_with(group))
+    }
+}
+
+/// What a call takes of the shard; a server has ethreads of its own that wait on.
+fn in_use(row: &Row) -> (usize, usize) {
+    let stats = ethreads::runtime::stats().unwrap();
+    let is_server = row.name.starts_with("http::");
+    (stats.scopes, if is_server { 0 } else { stats.io_waits })
+}
+
+/// Makes the call within `scope`, which has an end that passes, and compares what it gives.
+fn check_elapsed(
+    row: &Row,
+    case: Case,
+    scope: impl FnOnce(Box<dyn FnOnce() -> String>) -> Result<String, time::Elapsed> + 'static,
+) {
+    let Case { call, wake: _keep } = case;
+    let before = in_use(row);
+    let given = scope(call);
+    assert_eq!(in_use(row), before, "{} leaves something behind", row.name);
+    match given {
+        Ok(given) => assert_eq!(
+            (&*given, row.unwinds()),
+            ("TimedOut", false),
+            "{}",
+            row.name
+        ),
+        Err(_) => assert!(row.unwinds(), "{} has unwound", row.name),
+    }
+}
+
+fn beyond_a_deadline(row: Row) {
+    in_a_runtime(row, |row| {
+        let (case, soon) = ((row.case)(When::Forever), soon(row));
+        check_elapsed(row, case, move |call| time::timeout(soon, call));
+    });
+}
+
+#[test]
+fn beyond_a_deadline_it_fails_or_unwinds() {
+    rows().into_iter().for_each(beyond_a_deadline);
+}
+
+fn beyond_the_deadline_of_an_outer_scope(row: Row) {
+    in_a_runtime(row, |row| {
+        let (case, soon) = ((row.case)(When::Forever), soon(row));
+        check_elapsed(row, case, move |call| {
+            time::timeout(soon, || {
+                let inner = time::timeout(HOUR, call);
+                inner.expect("the deadline is not the inner scope's")
+            })
+        });
+    });
+}
+
+#[test]
+fn beyond_the_deadline_of_an_outer_scope_it_passes_the_inner_one() {
+    rows()
+        .into_iter()
+        .for_each(beyond_the_deadline_of_an_outer_scope);
+}
+
+fn masked_beyond_a_deadline(row: Row) {
+    in_a_runtime(row, |row| {
+        let Case { call, mut wake } = (row.case)(When::Waits);
+        let before = in_use(row);
+        let caller =
+            thread::spawn(|| time::timeout(Duration::ZERO, || thread::uncancellable(call)));
+        // The deadline has passed when it gets here.
+        thread::yield_now();
+        thread::yield_now();
+        wake(caller.thread());
+        let given = caller.join().unwrap();
+        assert_eq!(given.as_deref(), Ok(row.result), "{}", row.name);
+        assert_eq!(in_use(row), before, "{} leaves something behind", row.name);
+    });
+}
+
+#[test]
+fn masked_beyond_a_deadline_it_waits_on() {
+    rows().into_iter().for_each(masked_beyond_a_deadline);
+}
+
+fn ready_beyond_a_deadline(row: Row) {
+    in_a_runtime(row, |row| {
+        let Case { call, wake: _keep } = (row.case)(When::Ready);
+        match time::timeout(Duration::ZERO, call) {
+            Ok(given) if given == row.result => {}
+            // It has to wait for its turn, and that is too late.
+            Ok(given) => {
+                assert_eq!(
+                    (&*given, row.unwinds()),
+                    ("TimedOut", false),
+                    "{}",
+                    row.name
+                );
+                assert!(row.always_suspends, "{}", row.name);
+            }
+            Err(_) => assert!(row.unwinds() && row.always_suspends, "{}", row.name),
+        }
+    });
+}
+
+#[test]
+fn ready_beyond_a_deadline_it_succeeds_late() {
+    rows().into_iter().for_each(ready_beyond_a_deadline);
 }

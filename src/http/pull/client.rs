@@ -13,6 +13,7 @@ use super::run::check;
 use crate::bridge::RemoteSuspended;
 use crate::http::message::IntoResponse;
 use crate::runtime::current;
+use crate::runtime::interrupt::as_io;
 use crate::thread;
 
 /// The peer of a request that waits for its answer. Made by [`WebServer::read`].
@@ -92,7 +93,7 @@ impl Client {
         };
         let sent = waiting
             .answer(response)
-            .map(|slot| until_sent(&slot, turns));
+            .and_then(|slot| until_sent(&slot, turns));
         checked.and(sent)
     }
 
@@ -146,18 +147,21 @@ impl fmt::Debug for Client {
 
 /// Lets the shard run until the connection has tried to send its answer, and `turns` more.
 #[track_caller]
-fn until_sent(slot: &Slot, turns: usize) {
+fn until_sent(slot: &Slot, turns: usize) -> io::Result<()> {
     let cannot_wait = std::thread::panicking()
         || current::with(|scheduler| scheduler.is_some_and(|s| s.on_scheduler_side()));
     if cannot_wait {
-        return;
+        return Ok(());
     }
     // It is ready to run, so it takes its answer as soon as those before it have had their turns,
     // and goes on until it waits: when this is seen, the kernel has what it wanted.
-    while !slot.is_taken() {
-        thread::yield_now();
-    }
-    (0..turns).for_each(|_| thread::yield_now());
+    as_io(|| {
+        while !slot.is_taken() {
+            thread::yield_now();
+        }
+        (0..turns).for_each(|_| thread::yield_now());
+        Ok(())
+    })
 }
 
 #[cold]

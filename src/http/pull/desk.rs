@@ -20,11 +20,13 @@ use http::{Method, StatusCode};
 
 use super::request::Request;
 use super::run::check;
+use crate::bridge::suspend::suspend_at;
 use crate::bridge::{Exit, Suspended, run_until, suspend};
 use crate::http::error::HandlerError;
 use crate::http::handler::Handler;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::request::Request as Connected;
+use crate::runtime::interrupt::as_io;
 use crate::runtime::{RunError, current, source::WouldPark};
 
 /// Makes a response in the ethread of its connection, for an OS thread that cannot send one.
@@ -164,7 +166,8 @@ impl Desk {
             scheduler.is_none_or(|s| !s.in_ethread() && !s.on_scheduler_side())
         });
         if !is_host {
-            return Ok(suspend(|me| line_up(Reader::Ethread(me))));
+            let location = Location::caller();
+            return as_io(|| Ok(suspend_at(location, |me| line_up(Reader::Ethread(me)))));
         }
         run_until(|exit| line_up(Reader::Host(exit))).map_err(|error| match error {
             RunError::Io(error) => error,

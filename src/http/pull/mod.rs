@@ -64,6 +64,7 @@ use super::handle::ServerHandle;
 use super::message::IntoResponse;
 use super::server::Server;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
+use crate::runtime::interrupt::as_io;
 use crate::runtime::source::WouldPark;
 use crate::thread::{self, JoinHandle};
 
@@ -227,7 +228,8 @@ impl WebServer {
     pub fn close(&self) -> io::Result<()> {
         self.stop();
         let serving = self.serving.borrow_mut().take();
-        if let Some(Err(payload)) = serving.map(JoinHandle::join)
+        let joined = as_io(|| Ok(serving.map(JoinHandle::join)))?;
+        if let Some(Err(payload)) = joined
             && payload.is::<WouldPark>()
         {
             let location = Location::caller();

@@ -1,9 +1,12 @@
 //! What changes at every switch: the control blocks, the run queue, the timers.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
+
 use crate::runtime::driver::Report;
 use crate::runtime::ethread::{Blocks, HOST, State};
 use crate::runtime::run_queue::RunQueue;
+use crate::runtime::scopes::{ScopeIndex, Scopes};
 use crate::runtime::timers::Timers;
 use crate::runtime::wait::{NEVER, Outcome, Token};
 
@@ -13,12 +16,13 @@ pub(in crate::runtime) struct Core {
     pub(in crate::runtime) blocks: Blocks,
     pub(in crate::runtime) ready: RunQueue,
     pub(in crate::runtime) timers: Timers,
+    pub(in crate::runtime) scopes: Scopes,
     /// Parks with a deadline.
     pub(in crate::runtime) timed: usize,
     /// Parks that a descriptor can end.
     pub(in crate::runtime) io_waits: usize,
-    /// Starters for which there was no stack. They are tried again when one is freed.
-    pub(super) starved: Vec<u32>,
+    /// Those for whom there was no stack when they became ready, in that order.
+    pub(super) starved: VecDeque<u32>,
     /// Kept between turns for its memory.
     due: Vec<(u64, u32)>,
     pub(super) reports: Vec<Report>,
@@ -30,9 +34,10 @@ impl Core {
             blocks,
             ready: RunQueue::default(),
             timers: Timers::new(now),
+            scopes: Scopes::default(),
             timed: 0,
             io_waits: 0,
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             due: Vec::new(),
             reports: Vec::new(),
         }
@@ -63,7 +68,12 @@ impl Core {
                 NEVER => {}
                 deadline if deadline <= now => {
                     let token = block.token(index);
-                    self.wake(token, Outcome::TimedOut);
+                    let outcome = if block.bounded {
+                        Outcome::Elapsed
+                    } else {
+                        Outcome::TimedOut
+                    };
+                    self.wake(token, outcome);
                 }
                 // The deadline moved back while the entry stood: this is its lazy correction.
                 deadline => block.timer = Some((self.timers.insert(deadline, index), deadline)),
@@ -72,13 +82,28 @@ impl Core {
         self.due = due;
     }
 
-    /// Parks a block that is not in the run queue: its deadline is stored, and its timer is moved
-    /// only if it would come too late.
+    /// Parks a block that is not in the run queue, until `deadline` or that of a scope around it.
+    #[inline(always)]
     pub(in crate::runtime) fn set_parked(&mut self, index: u32, deadline: u64) {
+        let scope = self.blocks.get(index).scope;
+        let (deadline, bounded) = if scope == ScopeIndex::NONE {
+            (deadline, false)
+        } else {
+            let limit = self.scopes.deadline(scope);
+            (limit.min(deadline), limit <= deadline && limit != NEVER)
+        };
+        self.park_until(index, deadline, bounded);
+    }
+
+    /// Parks a block: its deadline is stored, and its timer is moved only if it would come too
+    /// late.
+    #[inline(always)]
+    pub(in crate::runtime) fn park_until(&mut self, index: u32, deadline: u64, bounded: bool) {
         let block = self.blocks.get_mut(index);
         block.state = State::Parked;
         block.deadline = deadline;
-        self.io_waits += usize::from(block.reason.kind.is_io());
+        block.bounded = bounded;
+        self.io_waits += usize::from(block.waits_for_io());
         if deadline == NEVER {
             return;
         }
@@ -109,7 +134,7 @@ impl Core {
                 };
                 block.spent = true;
                 block.outcome = outcome;
-                self.io_waits -= usize::from(block.reason.kind.is_io());
+                self.io_waits -= usize::from(block.waits_for_io());
                 self.timed -= usize::from(block.deadline != NEVER);
                 block.deadline = NEVER;
                 if token.index != HOST {

@@ -14,8 +14,8 @@ use ethreads::bridge::{self, Suspended};
 use ethreads::io::Eport;
 use ethreads::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use ethreads::runtime::WouldPark;
-use ethreads::thread;
-use ethreads::time::Instant;
+use ethreads::time::{Elapsed, Instant};
+use ethreads::{thread, time};
 use socket2::{SockAddr, Socket};
 
 use crate::net_support::fill;
@@ -62,6 +62,17 @@ fn waits() -> Vec<Row> {
         ),
         row("thread::yield_now", yields, "()", true, Returns("()")),
         row(
+            "time::Interval::tick",
+            |when| {
+                pause(when, |nap| {
+                    time::interval_at(Instant::now() + nap, HOUR).tick();
+                })
+            },
+            "()",
+            true,
+            Returns("()"),
+        ),
+        row(
             "thread::park",
             |when| parks(when, thread::park),
             "()",
@@ -83,6 +94,8 @@ fn waits() -> Vec<Row> {
             Returns("WouldPark"),
         ),
         row("bridge::suspend", suspends, "1", true, Aborts),
+        // Of its own abort tells `it::scopes`.
+        row("thread::scope", scopes, "()", false, Aborts),
         row("bridge::blocking", blocks, "1", true, InPlace),
     ]
 }
@@ -126,6 +139,26 @@ fn parks(when: When, call: fn()) -> Case {
         show(())
     };
     Case::new(call, |caller| caller.unpark())
+}
+
+/// A scope with a child that parks, or without one.
+fn scopes(when: When) -> Case {
+    let child = Rc::new(RefCell::new(None));
+    let parked = child.clone();
+    let call = move || {
+        thread::scope(|scope| {
+            if when != When::Ready {
+                let child = scope.spawn(|| thread::park());
+                *parked.borrow_mut() = Some(child.thread().clone());
+            }
+        });
+        show(())
+    };
+    Case::new(call, move |_| {
+        if let Some(child) = &*child.borrow() {
+            child.unpark();
+        }
+    })
 }
 
 fn joins(when: When) -> Case {
@@ -193,6 +226,10 @@ pub(super) fn outcome(result: io::Result<usize>) -> String {
         {
             assert_eq!(error.kind(), io::ErrorKind::Other);
             "WouldPark".to_owned()
+        }
+        Err(error) if error.get_ref().is_some_and(|source| source.is::<Elapsed>()) => {
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            "TimedOut".to_owned()
         }
         Err(error) => panic!("{error}"),
     }

@@ -15,8 +15,10 @@ use crate::http::proto::date::DateCache;
 /// The opening of a server's responses.
 pub(crate) struct Opening {
     date: DateCache,
-    /// Status and type of the response whose lines are kept; `None` if there is none.
-    of: Option<(StatusCode, HeaderValue)>,
+    /// The status of the response whose lines are kept; `None` if there is none.
+    of: Option<StatusCode>,
+    /// Its type: a copy, since the value may be the user's to drop.
+    content_type: Vec<u8>,
     lines: Vec<u8>,
 }
 
@@ -26,6 +28,7 @@ impl Opening {
         Self {
             date: DateCache::new(unix_secs, server),
             of: None,
+            content_type: Vec::new(),
             lines: Vec::new(),
         }
     }
@@ -45,18 +48,17 @@ impl Opening {
     /// The lines of a response with this status and these headers, if they are kept.
     #[inline]
     pub(super) fn repeated_by(&self, status: StatusCode, headers: &Headers) -> Option<&[u8]> {
-        let (of_status, of_type) = self.of.as_ref()?;
-        let content_type = only_type(headers)?;
-        // Constants are mostly the very same ones, which saves comparing their bytes.
-        let (kept, bytes) = (of_type.as_bytes(), content_type.as_bytes());
-        let same = *of_status == status && (std::ptr::eq(kept, bytes) || kept == bytes);
-        same.then_some(&self.lines)
+        let is_same = self.of == Some(status)
+            && only_type(headers).is_some_and(|value| *value.as_bytes() == *self.content_type);
+        is_same.then_some(&self.lines)
     }
 
     /// Keeps `lines`, which are those of a response with this status and these headers.
     pub(super) fn remember(&mut self, status: StatusCode, headers: &Headers, lines: &[u8]) {
         if let Some(content_type) = only_type(headers) {
-            self.of = Some((status, content_type.clone()));
+            self.of = Some(status);
+            self.content_type.clear();
+            self.content_type.extend_from_slice(content_type.as_bytes());
             self.lines.clear();
             self.lines.extend_from_slice(lines);
         }

@@ -1,0 +1,396 @@
+//! Ethreads that borrow from the one that waits for them.
+
+// Closures that borrow are run as if they did not: the scope does not end before they do.
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
+
+use super::{Builder, JoinHandle, Thread, ThreadId};
+use crate::runtime::current as shard;
+use crate::runtime::ethread::Run;
+use crate::runtime::interrupt::{Addressed, Elapsed, addressed};
+use crate::runtime::park::Unwinding;
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::scopes::{ScopeId, ScopeKind};
+use crate::runtime::task::{Family, Joinable, Once, Task, current_label, discard};
+use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+
+type Payload = Box<dyn Any + Send>;
+
+/// Runs `f`, which can spawn ethreads that borrow what is around it, and suspends the caller until
+/// all of them have ended. [`std::thread::scope`], for ethreads.
+///
+/// It neither returns nor unwinds before that, whatever happens.
+///
+/// Children that are still running are cancelled when one of them panics and nobody joins it, when
+/// `f` panics, and when the caller is cancelled or its deadline passes while it waits here. The
+/// panic of a child interrupts `f` as well, at its next suspension point. The first panic is then
+/// raised from here. Children are bound by the deadlines of the scopes around this call.
+///
+/// # Panics
+///
+/// With the panic of `f`, or else of a child whose handle was dropped. If the OS thread has no
+/// scheduler and none can be made.
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here when its children have ended, which it has cancelled.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::thread;
+///
+/// ethreads::run_main(|| {
+///     let words = ["one".to_owned(), "three".to_owned()];
+///     let mut longest = 0;
+///     thread::scope(|scope| {
+///         let lengths = words.each_ref().map(|word| scope.spawn(|| word.len()));
+///         for length in lengths {
+///             longest = longest.max(length.join().expect("it does not panic"));
+///         }
+///     });
+///     assert_eq!(longest, words[1].len());
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[track_caller]
+pub fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    let location = Location::caller();
+    let scheduler = match shard::get_or_install() {
+        Ok(scheduler) => scheduler,
+        Err(error) => panic!("there is no ethread to open a scope, and no scheduler: {error}"),
+    };
+    let inherited = scheduler.scope_deadline();
+    let group = scheduler.enter_scope(ScopeKind::Group, location);
+    let scope = Scope {
+        children: Rc::new(Children {
+            parent: scheduler.current_place(),
+            group: group.id(),
+            inherited,
+            running: RefCell::default(),
+            waiter: Cell::new(None),
+            failure: Cell::new(None),
+            cancelled: Cell::new(false),
+            elapsed: Cell::new(false),
+            scheduler: scheduler.clone(),
+        }),
+        scope: PhantomData,
+        env: PhantomData,
+    };
+    let children = &*scope.children;
+    // The children may use what is on this stack until `wait` returns: nothing may unwind before.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    if result.is_err() {
+        children.cancel();
+    }
+    let interrupted = children.wait(location);
+    let id = group.id();
+    // What the group has kept to itself so far, a cancel of the ethread, is met from here on.
+    drop(group);
+    let failure = children.failure.take();
+    match (result, failure) {
+        // It was interrupted because of the failure.
+        (Err(payload), Some(failure)) if addressed(&*payload, id) == Addressed::Here => {
+            panic::resume_unwind(failure)
+        }
+        (Err(payload), failure) => {
+            if let Some(failure) = failure {
+                discard(Err::<(), _>(failure), || "of a scope".to_owned());
+            }
+            panic::resume_unwind(payload)
+        }
+        (Ok(value), Some(failure)) => {
+            discard(Ok(value), current_label);
+            panic::resume_unwind(failure)
+        }
+        (Ok(value), None) => {
+            if interrupted || children.elapsed.get() {
+                scheduler.raise_if_due();
+            }
+            value
+        }
+    }
+}
+
+/// A scope to spawn ethreads in. Given to the closure of [`scope`].
+///
+/// It stays on its OS thread, and is neither `Send` nor `Sync`:
+///
+/// ```compile_fail
+/// ethreads::thread::scope(|scope| std::thread::scope(|s| { s.spawn(|| scope); }));
+/// ```
+///
+/// Children cannot borrow what is in the closure itself:
+///
+/// ```compile_fail
+/// ethreads::thread::scope(|scope| {
+///     let inside = 1;
+///     scope.spawn(|| assert_eq!(inside, 1));
+/// });
+/// ```
+pub struct Scope<'scope, 'env: 'scope> {
+    children: Rc<Children>,
+    /// Invariant in both, as std's.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+/// The children of a scope.
+struct Children {
+    scheduler: Rc<Scheduler>,
+    /// Who opened it, and waits.
+    parent: u32,
+    group: ScopeId,
+    /// The deadline of the scopes around it.
+    inherited: Option<(u64, &'static Location<'static>)>,
+    /// In the order in which they were spawned.
+    running: RefCell<BTreeMap<ThreadId, u32>>,
+    waiter: Cell<Option<Token>>,
+    /// The first panic of a child that nobody joins.
+    failure: Cell<Option<Payload>>,
+    /// Whoever runs, or comes, is to end.
+    cancelled: Cell<bool>,
+    /// Some were ended by the inherited deadline.
+    elapsed: Cell<bool>,
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Spawns an ethread that may borrow what lives longer than the scope.
+    ///
+    /// Dropping the handle does not detach it: the scope waits for it, and raises its panic.
+    ///
+    /// # Panics
+    ///
+    /// If the ethread cannot be had; see [`Builder::spawn_scoped`]. In a closure given to
+    /// `suspend`. While the caller unwinds the process is aborted, with a report.
+    #[track_caller]
+    pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        match Builder::new().spawn_scoped(self, f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("cannot spawn an ethread: {error}"),
+        }
+    }
+}
+
+impl Builder {
+    /// Makes an ethread in a scope. See [`Scope::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::spawn`].
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`. While the caller unwinds the process is aborted, with a
+    /// report.
+    #[track_caller]
+    pub fn spawn_scoped<'scope, F, T>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + 'scope,
+        T: 'scope,
+    {
+        let location = Location::caller();
+        let children = &scope.children;
+        let scheduler = &children.scheduler;
+        if std::thread::panicking() {
+            scheduler.abort_unwinding("Scope::spawn", location);
+        }
+        assert!(
+            !scheduler.on_scheduler_side(),
+            "Scope::spawn at {location} on the scheduler's side: its scope could not wait there"
+        );
+        let task = Task::of(Once::new(move |_| f()), Some(children.clone()));
+        let run: Rc<dyn Run + 'scope> = task.clone();
+        // SAFETY: only the lifetime changes. What the closure borrows outlives the call of `scope`,
+        // which does not end before `Children::ended` was called for this ethread (`wait`): by the
+        // ethread itself, when the closure is gone and the result is stored or dropped. Until it
+        // leaves its stack, right after that, it drops this `Rc`, whose result is gone or in the
+        // hands of who has the handle. If the ethread is leaked, so is the one that waits, with its
+        // frames.
+        let run = unsafe { mem::transmute::<Rc<dyn Run + 'scope>, Rc<dyn Run>>(run) };
+        let joinable: Rc<dyn Joinable<T> + 'scope> = task;
+        // SAFETY: only the lifetime changes, and the handle that has it keeps to `'scope`.
+        let joinable = unsafe {
+            mem::transmute::<Rc<dyn Joinable<T> + 'scope>, Rc<dyn Joinable<T>>>(joinable)
+        };
+        let handle = self.spawn_run(scheduler.clone(), run, joinable, location)?;
+        let thread: &Thread = handle.thread();
+        children.add(thread.id(), thread.place());
+        Ok(ScopedJoinHandle {
+            handle,
+            scope: PhantomData,
+        })
+    }
+}
+
+impl Children {
+    fn add(&self, id: ThreadId, index: u32) {
+        self.running.borrow_mut().insert(id, index);
+        if let Some(inherited) = self.inherited {
+            self.scheduler.bequeath(index, inherited);
+        }
+        if self.cancelled.get() {
+            self.scheduler.cancel(index, id);
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        !self.running.borrow().is_empty()
+    }
+
+    /// Cancels all children that run, and those that come.
+    fn cancel(&self) {
+        if !self.cancelled.replace(true) {
+            for (id, index) in &*self.running.borrow() {
+                self.scheduler.cancel(*index, *id);
+            }
+        }
+    }
+
+    /// Waits for the end of all children; never unwinds. Returns whether something else has told
+    /// the caller to go.
+    fn wait(&self, location: &'static Location<'static>) -> bool {
+        let mut interrupted = false;
+        let mut mask = None;
+        while self.is_running() {
+            let reason = Reason {
+                kind: WaitKind::Scope,
+                detail: self.running.borrow().len() as u64,
+                location,
+            };
+            let wait = match self.scheduler.begin_wait(reason) {
+                Ok(wait) => wait,
+                Err(Unwinding) => self.scheduler.abort_unwinding("thread::scope", location),
+            };
+            self.waiter.set(Some(wait.token()));
+            match wait.park_or_stuck(NEVER) {
+                Ok(Outcome::Woken | Outcome::TimedOut) => continue,
+                Ok(Outcome::Cancelled | Outcome::Elapsed) => {}
+                // The OS thread's own wait, which nobody can end: they wait for each other.
+                Err(stuck) if mask.is_some() => {
+                    // Their frames refer to this one, so there is no way on.
+                    eprintln!("the scope at {location} can never end: {stuck:?}");
+                    std::process::abort();
+                }
+                Err(_) => {}
+            }
+            // From here on nothing else can end this wait.
+            interrupted = true;
+            self.cancel();
+            mask.get_or_insert_with(|| self.scheduler.mask(location));
+        }
+        self.waiter.set(None);
+        interrupted
+    }
+}
+
+impl Family for Children {
+    fn failed(&self, payload: Payload) {
+        if payload.is::<Elapsed>() {
+            // The scope's own deadline, which whoever opened it meets as well.
+            self.elapsed.set(true);
+            return;
+        }
+        if let Some(first) = self.failure.replace(None) {
+            self.failure.set(Some(first));
+            discard(Err::<(), _>(payload), current_label);
+            return;
+        }
+        self.failure.set(Some(payload));
+        self.cancel();
+        self.scheduler.cancel_scope(self.parent, self.group);
+    }
+
+    fn ended(&self) {
+        let id = self.scheduler.current_id();
+        self.running.borrow_mut().remove(&id);
+        if !self.is_running()
+            && let Some(token) = self.waiter.take()
+        {
+            self.scheduler.wake(token);
+        }
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("running", &self.children.running.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for an ethread of a scope and takes its result.
+///
+/// Dropping it leaves the ethread to the scope, which waits for it and raises its panic.
+pub struct ScopedJoinHandle<'scope, T> {
+    handle: JoinHandle<T>,
+    scope: PhantomData<&'scope ()>,
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Suspends the caller until the ethread has ended, and returns its value or the payload of its
+    /// panic, which the scope does not raise then. As [`JoinHandle::join`].
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinHandle::join`]; [`Elapsed`](crate::time::Elapsed) if the deadline of a scope around
+    /// both has ended it.
+    ///
+    /// # Panics
+    ///
+    /// As [`JoinHandle::join`].
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds; the ethread is left to the scope.
+    #[track_caller]
+    pub fn join(self) -> super::Result<T> {
+        self.handle.join()
+    }
+
+    /// Whether the ethread has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    /// Returns the ethread's own handle.
+    #[must_use]
+    pub fn thread(&self) -> &Thread {
+        self.handle.thread()
+    }
+
+    /// Tells the ethread to unwind. As [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.handle.cancel();
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedJoinHandle")
+            .field("thread", self.thread())
+            .finish_non_exhaustive()
+    }
+}

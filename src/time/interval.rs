@@ -1,0 +1,125 @@
+//! Ticks at regular times.
+#![forbid(unsafe_code)]
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::Instant;
+use crate::runtime::park;
+
+/// What an [`Interval`] does about ticks that nobody has waited for in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MissedTick {
+    /// Gives them all at once, and goes on with the old schedule.
+    #[default]
+    Burst,
+    /// Gives one of them, and the next ones a period apart from that.
+    Delay,
+    /// Gives one of them, leaves the others out, and goes on with the old schedule.
+    Skip,
+}
+
+/// Ticks at regular times. Made by [`interval`] and [`interval_at`].
+#[derive(Clone, Debug)]
+pub struct Interval {
+    next: Instant,
+    period: Duration,
+    missed: MissedTick,
+}
+
+/// Makes an interval whose first tick is at once, and the others every `period`.
+///
+/// # Panics
+///
+/// If `period` is zero.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::time;
+///
+/// ethreads::run_main(|| {
+///     let mut ticks = time::interval(Duration::from_millis(2));
+///     let first = ticks.tick();
+///     let second = ticks.tick();
+///     assert_eq!(second.duration_since(first), Duration::from_millis(2));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[must_use]
+pub fn interval(period: Duration) -> Interval {
+    interval_at(Instant::now(), period)
+}
+
+/// Makes an interval whose first tick is at `start`, and the others every `period` after it.
+///
+/// # Panics
+///
+/// If `period` is zero.
+#[must_use]
+pub fn interval_at(start: Instant, period: Duration) -> Interval {
+    assert!(
+        !period.is_zero(),
+        "the period of an interval must not be zero"
+    );
+    Interval {
+        next: start,
+        period,
+        missed: MissedTick::default(),
+    }
+}
+
+impl Interval {
+    /// Sets what becomes of ticks that were missed: [`MissedTick::Burst`] unless set.
+    #[must_use]
+    pub fn missed_tick(mut self, missed: MissedTick) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    /// Returns the period.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Suspends the ethread until the next tick; returns the time that it was due at.
+    ///
+    /// Returns at once while the caller unwinds.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here. The tick is not lost: it is the next one.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`.
+    #[track_caller]
+    pub fn tick(&mut self) -> Instant {
+        let due = self.next;
+        park::sleep_until(due.as_nanos(), Location::caller());
+        self.next = match self.missed {
+            MissedTick::Burst => due + self.period,
+            MissedTick::Delay => {
+                let now = Instant::now();
+                let is_late = now.duration_since(due) >= self.period;
+                (if is_late { now } else { due }) + self.period
+            }
+            MissedTick::Skip => {
+                let late = Instant::now().duration_since(due).as_nanos();
+                // Whole periods, so that what is left of the last one is waited for.
+                let periods = late / self.period.as_nanos() + 1;
+                let ahead = periods.saturating_mul(self.period.as_nanos());
+                due + Duration::from_nanos(u64::try_from(ahead).unwrap_or(u64::MAX))
+            }
+        };
+        due
+    }
+
+    /// Makes the next tick come a period from now.
+    pub fn reset(&mut self) {
+        self.next = Instant::now() + self.period;
+    }
+}
