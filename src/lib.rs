@@ -95,6 +95,9 @@
 //! [`suspend`](bridge::suspend), which has no way to say no, aborts with a report. Spawn an ethread
 //! for cleanup that waits.
 //!
+//! [`time::timeout`] bounds all that waits in a block of code, and [`thread::scope`] has children
+//! that borrow. What ends what, and when, is on a page of its own: [`cancellation`].
+//!
 //! When every ethread is parked and nothing can ever wake one, `run` returns
 //! [`RunError::Deadlock`], which lists each with its name, what it waits for and the line.
 //!
@@ -111,8 +114,8 @@
 //!   foreign code that is larger than that, and not probed, can step over it.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
-//! * There are no channels and no locks that suspend yet, no deadlines over whole blocks of code,
-//!   and no executor for futures. HTTP is 1.0 and 1.1, without TLS.
+//! * There are no channels and no locks that suspend yet, and no executor for futures. HTTP is 1.0
+//!   and 1.1, without TLS.
 //! * Needs `panic = "unwind"` and a 64-bit Unix. Linux on x86-64 is what is tested.
 //!
 //! # Log
@@ -187,6 +190,9 @@ pub mod net;
 pub mod runtime;
 pub mod thread;
 pub mod time;
+
+#[doc = include_str!("cancellation.md")]
+pub mod cancellation {}
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -37,6 +37,7 @@ pub(crate) mod ethread;
 pub(crate) mod handle;
 pub(crate) mod inbox;
 pub(crate) mod interrupt;
+pub(crate) mod locals;
 mod overflow;
 pub(crate) mod park;
 pub(crate) mod pool;

@@ -31,6 +31,7 @@ use super::deadlock::Deadlock;
 use super::driver::{Driver, DriverKind, Until};
 use super::ethread::{Birth, Blocks, HOST, Label, Run, State, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
+use super::locals::Locals;
 use super::source::Sources;
 use super::stack::{Arena, Class, Stack, StackConfig};
 use super::stats::Stats;
@@ -59,6 +60,7 @@ pub(crate) struct Scheduler {
     pub(super) driver: RefCell<Driver>,
     pub(super) sources: RefCell<Sources>,
     pub(super) stacks: RefCell<Arena>,
+    pub(super) locals: Locals,
     pub(super) inbox: Arc<Inbox>,
     pub(super) heartbeat: Arc<Heartbeat>,
     /// Whose code runs: a place in the slab, [`HOST`] or [`SCHEDULER`].
@@ -139,6 +141,7 @@ impl Scheduler {
                 guard: settings.guard,
                 hot: settings.hot_stacks,
             })),
+            locals: Locals::default(),
             inbox,
             heartbeat: Arc::default(),
             current: Cell::new(HOST),

@@ -12,6 +12,7 @@ use super::ethread::{Ending, Run};
 use super::handle::Thread;
 use super::interrupt::{AtRoot, Elapsed, at_root};
 use super::park::Unwinding;
+use super::scheduler::Scheduler;
 use super::source::WouldPark;
 use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 
@@ -147,6 +148,7 @@ impl<W: Work<T>, T> Run for Task<W, T> {
                 Err(payload)
             }
         };
+        drop_locals();
         self.packet
             .end(result.map_err(|payload| match at_root(&*payload) {
                 Some(AtRoot::Cancelled) => Box::new(Cancelled) as Box<dyn Any + Send>,
@@ -240,6 +242,36 @@ impl Drop for ForgetWaiter<'_> {
     fn drop(&mut self) {
         self.0.set(None);
     }
+}
+
+/// Drops the values that the ethread has of `thread::Local` keys, and those that this makes. After
+/// some rounds the rest is leaked: somebody makes one whenever one is dropped.
+fn drop_locals() {
+    const ROUNDS: usize = 8;
+    let take = || current::with(|scheduler| scheduler.map(Scheduler::take_locals));
+    for _ in 0..ROUNDS {
+        let values = take().unwrap_or_default();
+        if values.is_empty() {
+            return;
+        }
+        for value in values {
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                if at_root(&*payload).is_some() {
+                    // Cancelled, it was not to suspend.
+                    continue;
+                }
+                without_unwinding(|| {
+                    log::error!(
+                        "dropping a local value of ethread {} panicked: {}",
+                        current_label(),
+                        message(&*payload)
+                    );
+                });
+                std::mem::forget(payload);
+            }
+        }
+    }
+    std::mem::forget(take());
 }
 
 /// Whether a payload is that of a panic, and not of an end that somebody asked for.

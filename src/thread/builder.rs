@@ -135,6 +135,7 @@ impl Builder {
         joinable: Rc<dyn Joinable<T>>,
         location: &'static Location<'static>,
     ) -> io::Result<JoinHandle<T>> {
+        let legacy = scheduler.legacy();
         let (index, id) = scheduler.spawn(
             run,
             self.name.clone(),
@@ -142,6 +143,7 @@ impl Builder {
             self.stack_size,
             location,
         )?;
+        scheduler.bequeath_locals(index, legacy);
         Ok(JoinHandle::new(
             joinable,
             Thread::new(scheduler, index, id, self.name),

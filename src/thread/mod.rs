@@ -13,10 +13,12 @@
 //! must survive panics.
 
 mod builder;
+mod local;
 mod scope;
 mod suspension;
 
 pub use builder::{Builder, spawn};
+pub use local::Local;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use suspension::{
     catch_panic, park, park_timeout, sleep, sleep_until, uncancellable, yield_now,

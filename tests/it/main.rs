@@ -22,6 +22,7 @@ mod timeouts;
 mod watchdog;
 
 #[cfg(feature = "sim")]
+mod locals;
 mod model;
 #[cfg(feature = "sim")]
 mod sim;

@@ -1,0 +1,187 @@
+//! Values that each ethread has of its own.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+use crate::runtime::current;
+use crate::runtime::locals::{Entry, Heir};
+
+thread_local! {
+    /// The values of what runs outside of ethreads on this OS thread.
+    static OUTSIDE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A value that each ethread has of its own: what `thread_local!` is for OS threads, which all
+/// ethreads of a shard share.
+///
+/// It belongs into a `static`. An ethread's value is made when it first asks for it, and dropped in
+/// the ethread, when that has ended: after its closure, before its result is there to be joined.
+/// Children may inherit it, see [`Local::inherited`]. Outside of ethreads, the value is the OS
+/// thread's. Making it may suspend, unlike in `thread_local!`.
+///
+/// # Examples
+///
+/// ```
+/// use std::cell::Cell;
+/// use ethreads::thread;
+///
+/// static DEPTH: thread::Local<Cell<u32>> = thread::Local::new(|| Cell::new(0));
+///
+/// ethreads::run_main(|| {
+///     DEPTH.set(3);
+///     let child = thread::spawn(|| DEPTH.get());
+///     assert_eq!(child.join().expect("no panic"), 0);
+///     assert_eq!(DEPTH.get(), 3);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+///
+/// A request's number, for whatever is spawned on behalf of it:
+///
+/// ```
+/// use ethreads::thread;
+///
+/// static REQUEST: thread::Local<std::cell::Cell<u64>> =
+///     thread::Local::inherited(|| std::cell::Cell::new(0), Clone::clone);
+///
+/// ethreads::run_main(|| {
+///     REQUEST.set(7);
+///     let helper = thread::spawn(|| REQUEST.get());
+///     assert_eq!(helper.join().expect("no panic"), 7);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Local<T: 'static> {
+    init: fn() -> T,
+    inherit: Option<fn(&T) -> T>,
+}
+
+impl<T: 'static> Local<T> {
+    /// Makes a key whose values begin as what `init` returns.
+    #[must_use]
+    pub const fn new(init: fn() -> T) -> Self {
+        Self {
+            init,
+            inherit: None,
+        }
+    }
+
+    /// Makes a key whose values an ethread hands on to those that it spawns: if it has one, its
+    /// child begins with what `inherit` makes of it, when it is spawned.
+    #[must_use]
+    pub const fn inherited(init: fn() -> T, inherit: fn(&T) -> T) -> Self {
+        Self {
+            init,
+            inherit: Some(inherit),
+        }
+    }
+
+    /// Calls `f` with the value of the caller; makes one if there is none yet.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of the closure that makes the value. On an OS thread that is ending, if its
+    /// own values are gone.
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        f(&self.value())
+    }
+
+    fn value(&'static self) -> Rc<T> {
+        let key = std::ptr::from_ref(self).addr();
+        let found = current::with(|scheduler| scheduler.and_then(|s| s.local(key)));
+        let is_in_ethread = found.is_some();
+        let found = found.unwrap_or_else(|| {
+            OUTSIDE.with_borrow(|entries| {
+                let mut found = entries.iter().filter(|entry| entry.key == key);
+                found.next().map(|entry| entry.value.clone())
+            })
+        });
+        // Nothing is borrowed while it is made: it may ask for others, or suspend.
+        let value = found.unwrap_or_else(|| {
+            let entry = Entry {
+                key,
+                value: Rc::new((self.init)()),
+                heir: self.heir(),
+            };
+            if is_in_ethread {
+                current::with(|scheduler| match scheduler {
+                    Some(scheduler) => scheduler.set_local(entry),
+                    None => entry.value,
+                })
+            } else {
+                let value = entry.value.clone();
+                OUTSIDE.with_borrow_mut(|entries| entries.push(entry));
+                value
+            }
+        });
+        value
+            .downcast()
+            .unwrap_or_else(|_| unreachable!("the key is this one's"))
+    }
+
+    fn heir(&self) -> Option<Heir> {
+        let inherit = self.inherit?;
+        Some(Rc::new(move |value: &dyn Any| {
+            let value = value.downcast_ref::<T>();
+            Rc::new(inherit(value.expect("the value is of this key"))) as Rc<dyn Any>
+        }))
+    }
+}
+
+impl<T: 'static> Local<Cell<T>> {
+    /// Sets the caller's value.
+    pub fn set(&'static self, value: T) {
+        self.with(|cell| cell.set(value));
+    }
+
+    /// Returns a copy of the caller's value.
+    #[must_use]
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
+        self.with(Cell::get)
+    }
+
+    /// Takes the caller's value, and leaves the default.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// Replaces the caller's value, and returns the old one.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|cell| cell.replace(value))
+    }
+}
+
+impl<T: 'static> Local<RefCell<T>> {
+    /// Calls `f` with the caller's value.
+    ///
+    /// # Panics
+    ///
+    /// If it is mutably borrowed.
+    pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        self.with(|cell| f(&cell.borrow()))
+    }
+
+    /// Calls `f` with the caller's value for changing.
+    ///
+    /// # Panics
+    ///
+    /// If it is borrowed.
+    pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.with(|cell| f(&mut cell.borrow_mut()))
+    }
+}
+
+impl<T: 'static> fmt::Debug for Local<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
