@@ -114,8 +114,8 @@
 //!   foreign code that is larger than that, and not probed, can step over it.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
-//! * There are no channels and no locks that suspend yet, and no executor for futures. HTTP is 1.0
-//!   and 1.1, without TLS.
+//! * There are no channels yet, no choice between several waits, and no executor for futures. HTTP
+//!   is 1.0 and 1.1, without TLS.
 //! * Needs `panic = "unwind"` and a 64-bit Unix. Linux on x86-64 is what is tested.
 //!
 //! # Log
@@ -188,6 +188,7 @@ pub mod http;
 pub mod io;
 pub mod net;
 pub mod runtime;
+pub mod sync;
 pub mod thread;
 pub mod time;
 

@@ -82,6 +82,7 @@ const UNSAFE: &[&str] = &[
     "src/runtime/stack/chunk.rs",
     "src/runtime/stack/registry.rs",
     "src/runtime/watchdog.rs",
+    "src/sync/mutex.rs",
     "src/thread/scope.rs",
 ];
 

@@ -50,6 +50,11 @@ pub(crate) enum WaitKind {
     Sleep,
     Join,
     Scope,
+    Lock,
+    Permits,
+    Condition,
+    Barrier,
+    WaitGroup,
     Suspend,
     Blocking,
     Read,
@@ -77,6 +82,11 @@ impl fmt::Display for Reason {
             WaitKind::Sleep => f.write_str("the end of a sleep"),
             WaitKind::Join => write!(f, "the end of ethread #{}", self.detail),
             WaitKind::Scope => write!(f, "the end of {} children of a scope", self.detail),
+            WaitKind::Lock => write!(f, "a lock that ethread #{} holds", self.detail),
+            WaitKind::Permits => write!(f, "{} permits of a semaphore", self.detail),
+            WaitKind::Condition => f.write_str("a notification of a condition variable"),
+            WaitKind::Barrier => write!(f, "{} others at a barrier", self.detail),
+            WaitKind::WaitGroup => f.write_str("the end of the members of a wait group"),
             WaitKind::Suspend => f.write_str("resume"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),
             WaitKind::Read => write!(f, "input on fd {}", self.detail),
@@ -118,14 +128,18 @@ const NOBODY: Token = Token {
 
 impl Default for WaitList {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WaitList {
+    pub(crate) const fn new() -> Self {
         Self {
             first: NOBODY,
             rest: None,
         }
     }
-}
 
-impl WaitList {
     pub(crate) fn is_empty(&self) -> bool {
         self.first == NOBODY && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }

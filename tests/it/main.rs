@@ -18,6 +18,7 @@ mod scopes;
 mod shutdown;
 mod stack_memory;
 mod suspends;
+mod sync;
 mod timeouts;
 mod watchdog;
 

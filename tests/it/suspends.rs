@@ -2,6 +2,7 @@
 //! one test a situation.
 
 mod calls;
+mod locks;
 mod look_ups;
 #[cfg(feature = "http")]
 mod requests;
@@ -322,7 +323,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Row {
     /// Whether the call has no error that could say that a deadline has passed.
     fn unwinds(&self) -> bool {
-        let groups = ["thread::", "bridge::", "runtime::", "time::"];
+        let groups = ["thread::", "bridge::", "runtime::", "time::", "sync::"];
         groups.iter().any(|group| self.name.starts_with(group))
     }
 }

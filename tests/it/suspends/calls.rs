@@ -28,6 +28,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// All calls of `tests/suspends.txt` that can be made to wait.
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = waits();
+    rows.extend(super::locks::rows());
     rows.extend(ports());
     rows.extend(sockets());
     rows.extend(connections());

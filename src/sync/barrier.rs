@@ -1,0 +1,128 @@
+//! Waiting until so many have come.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+
+use super::queue::{Queue, Wait};
+use crate::runtime::wait::WaitKind;
+
+/// Lets so many ethreads wait for each other. [`std::sync::Barrier`], for the ethreads of one
+/// shard.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use ethreads::{sync::Barrier, thread};
+///
+/// ethreads::run_main(|| {
+///     let start = Rc::new(Barrier::new(3));
+///     let runners: Vec<_> = (0..3)
+///         .map(|_| {
+///             let start = start.clone();
+///             thread::spawn(move || start.wait().is_leader())
+///         })
+///         .collect();
+///     let leaders = runners.into_iter().filter_map(|runner| runner.join().ok());
+///     assert_eq!(leaders.filter(|leads| *leads).count(), 1);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Barrier {
+    size: usize,
+    /// Those who have come, since the last ones went on.
+    here: Cell<usize>,
+    /// How often all have come.
+    round: Cell<u64>,
+    queue: Queue,
+}
+
+/// Whether a wait at a [`Barrier`] was the last one.
+#[derive(Clone, Copy, Debug)]
+pub struct BarrierWaitResult(bool);
+
+impl BarrierWaitResult {
+    /// Whether the caller was the last to come. There is one each time.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.0
+    }
+}
+
+/// Somebody who waits; counts no more if it goes before the others have come.
+struct Waiter<'a> {
+    barrier: &'a Barrier,
+    round: u64,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let barrier = self.barrier;
+        if barrier.round.get() == self.round {
+            barrier.here.set(barrier.here.get() - 1);
+        }
+    }
+}
+
+impl Barrier {
+    /// Creates a barrier for `size` ethreads. One for none lets everybody through, as one for one
+    /// does.
+    #[must_use]
+    pub const fn new(size: usize) -> Self {
+        Self {
+            size,
+            here: Cell::new(0),
+            round: Cell::new(0),
+            queue: Queue::new(),
+        }
+    }
+
+    /// Suspends the caller until as many have come as the barrier is for. Then it is ready to be
+    /// used again.
+    ///
+    /// While the caller unwinds it returns at once, and does not count.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if the others can never
+    /// come.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and counts no more.
+    #[track_caller]
+    pub fn wait(&self) -> BarrierWaitResult {
+        if std::thread::panicking() {
+            return BarrierWaitResult(false);
+        }
+        let here = self.here.get() + 1;
+        if here >= self.size {
+            self.here.set(0);
+            self.round.set(self.round.get() + 1);
+            self.queue.hand_over_to_all();
+            return BarrierWaitResult(true);
+        }
+        self.here.set(here);
+        let _waiter = Waiter {
+            barrier: self,
+            round: self.round.get(),
+        };
+        let mut wait = Wait::new(WaitKind::Barrier, Location::caller());
+        wait.detail = (self.size - here) as u64;
+        // Nothing unwinds, as was looked at above.
+        let came = self.queue.wait(wait);
+        debug_assert!(came.is_ok_and(|all| all), "there is no limit");
+        BarrierWaitResult(false)
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Barrier")
+            .field("size", &self.size)
+            .field("here", &self.here.get())
+            .finish_non_exhaustive()
+    }
+}

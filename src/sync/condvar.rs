@@ -1,0 +1,192 @@
+//! Waiting for a condition under a lock.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::mutex::{Mutex, MutexGuard};
+use super::queue::{Queue, Wait};
+use super::{LockResult, PoisonError};
+use crate::runtime::park::deadline_after;
+use crate::runtime::wait::{NEVER, WaitKind};
+use crate::time::Instant;
+
+/// Lets ethreads wait until others say that something has changed. [`std::sync::Condvar`], for the
+/// ethreads of one shard.
+///
+/// Waiters are woken in the order in which they came, and never without a notification; so there is
+/// a point in [`wait`](Self::wait) even without a loop, where the condition cannot change back.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use ethreads::{sync::{Condvar, Mutex}, thread};
+///
+/// ethreads::run_main(|| {
+///     let shared = Rc::new((Mutex::new(Vec::new()), Condvar::new()));
+///     let theirs = shared.clone();
+///     let consumer = thread::spawn(move || {
+///         let (items, changed) = &*theirs;
+///         let items = items.lock().expect("nobody panics");
+///         let mut items = changed.wait_while(items, |items| items.len() < 2).expect("likewise");
+///         std::mem::take(&mut *items)
+///     });
+///     for item in ["a", "b"] {
+///         thread::yield_now();
+///         shared.0.lock().expect("nobody panics").push(item);
+///         shared.1.notify_one();
+///     }
+///     assert_eq!(consumer.join().expect("it does not panic"), ["a", "b"]);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[derive(Default)]
+pub struct Condvar {
+    queue: Queue,
+}
+
+/// Whether a wait with a limit has met that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTimeoutResult(bool);
+
+impl WaitTimeoutResult {
+    /// Whether the time was over before there was a notification.
+    #[must_use]
+    pub fn timed_out(self) -> bool {
+        self.0
+    }
+}
+
+impl Condvar {
+    /// Creates a condition variable.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            queue: Queue::new(),
+        }
+    }
+
+    /// Unlocks the mutex, suspends the caller until it is notified, and locks the mutex again.
+    ///
+    /// While the caller unwinds it returns at once, with the mutex locked as it was.
+    ///
+    /// # Errors
+    ///
+    /// The guard all the same, if a holder of the mutex has unwound.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever notify
+    /// it.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, without the lock: it is not poisoned. If it had been
+    /// notified already, it locks the mutex, returns, and unwinds later.
+    #[track_caller]
+    pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        let (guard, _) = self.wait_until(guard, NEVER, Location::caller());
+        guard
+    }
+
+    /// Suspends the caller as [`wait`](Self::wait) does, again and again as long as `condition`
+    /// holds.
+    ///
+    /// While the caller unwinds it returns at once, even if the condition holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_while<'a, T: ?Sized, F>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: F,
+    ) -> LockResult<MutexGuard<'a, T>>
+    where
+        F: FnMut(&mut T) -> bool,
+    {
+        let location = Location::caller();
+        while condition(&mut guard) && !std::thread::panicking() {
+            guard = self.wait_until(guard, NEVER, location).0?;
+        }
+        Ok(guard)
+    }
+
+    /// Suspends the caller as [`wait`](Self::wait) does, for at most `timeout`, and as long as
+    /// locking the mutex takes then.
+    ///
+    /// While the caller unwinds it returns at once, as if the time were over.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_timeout<'a, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        timeout: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
+        let deadline = deadline_after(Instant::now().as_nanos(), timeout);
+        let (guard, notified) = self.wait_until(guard, deadline, Location::caller());
+        let result = WaitTimeoutResult(!notified);
+        match guard {
+            Ok(guard) => Ok((guard, result)),
+            Err(error) => Err(PoisonError::new((error.into_inner(), result))),
+        }
+    }
+
+    fn wait_until<'a, T: ?Sized>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        deadline: u64,
+        location: &'static Location<'static>,
+    ) -> (LockResult<MutexGuard<'a, T>>, bool) {
+        if std::thread::panicking() {
+            return (Ok(guard), false);
+        }
+        let mutex: &'a Mutex<T> = guard.mutex();
+        drop(guard);
+        let wait = Wait {
+            deadline,
+            ..Wait::new(WaitKind::Condition, location)
+        };
+        // Nothing unwinds, as was looked at above.
+        let notified = self.queue.wait(wait).unwrap_or(false);
+        (mutex.lock_at(location), notified)
+    }
+
+    /// Wakes the one who has waited longest, if anybody waits.
+    pub fn notify_one(&self) {
+        self.queue.hand_over();
+    }
+
+    /// Wakes all who wait now.
+    pub fn notify_all(&self) {
+        self.queue.hand_over_to_all();
+    }
+}
+
+impl fmt::Debug for Condvar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condvar").finish_non_exhaustive()
+    }
+}

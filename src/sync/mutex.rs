@@ -1,0 +1,263 @@
+//! Mutual exclusion over suspension points.
+
+// The value is in an `UnsafeCell`, and one guard at a time refers to it.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+
+use super::queue::{Queue, Wait};
+use super::{LockResult, PoisonError, TryLockError, TryLockResult};
+use crate::runtime::current;
+use crate::runtime::park::Unwinding;
+use crate::runtime::wait::WaitKind;
+
+/// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
+/// shard.
+///
+/// It is fair: unlocking hands it to whoever has waited longest. A report of a deadlock names the
+/// holder. It is poisoned if its holder unwinds, by a panic, a cancel or the deadline of a scope.
+///
+/// # Examples
+///
+/// ```
+/// use std::{rc::Rc, time::Duration};
+/// use ethreads::{sync::Mutex, thread};
+///
+/// ethreads::run_main(|| {
+///     let account = Rc::new(Mutex::new(100));
+///     let spenders: Vec<_> = (0..3)
+///         .map(|_| {
+///             let account = account.clone();
+///             thread::spawn(move || {
+///                 let mut balance = account.lock().expect("nobody panics");
+///                 let before = *balance;
+///                 thread::sleep(Duration::from_millis(1)); // the bank is asked
+///                 *balance = before - 10;
+///             })
+///         })
+///         .collect();
+///     for spender in spenders {
+///         spender.join().expect("it does not panic");
+///     }
+///     assert_eq!(*account.lock().expect("nobody panics"), 70);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+///
+/// It stays on its OS thread:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Mutex::new(1));
+/// ```
+#[derive(Default)]
+pub struct Mutex<T: ?Sized> {
+    queue: Queue,
+    /// The number of the ethread that holds it; zero if nobody does.
+    holder: Cell<u64>,
+    poisoned: Cell<bool>,
+    not_send: PhantomData<*mut ()>,
+    value: UnsafeCell<T>,
+}
+
+/// Gives the value of a [`Mutex`] as long as it is locked, which it is until this is dropped.
+#[must_use = "the mutex is unlocked at once"]
+pub struct MutexGuard<'a, T: ?Sized> {
+    mutex: &'a Mutex<T>,
+    /// Its holder was unwinding already: what it does then is no reason to poison it.
+    unwinding: bool,
+}
+
+impl<T> Mutex<T> {
+    /// Creates a mutex that is not locked.
+    pub const fn new(value: T) -> Self {
+        Self {
+            queue: Queue::new(),
+            holder: Cell::new(0),
+            poisoned: Cell::new(false),
+            not_send: PhantomData,
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Returns the value.
+    ///
+    /// # Errors
+    ///
+    /// The value all the same, if a holder has unwound.
+    pub fn into_inner(self) -> LockResult<T> {
+        let poisoned = self.poisoned.get();
+        let value = self.value.into_inner();
+        if poisoned {
+            Err(PoisonError::new(value))
+        } else {
+            Ok(value)
+        }
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Locks it; suspends the caller until it is its turn.
+    ///
+    /// While the caller unwinds, it is locked if it is free; else the process is aborted with a
+    /// report.
+    ///
+    /// # Errors
+    ///
+    /// The guard all the same, if a holder has unwound.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever unlock
+    /// it, as the caller itself cannot that has locked it.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed the lock.
+    #[track_caller]
+    pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        self.lock_at(Location::caller())
+    }
+
+    pub(super) fn lock_at(
+        &self,
+        location: &'static Location<'static>,
+    ) -> LockResult<MutexGuard<'_, T>> {
+        if self.holder.get() != 0 {
+            let mut wait = Wait::new(WaitKind::Lock, location);
+            wait.detail = self.holder.get();
+            if let Err(Unwinding) = self.queue.wait(wait) {
+                current::with(|scheduler| match scheduler {
+                    Some(scheduler) => scheduler.abort_unwinding("Mutex::lock", location),
+                    None => unreachable!("whoever tried to wait has one"),
+                });
+            }
+        }
+        self.guard()
+    }
+
+    /// Locks it if it is free, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it is locked; `Poisoned` with the guard if a holder has unwound.
+    pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        if self.holder.get() != 0 {
+            return Err(TryLockError::WouldBlock);
+        }
+        Ok(self.guard()?)
+    }
+
+    /// The guard of whoever has it now: it was free, or was handed over.
+    fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
+        let me = current::with(|scheduler| scheduler.map(|s| s.current_id().as_u64().get()));
+        // Outside of ethreads nobody else could wait for it.
+        self.holder.set(me.unwrap_or(u64::MAX));
+        let guard = MutexGuard {
+            mutex: self,
+            unwinding: std::thread::panicking(),
+        };
+        if self.poisoned.get() {
+            Err(PoisonError::new(guard))
+        } else {
+            Ok(guard)
+        }
+    }
+
+    /// Whether a holder has unwound.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.get()
+    }
+
+    /// Takes its value for whole again.
+    pub fn clear_poison(&self) {
+        self.poisoned.set(false);
+    }
+
+    /// Returns the value, which nobody else can have.
+    ///
+    /// # Errors
+    ///
+    /// The value all the same, if a holder has unwound.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        let poisoned = self.poisoned.get();
+        let value = self.value.get_mut();
+        if poisoned {
+            Err(PoisonError::new(value))
+        } else {
+            Ok(value)
+        }
+    }
+}
+
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: there is one guard at a time: `guard` is called with a mutex that is free, or by
+        // the one to whom the last guard has handed it over, and marks it as held. All is on one OS
+        // thread, as neither is `Send` or `Sync`.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        let mutex = self.mutex;
+        if !self.unwinding && std::thread::panicking() {
+            mutex.poisoned.set(true);
+        }
+        // It stays held while it is handed over, so that nobody gets in between.
+        if !mutex.queue.hand_over() {
+            mutex.holder.set(0);
+        }
+    }
+}
+
+impl<T> From<T> for Mutex<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Mutex");
+        match self.try_lock() {
+            Ok(guard) => text.field("value", &&*guard),
+            Err(TryLockError::Poisoned(error)) => text.field("value", &&**error.get_ref()),
+            Err(TryLockError::WouldBlock) => text.field("value", &format_args!("<locked>")),
+        };
+        text.field("poisoned", &self.is_poisoned()).finish()
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

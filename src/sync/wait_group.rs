@@ -1,0 +1,137 @@
+//! Waiting for the end of whatever has joined a group.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::queue::{Queue, Wait};
+use crate::runtime::current;
+use crate::runtime::park::Unwinding;
+use crate::runtime::wait::WaitKind;
+
+/// Lets ethreads wait until all members of a group are gone. Go's `sync.WaitGroup`, with guards in
+/// place of `Add` and `Done`.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// use ethreads::{sync::WaitGroup, thread};
+///
+/// ethreads::run_main(|| {
+///     let (group, done) = (WaitGroup::new(), Rc::new(Cell::new(0)));
+///     for _ in 0..3 {
+///         let (member, done) = (group.join(), done.clone());
+///         thread::spawn(move || {
+///             let _member = member;
+///             thread::yield_now();
+///             done.set(done.get() + 1);
+///         });
+///     }
+///     group.wait();
+///     assert_eq!(done.get(), 3);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct WaitGroup {
+    group: Rc<Group>,
+}
+
+#[derive(Default)]
+struct Group {
+    members: Cell<usize>,
+    queue: Queue,
+}
+
+/// Belongs to a [`WaitGroup`] until it is dropped. Made by [`WaitGroup::join`].
+#[must_use = "it leaves the group at once"]
+pub struct Member {
+    group: Rc<Group>,
+}
+
+impl WaitGroup {
+    /// Creates a group without members.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a member of the group.
+    pub fn join(&self) -> Member {
+        self.group.members.set(self.group.members.get() + 1);
+        Member {
+            group: self.group.clone(),
+        }
+    }
+
+    /// Returns how many members there are.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.group.members.get()
+    }
+
+    /// Suspends the caller until there has been a moment without a member.
+    ///
+    /// While the caller unwinds it returns at once if there is none; else the process is aborted
+    /// with a report.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if the members can never
+    /// go.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here.
+    #[track_caller]
+    pub fn wait(&self) {
+        if self.members() == 0 {
+            return;
+        }
+        let location = Location::caller();
+        let wait = Wait::new(WaitKind::WaitGroup, location);
+        if let Err(Unwinding) = self.group.queue.wait(wait) {
+            current::with(|scheduler| match scheduler {
+                Some(scheduler) => scheduler.abort_unwinding("WaitGroup::wait", location),
+                None => unreachable!("whoever tried to wait has one"),
+            });
+        }
+    }
+}
+
+impl Clone for Member {
+    /// Makes another member of the same group.
+    fn clone(&self) -> Self {
+        self.group.members.set(self.group.members.get() + 1);
+        Self {
+            group: self.group.clone(),
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let left = self.group.members.get() - 1;
+        self.group.members.set(left);
+        if left == 0 {
+            self.group.queue.hand_over_to_all();
+        }
+    }
+}
+
+impl fmt::Debug for WaitGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitGroup")
+            .field("members", &self.members())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").finish_non_exhaustive()
+    }
+}
