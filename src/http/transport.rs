@@ -11,10 +11,9 @@ use std::time::Duration;
 use crate::io::Watched;
 use crate::runtime::current;
 use crate::runtime::driver::{file, ops, socket};
-use crate::runtime::park::deadline_after;
+use crate::runtime::park::{self, deadline_after};
 use crate::runtime::source::{Direction, Left, Limit, Operation};
 use crate::runtime::wait::WaitKind;
-use crate::thread;
 
 /// The socket of a connection.
 #[derive(Debug)]
@@ -194,7 +193,7 @@ impl Transport {
             head = &head[of_head..];
             body = &body[written - of_head..];
             if written == wanted && !body.is_empty() {
-                thread::yield_now();
+                park::pause(Duration::ZERO, Location::caller())?;
             }
         }
         Ok(())

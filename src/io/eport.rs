@@ -220,7 +220,7 @@ impl<T: AsFd> Eport<T> {
     ) -> io::Result<R> {
         self.watched.registration().check_open()?;
         let file = File::from(self.as_fd().try_clone_to_owned()?);
-        pool::run(move || f(file), Location::caller())
+        pool::run_io(move || f(file), Location::caller())?
             .unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 }

@@ -28,6 +28,11 @@ pub struct Instant {
 }
 
 impl Instant {
+    /// Later than anything happens, and yet a time.
+    pub(crate) const LATEST: Self = Self {
+        nanos: super::wait::NEVER - 1,
+    };
+
     /// Returns the time now.
     #[must_use]
     pub fn now() -> Self {

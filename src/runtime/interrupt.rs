@@ -16,7 +16,7 @@ use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Core, SCHEDULER, Scheduler};
 use super::scopes::{ScopeId, ScopeIndex, ScopeKind};
-use super::wait::{NEVER, Outcome};
+use super::wait::{NEVER, Outcome, Reason, WaitKind};
 
 /// From this unwinding on, an ethread that goes on after each is reported and slowed down; and from
 /// this error of a scope's deadline on, a call that could return one unwinds.
@@ -106,8 +106,11 @@ pub(crate) fn addressed(payload: &(dyn Any + Send), id: ScopeId) -> Addressed {
 /// What an interrupt of the ethread that runs has come to, if a payload is one, at its root.
 pub(crate) fn at_root(payload: &(dyn Any + Send)) -> Option<AtRoot> {
     let interrupt = Interrupt::of(payload)?;
-    let is_mine =
-        current::with(|scheduler| scheduler.is_some_and(|s| s.current_id() == interrupt.ethread));
+    let is_mine = current::with(|scheduler| {
+        scheduler.is_some_and(|s| {
+            s.current_id() == interrupt.ethread && interrupt.scope.is_none_or(|id| s.is_within(id))
+        })
+    });
     match (interrupt.scope, interrupt.elapsed) {
         _ if !is_mine => None,
         (None, _) => Some(AtRoot::Cancelled),
@@ -234,12 +237,19 @@ impl Scheduler {
         let index = self.current.get();
         let (raises, scope) = {
             let mut core = self.core.borrow_mut();
+            let core = &mut *core;
             let block = core.blocks.get_mut(index);
-            block.cancel.raises = block.cancel.raises.saturating_add(1);
-            let (cancel, innermost) = (block.cancel, block.scope);
-            let is_for_all = cancel.requested && cancel.masks == 0;
-            let scope = core.scopes.cancelled(innermost).filter(|_| !is_for_all);
-            (cancel.raises, scope)
+            let is_for_all = block.cancel.requested && block.cancel.masks == 0;
+            let scope = core.scopes.cancelled(block.scope).filter(|_| !is_for_all);
+            let raises = match scope {
+                // Counted by the scope: an ethread may meet many of them in its life.
+                Some(scope) => core.scopes.count_raise(block.scope, scope),
+                None => {
+                    block.cancel.raises = block.cancel.raises.saturating_add(1);
+                    block.cancel.raises
+                }
+            };
+            (raises, scope)
         };
         self.hold_up(raises, "was cancelled");
         self.raise(scope, None)
@@ -248,9 +258,12 @@ impl Scheduler {
     /// Unwinds the running ethread to the scope whose deadline has passed.
     #[cold]
     pub(crate) fn raise_elapsed(&self) -> ! {
-        let raises = self.strike();
-        self.hold_up(raises, "is beyond the deadline of a scope");
         let owner = self.owner_of_deadline();
+        let raises = owner.map_or(0, |(id, _)| {
+            let innermost = self.innermost();
+            self.core.borrow_mut().scopes.count_raise(innermost, id)
+        });
+        self.hold_up(raises, "is beyond the deadline of a scope");
         self.raise(owner.map(|(id, _)| id), owner.map(|(_, line)| line))
     }
 
@@ -258,11 +271,12 @@ impl Scheduler {
     /// before it; if too many were not heeded, this unwinds.
     #[cold]
     pub(crate) fn elapsed_error(&self) -> io::Error {
-        let strikes = self.strike();
-        if strikes >= STUBBORN {
+        let innermost = self.innermost();
+        let errors = self.core.borrow_mut().scopes.count_error(innermost);
+        if errors >= STUBBORN {
             self.raise_elapsed();
         }
-        self.hold_up(strikes, "");
+        self.hold_up(errors, "");
         match self.owner_of_deadline() {
             Some((_, scope)) => Elapsed { scope }.into(),
             None => io::ErrorKind::TimedOut.into(),
@@ -299,7 +313,14 @@ impl Scheduler {
             let mut core = self.core.borrow_mut();
             if raises >= STUBBORN {
                 let pause = self.driver.borrow().now() + STUBBORN_PAUSE.as_nanos() as u64;
-                core.blocks.get_mut(index).park += 1;
+                // Not that of the wait before: an `unpark` must not end this one, nor a peer.
+                let location = core.blocks.get(index).reason().location;
+                let reason = Reason {
+                    kind: WaitKind::Sleep,
+                    detail: 0,
+                    location,
+                };
+                core.blocks.set_reason(index, reason).park += 1;
                 core.park_until(index, pause, false);
             } else {
                 core.blocks.get_mut(index).state = State::Ready;
@@ -352,11 +373,6 @@ impl Scheduler {
     fn owner_of_deadline(&self) -> Option<(ScopeId, &'static Location<'static>)> {
         let innermost = self.innermost();
         self.core.borrow().scopes.owner(innermost)
-    }
-
-    fn strike(&self) -> u8 {
-        let innermost = self.innermost();
-        self.core.borrow_mut().scopes.strike(innermost)
     }
 
     /// Whether the deadline of a scope around whoever runs has passed. Reads the clock only if
@@ -445,7 +461,7 @@ impl Drop for ScopeGuard<'_> {
 /// Keeps cancels and scopes away; see [`Scheduler::mask`].
 #[derive(Debug)]
 pub(crate) struct Mask<'a> {
-    // Left first, so that what it kept away is met where the mask ends.
+    /// `None` if there was nothing to be kept away.
     _scope: Option<ScopeGuard<'a>>,
     scheduler: &'a Scheduler,
     index: u32,

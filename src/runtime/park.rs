@@ -166,6 +166,7 @@ impl Scheduler {
         if self.on_scheduler_side() {
             scheduler_side(reason);
         }
+        self.raise_if_due();
         if let Err(stuck) = self.drive_once() {
             host_is_stuck(&reason, &stuck);
         }
@@ -189,16 +190,38 @@ impl Scheduler {
         }
     }
 
-    fn renew_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
-        self.budget.set(super::scheduler::BUDGET);
-        if matches!(self.current.get(), HOST | SCHEDULER) || std::thread::panicking() {
-            return Ok(());
+    /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed; the OS
+    /// thread's own code only looks for that. One look at the clock decides: a second one might
+    /// unwind.
+    fn yield_io(&self, location: &'static Location<'static>) -> io::Result<()> {
+        let index = self.current.get();
+        if self.core.borrow().interrupt_is_due(index) {
+            self.raise_cancel();
         }
         if self.has_elapsed() {
             return Err(self.elapsed_error());
         }
-        self.yield_now(location);
+        if index != HOST {
+            let mut core = self.core.borrow_mut();
+            let reason = Reason {
+                kind: WaitKind::Yield,
+                detail: 0,
+                location,
+            };
+            core.blocks.set_reason(index, reason).state = State::Ready;
+            core.ready.push(index);
+            drop(core);
+            coroutine::suspend();
+        }
         Ok(())
+    }
+
+    fn renew_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
+        self.budget.set(super::scheduler::BUDGET);
+        if self.current.get() == SCHEDULER || std::thread::panicking() {
+            return Ok(());
+        }
+        self.yield_io(location)
     }
 
     /// `Thread::unpark`: ends a `thread::park`, or lets the next one return at once.
@@ -356,14 +379,10 @@ pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) ->
             std::thread::sleep(duration);
             return Ok(());
         };
-        if scheduler.has_elapsed() {
-            return Err(scheduler.elapsed_error());
+        if duration.is_zero() && scheduler.in_ethread() && !std::thread::panicking() {
+            return scheduler.yield_io(location);
         }
         let deadline = deadline_after(scheduler.clock(), duration);
-        if duration.is_zero() {
-            scheduler.yield_now(location);
-            return Ok(());
-        }
         let reason = Reason {
             kind: WaitKind::Sleep,
             detail: 0,

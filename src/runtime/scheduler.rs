@@ -36,6 +36,7 @@ use super::source::Sources;
 use super::stack::{Arena, Class, Stack, StackConfig};
 use super::stats::Stats;
 use super::sweep::Sweep;
+use super::task::without_unwinding;
 use super::wait::{NEVER, Reason, Token};
 use super::watchdog::Heartbeat;
 pub(crate) use settings::Settings;
@@ -102,6 +103,15 @@ pub(crate) enum Goal<'a> {
 pub(crate) enum Stuck {
     Deadlock(Deadlock),
     Io(io::Error),
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deadlock(deadlock) => deadlock.fmt(f),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
 }
 
 impl fmt::Debug for Scheduler {
@@ -345,7 +355,10 @@ impl Scheduler {
         let (told, now) = (self.starvation_told.get(), self.now.get());
         if told.is_none_or(|told| now.saturating_sub(told) >= STARVATION_PERIOD) {
             self.starvation_told.set(Some(now));
-            log::error!("no stack for an ethread that became ready, it has to wait: {error}");
+            // On the OS thread's stack: who waits there would not expect a logger's panic.
+            without_unwinding(|| {
+                log::error!("no stack for an ethread that became ready, it has to wait: {error}");
+            });
         }
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
@@ -537,6 +550,11 @@ impl Scheduler {
     /// Name and id of an ethread that has not ended.
     pub(crate) fn label_of(&self, index: u32) -> Label {
         self.core.borrow().blocks.get(index).label()
+    }
+
+    /// Whether this is still the scheduler of its OS thread.
+    pub(crate) fn is_current(&self) -> bool {
+        super::current::with(|current| current.is_some_and(|s| std::ptr::eq(s, self)))
     }
 
     /// Whether an ethread's code runs, not the OS thread's own.

@@ -47,8 +47,10 @@ struct Scope {
     outer: ScopeIndex,
     is_mask: bool,
     is_cancelled: bool,
-    /// How often what is in it went on although its deadline had passed.
-    strikes: u8,
+    /// How many calls in it have failed since its deadline has passed.
+    errors: u8,
+    /// How often what is in it was unwound because of it.
+    raises: u8,
     /// Its own deadline.
     own: u64,
     /// The earliest deadline of this scope and of those around it that it sees.
@@ -76,7 +78,8 @@ impl Scopes {
             outer,
             is_mask: kind == ScopeKind::Mask,
             is_cancelled: false,
-            strikes: 0,
+            errors: 0,
+            raises: 0,
             own: match kind {
                 ScopeKind::Deadline(deadline) => deadline,
                 _ => NEVER,
@@ -168,18 +171,31 @@ impl Scopes {
         Some((owner.id, owner.location))
     }
 
-    /// Counts that something went on beyond the deadline at a place.
-    pub(super) fn strike(&mut self, innermost: ScopeIndex) -> u8 {
+    /// Counts a call that fails because the deadline at a place has passed.
+    pub(super) fn count_error(&mut self, innermost: ScopeIndex) -> u8 {
         let owner = self
             .get(innermost)
             .map_or(ScopeIndex::NONE, |scope| scope.owner);
         match self.scopes.get_mut(owner.0 as usize) {
             Some(owner) => {
-                owner.strikes = owner.strikes.saturating_add(1);
-                owner.strikes
+                owner.errors = owner.errors.saturating_add(1);
+                owner.errors
             }
             None => 0,
         }
+    }
+
+    /// Counts an unwinding to a scope of this chain.
+    pub(super) fn count_raise(&mut self, innermost: ScopeIndex, id: ScopeId) -> u8 {
+        let mut at = innermost;
+        while let Some(scope) = self.scopes.get_mut(at.0 as usize).filter(|s| s.id != 0) {
+            if scope.id == id {
+                scope.raises = scope.raises.saturating_add(1);
+                return scope.raises;
+            }
+            at = scope.outer;
+        }
+        0
     }
 
     /// Cancels a scope of this chain; false if it has been left.

@@ -257,7 +257,7 @@ impl Scheduler {
             key: self.key_of(registration),
         };
         let mut deadline = None;
-        let (mut had_turn, mut in_time) = (false, true);
+        let (mut had_turn, mut ended) = (false, None);
         loop {
             if registration.is_closed() {
                 return Err(closed());
@@ -277,8 +277,10 @@ impl Scheduler {
                         if operation.limit == Limit::Now {
                             return Err(error);
                         }
-                        if !in_time {
-                            return Err(timed_out(operation));
+                        match ended {
+                            None => {}
+                            Some(Outcome::Elapsed) => return Err(self.elapsed_error()),
+                            Some(_) => return Err(timed_out(operation)),
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -288,14 +290,13 @@ impl Scheduler {
             // The clock, not the cached time of this turn: no operation times out early.
             let deadline =
                 *deadline.get_or_insert_with(|| operation.limit.deadline(|| self.clock()));
-            in_time =
-                self.wait_ready(registration, fd, operation, &mut visit, deadline, had_turn)?;
+            ended = self.wait_ready(registration, fd, operation, &mut visit, deadline, had_turn)?;
             // Even if it is late: what has come in time may not have been reported yet.
             had_turn = true;
         }
     }
 
-    /// Parks until the source may be ready; false at the deadline.
+    /// Parks until the source may be ready; says which deadline came first.
     fn wait_ready(
         &self,
         registration: &Registration,
@@ -304,10 +305,23 @@ impl Scheduler {
         visit: &mut Visit<'_>,
         deadline: u64,
         had_turn: bool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<Outcome>> {
         let (wait, key) = self.line_up(registration, fd, operation, visit.key, had_turn)?;
         visit.key = Some(key);
-        self.leave_line(operation.direction, key, wait.token(), wait.park(deadline))
+        let token = wait.token();
+        match wait.park(deadline) {
+            Outcome::Woken => Ok(None),
+            outcome @ Outcome::Elapsed => {
+                if let Some(slot) = self.sources.borrow_mut().get(key) {
+                    slot.waiters(operation.direction).remove(token);
+                }
+                Ok(Some(outcome))
+            }
+            outcome => {
+                self.leave_line(operation.direction, key, token, outcome)?;
+                Ok(Some(outcome))
+            }
+        }
     }
 
     /// Begins a wait for the source, which is registered here if it was not. The caller parks.

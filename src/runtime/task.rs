@@ -75,14 +75,19 @@ pub(crate) struct Packet<T> {
     ended: Cell<bool>,
     /// Nobody will ask for the result.
     detached: Cell<bool>,
+    /// It was ended by a cancel or the deadline of a scope, and not by a payload that looks so.
+    interrupted: Cell<bool>,
     /// Who waits for the end of it, whatever becomes of its handle.
     family: Option<Rc<dyn Family>>,
 }
 
 /// The children of a `thread::scope`, as each of them knows it.
 pub(crate) trait Family {
-    /// A child whose handle was dropped has panicked, or was ended by the deadline of a scope.
+    /// A child whose handle was dropped has panicked.
     fn failed(&self, payload: Box<dyn Any + Send>);
+
+    /// One was ended by the deadline of the scope that it was born in.
+    fn elapsed(&self);
 
     /// The child that runs has ended: nothing of its closure or its result is used any more, unless
     /// by who holds its handle.
@@ -108,6 +113,7 @@ impl<W, T> Task<W, T> {
                 waiter: Cell::new(None),
                 ended: Cell::new(false),
                 detached: Cell::new(false),
+                interrupted: Cell::new(false),
                 family,
             },
         })
@@ -126,7 +132,10 @@ impl<W: Work<T>, T> Run for Task<W, T> {
         let mut work = self.work.borrow_mut();
         let turn = panic::catch_unwind(AssertUnwindSafe(|| match (&mut *work, outcome) {
             // Cancelled before its first turn or in a rest: it was started for its end.
-            (_, Outcome::Cancelled) | (None, _) => Some(Err(Box::new(Cancelled) as _)),
+            (_, Outcome::Cancelled) | (None, _) => {
+                self.packet.interrupted.set(true);
+                Some(Err(Box::new(Cancelled) as _))
+            }
             (Some(work), outcome) => work.go_on(outcome).map(Ok),
         }));
         let result = match turn {
@@ -142,6 +151,7 @@ impl<W: Work<T>, T> Run for Task<W, T> {
         let result = match panic::catch_unwind(AssertUnwindSafe(|| *work = None)) {
             Ok(()) => result,
             Err(payload) => {
+                self.packet.interrupted.set(false);
                 if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
                     std::mem::forget(payload);
                 }
@@ -149,12 +159,16 @@ impl<W: Work<T>, T> Run for Task<W, T> {
             }
         };
         drop_locals();
-        self.packet
-            .end(result.map_err(|payload| match at_root(&*payload) {
-                Some(AtRoot::Cancelled) => Box::new(Cancelled) as Box<dyn Any + Send>,
-                Some(AtRoot::Elapsed(elapsed)) => Box::new(elapsed),
-                None => payload,
-            }));
+        let interrupted = &self.packet.interrupted;
+        self.packet.end(result.map_err(|payload| {
+            let (payload, asked): (Box<dyn Any + Send>, _) = match at_root(&*payload) {
+                Some(AtRoot::Cancelled) => (Box::new(Cancelled), true),
+                Some(AtRoot::Elapsed(elapsed)) => (Box::new(elapsed), true),
+                None => (payload, interrupted.get()),
+            };
+            interrupted.set(asked);
+            payload
+        }));
         if let Some(family) = &self.packet.family {
             family.ended();
         }
@@ -201,8 +215,9 @@ impl<T> Packet<T> {
     /// Drops a result that nobody asks for, and tells of a panic.
     fn orphan(&self, result: thread::Result<T>, who: impl Fn() -> String) {
         match (result, &self.family) {
-            (Err(payload), Some(family)) if !payload.is::<Cancelled>() => family.failed(payload),
-            (result, _) => discard(result, who),
+            (Err(payload), Some(family)) if !self.interrupted.get() => family.failed(payload),
+            (Err(payload), Some(family)) if payload.is::<Elapsed>() => family.elapsed(),
+            (result, _) => discard_of(result, who, self.interrupted.get()),
         }
     }
 
@@ -274,16 +289,16 @@ fn drop_locals() {
     std::mem::forget(take());
 }
 
-/// Whether a payload is that of a panic, and not of an end that somebody asked for.
-fn is_panic(payload: &(dyn Any + Send)) -> bool {
-    !payload.is::<Cancelled>() && !payload.is::<Elapsed>()
-}
-
 /// Drops a result that nobody asked for. Its destructor may panic, and the payload of that panic
 /// may panic again when it is dropped: that one is leaked.
 pub(crate) fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
+    discard_of(result, who, false);
+}
+
+/// As [`discard`]; an end that somebody asked for is not a panic.
+fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupted: bool) {
     if let Err(payload) = &result
-        && is_panic(&**payload)
+        && !interrupted
     {
         current::with(|scheduler| {
             if let Some(scheduler) = scheduler {
@@ -319,7 +334,7 @@ pub(crate) fn current_label() -> String {
 }
 
 /// Calls a logger, which is user code, where no unwinding may leave.
-fn without_unwinding(log: impl FnOnce()) {
+pub(crate) fn without_unwinding(log: impl FnOnce()) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(log)) {
         std::mem::forget(payload);
     }

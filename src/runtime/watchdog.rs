@@ -18,6 +18,7 @@ use std::time::Duration;
 use super::driver::monotonic_now;
 use super::inbox::Inbox;
 use super::scheduler::Scheduler;
+use super::task::without_unwinding;
 
 /// Samples taken within one threshold.
 const SAMPLES: u32 = 4;
@@ -135,7 +136,7 @@ pub(super) fn watch(scheduler: &Scheduler) {
     STARTED.call_once(|| {
         let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
         if let Err(error) = thread.spawn(patrol) {
-            log::warn!("no watchdog: {error}");
+            without_unwinding(|| log::warn!("no watchdog: {error}"));
         }
     });
     WATCHDOG.shards().push(Watched {

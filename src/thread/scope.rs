@@ -16,11 +16,13 @@ use std::rc::Rc;
 use super::{Builder, JoinHandle, Thread, ThreadId};
 use crate::runtime::current as shard;
 use crate::runtime::ethread::Run;
-use crate::runtime::interrupt::{Addressed, Elapsed, addressed};
+use crate::runtime::interrupt::{Addressed, addressed};
 use crate::runtime::park::Unwinding;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::scopes::{ScopeId, ScopeKind};
-use crate::runtime::task::{Family, Joinable, Once, Task, current_label, discard};
+use crate::runtime::task::{
+    Family, Joinable, Once, Task, current_label, discard, without_unwinding,
+};
 use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 
 type Payload = Box<dyn Any + Send>;
@@ -34,6 +36,10 @@ type Payload = Box<dyn Any + Send>;
 /// `f` panics, and when the caller is cancelled or its deadline passes while it waits here. The
 /// panic of a child interrupts `f` as well, at its next suspension point. The first panic is then
 /// raised from here. Children are bound by the deadlines of the scopes around this call.
+///
+/// On the OS thread's own side, children that wait for each other are cancelled, with the list of
+/// what all ethreads wait for in the log. Where the children can never end, as they are in
+/// `uncancellable`, or their shard has been ended from within the scope, the process is aborted.
 ///
 /// # Panics
 ///
@@ -225,8 +231,8 @@ impl Builder {
         // which does not end before `Children::ended` was called for this ethread (`wait`): by the
         // ethread itself, when the closure is gone and the result is stored or dropped. Until it
         // leaves its stack, right after that, it drops this `Rc`, whose result is gone or in the
-        // hands of who has the handle. If the ethread is leaked, so is the one that waits, with its
-        // frames.
+        // hands of who has the handle. If the ethread is leaked, so is the ethread that waits, with
+        // its frames; the OS thread's own code ends the process then.
         let run = unsafe { mem::transmute::<Rc<dyn Run + 'scope>, Rc<dyn Run>>(run) };
         let joinable: Rc<dyn Joinable<T> + 'scope> = task;
         // SAFETY: only the lifetime changes, and the handle that has it keeps to `'scope`.
@@ -270,9 +276,18 @@ impl Children {
     /// Waits for the end of all children; never unwinds. Returns whether something else has told
     /// the caller to go.
     fn wait(&self, location: &'static Location<'static>) -> bool {
+        if !self.is_running() {
+            return false;
+        }
+        // Whatever unwinds from below would leave the children without the frames they refer to.
+        let bomb = AbortOnDrop(location);
         let mut interrupted = false;
         let mut mask = None;
         while self.is_running() {
+            if self.scheduler.on_scheduler_side() || !self.scheduler.is_current() {
+                // Nobody can wait there; or its shard has ended, and left the children behind.
+                bomb.explode("it has come to where nothing can wait");
+            }
             let reason = Reason {
                 kind: WaitKind::Scope,
                 detail: self.running.borrow().len() as u64,
@@ -286,31 +301,42 @@ impl Children {
             match wait.park_or_stuck(NEVER) {
                 Ok(Outcome::Woken | Outcome::TimedOut) => continue,
                 Ok(Outcome::Cancelled | Outcome::Elapsed) => {}
-                // The OS thread's own wait, which nobody can end: they wait for each other.
-                Err(stuck) if mask.is_some() => {
-                    // Their frames refer to this one, so there is no way on.
-                    eprintln!("the scope at {location} can never end: {stuck:?}");
-                    std::process::abort();
-                }
-                Err(_) => {}
+                Err(stuck) if mask.is_some() => bomb.explode(&stuck.to_string()),
+                // The OS thread's own wait, in which the children wait for each other.
+                Err(stuck) => without_unwinding(|| {
+                    log::error!("the children of the scope at {location} are cancelled: {stuck}");
+                }),
             }
             // From here on nothing else can end this wait.
             interrupted = true;
             self.cancel();
             mask.get_or_insert_with(|| self.scheduler.mask(location));
         }
+        mem::forget(bomb);
         self.waiter.set(None);
         interrupted
     }
 }
 
+/// Ends the process when it is dropped: the children of a scope refer to frames that would be gone.
+struct AbortOnDrop(&'static Location<'static>);
+
+impl AbortOnDrop {
+    fn explode(self, why: &str) -> ! {
+        eprintln!("the scope at {} can never end: {why}", self.0);
+        std::process::abort()
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        eprintln!("the wait of the scope at {} has panicked", self.0);
+        std::process::abort();
+    }
+}
+
 impl Family for Children {
     fn failed(&self, payload: Payload) {
-        if payload.is::<Elapsed>() {
-            // The scope's own deadline, which whoever opened it meets as well.
-            self.elapsed.set(true);
-            return;
-        }
         if let Some(first) = self.failure.replace(None) {
             self.failure.set(Some(first));
             discard(Err::<(), _>(payload), current_label);
@@ -319,6 +345,11 @@ impl Family for Children {
         self.failure.set(Some(payload));
         self.cancel();
         self.scheduler.cancel_scope(self.parent, self.group);
+    }
+
+    fn elapsed(&self) {
+        // The scope's own deadline, which whoever opened it meets as well.
+        self.elapsed.set(true);
     }
 
     fn ended(&self) {

@@ -101,18 +101,21 @@ impl Interval {
         let due = self.next;
         park::sleep_until(due.as_nanos(), Location::caller());
         self.next = match self.missed {
-            MissedTick::Burst => due + self.period,
+            MissedTick::Burst => after(due, self.period),
             MissedTick::Delay => {
                 let now = Instant::now();
                 let is_late = now.duration_since(due) >= self.period;
-                (if is_late { now } else { due }) + self.period
+                after(if is_late { now } else { due }, self.period)
             }
             MissedTick::Skip => {
                 let late = Instant::now().duration_since(due).as_nanos();
                 // Whole periods, so that what is left of the last one is waited for.
                 let periods = late / self.period.as_nanos() + 1;
                 let ahead = periods.saturating_mul(self.period.as_nanos());
-                due + Duration::from_nanos(u64::try_from(ahead).unwrap_or(u64::MAX))
+                after(
+                    due,
+                    Duration::from_nanos(u64::try_from(ahead).unwrap_or(u64::MAX)),
+                )
             }
         };
         due
@@ -120,6 +123,11 @@ impl Interval {
 
     /// Makes the next tick come a period from now.
     pub fn reset(&mut self) {
-        self.next = Instant::now() + self.period;
+        self.next = after(Instant::now(), self.period);
     }
+}
+
+/// Later by `period`; in centuries, if that is beyond what an instant can say.
+fn after(at: Instant, period: Duration) -> Instant {
+    at.checked_add(period).unwrap_or(Instant::LATEST)
 }

@@ -411,3 +411,103 @@ fn a_handle_may_cancel_when_it_goes() {
         assert_eq!(kept.join().unwrap(), 7);
     });
 }
+
+#[test]
+fn a_panic_is_one_whatever_its_payload() {
+    let panics: [fn(); 2] = [
+        || {
+            let elapsed = time::timeout(Duration::ZERO, || thread::sleep(HOUR));
+            panic::panic_any(elapsed.unwrap_err());
+        },
+        || {
+            let other = thread::spawn(|| thread::sleep(HOUR));
+            other.cancel();
+            panic::resume_unwind(other.join().unwrap_err());
+        },
+    ];
+    for panics in panics {
+        check(move || {
+            let scope = || {
+                thread::scope(|scope| {
+                    scope.spawn(panics);
+                });
+            };
+            assert!(panic::catch_unwind(scope).is_err());
+        });
+    }
+}
+
+#[test]
+fn the_os_threads_own_code_is_interrupted_when_it_yields() {
+    fresh(|| {
+        let mut turns = 0;
+        let raised = panic_of(|| {
+            thread::scope(|scope| {
+                scope.spawn(|| panic!("of a child"));
+                while turns < 1000 {
+                    turns += 1;
+                    thread::yield_now();
+                }
+            })
+        });
+        assert_eq!(raised, "of a child");
+        assert!(turns < 1000, "it was not interrupted");
+    });
+}
+
+#[test]
+fn a_deadlock_within_a_scope_of_the_os_threads_own_is_told_to_the_log() {
+    collect_log();
+    fresh(|| {
+        thread::scope(|scope| {
+            let child = thread::Builder::new().name("waits for nobody");
+            child.spawn_scoped(scope, || thread::park()).unwrap();
+        });
+    });
+    assert_eq!(logged("'waits for nobody'").len(), 1);
+}
+
+#[test]
+fn a_scope_whose_shard_ends_before_it_ends_the_process() {
+    let name = "scopes::a_scope_whose_shard_ends_before_it_ends_the_process";
+    let Some(output) = in_child(name) else {
+        return fresh(|| {
+            thread::scope(|scope| {
+                scope.spawn(|| thread::uncancellable(|| thread::sleep(HOUR)));
+                // It leaves the child behind, and with it the scheduler.
+                ethreads::run_main(thread::yield_now).unwrap();
+            });
+        });
+    };
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    assert!(
+        stderr(&output).contains("where nothing can wait"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn failures_of_one_scope_after_the_other_are_not_held_against_their_ethread() {
+    collect_log();
+    ethreads::sim::run(1, || {
+        let supervisor = thread::Builder::new().name("supervisor of failures");
+        let supervisor = supervisor.spawn(|| {
+            let start = time::Instant::now();
+            for _ in 0..30 {
+                let failed = panic_of(|| {
+                    thread::scope(|scope| {
+                        scope.spawn(|| panic::resume_unwind(Box::new("job failed")));
+                        thread::sleep(HOUR);
+                    })
+                });
+                assert_eq!(failed, "job failed");
+            }
+            start.elapsed()
+        });
+        assert_eq!(supervisor.unwrap().join().unwrap(), Duration::ZERO);
+    })
+    .unwrap();
+    assert_eq!(logged("'supervisor of failures'").len(), 0);
+}

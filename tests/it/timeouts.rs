@@ -313,6 +313,134 @@ fn on_the_os_threads_own_side_waits_are_bounded_too() {
     });
 }
 
+#[test]
+fn a_payload_whose_scope_is_gone_is_a_panic_at_the_root_too() {
+    let result = fresh(|| {
+        ethreads::run_main(|| {
+            drop(thread::spawn(|| {
+                let mut kept = None;
+                let _ = time::timeout(Duration::ZERO, || {
+                    kept = panic::catch_unwind(|| thread::sleep(HOUR)).err();
+                });
+                panic::resume_unwind(kept.unwrap());
+            }));
+            thread::sleep(SOON);
+        })
+    });
+    assert!(matches!(result, Err(runtime::RunError::Panicked(1))));
+}
+
+#[test]
+fn on_the_os_threads_own_side_nothing_outruns_a_deadline() {
+    fresh(|| {
+        let mut turns = 0u64;
+        let yields = time::timeout(SOON, || {
+            while turns < 100_000_000 {
+                turns += 1;
+                thread::yield_now();
+            }
+        });
+        assert!(yields.is_err());
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let result = time::timeout_io(SOON, || {
+            for _ in 0..100_000_000u64 {
+                ours.write_all(b"x")?;
+                theirs.read_exact(&mut [0])?;
+            }
+            Ok(())
+        });
+        assert!(elapsed_of(&result.unwrap_err()).is_some());
+    });
+}
+
+#[test]
+fn what_has_arrived_in_time_is_read_though_it_is_reported_late() {
+    check(|| {
+        // More than a driver reports at once.
+        let mut peers = Vec::new();
+        let readers: Vec<_> = (0..200)
+            .map(|_| {
+                let (mut ours, theirs) = UnixStream::pair().unwrap();
+                peers.push(theirs);
+                thread::spawn(move || time::timeout_io(10 * SOON, || ours.read(&mut [0])).is_ok())
+            })
+            .collect();
+        thread::yield_now();
+        for peer in &mut peers {
+            peer.write_all(b"x").unwrap();
+        }
+        // Everybody's deadline passes while nobody else can run.
+        let end = std::time::Instant::now() + 20 * SOON;
+        while std::time::Instant::now() < end {}
+        for reader in readers {
+            assert!(reader.join().unwrap());
+        }
+    });
+}
+
+#[test]
+fn errors_are_not_taken_for_unwindings_that_were_caught() {
+    collect_log();
+    check(|| {
+        let cleaner = thread::Builder::new().name("cleans up beyond its deadline");
+        let cleaner = cleaner.spawn(|| {
+            let (mut socket, _silent) = UnixStream::pair().unwrap();
+            for _ in 0..2 {
+                let result = time::timeout(Duration::ZERO, || {
+                    (0..15).for_each(|_| assert!(socket.read(&mut [0]).is_err()));
+                    thread::sleep(HOUR);
+                });
+                assert!(result.is_err());
+                let result = time::timeout(Duration::ZERO, || {
+                    loop {
+                        assert!(socket.read(&mut [0]).is_err());
+                    }
+                });
+                assert!(result.is_err());
+            }
+        });
+        cleaner.unwrap().join().unwrap();
+        assert_eq!(logged("'cleans up beyond its deadline'").len(), 0);
+    });
+}
+
+#[test]
+fn files_on_the_pool_fail_like_other_io() {
+    check(|| {
+        for _ in 0..30 {
+            let file = std::fs::File::open("/proc/self/maps").unwrap();
+            let file = ethreads::io::Eport::new(file).unwrap();
+            // It may be done in time.
+            let read = time::timeout(Duration::ZERO, || (&file).read(&mut [0; 100]));
+            if let Err(error) = read.expect("an io::Result does not unwind") {
+                assert!(elapsed_of(&error).is_some());
+            }
+        }
+    });
+}
+
+#[test]
+fn calls_with_an_io_result_never_unwind_before_they_have_failed() {
+    check(|| {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        for n in 0..2000u64 {
+            let limit = Duration::from_nanos(20_000 + n * 7919 % 600_000);
+            let result = time::timeout(limit, || -> io::Result<()> {
+                loop {
+                    ours.write_all(b"x")?;
+                    theirs.read_exact(&mut [0])?;
+                }
+            });
+            let error = result.expect("it has not failed before").unwrap_err();
+            assert!(elapsed_of(&error).is_some());
+            // A byte may be left.
+            theirs.set_nonblocking(true).unwrap();
+            let _ = theirs.read(&mut [0]);
+            theirs.set_nonblocking(false).unwrap();
+        }
+    });
+}
+
 #[cfg(feature = "sim")]
 mod on_the_virtual_clock {
     use ethreads::sim;
@@ -356,6 +484,38 @@ mod on_the_virtual_clock {
             seen
         })
         .unwrap()
+    }
+
+    #[test]
+    fn ticks_may_be_for_ever_apart() {
+        sim::run(1, || {
+            for missed in [MissedTick::Burst, MissedTick::Delay, MissedTick::Skip] {
+                let mut interval = time::interval(Duration::MAX).missed_tick(missed);
+                interval.tick();
+                assert!(time::timeout(HOUR, || interval.tick()).is_err());
+                interval.reset();
+            }
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn an_unpark_during_the_pause_of_a_stubborn_one_is_not_lost() {
+        sim::run(1, || {
+            let stubborn = thread::spawn(|| {
+                let _ = time::timeout(Duration::ZERO, || {
+                    for _ in 0..16 {
+                        let _ = panic::catch_unwind(|| thread::park());
+                    }
+                });
+                time::timeout(HOUR, || thread::park()).is_ok()
+            });
+            // It is in its pause.
+            thread::sleep(Duration::from_millis(50));
+            stubborn.thread().unpark();
+            assert!(stubborn.join().unwrap());
+        })
+        .unwrap();
     }
 
     #[test]
