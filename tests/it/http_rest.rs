@@ -251,7 +251,7 @@ const CROWD: usize = 200;
 #[test]
 fn what_has_arrived_in_time_is_answered_however_many_there_are() {
     on_a_shard(|| {
-        let (idle, held) = (Duration::from_millis(100), Rc::new(Cell::new(true)));
+        let (idle, held) = (Duration::from_millis(400), Rc::new(Cell::new(true)));
         let hold = held.clone();
         let site = Site::with(
             |server| server.timeouts(timeouts(|t| t.idle = idle)),
