@@ -1,7 +1,7 @@
 //! What an ethread runs, and what is left of it for whoever joins.
 
 use std::any::Any;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use super::interrupt::{AtRoot, Elapsed, at_root};
 use super::park::Unwinding;
 use super::scheduler::Scheduler;
 use super::source::WouldPark;
-use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use super::wait::{NEVER, NOBODY, Outcome, Reason, Token, WaitKind};
 
 /// The payload of an ethread that was cancelled, as `join` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl<F: FnOnce(Outcome) -> T, T> Work<T> for Once<F> {
 pub(crate) struct Task<W, T> {
     packet: Packet<T>,
     /// `None` once it has ended.
-    work: RefCell<Option<W>>,
+    work: Cell<Option<W>>,
 }
 
 /// The result of an ethread, between its end and the join.
@@ -70,15 +70,16 @@ pub(crate) struct Packet<T> {
     /// Whose it is; set as soon as it is spawned.
     thread: OnceCell<Thread>,
     result: Cell<Option<thread::Result<T>>>,
-    /// The ethread that joins.
-    waiter: Cell<Option<Token>>,
+    /// The ethread that joins; [`NOBODY`] if none does.
+    waiter: Cell<Token>,
     ended: Cell<bool>,
     /// Nobody will ask for the result.
     detached: Cell<bool>,
     /// It was ended by a cancel or the deadline of a scope, and not by a payload that looks so.
     interrupted: Cell<bool>,
     /// Who waits for the end of it, whatever becomes of its handle.
-    family: Option<Rc<dyn Family>>,
+    // Boxed, as nearly none has one.
+    family: Option<Box<Rc<dyn Family>>>,
 }
 
 /// The children of a `thread::scope`, as each of them knows it.
@@ -106,15 +107,15 @@ impl<W, T> Task<W, T> {
 
     pub(crate) fn of(work: W, family: Option<Rc<dyn Family>>) -> Rc<Self> {
         Rc::new(Self {
-            work: RefCell::new(Some(work)),
+            work: Cell::new(Some(work)),
             packet: Packet {
                 thread: OnceCell::new(),
                 result: Cell::new(None),
-                waiter: Cell::new(None),
+                waiter: Cell::new(NOBODY),
                 ended: Cell::new(false),
                 detached: Cell::new(false),
                 interrupted: Cell::new(false),
-                family,
+                family: family.map(Box::new),
             },
         })
     }
@@ -128,9 +129,8 @@ impl<W, T> Joinable<T> for Task<W, T> {
 
 impl<W: Work<T>, T> Run for Task<W, T> {
     fn run(&self, outcome: Outcome) -> Ending {
-        // Nobody else ever looks at it.
-        let mut work = self.work.borrow_mut();
-        let turn = panic::catch_unwind(AssertUnwindSafe(|| match (&mut *work, outcome) {
+        let mut work = self.work.take();
+        let turn = panic::catch_unwind(AssertUnwindSafe(|| match (&mut work, outcome) {
             // Cancelled before its first turn or in a rest: it was started for its end.
             (_, Outcome::Cancelled) | (None, _) => {
                 self.packet.interrupted.set(true);
@@ -139,16 +139,19 @@ impl<W: Work<T>, T> Run for Task<W, T> {
             (Some(work), outcome) => work.go_on(outcome).map(Ok),
         }));
         let result = match turn {
-            Ok(None) => return Ending::Resting,
+            Ok(None) => {
+                self.work.set(work);
+                return Ending::Resting;
+            }
             Ok(Some(result)) => result,
             // It is told to the log and dropped, both of which are code of the user's.
-            Err(payload) => panic::catch_unwind(AssertUnwindSafe(|| match &mut *work {
+            Err(payload) => panic::catch_unwind(AssertUnwindSafe(|| match &mut work {
                 Some(work) if at_root(&*payload).is_none() => work.panicked(payload),
                 _ => Err(payload),
             }))
             .unwrap_or_else(Err),
         };
-        let result = match panic::catch_unwind(AssertUnwindSafe(|| *work = None)) {
+        let result = match panic::catch_unwind(AssertUnwindSafe(|| work = None)) {
             Ok(()) => result,
             Err(payload) => {
                 self.packet.interrupted.set(false);
@@ -185,8 +188,9 @@ impl<T> Packet<T> {
             return;
         }
         self.result.set(Some(result));
-        if let Some(token) = self.waiter.take() {
-            current::with(|scheduler| scheduler.map(|scheduler| scheduler.wake(token)));
+        let waiter = self.waiter.replace(NOBODY);
+        if waiter != NOBODY {
+            current::with(|scheduler| scheduler.map(|scheduler| scheduler.wake(waiter)));
         }
     }
 
@@ -236,7 +240,7 @@ impl<T> Packet<T> {
             let waited = current::with(|scheduler| {
                 let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
                 let wait = scheduler.begin_wait(reason)?;
-                self.waiter.set(Some(wait.token()));
+                self.waiter.set(wait.token());
                 let _forget = ForgetWaiter(&self.waiter);
                 wait.park_or_unwind(NEVER);
                 Ok(())
@@ -251,11 +255,11 @@ impl<T> Packet<T> {
     }
 }
 
-struct ForgetWaiter<'a>(&'a Cell<Option<Token>>);
+struct ForgetWaiter<'a>(&'a Cell<Token>);
 
 impl Drop for ForgetWaiter<'_> {
     fn drop(&mut self) {
-        self.0.set(None);
+        self.0.set(NOBODY);
     }
 }
 

@@ -120,8 +120,8 @@ pub(crate) struct WaitList {
     rest: Option<Box<VecDeque<Target>>>,
 }
 
-/// No ethread has this place.
-const NOBODY: Token = Token {
+/// No ethread has this place: in place of a token where there is none.
+pub(super) const NOBODY: Token = Token {
     index: u32::MAX,
     park: 0,
 };
