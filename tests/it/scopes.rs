@@ -9,21 +9,11 @@ use ethreads::thread::{self, Cancelled};
 use ethreads::time::{self, Elapsed};
 use ethreads::{bridge, runtime};
 
-use crate::support::{OnDrop, collect_log, deadlock, fresh, in_child, logged, stderr, text};
+use crate::support::{
+    OnDrop, collect_log, deadlock, fresh, in_child, leaving_nothing as check, logged, stderr, text,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// Runs `f` as the root of a new shard. Nothing of it may be left in the scheduler.
-fn check(f: impl FnOnce() + Send + 'static) {
-    fresh(|| {
-        ethreads::run_main(|| {
-            f();
-            let stats = runtime::stats().unwrap();
-            assert_eq!((stats.ethreads, stats.scopes, stats.io_waits), (1, 0, 0));
-        })
-    })
-    .unwrap();
-}
 
 /// The text of the panic that `f` ends with.
 fn panic_of<R>(f: impl FnOnce() -> R) -> String {

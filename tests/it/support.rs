@@ -95,6 +95,18 @@ pub(crate) fn deadlock<T>(result: Result<T, RunError>) -> ethreads::Deadlock {
     }
 }
 
+/// Runs `f` as the root of a new shard. Nothing of it may be left in the scheduler.
+pub(crate) fn leaving_nothing(f: impl FnOnce() + Send + 'static) {
+    fresh(|| {
+        ethreads::run_main(|| {
+            f();
+            let stats = ethreads::runtime::stats().unwrap();
+            assert_eq!((stats.ethreads, stats.scopes, stats.io_waits), (1, 0, 0));
+        })
+    })
+    .unwrap();
+}
+
 /// Calls a closure when it is dropped.
 pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 

@@ -8,22 +8,11 @@ use std::time::Duration;
 
 use ethreads::sync::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
 use ethreads::thread::{self, Cancelled, JoinHandle};
-use ethreads::{runtime, time};
+use ethreads::time;
 
-use crate::support::{OnDrop, deadlock, fresh, text};
+use crate::support::{OnDrop, deadlock, fresh, leaving_nothing as check, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn check(f: impl FnOnce() + Send + 'static) {
-    fresh(|| {
-        ethreads::run_main(|| {
-            f();
-            let stats = runtime::stats().unwrap();
-            assert_eq!((stats.ethreads, stats.scopes), (1, 0));
-        })
-    })
-    .unwrap();
-}
 
 fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
     let joined = handles.into_iter().map(JoinHandle::join);

@@ -11,22 +11,10 @@ use ethreads::thread::{self, Cancelled};
 use ethreads::time::{self, Elapsed};
 use ethreads::{bridge, runtime};
 
-use crate::support::{collect_log, fresh, logged, text};
+use crate::support::{collect_log, fresh, leaving_nothing as check, logged, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(2);
-
-/// Runs `f` as the root of a new shard. Nothing of it may be left in the scheduler.
-fn check(f: impl FnOnce() + Send + 'static) {
-    fresh(|| {
-        ethreads::run_main(|| {
-            f();
-            let stats = runtime::stats().unwrap();
-            assert_eq!((stats.ethreads, stats.scopes, stats.io_waits), (1, 0, 0));
-        })
-    })
-    .unwrap();
-}
 
 fn elapsed_of(error: &io::Error) -> Option<Elapsed> {
     let source = error.get_ref()?.downcast_ref::<Elapsed>()?;
