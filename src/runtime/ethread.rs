@@ -166,6 +166,19 @@ impl ControlBlock {
         self.kind.is_io()
     }
 
+    /// Notes which of the things that its park waits for has woken it. Until it waits again, that
+    /// is all that its reason is good for.
+    #[inline]
+    pub(super) fn set_case(&mut self, token: Token) {
+        if token.case != 0 {
+            self.detail = u64::from(token.case);
+        }
+    }
+
+    pub(super) fn case(&self) -> u32 {
+        self.detail as u32
+    }
+
     #[inline]
     fn set_reason(&mut self, reason: Reason) {
         self.kind = reason.kind;
@@ -176,6 +189,7 @@ impl ControlBlock {
     pub(super) fn token(&self, index: u32) -> Token {
         Token {
             index,
+            case: 0,
             park: self.park,
         }
     }

@@ -12,6 +12,7 @@ use super::inbox::{Handle, Inbox, Message};
 use super::scheduler::Scheduler;
 use super::source::WouldPark;
 use super::task::Joinable;
+use super::wait::Token;
 
 /// A handle to an ethread, for [`Thread::unpark`] and for telling who is who.
 ///
@@ -298,6 +299,11 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.packet().has_ended()
+    }
+
+    /// Says whom the end of the ethread wakes.
+    pub(crate) fn set_waiter(&self, waiter: Option<Token>) {
+        self.task.packet().set_waiter(waiter);
     }
 
     /// Returns the ethread's own handle.

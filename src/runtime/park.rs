@@ -45,10 +45,7 @@ impl Scheduler {
         block.spent = false;
         Ok(Wait {
             scheduler: self,
-            token: Token {
-                index,
-                park: block.park,
-            },
+            token: block.token(index),
         })
     }
 
@@ -188,6 +185,38 @@ impl Scheduler {
                 Ok(())
             }
         }
+    }
+
+    /// Counts an operation as [`spend_budget`](Self::spend_budget) does, for a call that unwinds
+    /// where the yield must not go on.
+    #[inline]
+    pub(crate) fn spend_or_unwind(&self, location: &'static Location<'static>) {
+        match self.budget.get() {
+            0 => {
+                self.budget.set(super::scheduler::BUDGET);
+                if self.current.get() != SCHEDULER {
+                    self.yield_now(location);
+                }
+            }
+            left => self.budget.set(left - 1),
+        }
+    }
+
+    /// Which of the things that whoever runs has waited for has woken it; see [`Token`].
+    pub(crate) fn case_of_wake(&self) -> u32 {
+        self.core.borrow().blocks.get(self.current.get()).case()
+    }
+
+    /// A number below `count`, another one each time: for those who are to have their turns.
+    pub(crate) fn pick(&self, count: u32) -> u32 {
+        if count < 2 {
+            return 0;
+        }
+        let turn = self.turns.get().wrapping_add(1);
+        self.turns.set(turn);
+        // Multiplied by the golden ratio, the turns of one of several choices that alternate do not
+        // fall in step with the number of its things.
+        turn.wrapping_mul(0x9E37_79B9) % count
     }
 
     /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed; the OS

@@ -67,6 +67,8 @@ pub(crate) struct Scheduler {
     /// Whose code runs: a place in the slab, [`HOST`] or [`SCHEDULER`].
     pub(super) current: Cell<u32>,
     pub(super) budget: Cell<u32>,
+    /// How often somebody had to be picked among several.
+    pub(super) turns: Cell<u32>,
     /// The driver's time at the beginning of this turn.
     pub(super) now: Cell<u64>,
     /// Ethreads that panicked with nobody to join them, since the last `run`.
@@ -156,6 +158,7 @@ impl Scheduler {
             heartbeat: Arc::default(),
             current: Cell::new(HOST),
             budget: Cell::new(BUDGET),
+            turns: Cell::new(0),
             now: Cell::new(now),
             panics: Cell::new(0),
             kind,

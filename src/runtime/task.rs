@@ -204,6 +204,10 @@ impl<T> Packet<T> {
         self.thread.get().expect("it was spawned")
     }
 
+    pub(super) fn set_waiter(&self, waiter: Option<Token>) {
+        self.waiter.set(waiter.unwrap_or(NOBODY));
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
     }

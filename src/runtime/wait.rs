@@ -26,8 +26,18 @@ pub(crate) enum Outcome {
 pub(crate) struct Token {
     /// The ethread's place in its shard's slab.
     pub(super) index: u32,
+    /// Which of several things that the park waits for, counted from one; zero if it is the only
+    /// one. Whoever wakes with it tells the ethread by this.
+    pub(super) case: u32,
     /// The number of the park, counted per place and never reset.
     pub(super) park: u64,
+}
+
+impl Token {
+    /// The token of the same park, for one of the things that it waits for.
+    pub(crate) fn for_case(self, case: u32) -> Self {
+        Self { case, ..self }
+    }
 }
 
 /// A deadline that never comes.
@@ -51,10 +61,21 @@ pub(crate) enum WaitKind {
     Join,
     Scope,
     Lock,
+    Readers,
     Permits,
     Condition,
     Barrier,
     WaitGroup,
+    Once,
+    Signal,
+    Send,
+    Receive,
+    Promise,
+    Watch,
+    Broadcast,
+    Resource,
+    Choice,
+    ChoiceWithIo,
     Suspend,
     Blocking,
     Read,
@@ -68,7 +89,7 @@ impl WaitKind {
     pub(crate) fn is_io(self) -> bool {
         matches!(
             self,
-            Self::Read | Self::Write | Self::Accept | Self::Connect
+            Self::Read | Self::Write | Self::Accept | Self::Connect | Self::ChoiceWithIo
         )
     }
 }
@@ -87,6 +108,19 @@ impl fmt::Display for Reason {
             WaitKind::Condition => f.write_str("a notification of a condition variable"),
             WaitKind::Barrier => write!(f, "{} others at a barrier", self.detail),
             WaitKind::WaitGroup => f.write_str("the end of the members of a wait group"),
+            WaitKind::Readers => write!(f, "a lock that {} read", self.detail),
+            WaitKind::Once if self.detail == 0 => f.write_str("a value that nobody makes yet"),
+            WaitKind::Once => write!(f, "a value that ethread #{} makes", self.detail),
+            WaitKind::Signal => f.write_str("a signal"),
+            WaitKind::Send => f.write_str("room in a channel"),
+            WaitKind::Receive => f.write_str("a message of a channel"),
+            WaitKind::Promise => f.write_str("a promise"),
+            WaitKind::Watch => f.write_str("a change of a watched value"),
+            WaitKind::Broadcast => f.write_str("a message of a broadcast"),
+            WaitKind::Resource => f.write_str("a resource that starts or stops"),
+            WaitKind::Choice | WaitKind::ChoiceWithIo => {
+                write!(f, "one of {} things", self.detail)
+            }
             WaitKind::Suspend => f.write_str("resume"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),
             WaitKind::Read => write!(f, "input on fd {}", self.detail),
@@ -123,6 +157,7 @@ pub(crate) struct WaitList {
 /// No ethread has this place: in place of a token where there is none.
 pub(super) const NOBODY: Token = Token {
     index: u32::MAX,
+    case: 0,
     park: 0,
 };
 
@@ -230,7 +265,11 @@ mod tests {
             let is_live = |target: &Target| matches!(target, Target::Park(t) if t.park < live);
             for park in 0..10_000 {
                 list.prune(is_live);
-                list.push_back(Target::Park(Token { index: 0, park }));
+                list.push_back(Target::Park(Token {
+                    index: 0,
+                    case: 0,
+                    park,
+                }));
                 let rest = list.rest.as_ref().map_or(0, |rest| rest.len() as u64);
                 assert!(rest <= (2 * live).max(PRUNE_FROM as u64), "{live}: {rest}");
             }
@@ -247,11 +286,11 @@ mod tests {
             let mut model = VecDeque::new();
             for (park, step) in steps.into_iter().enumerate() {
                 let park = park as u64;
-                let target = Target::Park(Token { index: 0, park });
+                let target = Target::Park(Token { index: 0, case: 0, park });
                 match step {
                     Step::PushBack => { list.push_back(target); model.push_back(park); }
                     Step::PushFront => {
-                        list.push_front(Token { index: 0, park });
+                        list.push_front(Token { index: 0, case: 0, park });
                         model.push_front(park);
                     }
                     Step::Pop => {
@@ -259,11 +298,11 @@ mod tests {
                     }
                     Step::Remove(n) => {
                         if let Some(&park) = model.get(n) {
-                            list.remove(Token { index: 0, park });
+                            list.remove(Token { index: 0, case: 0, park });
                             model.remove(n);
                         }
                         // Another ethread's token with the same number is not here.
-                        list.remove(Token { index: 1, park });
+                        list.remove(Token { index: 1, case: 0, park });
                     }
                 }
                 prop_assert_eq!(list.is_empty(), model.is_empty());

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 
-use super::queue::{Queue, Wait};
+use super::line::{Line, Wait};
 use crate::runtime::wait::WaitKind;
 
 /// Lets so many ethreads wait for each other. [`std::sync::Barrier`], for the ethreads of one
@@ -36,7 +36,7 @@ pub struct Barrier {
     here: Cell<usize>,
     /// How often all have come.
     round: Cell<u64>,
-    queue: Queue,
+    line: Line,
 }
 
 /// Whether a wait at a [`Barrier`] was the last one.
@@ -75,7 +75,7 @@ impl Barrier {
             size,
             here: Cell::new(0),
             round: Cell::new(0),
-            queue: Queue::new(),
+            line: Line::new(),
         }
     }
 
@@ -101,7 +101,7 @@ impl Barrier {
         if here >= self.size {
             self.here.set(0);
             self.round.set(self.round.get() + 1);
-            self.queue.hand_over_to_all();
+            self.line.serve_all(|()| ());
             return BarrierWaitResult(true);
         }
         self.here.set(here);
@@ -112,8 +112,8 @@ impl Barrier {
         let mut wait = Wait::new(WaitKind::Barrier, Location::caller());
         wait.detail = (self.size - here) as u64;
         // Nothing unwinds, as was looked at above.
-        let came = self.queue.wait(wait);
-        debug_assert!(came.is_ok_and(|all| all), "there is no limit");
+        let came = self.line.wait(wait, ());
+        debug_assert!(came.is_ok(), "there is no limit");
         BarrierWaitResult(false)
     }
 }

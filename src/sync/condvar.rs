@@ -5,8 +5,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use super::line::{Line, Wait};
 use super::mutex::{Mutex, MutexGuard};
-use super::queue::{Queue, Wait};
 use super::{LockResult, PoisonError};
 use crate::runtime::park::deadline_after;
 use crate::runtime::wait::{NEVER, WaitKind};
@@ -44,7 +44,7 @@ use crate::time::Instant;
 /// ```
 #[derive(Default)]
 pub struct Condvar {
-    queue: Queue,
+    line: Line,
 }
 
 /// Whether a wait with a limit has met that.
@@ -63,9 +63,7 @@ impl Condvar {
     /// Creates a condition variable.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            queue: Queue::new(),
-        }
+        Self { line: Line::new() }
     }
 
     /// Unlocks the mutex, suspends the caller until it is notified, and locks the mutex again.
@@ -165,23 +163,20 @@ impl Condvar {
         }
         let mutex: &'a Mutex<T> = guard.mutex();
         drop(guard);
-        let wait = Wait {
-            deadline,
-            ..Wait::new(WaitKind::Condition, location)
-        };
+        let wait = Wait::new(WaitKind::Condition, location).until(deadline);
         // Nothing unwinds, as was looked at above.
-        let notified = self.queue.wait(wait).unwrap_or(false);
+        let notified = self.line.wait(wait, ()).is_ok();
         (mutex.lock_at(location), notified)
     }
 
     /// Wakes the one who has waited longest, if anybody waits.
     pub fn notify_one(&self) {
-        self.queue.hand_over();
+        self.line.serve(|()| ());
     }
 
     /// Wakes all who wait now.
     pub fn notify_all(&self) {
-        self.queue.hand_over_to_all();
+        self.line.serve_all(|()| ());
     }
 }
 

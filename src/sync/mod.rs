@@ -22,16 +22,31 @@
 //! process with a report, as there is nothing they could return.
 
 mod barrier;
+pub mod broadcast;
+pub mod channel;
 mod condvar;
+mod line;
 mod mutex;
-mod queue;
+mod once;
+mod poison;
+mod promise;
+pub mod resource;
+mod rwlock;
+pub mod select;
 mod semaphore;
+mod signal;
 mod wait_group;
+pub mod watch;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{Lazy, OnceCell};
+pub use promise::{Promise, PromiseError, Resolver, Settling};
+pub use resource::Resource;
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Permit, Semaphore, TryAcquireError};
+pub use signal::{Signal, Waiting};
 pub use wait_group::{Member, WaitGroup};
 
 pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};

@@ -9,10 +9,9 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
-use super::queue::{Queue, Wait};
-use super::{LockResult, PoisonError, TryLockError, TryLockResult};
-use crate::runtime::current;
-use crate::runtime::park::Unwinding;
+use super::line::{self, Line, Wait};
+use super::poison::{Holding, Poison};
+use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::wait::WaitKind;
 
 /// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
@@ -56,10 +55,10 @@ use crate::runtime::wait::WaitKind;
 /// ```
 #[derive(Default)]
 pub struct Mutex<T: ?Sized> {
-    queue: Queue,
+    line: Line,
     /// The number of the ethread that holds it; zero if nobody does.
     holder: Cell<u64>,
-    poisoned: Cell<bool>,
+    poison: Poison,
     not_send: PhantomData<*mut ()>,
     value: UnsafeCell<T>,
 }
@@ -68,17 +67,16 @@ pub struct Mutex<T: ?Sized> {
 #[must_use = "the mutex is unlocked at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
-    /// Its holder was unwinding already: what it does then is no reason to poison it.
-    unwinding: bool,
+    holding: Holding,
 }
 
 impl<T> Mutex<T> {
     /// Creates a mutex that is not locked.
     pub const fn new(value: T) -> Self {
         Self {
-            queue: Queue::new(),
+            line: Line::new(),
             holder: Cell::new(0),
-            poisoned: Cell::new(false),
+            poison: Poison::new(),
             not_send: PhantomData,
             value: UnsafeCell::new(value),
         }
@@ -90,13 +88,7 @@ impl<T> Mutex<T> {
     ///
     /// The value all the same, if a holder has unwound.
     pub fn into_inner(self) -> LockResult<T> {
-        let poisoned = self.poisoned.get();
-        let value = self.value.into_inner();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.guard(self.value.into_inner())
     }
 }
 
@@ -130,12 +122,7 @@ impl<T: ?Sized> Mutex<T> {
         if self.holder.get() != 0 {
             let mut wait = Wait::new(WaitKind::Lock, location);
             wait.detail = self.holder.get();
-            if let Err(Unwinding) = self.queue.wait(wait) {
-                current::with(|scheduler| match scheduler {
-                    Some(scheduler) => scheduler.abort_unwinding("Mutex::lock", location),
-                    None => unreachable!("whoever tried to wait has one"),
-                });
-            }
+            line::unlimited(self.line.wait(wait, ()), "Mutex::lock", location);
         }
         self.guard()
     }
@@ -154,29 +141,22 @@ impl<T: ?Sized> Mutex<T> {
 
     /// The guard of whoever has it now: it was free, or was handed over.
     fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
-        let me = current::with(|scheduler| scheduler.map(|s| s.current_id().as_u64().get()));
-        // Outside of ethreads nobody else could wait for it.
-        self.holder.set(me.unwrap_or(u64::MAX));
-        let guard = MutexGuard {
+        self.holder.set(line::me());
+        self.poison.guard(MutexGuard {
             mutex: self,
-            unwinding: std::thread::panicking(),
-        };
-        if self.poisoned.get() {
-            Err(PoisonError::new(guard))
-        } else {
-            Ok(guard)
-        }
+            holding: Holding::begin(),
+        })
     }
 
     /// Whether a holder has unwound.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.get()
+        self.poison.is_set()
     }
 
     /// Takes its value for whole again.
     pub fn clear_poison(&self) {
-        self.poisoned.set(false);
+        self.poison.clear();
     }
 
     /// Returns the value, which nobody else can have.
@@ -185,13 +165,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// The value all the same, if a holder has unwound.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        let poisoned = self.poisoned.get();
-        let value = self.value.get_mut();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.guard(self.value.get_mut())
     }
 }
 
@@ -222,11 +196,9 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         let mutex = self.mutex;
-        if !self.unwinding && std::thread::panicking() {
-            mutex.poisoned.set(true);
-        }
+        self.holding.end(&mutex.poison);
         // It stays held while it is handed over, so that nobody gets in between.
-        if !mutex.queue.hand_over() {
+        if mutex.line.serve(|()| ()).is_none() {
             mutex.holder.set(0);
         }
     }

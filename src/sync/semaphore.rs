@@ -1,15 +1,12 @@
 //! Permits, so many at a time.
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use super::queue::{Queue, Wait};
-use crate::runtime::current;
-use crate::runtime::park::Unwinding;
+use super::line::{self, Line, Wait};
 use crate::runtime::wait::WaitKind;
 
 /// Gives out permits, of which there are so many.
@@ -47,10 +44,8 @@ use crate::runtime::wait::WaitKind;
 /// ```
 pub struct Semaphore {
     permits: Cell<usize>,
-    queue: Queue,
-    /// What those in line ask for, in the same order, each under the number of its wait.
-    wanted: RefCell<VecDeque<(u64, usize)>>,
-    last: Cell<u64>,
+    /// Those who wait, with the number of permits that they ask for.
+    line: Line<usize>,
 }
 
 /// Permits of a [`Semaphore`], which has them back when this is dropped.
@@ -73,24 +68,12 @@ impl fmt::Display for TryAcquireError {
 
 impl Error for TryAcquireError {}
 
-/// What a waiter asks for, until it has it or has gone.
-struct Wish<'a> {
-    semaphore: &'a Semaphore,
-    number: u64,
-}
+/// Serves those behind a waiter that has left, who may ask for less.
+struct Left<'a>(&'a Semaphore);
 
-impl Drop for Wish<'_> {
+impl Drop for Left<'_> {
     fn drop(&mut self) {
-        let semaphore = self.semaphore;
-        let left = {
-            let mut wanted = semaphore.wanted.borrow_mut();
-            let place = wanted.iter().position(|(number, _)| *number == self.number);
-            place.map(|place| wanted.remove(place))
-        };
-        if left.is_some() {
-            // Those behind it may ask for less.
-            semaphore.serve();
-        }
+        self.0.serve();
     }
 }
 
@@ -100,9 +83,7 @@ impl Semaphore {
     pub const fn new(permits: usize) -> Self {
         Self {
             permits: Cell::new(permits),
-            queue: Queue::new(),
-            wanted: RefCell::new(VecDeque::new()),
-            last: Cell::new(0),
+            line: Line::new(),
         }
     }
 
@@ -142,23 +123,10 @@ impl Semaphore {
         if let Ok(permit) = self.try_acquire_many(count) {
             return permit;
         }
-        let number = self.last.get() + 1;
-        self.last.set(number);
-        self.wanted.borrow_mut().push_back((number, count));
-        let wish = Wish {
-            semaphore: self,
-            number,
-        };
+        let _left = Left(self);
         let mut wait = Wait::new(WaitKind::Permits, location);
         wait.detail = count as u64;
-        if let Err(Unwinding) = self.queue.wait(wait) {
-            current::with(|scheduler| match scheduler {
-                Some(scheduler) => scheduler.abort_unwinding("Semaphore::acquire", location),
-                None => unreachable!("whoever tried to wait has one"),
-            });
-        }
-        // It was granted, and is nobody's wish any more.
-        drop(wish);
+        line::unlimited(self.line.wait(wait, count), "Semaphore::acquire", location);
         Permit {
             semaphore: self,
             count,
@@ -182,7 +150,7 @@ impl Semaphore {
     /// If they are not.
     pub fn try_acquire_many(&self, count: usize) -> Result<Permit<'_>, TryAcquireError> {
         let left = self.permits.get().checked_sub(count);
-        match left.filter(|_| self.wanted.borrow().is_empty()) {
+        match left.filter(|_| self.line.is_empty()) {
             Some(left) => {
                 self.permits.set(left);
                 Ok(Permit {
@@ -214,18 +182,11 @@ impl Semaphore {
 
     /// Grants what can be granted, in the order of the line.
     fn serve(&self) {
-        loop {
-            let left = {
-                let wanted = self.wanted.borrow();
-                let first = wanted.front();
-                first.and_then(|(_, count)| self.permits.get().checked_sub(*count))
-            };
-            let Some(left) = left else {
-                return;
-            };
-            self.wanted.borrow_mut().pop_front();
+        while let Some(count) = self.line.first()
+            && let Some(left) = self.permits.get().checked_sub(count)
+        {
             // One who has met a deadline, and not run since, gets nothing.
-            if self.queue.wake_first() == Some(true) {
+            if self.line.serve_next() == Some(true) {
                 self.permits.set(left);
             }
         }
@@ -255,7 +216,7 @@ impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Semaphore")
             .field("permits", &self.permits.get())
-            .field("waiting", &self.wanted.borrow().len())
+            .field("waiting", &self.line.len())
             .finish()
     }
 }

@@ -6,9 +6,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::queue::{Queue, Wait};
-use crate::runtime::current;
-use crate::runtime::park::Unwinding;
+use super::line::{self, Line, Wait};
 use crate::runtime::wait::WaitKind;
 
 /// Lets ethreads wait until all members of a group are gone. Go's `sync.WaitGroup`, with guards in
@@ -43,7 +41,7 @@ pub struct WaitGroup {
 #[derive(Default)]
 struct Group {
     members: Cell<usize>,
-    queue: Queue,
+    line: Line,
 }
 
 /// Belongs to a [`WaitGroup`] until it is dropped. Made by [`WaitGroup::join`].
@@ -93,12 +91,7 @@ impl WaitGroup {
         }
         let location = Location::caller();
         let wait = Wait::new(WaitKind::WaitGroup, location);
-        if let Err(Unwinding) = self.group.queue.wait(wait) {
-            current::with(|scheduler| match scheduler {
-                Some(scheduler) => scheduler.abort_unwinding("WaitGroup::wait", location),
-                None => unreachable!("whoever tried to wait has one"),
-            });
-        }
+        line::unlimited(self.group.line.wait(wait, ()), "WaitGroup::wait", location);
     }
 }
 
@@ -117,7 +110,7 @@ impl Drop for Member {
         let left = self.group.members.get() - 1;
         self.group.members.set(left);
         if left == 0 {
-            self.group.queue.hand_over_to_all();
+            self.group.line.serve_all(|()| ());
         }
     }
 }

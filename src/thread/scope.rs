@@ -406,6 +406,10 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.handle.is_finished()
     }
 
+    pub(crate) fn handle(&self) -> &JoinHandle<T> {
+        &self.handle
+    }
+
     /// Returns the ethread's own handle.
     #[must_use]
     pub fn thread(&self) -> &Thread {

@@ -2,6 +2,7 @@
 //! one test a situation.
 
 mod calls;
+mod handed;
 mod locks;
 mod look_ups;
 #[cfg(feature = "http")]

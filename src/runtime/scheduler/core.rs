@@ -134,6 +134,7 @@ impl Core {
                 };
                 block.spent = true;
                 block.outcome = outcome;
+                block.set_case(token);
                 self.io_waits -= usize::from(block.waits_for_io());
                 self.timed -= usize::from(block.deadline != NEVER);
                 block.deadline = NEVER;
@@ -145,6 +146,7 @@ impl Core {
             // Between the begin of a wait and its park.
             State::Running if !block.spent => {
                 block.spent = true;
+                block.set_case(token);
                 true
             }
             _ => false,

@@ -4,10 +4,11 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::{Operation, Registration};
+use super::super::driver::ops;
+use super::{Direction, Operation, Registration};
 use crate::runtime::current;
 use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::Reason;
+use crate::runtime::wait::{Reason, Token};
 
 impl Registration {
     /// Waits until the source may be ready, without trying; false at the deadline. It is the caller
@@ -94,6 +95,58 @@ impl Scheduler {
     }
 }
 
+/// A wait for several things, of which a source is one.
+impl Scheduler {
+    /// Whether a source may be ready, as poll(2) says: nobody need have tried before.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be watched, or is closed.
+    pub(crate) fn ask(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<bool> {
+        let key = self.watch_without_stack(registration, fd, direction)?;
+        if !self.is_ready(key, direction) {
+            return Ok(false);
+        }
+        let ready = ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
+        if let Some(slot) = self.sources.borrow_mut().get(key) {
+            // What changes after that is reported.
+            slot.set_ready(direction, ready);
+        }
+        Ok(ready)
+    }
+
+    /// Puts a waiter in line that can be woken by other things as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub(crate) fn enter_line(
+        &self,
+        registration: &Registration,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+        token: Token,
+    ) -> io::Result<u64> {
+        let key = self.watch_without_stack(registration, fd, direction)?;
+        self.enqueue(fd, key, direction, token, false)?;
+        Ok(key)
+    }
+
+    /// Takes such a waiter out of the line, and passes on the wake-up that it may have had: it did
+    /// not try.
+    pub(crate) fn quit_line(&self, key: u64, direction: Direction, token: Token) {
+        if let Some(slot) = self.sources.borrow_mut().get(key) {
+            slot.waiters(direction).remove(token);
+        }
+        self.pass_on(key, direction);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -103,7 +156,7 @@ mod tests {
     use std::panic::Location;
     use std::rc::Rc;
 
-    use super::super::{Direction, Limit};
+    use super::super::Limit;
     use super::*;
     use crate::runtime::handle::JoinHandle;
     use crate::runtime::task::Work;

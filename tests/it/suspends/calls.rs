@@ -29,6 +29,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = waits();
     rows.extend(super::locks::rows());
+    rows.extend(super::handed::rows());
     rows.extend(ports());
     rows.extend(sockets());
     rows.extend(connections());

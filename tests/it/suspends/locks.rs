@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ethreads::sync::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
+use ethreads::sync::{Barrier, Condvar, Lazy, Mutex, OnceCell, RwLock, Semaphore, WaitGroup};
 use ethreads::thread;
 
 use super::Unwinding::{Aborts, Returns};
@@ -32,6 +32,28 @@ pub(super) fn rows() -> Vec<Row> {
             |when| acquires(when, 2),
             Aborts,
         ),
+        row("sync::RwLock::read", reads, Aborts),
+        row("sync::RwLock::write", writes, Aborts),
+        row(
+            "sync::OnceCell::get_or_init",
+            |when| makes(when, |cell| cell.get_or_init(|| ())),
+            Aborts,
+        ),
+        row(
+            "sync::OnceCell::get_or_try_init",
+            |when| {
+                makes(when, |cell| {
+                    cell.get_or_try_init(|| Ok::<_, ()>(())).unwrap()
+                })
+            },
+            Aborts,
+        ),
+        row(
+            "sync::OnceCell::wait",
+            |when| makes(when, OnceCell::wait),
+            Aborts,
+        ),
+        row("sync::Lazy::force", forces, Aborts),
         row("sync::WaitGroup::wait", groups, Aborts),
         row("sync::Barrier::wait", meets, Returns("()")),
         notified("sync::Condvar::wait", |when| {
@@ -114,6 +136,53 @@ fn acquires(when: When, count: usize) -> Case {
         wait();
     });
     until_dropped(held, move || drop(semaphore.acquire_many(count)))
+}
+
+fn reads(when: When) -> Case {
+    let lock = Rc::new(RwLock::new(()));
+    let theirs = lock.clone();
+    let held = hold(when, move |wait| {
+        let _guard = theirs.write().unwrap();
+        wait();
+    });
+    until_dropped(held, move || drop(lock.read().unwrap()))
+}
+
+fn writes(when: When) -> Case {
+    let lock = Rc::new(RwLock::new(()));
+    let theirs = lock.clone();
+    let held = hold(when, move |wait| {
+        let _guard = theirs.read().unwrap();
+        wait();
+    });
+    until_dropped(held, move || drop(lock.write().unwrap()))
+}
+
+fn makes(when: When, call: fn(&OnceCell<()>) -> &()) -> Case {
+    let cell = Rc::new(OnceCell::new());
+    let theirs = cell.clone();
+    let held = hold(when, move |wait| {
+        theirs.get_or_init(wait);
+    });
+    if when == When::Ready {
+        cell.set(()).unwrap();
+    }
+    until_dropped(held, move || *call(&cell))
+}
+
+fn forces(when: When) -> Case {
+    let (done, is_ready) = (Rc::new(RefCell::new(false)), when == When::Ready);
+    let theirs = done.clone();
+    let lazy = Rc::new(Lazy::new(move || {
+        while !*theirs.borrow() && !is_ready {
+            thread::park();
+        }
+    }));
+    let first = lazy.clone();
+    let maker = thread::spawn(move || *Lazy::force(&first));
+    thread::yield_now();
+    let held = Holder(done, maker.thread().clone());
+    until_dropped(Some(held), move || *Lazy::force(&lazy))
 }
 
 fn groups(when: When) -> Case {

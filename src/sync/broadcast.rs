@@ -1,0 +1,403 @@
+//! Messages of which each receiver gets each.
+//!
+//! Sending never waits: the channel keeps the last messages, and a receiver that is slower than
+//! that is told how many it has missed. Names are those of tokio's `broadcast`.
+//!
+//! # Examples
+//!
+//! ```
+//! use ethreads::{sync::broadcast, thread};
+//!
+//! ethreads::run_main(|| {
+//!     let (chat, _) = broadcast::channel(2);
+//!     let members: Vec<_> = (0..2)
+//!         .map(|_| {
+//!             let mut said = chat.subscribe();
+//!             thread::spawn(move || [said.recv(), said.recv(), said.recv()])
+//!         })
+//!         .collect();
+//!     for text in ["hi", "anybody", "there?"] {
+//!         chat.send(text).expect("there are members");
+//!     }
+//!     for member in members {
+//!         let heard = member.join().expect("no panic");
+//!         assert_eq!(heard, [
+//!             Err(broadcast::RecvError::Lagged(1)),
+//!             Ok("anybody"),
+//!             Ok("there?"),
+//!         ]);
+//!     }
+//! })?;
+//! # Ok::<(), ethreads::RunError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::mpsc::SendError;
+
+use super::line::{Line, Place, Wait};
+use super::select::sealed::{Parts, Turn};
+use crate::runtime::wait::WaitKind;
+
+/// Creates a channel that keeps the last `capacity` messages.
+///
+/// # Panics
+///
+/// If `capacity` is 0.
+#[must_use]
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    assert!(capacity > 0, "a broadcast keeps one message at least");
+    let shared = Rc::new(Shared {
+        capacity,
+        messages: RefCell::default(),
+        first: Cell::new(0),
+        senders: Cell::new(1),
+        receivers: Cell::new(0),
+        line: Line::new(),
+    });
+    let sender = Sender { shared };
+    let receiver = sender.subscribe();
+    (sender, receiver)
+}
+
+struct Shared<T> {
+    capacity: usize,
+    messages: RefCell<VecDeque<Message<T>>>,
+    /// The number of the first message that is kept.
+    first: Cell<u64>,
+    senders: Cell<usize>,
+    receivers: Cell<usize>,
+    line: Line,
+}
+
+struct Message<T> {
+    value: Rc<T>,
+    /// How many receivers are yet to get it. Those that are in front of it have gone to as many, so
+    /// the first one to reach zero is the first of all.
+    left: usize,
+}
+
+/// Why a [`Receiver`] has got no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// All are received, and the last sender is gone; or the caller unwinds, and cannot wait.
+    Closed,
+    /// So many messages are not kept any more. The next one is the oldest that is.
+    Lagged(u64),
+}
+
+/// Why [`Receiver::try_recv`] has got no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TryRecvError {
+    /// All are received.
+    Empty,
+    /// And the last sender is gone.
+    Closed,
+    /// So many messages are not kept any more. The next one is the oldest that is.
+    Lagged(u64),
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("receiving on a closed broadcast"),
+            Self::Lagged(missed) => write!(f, "{missed} messages of a broadcast were missed"),
+        }
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("receiving on an empty broadcast"),
+            Self::Closed => RecvError::Closed.fmt(f),
+            Self::Lagged(missed) => RecvError::Lagged(*missed).fmt(f),
+        }
+    }
+}
+
+impl Error for RecvError {}
+impl Error for TryRecvError {}
+
+/// Sends to all receivers. Made by [`channel`].
+pub struct Sender<T> {
+    shared: Rc<Shared<T>>,
+}
+
+/// Gets all messages that are sent after it was made. Made by [`channel`] and
+/// [`Sender::subscribe`].
+pub struct Receiver<T> {
+    shared: Rc<Shared<T>>,
+    /// The number of the next message.
+    next: u64,
+}
+
+impl<T> Shared<T> {
+    /// The number of the message that will be sent next.
+    fn end(&self) -> u64 {
+        self.first.get() + self.messages.borrow().len() as u64
+    }
+
+    fn take_first(&self) -> Option<Rc<T>> {
+        let message = self.messages.borrow_mut().pop_front()?;
+        self.first.set(self.first.get() + 1);
+        Some(message.value)
+    }
+
+    /// Counts that one receiver has got, or will never get, a message that is kept.
+    fn pass(&self, number: u64) -> Option<Rc<T>> {
+        let mut messages = self.messages.borrow_mut();
+        let message = messages.get_mut(number.checked_sub(self.first.get())? as usize)?;
+        message.left -= 1;
+        if message.left > 0 {
+            return Some(message.value.clone());
+        }
+        drop(messages);
+        debug_assert_eq!(number, self.first.get());
+        self.take_first()
+    }
+
+    fn try_recv(&self, next: &mut u64) -> Result<T, TryRecvError>
+    where
+        T: Clone,
+    {
+        let first = self.first.get();
+        if *next < first {
+            let missed = first - *next;
+            *next = first;
+            return Err(TryRecvError::Lagged(missed));
+        }
+        match self.pass(*next) {
+            Some(value) => {
+                *next += 1;
+                // The last one gets the value itself.
+                Ok(Rc::try_unwrap(value).unwrap_or_else(|value| T::clone(&value)))
+            }
+            None if self.senders.get() == 0 => Err(TryRecvError::Closed),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+}
+
+impl<T> Sender<T> {
+    /// Sends a message to all receivers, and returns how many these are; does not wait. If the
+    /// channel is full the oldest message goes.
+    ///
+    /// # Errors
+    ///
+    /// The message, if there is no receiver.
+    pub fn send(&self, message: T) -> Result<usize, SendError<T>> {
+        let shared = &self.shared;
+        let left = self.receiver_count();
+        if left == 0 {
+            return Err(SendError(message));
+        }
+        let oldest = if self.len() == shared.capacity {
+            shared.take_first()
+        } else {
+            None
+        };
+        shared.messages.borrow_mut().push_back(Message {
+            value: Rc::new(message),
+            left,
+        });
+        shared.line.serve_all(|()| ());
+        // That is the user's code.
+        drop(oldest);
+        Ok(left)
+    }
+
+    /// Makes a receiver, which gets what is sent from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Receiver<T> {
+        Receiver::new(&self.shared)
+    }
+
+    /// Returns how many receivers there are.
+    #[must_use]
+    pub fn receiver_count(&self) -> usize {
+        self.shared.receivers.get()
+    }
+
+    /// Returns how many messages are kept that some receiver has not got.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.messages.borrow().len()
+    }
+
+    /// Whether all receivers have got all messages.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Receiver<T> {
+    fn new(shared: &Rc<Shared<T>>) -> Self {
+        shared.receivers.set(shared.receivers.get() + 1);
+        Self {
+            next: shared.end(),
+            shared: shared.clone(),
+        }
+    }
+
+    /// Makes another receiver, which gets what is sent from now on.
+    #[must_use]
+    pub fn resubscribe(&self) -> Self {
+        Self::new(&self.shared)
+    }
+
+    /// Returns how many messages are to be got, those included that are not kept any more.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.shared.end() - self.next
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: Clone> Receiver<T> {
+    /// Returns the next message; suspends the caller until there is one.
+    ///
+    /// # Errors
+    ///
+    /// `Lagged` if messages are not kept any more that it had yet to get; `Closed` if there is none
+    /// and the last sender is gone, or if the caller unwinds and would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever send
+    /// one.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and the next message stays the next.
+    #[track_caller]
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        let location = Location::caller();
+        loop {
+            if let Some(done) = self.receiving().attempt(0) {
+                return done;
+            }
+            let wait = Wait::new(WaitKind::Broadcast, location);
+            if self.shared.line.wait(wait, ()).is_err() {
+                return Err(RecvError::Closed);
+            }
+        }
+    }
+
+    /// Returns the next message if there is one; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` if there is none; else as [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.shared.try_recv(&mut self.next)
+    }
+
+    /// Returns an operation that gets the next message, for [`select!`](crate::select).
+    pub fn receiving(&mut self) -> Receiving<'_, T> {
+        Receiving {
+            shared: &self.shared,
+            next: &mut self.next,
+            place: None,
+        }
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.senders.set(self.shared.senders.get() + 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let left = self.shared.senders.get() - 1;
+        self.shared.senders.set(left);
+        if left == 0 {
+            self.shared.line.serve_all(|()| ());
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        shared.receivers.set(shared.receivers.get() - 1);
+        for number in self.next.max(shared.first.get())..shared.end() {
+            drop(shared.pass(number));
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Gets a message; see [`Receiver::receiving`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Receiving<'a, T> {
+    shared: &'a Shared<T>,
+    next: &'a mut u64,
+    place: Option<Place<'a, ()>>,
+}
+
+impl<T: Clone> Parts for Receiving<'_, T> {
+    type Done = Result<T, RecvError>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        match self.shared.try_recv(self.next) {
+            Ok(message) => Some(Ok(message)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => Some(Err(RecvError::Closed)),
+            Err(TryRecvError::Lagged(missed)) => Some(Err(RecvError::Lagged(missed))),
+        }
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        self.place = Some(turn.enter(&self.shared.line, case, ()));
+    }
+
+    fn commit(&mut self, case: u32) -> Self::Done {
+        self.place = None;
+        let done = self.attempt(case);
+        done.expect("it is served because of a message, or of the end")
+    }
+
+    fn withdraw(&mut self) {
+        self.place = None;
+    }
+}
+
+impl<T> fmt::Debug for Receiving<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiving").finish_non_exhaustive()
+    }
+}

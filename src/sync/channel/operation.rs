@@ -1,0 +1,109 @@
+//! Sending and receiving as one of several things that are waited for.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use super::core::Core;
+use super::{RecvError, SendError, TryRecvError, TrySendError};
+use crate::sync::line::Place;
+use crate::sync::select::sealed::{Parts, Turn};
+
+/// Takes a message; see [`Receiver::receiving`](super::Receiver::receiving).
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Receiving<'a, T> {
+    core: &'a Core<T>,
+    place: Option<Place<'a, Option<T>>>,
+}
+
+impl<'a, T> Receiving<'a, T> {
+    pub(super) fn new(core: &'a Core<T>) -> Self {
+        Self { core, place: None }
+    }
+}
+
+impl<T> Parts for Receiving<'_, T> {
+    type Done = Result<T, RecvError>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        match self.core.try_recv() {
+            Ok(message) => Some(Ok(message)),
+            Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
+            Err(TryRecvError::Empty) => None,
+        }
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        self.place = Some(turn.enter(&self.core.receivers, case, None));
+    }
+
+    fn commit(&mut self, _: u32) -> Self::Done {
+        let place = self.place.take().expect("it was in line");
+        place.leave().ok_or(RecvError)
+    }
+
+    fn withdraw(&mut self) {
+        self.place = None;
+    }
+}
+
+impl<T> fmt::Debug for Receiving<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiving").finish_non_exhaustive()
+    }
+}
+
+/// Sends a message; see [`Sender::sending`](super::Sender::sending).
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Sending<'a, T> {
+    core: &'a Core<T>,
+    /// `None` while it stands in line with it, and once it is sent.
+    message: Option<T>,
+    place: Option<Place<'a, Option<T>>>,
+}
+
+impl<'a, T> Sending<'a, T> {
+    pub(super) fn new(core: &'a Core<T>, message: T) -> Self {
+        Self {
+            core,
+            message: Some(message),
+            place: None,
+        }
+    }
+}
+
+impl<T> Parts for Sending<'_, T> {
+    type Done = Result<(), SendError<T>>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        match self.core.try_send(self.message.take()?) {
+            Ok(()) => Some(Ok(())),
+            Err(TrySendError::Disconnected(message)) => Some(Err(SendError(message))),
+            Err(TrySendError::Full(message)) => {
+                self.message = Some(message);
+                None
+            }
+        }
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        let message = self.message.take();
+        self.place = Some(turn.enter(&self.core.senders, case, message));
+    }
+
+    fn commit(&mut self, _: u32) -> Self::Done {
+        let place = self.place.take().expect("it was in line");
+        place
+            .leave()
+            .map_or(Ok(()), |message| Err(SendError(message)))
+    }
+
+    fn withdraw(&mut self) {
+        self.place = None;
+    }
+}
+
+impl<T> fmt::Debug for Sending<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,289 @@
+//! The line in front of something that is taken: the one way in which this module waits.
+//!
+//! Whoever gives something up hands it to the first in line, and wakes it: what was handed over is
+//! that waiter's from then on, whatever else happens, since a wait that was woken is not cancelled
+//! any more. So nobody is overtaken, and nothing is lost between a release and a cancel. Whoever
+//! leaves the line in another way, by a cancel, a deadline or a panic, takes itself out of it.
+//!
+//! Each waiter brings something along that whoever serves it can look at, take or replace: what it
+//! asks for, the value that it sends, the place for the one that it receives. It has it back when
+//! it leaves, in whatever way.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::runtime::current;
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+
+/// Waiters in order of arrival. Of one shard: it is not `Send`.
+pub(super) struct Line<D = ()> {
+    /// In the order of their numbers.
+    waiters: RefCell<VecDeque<Waiter<D>>>,
+    /// How many of them, from the front, have had their turn. They were woken, or were found to be
+    /// gone, and take themselves out as soon as they run.
+    served: Cell<usize>,
+    /// The number of the last one.
+    last: Cell<u64>,
+    /// The number of the scheduler that they are of. One that has ended may have left waiters
+    /// behind, who never run again and mean nothing to the next one on this OS thread.
+    home: Cell<u64>,
+}
+
+struct Waiter<D> {
+    number: u64,
+    token: Token,
+    data: D,
+}
+
+/// What the wait is for, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    pub(super) kind: WaitKind,
+    pub(super) detail: u64,
+    /// In nanoseconds on the shard's clock; [`NEVER`] for as long as it takes.
+    pub(super) deadline: u64,
+    pub(super) location: &'static Location<'static>,
+}
+
+impl Wait {
+    pub(super) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
+        Self {
+            kind,
+            detail: 0,
+            deadline: NEVER,
+            location,
+        }
+    }
+
+    pub(super) fn until(self, deadline: u64) -> Self {
+        Self { deadline, ..self }
+    }
+}
+
+/// A wait that ended without a turn, and what was brought along to it.
+#[derive(Debug)]
+pub(super) enum Missed<D> {
+    TimedOut(D),
+    /// It has not begun: the caller unwinds, and so cannot wait.
+    Unwinding(D),
+}
+
+impl<D> Missed<D> {
+    pub(super) fn into_inner(self) -> D {
+        match self {
+            Self::TimedOut(data) | Self::Unwinding(data) => data,
+        }
+    }
+}
+
+/// A place in a line. Dropping it leaves the line.
+pub(super) struct Place<'a, D> {
+    line: &'a Line<D>,
+    number: u64,
+}
+
+impl<D> Place<'_, D> {
+    /// Leaves the line with what was brought along, or what has come in its place.
+    pub(super) fn leave(self) -> D {
+        let data = self.line.take_out(self.number);
+        std::mem::forget(self);
+        data.expect("only its own waiter takes a place out of the line")
+    }
+}
+
+impl<D> Drop for Place<'_, D> {
+    fn drop(&mut self) {
+        drop(self.line.take_out(self.number));
+    }
+}
+
+impl<D> Line<D> {
+    pub(super) const fn new() -> Self {
+        Self {
+            waiters: RefCell::new(VecDeque::new()),
+            served: Cell::new(0),
+            last: Cell::new(0),
+            home: Cell::new(0),
+        }
+    }
+
+    /// Waits for a turn, and returns what has become of `data` then. Unwinds if it is cancelled, or
+    /// at the deadline of a scope.
+    ///
+    /// # Panics
+    ///
+    /// On the scheduler's side; on the OS thread's own side if nobody can ever serve it.
+    pub(super) fn wait(&self, wait: Wait, data: D) -> Result<D, Missed<D>> {
+        let scheduler = scheduler();
+        let reason = Reason {
+            kind: wait.kind,
+            detail: wait.detail,
+            location: wait.location,
+        };
+        let Ok(parking) = scheduler.begin_wait(reason) else {
+            return Err(Missed::Unwinding(data));
+        };
+        let place = self.enter(&scheduler, parking.token(), data);
+        match parking.park(wait.deadline) {
+            Outcome::Woken => Ok(place.leave()),
+            Outcome::TimedOut => Err(Missed::TimedOut(place.leave())),
+            outcome => {
+                drop(place);
+                match outcome {
+                    Outcome::Elapsed => scheduler.raise_elapsed(),
+                    _ => scheduler.raise_cancel(),
+                }
+            }
+        }
+    }
+
+    /// Lines up at the end, for a wait that has begun.
+    pub(super) fn enter(&self, scheduler: &Scheduler, token: Token, data: D) -> Place<'_, D> {
+        if self.home.replace(scheduler.id()) != scheduler.id() {
+            self.served.set(0);
+            // They may be the user's.
+            drop(self.waiters.take());
+        }
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        self.waiters.borrow_mut().push_back(Waiter {
+            number,
+            token,
+            data,
+        });
+        Place { line: self, number }
+    }
+
+    fn take_out(&self, number: u64) -> Option<D> {
+        let mut waiters = self.waiters.borrow_mut();
+        let place = waiters.binary_search_by_key(&number, |waiter| waiter.number);
+        let place = place.ok()?;
+        if place < self.served.get() {
+            self.served.set(self.served.get() - 1);
+        }
+        waiters.remove(place).map(|waiter| waiter.data)
+    }
+
+    /// Whether nobody waits for a turn.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many wait for a turn, or have met a deadline or a cancel and did not run since.
+    pub(super) fn len(&self) -> usize {
+        if self.is_home() {
+            self.waiters.borrow().len() - self.served.get()
+        } else {
+            0
+        }
+    }
+
+    /// What the first in line has brought along.
+    pub(super) fn first(&self) -> Option<D>
+    where
+        D: Copy,
+    {
+        if !self.is_home() {
+            return None;
+        }
+        let waiters = self.waiters.borrow();
+        waiters.get(self.served.get()).map(|waiter| waiter.data)
+    }
+
+    fn is_home(&self) -> bool {
+        let home = self.home.get();
+        current::with(|scheduler| scheduler.is_some_and(|scheduler| scheduler.id() == home))
+    }
+
+    /// Serves the first who still waits: calls `f` on what it has brought along, and wakes it.
+    pub(super) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+        current::with(|scheduler| {
+            let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
+            loop {
+                if self.wake_next(scheduler)? {
+                    let mut waiters = self.waiters.borrow_mut();
+                    return Some(f(&mut waiters[self.served.get() - 1].data));
+                }
+            }
+        })
+    }
+
+    /// Gives the first in line its turn; false if it is gone, as it has met a deadline or a cancel
+    /// and did not run since. `None` if nobody is in line.
+    pub(super) fn serve_next(&self) -> Option<bool> {
+        current::with(|scheduler| {
+            let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
+            self.wake_next(scheduler)
+        })
+    }
+
+    /// Serves all who are in line; how many still waited.
+    pub(super) fn serve_all(&self, mut f: impl FnMut(&mut D)) -> usize {
+        let mut count = 0;
+        while self.serve(&mut f).is_some() {
+            count += 1;
+        }
+        count
+    }
+
+    #[inline]
+    fn wake_next(&self, scheduler: &Scheduler) -> Option<bool> {
+        let next = self.served.get();
+        let token = self.waiters.borrow().get(next)?.token;
+        self.served.set(next + 1);
+        Some(scheduler.wake(token))
+    }
+}
+
+impl<D> Default for Line<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D> fmt::Debug for Line<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The scheduler that whoever waits is parked by.
+pub(super) fn scheduler() -> Rc<Scheduler> {
+    match current::get_or_install() {
+        Ok(scheduler) => scheduler,
+        Err(error) => panic!("there is no ethread to wait, and no scheduler: {error}"),
+    }
+}
+
+/// The number of whoever runs, for reports. Outside of ethreads, and without a scheduler, nobody
+/// else could wait for it.
+pub(super) fn me() -> u64 {
+    let me = current::with(|scheduler| scheduler.map(|s| s.current_id().as_u64().get()));
+    me.unwrap_or(u64::MAX)
+}
+
+/// Ends the process: the caller unwinds, and `call` has no way to say that it cannot wait.
+#[cold]
+pub(super) fn cannot_wait(call: &str, location: &'static Location<'static>) -> ! {
+    scheduler().abort_unwinding(call, location)
+}
+
+/// What is waited for without a limit is there now.
+pub(super) fn unlimited<D>(
+    waited: Result<D, Missed<D>>,
+    call: &str,
+    location: &'static Location<'static>,
+) -> D {
+    match waited {
+        Ok(data) => data,
+        Err(Missed::Unwinding(_)) => cannot_wait(call, location),
+        Err(Missed::TimedOut(_)) => unreachable!("a wait without a limit does not time out"),
+    }
+}

@@ -1,0 +1,292 @@
+//! A value that is made once, when somebody asks for it.
+#![forbid(unsafe_code)]
+
+use std::cell::{self, Cell};
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Deref;
+use std::panic::Location;
+
+use super::line::{self, Line, Wait};
+use crate::runtime::wait::WaitKind;
+
+/// A cell that is written to once. [`std::sync::OnceLock`], for the ethreads of one shard.
+///
+/// What makes the value may wait: whoever asks for it meanwhile waits for that. If it fails, or
+/// unwinds by a panic, a cancel or the deadline of a scope, the next in line makes another attempt
+/// with its own closure.
+///
+/// For something that can also end and begin again, see [`Resource`](super::Resource).
+///
+/// # Examples
+///
+/// ```
+/// use std::{rc::Rc, time::Duration};
+/// use ethreads::{sync::OnceCell, thread};
+///
+/// ethreads::run_main(|| {
+///     let settings = Rc::new(OnceCell::new());
+///     let readers: Vec<_> = (0..3)
+///         .map(|reader| {
+///             let settings = settings.clone();
+///             thread::spawn(move || {
+///                 *settings.get_or_init(|| {
+///                     thread::sleep(Duration::from_millis(1)); // somebody is asked for them
+///                     reader
+///                 })
+///             })
+///         })
+///         .collect();
+///     for reader in readers {
+///         assert_eq!(reader.join().ok(), Some(0)); // the first has made it for all
+///     }
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct OnceCell<T> {
+    value: cell::OnceCell<T>,
+    /// The number of the ethread that makes it; zero if none does.
+    maker: Cell<u64>,
+    line: Line,
+}
+
+/// The one who makes the value; lets the others look when it has ended.
+struct Making<'a, T>(&'a OnceCell<T>);
+
+impl<T> Drop for Making<'_, T> {
+    fn drop(&mut self) {
+        self.0.maker.set(0);
+        self.0.line.serve_all(|()| ());
+    }
+}
+
+impl<T> OnceCell<T> {
+    /// Creates a cell without a value.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            value: cell::OnceCell::new(),
+            maker: Cell::new(0),
+            line: Line::new(),
+        }
+    }
+
+    /// Returns the value, if there is one; does not wait.
+    #[must_use]
+    pub fn get(&self) -> Option<&T> {
+        self.value.get()
+    }
+
+    /// Returns the value, if there is one, which nobody else can have.
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        self.value.get_mut()
+    }
+
+    /// Sets the value; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The value that was given, if there is one already or somebody is about to make it.
+    pub fn set(&self, value: T) -> Result<(), T> {
+        if self.maker.get() != 0 {
+            return Err(value);
+        }
+        self.value.set(value)?;
+        self.line.serve_all(|()| ());
+        Ok(())
+    }
+
+    /// Returns the value; makes it with `f` if there is none. Suspends the caller while somebody
+    /// else makes it.
+    ///
+    /// While the caller unwinds it does not wait: if somebody else makes the value, the process is
+    /// aborted with a report.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of `f`. If `f` asks for the value that it is to make. In a closure given to
+    /// `suspend`, and on the OS thread's own side, if it would have to wait, there for ever.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here while it waits, and from where it waits in `f`.
+    #[track_caller]
+    pub fn get_or_init<F: FnOnce() -> T>(&self, f: F) -> &T {
+        match self.make(|| Ok::<T, Infallible>(f()), Location::caller()) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Returns the value; makes it with `f` if there is none. Suspends the caller while somebody
+    /// else makes it, as [`get_or_init`](Self::get_or_init) does.
+    ///
+    /// # Errors
+    ///
+    /// That of `f`; there is no value then, and the next one tries again.
+    ///
+    /// # Panics
+    ///
+    /// As [`get_or_init`](Self::get_or_init).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`get_or_init`](Self::get_or_init).
+    #[track_caller]
+    pub fn get_or_try_init<F, E>(&self, f: F) -> Result<&T, E>
+    where
+        F: FnOnce() -> Result<T, E>,
+    {
+        self.make(f, Location::caller())
+    }
+
+    fn make<E>(
+        &self,
+        f: impl FnOnce() -> Result<T, E>,
+        location: &'static Location<'static>,
+    ) -> Result<&T, E> {
+        let me = line::me();
+        while self.maker.get() != 0 {
+            assert!(
+                self.maker.get() != me,
+                "the value of a cell is needed at {location} in order to make it"
+            );
+            self.wait_for_maker(location, "OnceCell::get_or_init");
+        }
+        if let Some(value) = self.value.get() {
+            return Ok(value);
+        }
+        self.maker.set(me);
+        let _making = Making(self);
+        let value = f()?;
+        Ok(self.value.get_or_init(|| value))
+    }
+
+    /// Suspends the caller until there is a value, made by whomever.
+    ///
+    /// While the caller unwinds it does not wait: if there is no value, the process is aborted with
+    /// a report.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever make it.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here.
+    #[track_caller]
+    pub fn wait(&self) -> &T {
+        let location = Location::caller();
+        loop {
+            if let Some(value) = self.value.get() {
+                return value;
+            }
+            self.wait_for_maker(location, "OnceCell::wait");
+        }
+    }
+
+    fn wait_for_maker(&self, location: &'static Location<'static>, call: &str) {
+        let mut wait = Wait::new(WaitKind::Once, location);
+        wait.detail = self.maker.get();
+        line::unlimited(self.line.wait(wait, ()), call, location);
+    }
+
+    /// Takes the value out, so that another one can be made.
+    pub fn take(&mut self) -> Option<T> {
+        self.value.take()
+    }
+
+    /// Returns the value, if there is one.
+    pub fn into_inner(self) -> Option<T> {
+        self.value.into_inner()
+    }
+}
+
+impl<T> Default for OnceCell<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> From<T> for OnceCell<T> {
+    fn from(value: T) -> Self {
+        Self {
+            value: cell::OnceCell::from(value),
+            ..Self::new()
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+/// A value that is made by the first who uses it. [`std::sync::LazyLock`], for the ethreads of one
+/// shard.
+///
+/// What makes it may wait, so using the value suspends the first of its users, and those that come
+/// meanwhile.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::sync::Lazy;
+///
+/// ethreads::run_main(|| {
+///     let primes = Lazy::new(|| vec![2, 3, 5, 7]);
+///     assert_eq!(primes[2], 5);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Lazy<T, F = fn() -> T> {
+    cell: OnceCell<T>,
+    init: Cell<Option<F>>,
+}
+
+impl<T, F> Lazy<T, F> {
+    /// Creates a value that `f` is to make.
+    pub const fn new(f: F) -> Self {
+        Self {
+            cell: OnceCell::new(),
+            init: Cell::new(Some(f)),
+        }
+    }
+}
+
+impl<T, F: FnOnce() -> T> Lazy<T, F> {
+    /// Returns the value; makes it if there is none, or suspends the caller while somebody else
+    /// makes it.
+    ///
+    /// # Panics
+    ///
+    /// As [`OnceCell::get_or_init`]; and if its closure has unwound, by a panic, a cancel or the
+    /// deadline of a scope: there is no other.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`OnceCell::get_or_init`].
+    #[track_caller]
+    pub fn force(this: &Self) -> &T {
+        this.cell.get_or_init(|| match this.init.take() {
+            Some(f) => f(),
+            None => panic!("the closure of a `Lazy` has unwound, and there is no other"),
+        })
+    }
+}
+
+impl<T, F: FnOnce() -> T> Deref for Lazy<T, F> {
+    type Target = T;
+
+    #[track_caller]
+    fn deref(&self) -> &T {
+        Self::force(self)
+    }
+}
+
+impl<T: fmt::Debug, F> fmt::Debug for Lazy<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lazy").field(&self.cell).finish()
+    }
+}

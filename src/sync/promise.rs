@@ -1,0 +1,414 @@
+//! A value that comes once, for all who wait for it.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::mem;
+use std::panic::Location;
+use std::rc::Rc;
+
+use super::line::{Line, Place, Wait};
+use super::select::sealed::{Parts, Turn};
+use crate::runtime::wait::WaitKind;
+use crate::thread;
+
+/// A value that comes later, or an error in its place. Any number may wait for it, and it stays.
+///
+/// It is settled once, by its [`Resolver`]. If that is dropped instead, by a panic or a cancel for
+/// example, the promise is broken, and whoever waits is told so: nobody waits for ever.
+///
+/// Clones are the same promise. What waits gets a clone of the value; put it into an
+/// [`Rc`] if cloning it is not cheap.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::{sync::Promise, thread};
+///
+/// ethreads::run_main(|| {
+///     let quotes: Vec<Promise<u32, String>> = [30, 10, 20]
+///         .into_iter()
+///         .map(|price| {
+///             Promise::spawn(move || {
+///                 thread::sleep(Duration::from_millis(price.into()));
+///                 Ok(price)
+///             })
+///         })
+///         .collect();
+///     let first = Promise::race(&quotes);
+///     let total = Promise::all(&quotes).map(|prices| prices.iter().sum::<u32>());
+///     assert_eq!(first.wait(), Ok(10));
+///     assert_eq!(total.wait(), Ok(60));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Promise<T, E> {
+    shared: Rc<Shared<T, E>>,
+}
+
+/// Settles a [`Promise`]. Made by [`Promise::new`].
+#[must_use = "dropping it breaks the promise"]
+pub struct Resolver<T, E> {
+    /// `None` once it is settled.
+    shared: Option<Rc<Shared<T, E>>>,
+}
+
+struct Shared<T, E> {
+    outcome: OnceCell<Result<T, PromiseError<E>>>,
+    line: Line,
+    followers: RefCell<Vec<Rc<dyn Follow<T, E>>>>,
+}
+
+/// A promise that depends on others.
+trait Follow<T, E> {
+    /// One of the others is settled.
+    fn settled(&self, outcome: &Result<T, PromiseError<E>>);
+}
+
+/// Why there is no value of a [`Promise`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PromiseError<E> {
+    /// There is this error in its place.
+    Rejected(E),
+    /// The resolver was dropped; or whoever asks unwinds, and cannot wait.
+    Broken,
+}
+
+impl<E: fmt::Display> fmt::Display for PromiseError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(error) => error.fmt(f),
+            Self::Broken => f.write_str("the promise was broken: nobody is left to keep it"),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for PromiseError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Rejected(error) => error.source(),
+            Self::Broken => None,
+        }
+    }
+}
+
+impl<T, E> Promise<T, E> {
+    /// Creates a promise, and what settles it.
+    pub fn new() -> (Self, Resolver<T, E>) {
+        let shared = Rc::new(Shared {
+            outcome: OnceCell::new(),
+            line: Line::new(),
+            followers: RefCell::default(),
+        });
+        let promise = Self {
+            shared: shared.clone(),
+        };
+        let resolver = Resolver {
+            shared: Some(shared),
+        };
+        (promise, resolver)
+    }
+
+    /// Creates a promise that has been kept.
+    #[must_use]
+    pub fn resolved(value: T) -> Self {
+        let (promise, resolver) = Self::new();
+        resolver.resolve(value);
+        promise
+    }
+
+    /// Creates a promise with an error in place of the value.
+    #[must_use]
+    pub fn rejected(error: E) -> Self {
+        let (promise, resolver) = Self::new();
+        resolver.reject(error);
+        promise
+    }
+
+    /// Returns what has come of it, if it is settled; does not wait.
+    #[must_use]
+    pub fn get(&self) -> Option<Result<&T, &PromiseError<E>>> {
+        self.shared.outcome.get().map(Result::as_ref)
+    }
+
+    /// Whether it is settled.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.get().is_some()
+    }
+}
+
+impl<T: Clone, E: Clone> Promise<T, E> {
+    /// Suspends the caller until it is settled, and returns what has come of it.
+    ///
+    /// # Errors
+    ///
+    /// The error that came in place of the value; `Broken` if the resolver is gone, or the caller
+    /// unwinds and would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever settle
+    /// it.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here. The promise, and what it is for, go on.
+    #[track_caller]
+    pub fn wait(&self) -> Result<T, PromiseError<E>> {
+        let location = Location::caller();
+        while self.shared.outcome.get().is_none() {
+            let wait = Wait::new(WaitKind::Promise, location);
+            if self.shared.line.wait(wait, ()).is_err() {
+                return Err(PromiseError::Broken);
+            }
+        }
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Result<T, PromiseError<E>> {
+        let outcome = self.shared.outcome.get();
+        outcome.cloned().unwrap_or(Err(PromiseError::Broken))
+    }
+
+    /// Returns an operation that waits until it is settled, for [`select!`](crate::select).
+    pub fn settling(&self) -> Settling<'_, T, E> {
+        Settling {
+            promise: self,
+            place: None,
+        }
+    }
+}
+
+impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
+    /// Returns a promise that an ethread of its own is to keep with what `f` returns. If it panics
+    /// the promise is broken, and the panic is in the log.
+    ///
+    /// # Panics
+    ///
+    /// If no ethread can be made.
+    #[track_caller]
+    pub fn spawn<F>(f: F) -> Self
+    where
+        F: FnOnce() -> Result<T, E> + 'static,
+    {
+        let (promise, resolver) = Self::new();
+        thread::spawn(move || resolver.settle(f()));
+        promise
+    }
+
+    /// Returns a promise of what `f` makes of the value, in an ethread of its own. An error, or
+    /// that this promise is broken, passes on.
+    ///
+    /// # Panics
+    ///
+    /// If no ethread can be made.
+    #[must_use = "the value is not changed"]
+    #[track_caller]
+    pub fn map<U, F>(&self, f: F) -> Promise<U, E>
+    where
+        U: 'static,
+        F: FnOnce(T) -> U + 'static,
+    {
+        self.and_then(|value| Ok(f(value)))
+    }
+
+    /// Returns a promise of what `f` makes of the value, or of its error; as [`map`](Self::map).
+    ///
+    /// # Panics
+    ///
+    /// If no ethread can be made.
+    #[must_use = "the value is not changed"]
+    #[track_caller]
+    pub fn and_then<U, F>(&self, f: F) -> Promise<U, E>
+    where
+        U: 'static,
+        F: FnOnce(T) -> Result<U, E> + 'static,
+    {
+        let (promise, resolver) = Promise::new();
+        let first = self.clone();
+        thread::spawn(move || match first.wait() {
+            Ok(value) => resolver.settle(f(value)),
+            Err(PromiseError::Rejected(error)) => resolver.reject(error),
+            Err(PromiseError::Broken) => drop(resolver),
+        });
+        promise
+    }
+
+    /// Returns a promise of the values of all these, in their order; or of the first error. One
+    /// that is broken breaks it.
+    #[must_use]
+    pub fn all<'a, I: IntoIterator<Item = &'a Self>>(promises: I) -> Promise<Vec<T>, E> {
+        let promises: Vec<_> = promises.into_iter().cloned().collect();
+        let (promise, resolver) = Promise::new();
+        if promises.is_empty() {
+            resolver.resolve(Vec::new());
+            return promise;
+        }
+        let all = Rc::new(All {
+            left: Cell::new(promises.len()),
+            promises: RefCell::new(promises.clone()),
+            resolver: RefCell::new(Some(resolver)),
+        });
+        for promise in promises {
+            promise.follow(all.clone());
+        }
+        promise
+    }
+
+    /// Returns a promise of whatever comes first of these: a value or an error, or that one is
+    /// broken. Of none it is broken.
+    #[must_use]
+    pub fn race<'a, I: IntoIterator<Item = &'a Self>>(promises: I) -> Self {
+        let (promise, resolver) = Self::new();
+        let first = Rc::new(First {
+            resolver: RefCell::new(Some(resolver)),
+        });
+        for promise in promises {
+            promise.follow(first.clone());
+        }
+        promise
+    }
+
+    fn follow(&self, follower: Rc<dyn Follow<T, E>>) {
+        match self.shared.outcome.get() {
+            Some(outcome) => follower.settled(outcome),
+            None => self.shared.followers.borrow_mut().push(follower),
+        }
+    }
+}
+
+impl<T, E> Resolver<T, E> {
+    /// Keeps the promise.
+    pub fn resolve(self, value: T) {
+        self.settle(Ok(value));
+    }
+
+    /// Gives an error in place of the value.
+    pub fn reject(self, error: E) {
+        self.settle(Err(error));
+    }
+
+    /// Keeps the promise, or gives the error in place of the value.
+    pub fn settle(mut self, result: Result<T, E>) {
+        self.end(result.map_err(PromiseError::Rejected));
+    }
+
+    fn end(&mut self, outcome: Result<T, PromiseError<E>>) {
+        let Some(shared) = self.shared.take() else {
+            return;
+        };
+        // Nobody else has set it.
+        let outcome = shared.outcome.get_or_init(|| outcome);
+        shared.line.serve_all(|()| ());
+        let followers = mem::take(&mut *shared.followers.borrow_mut());
+        for follower in followers {
+            follower.settled(outcome);
+        }
+    }
+}
+
+impl<T, E> Drop for Resolver<T, E> {
+    fn drop(&mut self) {
+        self.end(Err(PromiseError::Broken));
+    }
+}
+
+/// Settles a promise with the values of all that it has waited for.
+struct All<T, E> {
+    /// How many are not settled.
+    left: Cell<usize>,
+    promises: RefCell<Vec<Promise<T, E>>>,
+    /// `None` once it has settled it.
+    resolver: RefCell<Option<Resolver<Vec<T>, E>>>,
+}
+
+impl<T: Clone, E: Clone> Follow<T, E> for All<T, E> {
+    fn settled(&self, outcome: &Result<T, PromiseError<E>>) {
+        self.left.set(self.left.get() - 1);
+        if outcome.is_ok() && self.left.get() > 0 {
+            return;
+        }
+        let Some(mut resolver) = self.resolver.take() else {
+            return;
+        };
+        let promises = self.promises.take();
+        let values = promises.iter().map(Promise::outcome);
+        resolver.end(match outcome {
+            Ok(_) => values.collect(),
+            Err(error) => Err(error.clone()),
+        });
+    }
+}
+
+/// Settles a promise with whatever comes first.
+struct First<T, E> {
+    resolver: RefCell<Option<Resolver<T, E>>>,
+}
+
+impl<T: Clone, E: Clone> Follow<T, E> for First<T, E> {
+    fn settled(&self, outcome: &Result<T, PromiseError<E>>) {
+        let resolver = self.resolver.take();
+        if let Some(mut resolver) = resolver {
+            resolver.end(outcome.clone());
+        }
+    }
+}
+
+impl<T, E> Clone for Promise<T, E> {
+    /// Returns another handle to the same promise.
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for Promise<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Promise").field(&self.get()).finish()
+    }
+}
+
+impl<T, E> fmt::Debug for Resolver<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+/// Waits for a [`Promise`]; see [`Promise::settling`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Settling<'a, T, E> {
+    promise: &'a Promise<T, E>,
+    place: Option<Place<'a, ()>>,
+}
+
+impl<T: Clone, E: Clone> Parts for Settling<'_, T, E> {
+    type Done = Result<T, PromiseError<E>>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        self.promise.shared.outcome.get().cloned()
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        self.place = Some(turn.enter(&self.promise.shared.line, case, ()));
+    }
+
+    fn commit(&mut self, _: u32) -> Self::Done {
+        self.place = None;
+        self.promise.outcome()
+    }
+
+    fn withdraw(&mut self) {
+        self.place = None;
+    }
+}
+
+impl<T, E> fmt::Debug for Settling<'_, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settling").finish_non_exhaustive()
+    }
+}

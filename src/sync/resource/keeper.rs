@@ -1,0 +1,167 @@
+//! The ethread that starts a resource, keeps it, and stops it.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, Location};
+use std::rc::Rc;
+
+use super::{Shared, StartError, State};
+use crate::runtime::park::deadline_after;
+use crate::runtime::task::message;
+use crate::runtime::wait::{NEVER, WaitKind};
+use crate::sync::line::{Line, Wait};
+use crate::thread;
+use crate::time::{self, Instant};
+
+/// How many use a resource, and whom that concerns.
+#[derive(Default)]
+pub(super) struct Usage {
+    count: Cell<usize>,
+    /// When the last of them has gone.
+    idle_since: Cell<u64>,
+    /// The keeper, while it waits.
+    keeper: Line,
+    /// It waits until nobody uses it.
+    wants_idle: Cell<bool>,
+}
+
+impl Usage {
+    pub(super) fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    pub(super) fn begin(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn wake_keeper(&self) {
+        self.keeper.serve(|()| ());
+    }
+
+    fn end(&self) {
+        let left = self.count.get() - 1;
+        self.count.set(left);
+        if left == 0 {
+            self.idle_since.set(Instant::now().as_nanos());
+            if self.wants_idle.get() {
+                self.wake_keeper();
+            }
+        }
+    }
+
+    /// The keeper waits until it is woken, or this time.
+    fn wait(&self, deadline: u64) {
+        self.wants_idle.set(self.count() > 0);
+        let wait = Wait::new(WaitKind::Resource, Location::caller()).until(deadline);
+        // Late or not, it looks for itself.
+        let _ = self.keeper.wait(wait, ());
+    }
+}
+
+/// The end of one use.
+pub(super) struct EndOfUse<'a>(pub(super) &'a Usage);
+
+impl Drop for EndOfUse<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Starts a resource, keeps it until it is to stop, and stops it. However it ends, also before it
+/// has begun, the resource is stopped then.
+pub(super) struct Keeper<T, E> {
+    shared: Rc<Shared<T, E>>,
+    /// What those are told who wait for the start, if it does not come to its end.
+    why: StartError<E>,
+}
+
+impl<T, E> Drop for Keeper<T, E> {
+    fn drop(&mut self) {
+        self.shared.stopped(&self.why);
+    }
+}
+
+impl<T, E> Keeper<T, E> {
+    pub(super) fn new(shared: &Rc<Shared<T, E>>) -> Self {
+        shared.state.set(State::Starting);
+        shared.usage.take();
+        Self {
+            shared: shared.clone(),
+            // By a cancel.
+            why: StartError::Stopped,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        match start(&self.shared) {
+            Ok(value) => self.keep(Rc::new(value)),
+            Err(error) => self.why = error,
+        }
+    }
+
+    fn keep(&self, value: Rc<T>) {
+        let shared = &*self.shared;
+        shared.state.set(State::Running);
+        *shared.value.borrow_mut() = Some(value.clone());
+        shared.usage().idle_since.set(Instant::now().as_nanos());
+        let hand_over = |place: &mut Option<_>| *place = shared.lease().map(Ok);
+        shared.starting.serve_all(hand_over);
+        if shared.handles.get() == 0 {
+            shared.ask_to_stop();
+        }
+        while shared.state.get() == State::Running {
+            rest(shared);
+        }
+        drain(shared);
+        let stop = AssertUnwindSafe(|| (shared.settings.stop)(&value));
+        if let Err(payload) = thread::catch_panic(stop) {
+            log::error!("stopping a resource panicked: {}", message(&*payload));
+        }
+    }
+}
+
+fn start<T, E>(shared: &Shared<T, E>) -> Result<T, StartError<E>> {
+    let settings = &shared.settings;
+    let started = thread::catch_panic(AssertUnwindSafe(|| match settings.start_timeout {
+        Some(limit) => match time::timeout(limit, &settings.start) {
+            Ok(result) => Ok(result),
+            Err(_) => Err(StartError::TimedOut(limit)),
+        },
+        None => Ok((settings.start)()),
+    }));
+    match started {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(StartError::Failed(Rc::new(error))),
+        Ok(Err(error)) => Err(error),
+        Err(payload) => {
+            let text = message(&*payload);
+            log::error!("the start of a resource panicked: {text}");
+            Err(StartError::Panicked(text.into()))
+        }
+    }
+}
+
+/// Waits until something may have to be done; begins to stop if it has been idle for too long.
+fn rest<T, E>(shared: &Shared<T, E>) {
+    let usage = shared.usage();
+    let deadline = match shared.settings.idle_timeout {
+        Some(timeout) if usage.count() == 0 => deadline_after(usage.idle_since.get(), timeout),
+        Some(_) | None => NEVER,
+    };
+    if deadline <= Instant::now().as_nanos() {
+        shared.ask_to_stop();
+    } else {
+        usage.wait(deadline);
+    }
+}
+
+/// Waits until nobody uses it, as long as that is allowed to take.
+fn drain<T, E>(shared: &Shared<T, E>) {
+    let now = Instant::now().as_nanos();
+    let grace = shared.settings.grace;
+    let deadline = grace.map_or(NEVER, |grace| deadline_after(now, grace));
+    let usage = shared.usage();
+    while usage.count() > 0 && Instant::now().as_nanos() < deadline {
+        usage.wait(deadline);
+    }
+}

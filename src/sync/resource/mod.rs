@@ -1,0 +1,485 @@
+//! Something that is started by the first who needs it, and shared by all.
+#![forbid(unsafe_code)]
+
+mod keeper;
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::mem;
+use std::ops::Deref;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+use self::keeper::{EndOfUse, Keeper, Usage};
+use super::line::{Line, Wait};
+use crate::runtime::wait::WaitKind;
+use crate::thread::{self, JoinHandle};
+
+/// Something that is started by the first who needs it, shared by all who do, stopped when nobody
+/// has needed it for a while, and started again.
+///
+/// Whoever calls [`get`](Self::get) while it starts waits for that very start. If it fails, all of
+/// them are told why, and the next call tries again. It is an ethread of its own that starts it, so
+/// a waiter that times out or is cancelled is missed by nobody. The same ethread keeps it
+/// afterwards, and stops it: a daemon, which keeps no [`run`](crate::run) going. When the shard
+/// ends while it runs, the value is dropped without being stopped.
+///
+/// To look whether it is there, start it if not, and then note that it is there, is not enough,
+/// even though only one ethread runs at a time: while it starts, which waits, the next one finds
+/// nothing there either, and starts another. The example `shared_resource` shows that.
+///
+/// Clones are the same resource. When the last one is dropped it is stopped.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use ethreads::{sync::Resource, thread};
+///
+/// ethreads::run_main(|| {
+///     let starts = Rc::new(Cell::new(0));
+///     let count = starts.clone();
+///     let database = Resource::new(move || {
+///         thread::sleep(Duration::from_millis(5)); // connecting takes time
+///         count.set(count.get() + 1);
+///         Ok::<_, std::io::Error>(format!("connection {}", count.get()))
+///     });
+///     let users: Vec<_> = (0..3)
+///         .map(|_| {
+///             let database = database.clone();
+///             thread::spawn(move || database.get().map(|connection| connection.len()))
+///         })
+///         .collect();
+///     for user in users {
+///         assert_eq!(user.join().expect("no panic").ok(), Some("connection 1".len()));
+///     }
+///     assert_eq!(starts.get(), 1);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Resource<T, E> {
+    shared: Rc<Shared<T, E>>,
+}
+
+/// What is to be known of a [`Resource`] besides how to start it. Made by [`Resource::builder`].
+#[must_use = "it makes nothing until `build`"]
+pub struct Builder<T, E> {
+    name: Option<String>,
+    start: Box<dyn Fn() -> Result<T, E>>,
+    stop: Box<dyn Fn(&T)>,
+    start_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    grace: Option<Duration>,
+}
+
+/// What a [`Resource`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Nothing; the next [`get`](Resource::get) starts it.
+    Stopped,
+    /// It starts.
+    Starting,
+    /// It can be had.
+    Running,
+    /// It is about to stop: its users are waited for, or it is being stopped.
+    Stopping,
+}
+
+/// Why there is no resource.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError<E> {
+    /// The start has failed with this error, which is the same for all who have waited for it.
+    Failed(Rc<E>),
+    /// The start has taken longer than it may.
+    TimedOut(Duration),
+    /// The start has panicked, with this text.
+    Panicked(Rc<str>),
+    /// It was stopped while it started.
+    Stopped,
+    /// The caller unwinds, and cannot wait.
+    WouldPark,
+}
+
+struct Shared<T, E> {
+    settings: Builder<T, E>,
+    state: Cell<State>,
+    /// Those who wait for the start that is going on, with places for what comes of it.
+    starting: Line<Option<Result<Lease<T>, StartError<E>>>>,
+    /// Those who wait until it is stopped.
+    stopping: Line,
+    /// The value, while it can be had.
+    value: RefCell<Option<Rc<T>>>,
+    /// Of what runs, or ran last: who still has that in use must not keep the next one going.
+    usage: RefCell<Rc<Usage>>,
+    /// The ethread that starts, keeps and stops it.
+    keeper: RefCell<Option<JoinHandle<()>>>,
+    handles: Cell<usize>,
+}
+
+/// The use of a [`Resource`]. As long as there is one, the resource is not idle.
+pub struct Lease<T> {
+    /// `None` while it is dropped.
+    value: Option<Rc<T>>,
+    usage: Rc<Usage>,
+}
+
+impl<T: 'static, E: 'static> Resource<T, E> {
+    /// Creates a resource that `start` starts, and that is dropped in order to stop it. Nothing is
+    /// started yet.
+    #[must_use]
+    pub fn new<F>(start: F) -> Self
+    where
+        F: Fn() -> Result<T, E> + 'static,
+    {
+        Self::builder(start).build()
+    }
+
+    /// Creates the builder of a resource that `start` starts.
+    pub fn builder<F>(start: F) -> Builder<T, E>
+    where
+        F: Fn() -> Result<T, E> + 'static,
+    {
+        Builder {
+            name: None,
+            start: Box::new(start),
+            stop: Box::new(|_| ()),
+            start_timeout: None,
+            idle_timeout: None,
+            grace: None,
+        }
+    }
+
+    /// Returns the use of the resource, which is started if it does not run; suspends the caller
+    /// meanwhile. If it is about to stop, it is started anew after that.
+    ///
+    /// # Errors
+    ///
+    /// Why the start that the caller has waited for has failed. While the caller unwinds and would
+    /// have to wait, `WouldPark`.
+    ///
+    /// # Panics
+    ///
+    /// If no ethread can be made to start it. In a closure given to `suspend`, and on the OS
+    /// thread's own side if the start can never end.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed the resource. The start
+    /// goes on without it.
+    #[track_caller]
+    pub fn get(&self) -> Result<Lease<T>, StartError<E>> {
+        let location = Location::caller();
+        let shared = &self.shared;
+        loop {
+            if let Some(lease) = self.try_get() {
+                return Ok(lease);
+            }
+            let wait = Wait::new(WaitKind::Resource, location);
+            match shared.state.get() {
+                State::Stopping => {
+                    if shared.stopping.wait(wait, ()).is_err() {
+                        return Err(StartError::WouldPark);
+                    }
+                    continue;
+                }
+                // Who cannot wait for it does not start it.
+                State::Stopped if std::thread::panicking() => return Err(StartError::WouldPark),
+                State::Stopped => self.start(),
+                State::Starting | State::Running => {}
+            }
+            let started = shared.starting.wait(wait, None);
+            return started.ok().flatten().unwrap_or(Err(StartError::WouldPark));
+        }
+    }
+
+    /// Returns the use of the resource if it runs; does not wait.
+    #[must_use]
+    pub fn try_get(&self) -> Option<Lease<T>> {
+        self.shared.lease()
+    }
+
+    /// Returns what it does.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.state.get()
+    }
+
+    /// Returns how many have it in use.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.shared.usage().count()
+    }
+
+    /// Stops the resource; suspends the caller until it is. Nobody gets it from now on. Those who
+    /// have it in use are waited for, as long as its [grace](Builder::grace) allows; the caller
+    /// must not be one of them. One that starts is cancelled.
+    ///
+    /// While the caller unwinds this returns at once; the resource stops all the same.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if it can never stop.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here. The resource stops all the same.
+    #[track_caller]
+    pub fn stop(&self) {
+        let location = Location::caller();
+        self.shared.ask_to_stop();
+        if self.state() != State::Stopped {
+            let wait = Wait::new(WaitKind::Resource, location);
+            // Who cannot wait does not.
+            let _ = self.shared.stopping.wait(wait, ());
+        }
+    }
+
+    /// Stops the resource and starts it again; suspends the caller until that is done, and returns
+    /// the use of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Panics
+    ///
+    /// As [`stop`](Self::stop) and [`get`](Self::get).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`stop`](Self::stop) and [`get`](Self::get).
+    #[track_caller]
+    pub fn restart(&self) -> Result<Lease<T>, StartError<E>> {
+        self.stop();
+        self.get()
+    }
+
+    #[track_caller]
+    fn start(&self) {
+        let mut ethread = thread::Builder::new().daemon(true);
+        if let Some(name) = &self.shared.settings.name {
+            ethread = ethread.name(name.clone());
+        }
+        let keeper = Keeper::new(&self.shared);
+        match ethread.spawn(move || keeper.run()) {
+            Ok(keeper) => drop(self.shared.keeper.replace(Some(keeper))),
+            Err(error) => panic!("no ethread can be made to start a resource: {error}"),
+        }
+    }
+}
+
+impl<T, E> Shared<T, E> {
+    fn lease(&self) -> Option<Lease<T>> {
+        let value = self.value.borrow().clone()?;
+        Some(Lease::new(value, self.usage()))
+    }
+
+    fn usage(&self) -> Rc<Usage> {
+        self.usage.borrow().clone()
+    }
+
+    fn ask_to_stop(&self) {
+        match self.state.get() {
+            State::Stopped | State::Stopping => {}
+            State::Starting => {
+                if let Some(keeper) = &*self.keeper.borrow() {
+                    keeper.cancel();
+                }
+            }
+            State::Running => {
+                self.state.set(State::Stopping);
+                // The keeper still has it.
+                drop(self.value.take());
+                self.usage().wake_keeper();
+            }
+        }
+    }
+
+    /// It has stopped, or has not started.
+    fn stopped(&self, why: &StartError<E>) {
+        self.state.set(State::Stopped);
+        drop(self.value.take());
+        self.starting
+            .serve_all(|place| *place = Some(Err(why.clone())));
+        self.stopping.serve_all(|()| ());
+    }
+}
+
+impl<T: 'static, E: 'static> Builder<T, E> {
+    /// Names the ethread that starts, keeps and stops it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets what stops it, which may wait. The resource is dropped after that, when nobody has it
+    /// in use. If it panics that is a line in the log, and the resource counts as stopped.
+    pub fn stop<F: Fn(&T) + 'static>(mut self, stop: F) -> Self {
+        self.stop = Box::new(stop);
+        self
+    }
+
+    /// Bounds the start: all that waits in it fails or unwinds after that, as in
+    /// [`time::timeout`](crate::time::timeout). Not bounded unless set.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = Some(timeout);
+        self
+    }
+
+    /// Stops it when nobody has had it in use for so long. Never unless set.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long [`Resource::stop`] waits for those who have it in use; it is stopped under
+    /// their hands then. As long as it takes unless set.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Creates the resource. Nothing is started yet.
+    #[must_use]
+    pub fn build(self) -> Resource<T, E> {
+        Resource {
+            shared: Rc::new(Shared {
+                settings: self,
+                state: Cell::new(State::Stopped),
+                starting: Line::new(),
+                stopping: Line::new(),
+                value: RefCell::default(),
+                usage: RefCell::default(),
+                keeper: RefCell::default(),
+                handles: Cell::new(1),
+            }),
+        }
+    }
+}
+
+impl<T> Lease<T> {
+    fn new(value: Rc<T>, usage: Rc<Usage>) -> Self {
+        usage.begin();
+        Self {
+            value: Some(value),
+            usage,
+        }
+    }
+}
+
+impl<T> Deref for Lease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        let value = self.value.as_deref();
+        value.expect("it is taken out by the destructor only")
+    }
+}
+
+impl<T> Clone for Lease<T> {
+    /// Returns another use of the same resource.
+    fn clone(&self) -> Self {
+        self.usage.begin();
+        Self {
+            value: self.value.clone(),
+            usage: self.usage.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Lease<T> {
+    fn drop(&mut self) {
+        let usage = self.usage.clone();
+        // What the drop of the value does, if it is stopped already, must not hide the end of this.
+        let _end = EndOfUse(&usage);
+        drop(mem::take(&mut self.value));
+    }
+}
+
+impl<T, E> Clone for Resource<T, E> {
+    /// Returns another handle to the same resource.
+    fn clone(&self) -> Self {
+        self.shared.handles.set(self.shared.handles.get() + 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T, E> Drop for Resource<T, E> {
+    fn drop(&mut self) {
+        let left = self.shared.handles.get() - 1;
+        self.shared.handles.set(left);
+        if left == 0 {
+            self.shared.ask_to_stop();
+        }
+    }
+}
+
+impl<E> Clone for StartError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(error.clone()),
+            Self::TimedOut(limit) => Self::TimedOut(*limit),
+            Self::Panicked(text) => Self::Panicked(text.clone()),
+            Self::Stopped => Self::Stopped,
+            Self::WouldPark => Self::WouldPark,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for StartError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the resource could not be started: {error}"),
+            Self::TimedOut(limit) => write!(
+                f,
+                "the resource has not started within {limit:?}; `start_timeout` allows it more"
+            ),
+            Self::Panicked(text) => write!(f, "the start of the resource panicked: {text}"),
+            Self::Stopped => f.write_str("the resource was stopped while it started"),
+            Self::WouldPark => f.write_str(
+                "the resource does not run, and an ethread that unwinds cannot wait for it",
+            ),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for StartError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Resource<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("state", &self.shared.state.get())
+            .field("in_use", &self.shared.usage().count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, E> fmt::Debug for Builder<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("start_timeout", &self.start_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Lease<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&self.value).finish()
+    }
+}

@@ -1,0 +1,374 @@
+//! Many readers or one writer, over suspension points.
+
+// The value is in an `UnsafeCell`, and the state says who may refer to it.
+#![allow(unsafe_code)]
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+
+use super::line::{self, Line, Wait};
+use super::poison::{Holding, Poison};
+use super::{LockResult, TryLockError, TryLockResult};
+use crate::runtime::wait::WaitKind;
+
+/// Protects a value that many may read while nobody writes. [`std::sync::RwLock`], for the ethreads
+/// of one shard.
+///
+/// It is fair: a reader who comes while a writer waits is behind it, so that neither starves. An
+/// ethread that reads must therefore not ask to read again, or it may wait for a writer that waits
+/// for it.
+///
+/// If a writer unwinds, by a panic, a cancel or the deadline of a scope, the lock is poisoned: the
+/// value may be half changed. A reader that unwinds changes nothing.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use ethreads::{sync::RwLock, thread};
+///
+/// ethreads::run_main(|| {
+///     let routes = Rc::new(RwLock::new(vec!["/"]));
+///     let readers: Vec<_> = (0..2)
+///         .map(|_| {
+///             let routes = routes.clone();
+///             thread::spawn(move || {
+///                 let routes = routes.read().expect("no writer panics");
+///                 thread::yield_now(); // both are here
+///                 routes.len()
+///             })
+///         })
+///         .collect();
+///     thread::yield_now();
+///     routes.write().expect("likewise").push("/about"); // after both
+///     for reader in readers {
+///         assert_eq!(reader.join().ok(), Some(1));
+///     }
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct RwLock<T: ?Sized> {
+    state: Cell<State>,
+    line: Line<Access>,
+    poison: Poison,
+    not_send: PhantomData<*mut ()>,
+    value: UnsafeCell<T>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody has it, or so many who read.
+    Read(usize),
+    /// This ethread writes.
+    Written(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// Lets the value of an [`RwLock`] be read until this is dropped.
+#[must_use = "the lock is released at once"]
+pub struct RwLockReadGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+}
+
+/// Gives the value of an [`RwLock`] until this is dropped.
+#[must_use = "the lock is released at once"]
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+    holding: Holding,
+}
+
+/// Serves those behind a waiter that has left: it may have kept others back that can go in now.
+struct Left<'a, T: ?Sized>(&'a RwLock<T>);
+
+impl<T: ?Sized> Drop for Left<'_, T> {
+    fn drop(&mut self) {
+        self.0.serve();
+    }
+}
+
+impl<T> RwLock<T> {
+    /// Creates a lock that nobody has.
+    pub const fn new(value: T) -> Self {
+        Self {
+            state: Cell::new(State::Read(0)),
+            line: Line::new(),
+            poison: Poison::new(),
+            not_send: PhantomData,
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Returns the value.
+    ///
+    /// # Errors
+    ///
+    /// The value all the same, if a writer has unwound.
+    pub fn into_inner(self) -> LockResult<T> {
+        self.poison.guard(self.value.into_inner())
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    /// Locks it for reading; suspends the caller until no writer has it, nor waits in front of the
+    /// caller.
+    ///
+    /// While the caller unwinds, it is locked if that is possible at once; else the process is
+    /// aborted with a report.
+    ///
+    /// # Errors
+    ///
+    /// The guard all the same, if a writer has unwound.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever unlock
+    /// it.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed the lock.
+    #[track_caller]
+    pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.lock(Access::Read, "RwLock::read");
+        self.reader()
+    }
+
+    /// Locks it for writing; suspends the caller until nobody else has it and it is its turn.
+    ///
+    /// While the caller unwinds, it is locked if it is free; else the process is aborted with a
+    /// report.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    ///
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`read`](Self::read).
+    #[track_caller]
+    pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.lock(Access::Write, "RwLock::write");
+        self.writer()
+    }
+
+    /// Locks it for reading if that is possible at once; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if a writer has it or waits for it; `Poisoned` with the guard if a writer has
+    /// unwound.
+    pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
+        if self.try_lock(Access::Read) {
+            Ok(self.reader()?)
+        } else {
+            Err(TryLockError::WouldBlock)
+        }
+    }
+
+    /// Locks it for writing if it is free; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if somebody has it; `Poisoned` with the guard if a writer has unwound.
+    pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        if self.try_lock(Access::Write) {
+            Ok(self.writer()?)
+        } else {
+            Err(TryLockError::WouldBlock)
+        }
+    }
+
+    fn try_lock(&self, access: Access) -> bool {
+        let after = self.after(access).filter(|_| self.line.is_empty());
+        after.inspect(|&state| self.state.set(state)).is_some()
+    }
+
+    #[track_caller]
+    fn lock(&self, access: Access, call: &str) {
+        if self.try_lock(access) {
+            return;
+        }
+        let location = Location::caller();
+        let (kind, detail) = match self.state.get() {
+            State::Read(readers) => (WaitKind::Readers, readers as u64),
+            State::Written(holder) => (WaitKind::Lock, holder),
+        };
+        let mut wait = Wait::new(kind, location);
+        wait.detail = detail;
+        let _left = Left(self);
+        line::unlimited(self.line.wait(wait, access), call, location);
+    }
+
+    /// The state with one more holder, if there may be one.
+    fn after(&self, access: Access) -> Option<State> {
+        match (self.state.get(), access) {
+            (State::Read(readers), Access::Read) => Some(State::Read(readers + 1)),
+            (State::Read(0), Access::Write) => Some(State::Written(line::me())),
+            _ => None,
+        }
+    }
+
+    /// Lets in who can go in, in the order of the line.
+    fn serve(&self) {
+        while let Some(access) = self.line.first()
+            && let Some(state) = self.after(access)
+        {
+            // One who has met a deadline, and not run since, gets nothing.
+            if self.line.serve_next() == Some(true) {
+                self.state.set(state);
+            }
+        }
+    }
+
+    fn reader(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.poison.guard(RwLockReadGuard { lock: self })
+    }
+
+    fn writer(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        // Whoever let it in has left its own name.
+        self.state.set(State::Written(line::me()));
+        self.poison.guard(RwLockWriteGuard {
+            lock: self,
+            holding: Holding::begin(),
+        })
+    }
+
+    /// Whether a writer has unwound.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
+    /// Takes its value for whole again.
+    pub fn clear_poison(&self) {
+        self.poison.clear();
+    }
+
+    /// Returns the value, which nobody else can have.
+    ///
+    /// # Errors
+    ///
+    /// The value all the same, if a writer has unwound.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.poison.guard(self.value.get_mut())
+    }
+}
+
+impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+    /// Goes on as a reader, without letting another writer in between. Readers that wait right
+    /// behind come in too.
+    pub fn downgrade(this: Self) -> RwLockReadGuard<'a, T> {
+        let lock = this.lock;
+        this.holding.end(&lock.poison);
+        mem::forget(this);
+        lock.state.set(State::Read(1));
+        lock.serve();
+        RwLockReadGuard { lock }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: as long as there is a read guard the state is `Read`, of as many as there are, so
+        // there is no write guard. All is on one OS thread, as nothing here is `Send` or `Sync`.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: as long as there is a write guard the state is `Written`, and there is no other
+        // guard: one is made only after the state was `Read(0)`, or by the one that was let in
+        // then. All is on one OS thread, as nothing here is `Send` or `Sync`.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
+    fn drop(&mut self) {
+        if let State::Read(readers) = self.lock.state.get() {
+            self.lock.state.set(State::Read(readers - 1));
+        }
+        self.lock.serve();
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
+    fn drop(&mut self) {
+        self.holding.end(&self.lock.poison);
+        self.lock.state.set(State::Read(0));
+        self.lock.serve();
+    }
+}
+
+impl<T> From<T> for RwLock<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: Default> Default for RwLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("RwLock");
+        match self.try_read() {
+            Ok(guard) => text.field("value", &&*guard),
+            Err(TryLockError::Poisoned(error)) => text.field("value", &&**error.get_ref()),
+            Err(TryLockError::WouldBlock) => text.field("value", &format_args!("<locked>")),
+        };
+        text.field("poisoned", &self.is_poisoned()).finish()
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

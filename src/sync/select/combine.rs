@@ -1,0 +1,249 @@
+//! Operations that are made of others.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use super::Operation;
+use super::sealed::{Parts, Turn};
+
+/// What came of one of two operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Either<A, B> {
+    /// Of the first one.
+    First(A),
+    /// Of the second one.
+    Second(B),
+}
+
+/// One of two operations; see [`Operation::or`].
+#[derive(Clone, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Or<A, B> {
+    first: A,
+    second: B,
+}
+
+impl<A, B> Or<A, B> {
+    pub(super) fn new(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<A: Parts, B: Parts> Parts for Or<A, B> {
+    type Done = Either<A::Done, B::Done>;
+
+    fn count(&self) -> u32 {
+        self.first.count() + self.second.count()
+    }
+
+    fn is_io(&self, case: u32) -> bool {
+        match case.checked_sub(self.first.count()) {
+            None => self.first.is_io(case),
+            Some(case) => self.second.is_io(case),
+        }
+    }
+
+    fn attempt(&mut self, case: u32) -> Option<Self::Done> {
+        match case.checked_sub(self.first.count()) {
+            None => self.first.attempt(case).map(Either::First),
+            Some(case) => self.second.attempt(case).map(Either::Second),
+        }
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, first: u32) {
+        self.first.enlist(turn, first);
+        self.second.enlist(turn, first + self.first.count());
+    }
+
+    fn deadline(&self, first: u32) -> Option<(u64, u32)> {
+        let second = self.second.deadline(first + self.first.count());
+        let both = self.first.deadline(first).into_iter().chain(second);
+        both.min_by_key(|&(at, _)| at)
+    }
+
+    fn commit(&mut self, case: u32) -> Self::Done {
+        match case.checked_sub(self.first.count()) {
+            None => {
+                self.second.withdraw();
+                Either::First(self.first.commit(case))
+            }
+            Some(case) => {
+                self.first.withdraw();
+                Either::Second(self.second.commit(case))
+            }
+        }
+    }
+
+    fn withdraw(&mut self) {
+        self.first.withdraw();
+        self.second.withdraw();
+    }
+}
+
+/// An operation, and what is made of its result; see [`Operation::map`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Map<O, F> {
+    operation: O,
+    /// `None` once it was called.
+    f: Option<F>,
+}
+
+impl<O, F> Map<O, F> {
+    pub(super) fn new(operation: O, f: F) -> Self {
+        Self {
+            operation,
+            f: Some(f),
+        }
+    }
+
+    fn apply<A, R>(&mut self, done: A) -> R
+    where
+        F: FnOnce(A) -> R,
+    {
+        let f = self.f.take().expect("an operation happens once");
+        f(done)
+    }
+}
+
+impl<O: Parts, R, F: FnOnce(O::Done) -> R> Parts for Map<O, F> {
+    type Done = R;
+
+    fn count(&self) -> u32 {
+        self.operation.count()
+    }
+
+    fn is_io(&self, case: u32) -> bool {
+        self.operation.is_io(case)
+    }
+
+    fn attempt(&mut self, case: u32) -> Option<R> {
+        let done = self.operation.attempt(case)?;
+        Some(self.apply(done))
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, first: u32) {
+        self.operation.enlist(turn, first);
+    }
+
+    fn deadline(&self, first: u32) -> Option<(u64, u32)> {
+        self.operation.deadline(first)
+    }
+
+    fn commit(&mut self, case: u32) -> R {
+        let done = self.operation.commit(case);
+        self.apply(done)
+    }
+
+    fn withdraw(&mut self) {
+        self.operation.withdraw();
+    }
+}
+
+impl<O: fmt::Debug, F> fmt::Debug for Map<O, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("operation", &self.operation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One of many operations of the same type; see [`any`].
+#[derive(Clone, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Any<O> {
+    operations: Vec<O>,
+    /// For each of them, how many things there are up to its end.
+    ends: Vec<u32>,
+}
+
+/// Returns an operation that is one of many: what comes of it is the number of the one that has
+/// happened, counted from zero, and what has come of that. Of none, it never happens.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::sync::{channel, select::{any, Operation}};
+///
+/// ethreads::run_main(|| {
+///     let channels: Vec<_> = (0..4).map(|_| channel::unbounded()).collect();
+///     channels[2].0.send("hello").expect("the receiver is here");
+///     let receivers = channels.iter().map(|(_, receiver)| receiver.receiving());
+///     assert_eq!(any(receivers).perform(), (2, Ok("hello")));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub fn any<I>(operations: I) -> Any<I::Item>
+where
+    I: IntoIterator,
+    I::Item: Operation,
+{
+    let operations: Vec<_> = operations.into_iter().collect();
+    let mut end = 0;
+    let ends = operations.iter().map(|operation| {
+        end += operation.count();
+        end
+    });
+    Any {
+        ends: ends.collect(),
+        operations,
+    }
+}
+
+impl<O: Parts> Any<O> {
+    /// The operation that a thing belongs to, and the thing's number there.
+    fn place(&self, case: u32) -> (usize, u32) {
+        let place = self.ends.partition_point(|&end| end <= case);
+        (place, case - self.start(place))
+    }
+
+    fn start(&self, place: usize) -> u32 {
+        place.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}
+
+impl<O: Parts> Parts for Any<O> {
+    type Done = (usize, O::Done);
+
+    fn count(&self) -> u32 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn is_io(&self, case: u32) -> bool {
+        let (place, case) = self.place(case);
+        self.operations[place].is_io(case)
+    }
+
+    fn attempt(&mut self, case: u32) -> Option<Self::Done> {
+        let (place, case) = self.place(case);
+        let done = self.operations[place].attempt(case)?;
+        Some((place, done))
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, first: u32) {
+        for place in 0..self.operations.len() {
+            let first = first + self.start(place);
+            self.operations[place].enlist(turn, first);
+        }
+    }
+
+    fn deadline(&self, first: u32) -> Option<(u64, u32)> {
+        let deadlines = self.operations.iter().enumerate();
+        let deadlines = deadlines
+            .filter_map(|(place, operation)| operation.deadline(first + self.start(place)));
+        deadlines.min_by_key(|&(at, _)| at)
+    }
+
+    fn commit(&mut self, case: u32) -> Self::Done {
+        let (place, case) = self.place(case);
+        for (other, operation) in self.operations.iter_mut().enumerate() {
+            if other != place {
+                operation.withdraw();
+            }
+        }
+        (place, self.operations[place].commit(case))
+    }
+
+    fn withdraw(&mut self) {
+        self.operations.iter_mut().for_each(Parts::withdraw);
+    }
+}

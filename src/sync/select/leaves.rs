@@ -1,0 +1,296 @@
+//! Operations on what belongs to other modules: times, ethreads, descriptors.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use super::sealed::{Parts, Turn};
+use crate::bridge::Source;
+use crate::runtime::current;
+use crate::runtime::park::deadline_after;
+use crate::runtime::source::Direction;
+use crate::runtime::wait::Token;
+use crate::thread::{JoinHandle, ScopedJoinHandle};
+use crate::time::Instant;
+
+/// A time; see [`after`] and [`at`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "an operation does nothing until it is performed"]
+pub struct After {
+    deadline: u64,
+}
+
+/// Returns an operation that happens when `duration` has passed, counted from now.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::{select, sync::{Signal, select::after}};
+///
+/// ethreads::run_main(|| {
+///     let answer = Signal::<u32>::new();
+///     let answered = select! {
+///         _ = answer.waiting() => true,
+///         () = after(Duration::from_millis(1)) => false,
+///     };
+///     assert!(!answered);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub fn after(duration: Duration) -> After {
+    After {
+        deadline: deadline_after(Instant::now().as_nanos(), duration),
+    }
+}
+
+/// Returns an operation that happens at this time, or at once if it has passed.
+pub fn at(instant: Instant) -> After {
+    After {
+        deadline: instant.as_nanos(),
+    }
+}
+
+impl Parts for After {
+    type Done = ();
+
+    fn attempt(&mut self, _: u32) -> Option<()> {
+        (Instant::now().as_nanos() >= self.deadline).then_some(())
+    }
+
+    fn enlist(&mut self, _: &Turn<'_>, _: u32) {}
+
+    fn deadline(&self, first: u32) -> Option<(u64, u32)> {
+        Some((self.deadline, first))
+    }
+
+    fn commit(&mut self, _: u32) {}
+
+    fn withdraw(&mut self) {}
+}
+
+/// The end of an ethread; see [`finished`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Finished<'a> {
+    ethread: &'a mut dyn Ends,
+    enlisted: bool,
+}
+
+/// A handle to an ethread that will end: a [`JoinHandle`] or a [`ScopedJoinHandle`]. Sealed.
+pub trait Ends {
+    #[doc(hidden)]
+    fn has_ended(&self) -> bool;
+    #[doc(hidden)]
+    fn set_waiter(&self, waiter: Option<EndToken>);
+}
+
+/// The token of a wait.
+#[derive(Clone, Copy, Debug)]
+pub struct EndToken(Token);
+
+impl<T> Ends for JoinHandle<T> {
+    fn has_ended(&self) -> bool {
+        self.is_finished()
+    }
+
+    fn set_waiter(&self, waiter: Option<EndToken>) {
+        self.set_waiter(waiter.map(|token| token.0));
+    }
+}
+
+impl<T> Ends for ScopedJoinHandle<'_, T> {
+    fn has_ended(&self) -> bool {
+        self.is_finished()
+    }
+
+    fn set_waiter(&self, waiter: Option<EndToken>) {
+        self.handle().set_waiter(waiter.map(|token| token.0));
+    }
+}
+
+/// Returns an operation that happens when an ethread has ended. To join it does not wait then.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::{select, sync::select::{after, finished}, thread};
+///
+/// ethreads::run_main(|| {
+///     let mut slow = thread::spawn(|| thread::sleep(Duration::from_secs(3600)));
+///     let mut quick = thread::spawn(|| 42);
+///     select! {
+///         () = finished(&mut slow) => unreachable!("it sleeps"),
+///         () = finished(&mut quick) => assert_eq!(quick.join().ok(), Some(42)),
+///     }
+///     slow.cancel();
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub fn finished<H: Ends>(handle: &mut H) -> Finished<'_> {
+    Finished {
+        ethread: handle,
+        enlisted: false,
+    }
+}
+
+impl Parts for Finished<'_> {
+    type Done = ();
+
+    fn attempt(&mut self, _: u32) -> Option<()> {
+        self.ethread.has_ended().then_some(())
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        self.enlisted = true;
+        self.ethread.set_waiter(Some(EndToken(turn.token(case))));
+    }
+
+    fn commit(&mut self, _: u32) {
+        self.withdraw();
+    }
+
+    fn withdraw(&mut self) {
+        if std::mem::take(&mut self.enlisted) {
+            self.ethread.set_waiter(None);
+        }
+    }
+}
+
+impl Drop for Finished<'_> {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl fmt::Debug for Finished<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Finished").finish_non_exhaustive()
+    }
+}
+
+/// The readiness of a descriptor; see [`readable`] and [`writable`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Ready<'a, S: Source + ?Sized> {
+    source: &'a S,
+    direction: Direction,
+    /// Where it stands in line.
+    place: Option<(u64, Token)>,
+    error: Option<io::Error>,
+}
+
+/// Returns an operation that happens when `source` may have input, a connection to accept, or has
+/// come to its end. As with every readiness, it may turn out not to be so.
+///
+/// # Errors
+///
+/// What comes of it is an error if the source cannot be watched (a regular file), or is closed.
+///
+/// # Examples
+///
+/// ```
+/// use std::{io::{Read, Write}, time::Duration};
+/// use ethreads::{net::UnixStream, select, sync::select::{after, readable}};
+///
+/// ethreads::run_main(|| {
+///     let (mut ours, mut theirs) = UnixStream::pair()?;
+///     let mut heard = Vec::new();
+///     for _ in 0..2 {
+///         select! {
+///             ready = readable(&ours) => {
+///                 ready?;
+///                 let mut text = [0; 2];
+///                 ours.read_exact(&mut text)?;
+///                 heard.push(text);
+///             }
+///             () = after(Duration::from_millis(1)) => theirs.write_all(b"hi")?,
+///         }
+///     }
+///     assert_eq!(heard, [*b"hi"]);
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn readable<S: Source + ?Sized>(source: &S) -> Ready<'_, S> {
+    Ready::new(source, Direction::Read)
+}
+
+/// Returns an operation that happens when `source` may have room for output. As with every
+/// readiness, it may turn out not to be so.
+///
+/// # Errors
+///
+/// As [`readable`].
+pub fn writable<S: Source + ?Sized>(source: &S) -> Ready<'_, S> {
+    Ready::new(source, Direction::Write)
+}
+
+impl<'a, S: Source + ?Sized> Ready<'a, S> {
+    fn new(source: &'a S, direction: Direction) -> Self {
+        Self {
+            source,
+            direction,
+            place: None,
+            error: None,
+        }
+    }
+}
+
+impl<S: Source + ?Sized> Parts for Ready<'_, S> {
+    type Done = io::Result<()>;
+
+    fn is_io(&self, _: u32) -> bool {
+        true
+    }
+
+    fn attempt(&mut self, _: u32) -> Option<io::Result<()>> {
+        let fd = self.source.as_fd();
+        let ready = super::line::scheduler().ask(self.source.registration(), fd, self.direction);
+        match ready {
+            Ok(ready) => ready.then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        let (scheduler, token) = (turn.scheduler(), turn.token(case));
+        let fd = self.source.as_fd();
+        match scheduler.enter_line(self.source.registration(), fd, self.direction, token) {
+            Ok(key) => self.place = Some((key, token)),
+            Err(error) => {
+                self.error = Some(error);
+                scheduler.wake(token);
+            }
+        }
+    }
+
+    fn commit(&mut self, _: u32) -> io::Result<()> {
+        self.withdraw();
+        self.error.take().map_or(Ok(()), Err)
+    }
+
+    fn withdraw(&mut self) {
+        if let Some((key, token)) = self.place.take() {
+            current::with(|scheduler| {
+                if let Some(scheduler) = scheduler {
+                    scheduler.quit_line(key, self.direction, token);
+                }
+            });
+        }
+    }
+}
+
+impl<S: Source + ?Sized> Drop for Ready<'_, S> {
+    fn drop(&mut self) {
+        self.withdraw();
+    }
+}
+
+impl<S: Source + ?Sized> fmt::Debug for Ready<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready")
+            .field("direction", &self.direction)
+            .finish_non_exhaustive()
+    }
+}

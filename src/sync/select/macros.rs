@@ -1,0 +1,109 @@
+//! The macro that writes down a choice as a `match` does.
+
+/// Waits for the first of several things, and goes on with what belongs to it.
+///
+/// Each line is a pattern, an [`Operation`](crate::sync::select::Operation), and what to do if that
+/// is the one that happens. This is code of the function around it: `?`, `break`, `continue` and
+/// `return` mean what they mean there. Operations are evaluated in their order, before the wait.
+/// The patterns must match everything that can come.
+///
+/// With a last line `default => ...` it does not wait: that is what is done if nothing is possible
+/// at once. With `biased;` in front, the first of several possible things happens; without, each of
+/// them has its turn. Otherwise it suspends, panics and can be cancelled as
+/// [`Operation::perform`](crate::sync::select::Operation::perform) does.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::{select, sync::{Signal, channel, select::after}};
+///
+/// ethreads::run_main(|| {
+///     let (sender, jobs) = channel::bounded(8);
+///     let stop = Signal::<()>::new();
+///     let (mut sum, mut idle) = (0, false);
+///     for job in [1, 2, 3] {
+///         sender.send(job).expect("the receiver is here");
+///     }
+///     while !idle {
+///         select! {
+///             job = jobs.receiving() => sum += job.expect("the sender is here"),
+///             () = stop.waiting() => break,
+///             () = after(Duration::from_millis(1)) => idle = true,
+///         }
+///     }
+///     assert_eq!(sum, 6);
+///     let more = select! {
+///         Ok(_) | Err(_) = jobs.receiving() => true,
+///         default => false,
+///     };
+///     assert!(!more);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[macro_export]
+macro_rules! select {
+    // Lines are taken one by one into a list: patterns, operations and bodies in brackets.
+    (@list $how:ident [$($all:tt)+]) => {
+        $crate::select!(@wait $how [$($all)+])
+    };
+    (@list $how:ident [$($all:tt)+] default => $body:expr $(,)?) => {
+        $crate::select!(@try $how [$($all)+] $body)
+    };
+    (@list $how:ident [$($all:tt)*] $p:pat = $op:expr => $body:block, $($more:tt)*) => {
+        $crate::select!(@list $how [$($all)* [$p, $op, $body]] $($more)*)
+    };
+    (@list $how:ident [$($all:tt)*] $p:pat = $op:expr => $body:block $($more:tt)*) => {
+        $crate::select!(@list $how [$($all)* [$p, $op, $body]] $($more)*)
+    };
+    (@list $how:ident [$($all:tt)*] $p:pat = $op:expr => $body:expr, $($more:tt)*) => {
+        $crate::select!(@list $how [$($all)* [$p, $op, $body]] $($more)*)
+    };
+    (@list $how:ident [$($all:tt)*] $p:pat = $op:expr => $body:expr) => {
+        $crate::select!(@list $how [$($all)* [$p, $op, $body]])
+    };
+
+    (@wait fair [$($all:tt)+]) => {{
+        let chosen = $crate::sync::select::Operation::perform($crate::select!(@or $($all)+));
+        $crate::select!(@match chosen $($all)+)
+    }};
+    (@wait biased [$($all:tt)+]) => {{
+        let chosen =
+            $crate::sync::select::Operation::perform_in_order($crate::select!(@or $($all)+));
+        $crate::select!(@match chosen $($all)+)
+    }};
+    (@try fair [$($all:tt)+] $default:expr) => {{
+        let chosen = $crate::sync::select::Operation::try_perform($crate::select!(@or $($all)+));
+        match chosen {
+            Some(chosen) => $crate::select!(@match chosen $($all)+),
+            None => $default,
+        }
+    }};
+    (@try biased [$($all:tt)+] $default:expr) => {{
+        let chosen =
+            $crate::sync::select::Operation::try_perform_in_order($crate::select!(@or $($all)+));
+        match chosen {
+            Some(chosen) => $crate::select!(@match chosen $($all)+),
+            None => $default,
+        }
+    }};
+
+    (@or [$p:pat, $op:expr, $body:expr]) => { $op };
+    (@or [$p:pat, $op:expr, $body:expr] $($more:tt)+) => {
+        $crate::sync::select::Operation::or($op, $crate::select!(@or $($more)+))
+    };
+    (@match $chosen:ident [$p:pat, $op:expr, $body:expr]) => {
+        match $chosen { $p => $body }
+    };
+    (@match $chosen:ident [$p:pat, $op:expr, $body:expr] $($more:tt)+) => {
+        match $chosen {
+            $crate::sync::select::Either::First($p) => $body,
+            $crate::sync::select::Either::Second(chosen) => {
+                $crate::select!(@match chosen $($more)+)
+            }
+        }
+    };
+
+    (biased; $($all:tt)+) => { $crate::select!(@list biased [] $($all)+) };
+    ($($all:tt)+) => { $crate::select!(@list fair [] $($all)+) };
+}

@@ -1,0 +1,188 @@
+//! Telling a value to those who wait just now.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::line::{self, Line, Missed, Place, Wait};
+use super::select::sealed::{Parts, Turn};
+use crate::runtime::park::deadline_after;
+use crate::runtime::wait::{NEVER, WaitKind};
+use crate::time::Instant;
+
+/// Hands values to those who wait for one at that moment: to the first of them or to all.
+/// Celluloid's conditions and signals.
+///
+/// It keeps nothing: a signal that nobody waits for is gone, which does no harm. To keep the last
+/// value for those who come later use [`watch`](super::watch), to keep all of them a
+/// [`channel`](super::channel), to keep one for good a [`Promise`](super::Promise).
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use ethreads::{sync::Signal, thread};
+///
+/// ethreads::run_main(|| {
+///     let temperature = Rc::new(Signal::new());
+///     let readers: Vec<_> = (0..3)
+///         .map(|_| {
+///             let temperature = temperature.clone();
+///             thread::spawn(move || temperature.wait())
+///         })
+///         .collect();
+///     thread::yield_now();
+///     assert_eq!(temperature.signal(19), Ok(())); // the first
+///     assert_eq!(temperature.broadcast(21), 2);
+///     assert_eq!(temperature.signal(23), Err(23)); // nobody waits any more
+///     let seen: Vec<_> = readers.into_iter().filter_map(|reader| reader.join().ok()).collect();
+///     assert_eq!(seen, [19, 21, 21]);
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Signal<T> {
+    /// Those who wait, each with a place for the value.
+    line: Line<Option<T>>,
+}
+
+impl<T> Signal<T> {
+    /// Creates a signal that nobody waits for.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { line: Line::new() }
+    }
+
+    /// Suspends the caller until it is handed a value.
+    ///
+    /// While the caller unwinds there is none, and the process is aborted with a report.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever signal.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed a value.
+    #[track_caller]
+    pub fn wait(&self) -> T {
+        let location = Location::caller();
+        let waited = self.wait_until(NEVER, location);
+        let value = line::unlimited(waited, "Signal::wait", location);
+        value.expect("whoever serves it hands over a value")
+    }
+
+    /// Suspends the caller until it is handed a value, for at most `timeout`; `None` after that.
+    ///
+    /// While the caller unwinds it returns `None` at once.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<T> {
+        let deadline = deadline_after(Instant::now().as_nanos(), timeout);
+        let waited = self.wait_until(deadline, Location::caller());
+        waited.unwrap_or_else(Missed::into_inner)
+    }
+
+    fn wait_until(
+        &self,
+        deadline: u64,
+        location: &'static Location<'static>,
+    ) -> Result<Option<T>, Missed<Option<T>>> {
+        let wait = Wait::new(WaitKind::Signal, location).until(deadline);
+        self.line.wait(wait, None)
+    }
+
+    /// Returns an operation that waits for a value, for [`select!`](crate::select).
+    pub fn waiting(&self) -> Waiting<'_, T> {
+        Waiting {
+            signal: self,
+            place: None,
+        }
+    }
+
+    /// Hands a value to the one who has waited longest.
+    ///
+    /// # Errors
+    ///
+    /// The value, if nobody waits.
+    pub fn signal(&self, value: T) -> Result<(), T> {
+        let mut value = Some(value);
+        self.line.serve(|place| *place = value.take());
+        value.map_or(Ok(()), Err)
+    }
+
+    /// Hands a value to all who wait now, and returns how many these are.
+    pub fn broadcast(&self, value: T) -> usize
+    where
+        T: Clone,
+    {
+        let mut count = 0;
+        // A clone is the user's code: who comes meanwhile has come later.
+        for _ in 0..self.line.len() {
+            count += usize::from(self.signal(value.clone()).is_ok());
+        }
+        count
+    }
+
+    /// Returns how many wait.
+    #[must_use]
+    pub fn waiters(&self) -> usize {
+        self.line.len()
+    }
+}
+
+impl<T> Default for Signal<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Signal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal")
+            .field("waiters", &self.waiters())
+            .finish()
+    }
+}
+
+/// Waits for a [`Signal`]; see [`Signal::waiting`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Waiting<'a, T> {
+    signal: &'a Signal<T>,
+    place: Option<Place<'a, Option<T>>>,
+}
+
+impl<T> Parts for Waiting<'_, T> {
+    type Done = T;
+
+    fn attempt(&mut self, _: u32) -> Option<T> {
+        None
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        self.place = Some(turn.enter(&self.signal.line, case, None));
+    }
+
+    fn commit(&mut self, _: u32) -> T {
+        let place = self.place.take().expect("it was in line");
+        let value = place.leave();
+        value.expect("whoever serves it hands over a value")
+    }
+
+    fn withdraw(&mut self) {
+        self.place = None;
+    }
+}
+
+impl<T> fmt::Debug for Waiting<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
+}

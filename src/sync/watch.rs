@@ -1,0 +1,345 @@
+//! A value that changes, and whoever wants to know when.
+//!
+//! A [`Sender`] replaces the value; each [`Receiver`] can look at it at any time, and wait until it
+//! is another one than it has seen. Values in between may be missed. For each of them use a
+//! [`broadcast`](super::broadcast). Names are those of tokio's `watch`.
+//!
+//! Values are handed out as [`Rc`], so that looking at one holds nothing up.
+//!
+//! # Examples
+//!
+//! ```
+//! use ethreads::{sync::watch, thread};
+//!
+//! ethreads::run_main(|| {
+//!     let (level, mut changes) = watch::channel("info");
+//!     let logger = thread::spawn(move || {
+//!         let mut seen = vec![*changes.get_and_update()];
+//!         while changes.changed().is_ok() {
+//!             seen.push(*changes.get_and_update());
+//!         }
+//!         seen
+//!     });
+//!     for new in ["debug", "trace"] {
+//!         thread::yield_now();
+//!         level.send(new).expect("it is watched");
+//!     }
+//!     drop(level);
+//!     assert_eq!(logger.join().ok(), Some(vec!["info", "debug", "trace"]));
+//! })?;
+//! # Ok::<(), ethreads::RunError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::mpsc::{RecvError, SendError};
+
+use super::line::{Line, Place, Wait};
+use super::select::sealed::{Parts, Turn};
+use crate::runtime::wait::WaitKind;
+
+/// Creates a value that can be watched. The receiver has seen it.
+#[must_use]
+pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
+    let shared = Rc::new(Shared {
+        value: RefCell::new(Rc::new(value)),
+        version: Cell::new(0),
+        senders: Cell::new(1),
+        receivers: Cell::new(1),
+        line: Line::new(),
+    });
+    let receiver = Receiver {
+        shared: shared.clone(),
+        seen: 0,
+    };
+    (Sender { shared }, receiver)
+}
+
+struct Shared<T> {
+    value: RefCell<Rc<T>>,
+    /// How often it has changed.
+    version: Cell<u64>,
+    senders: Cell<usize>,
+    receivers: Cell<usize>,
+    line: Line,
+}
+
+impl<T> Shared<T> {
+    fn get(&self) -> Rc<T> {
+        self.value.borrow().clone()
+    }
+
+    fn replace(&self, value: Rc<T>) -> Rc<T> {
+        let old = self.value.replace(value);
+        self.version.set(self.version.get() + 1);
+        self.line.serve_all(|()| ());
+        old
+    }
+
+    fn subscribe(self: &Rc<Self>, seen: u64) -> Receiver<T> {
+        self.receivers.set(self.receivers.get() + 1);
+        Receiver {
+            shared: self.clone(),
+            seen,
+        }
+    }
+}
+
+/// Replaces the value. Made by [`channel`]; when the last one is dropped, the value stays as it is.
+pub struct Sender<T> {
+    shared: Rc<Shared<T>>,
+}
+
+/// Looks at the value. Made by [`channel`] and [`Sender::subscribe`].
+pub struct Receiver<T> {
+    shared: Rc<Shared<T>>,
+    /// The version that it has seen.
+    seen: u64,
+}
+
+impl<T> Sender<T> {
+    /// Replaces the value, and wakes whoever waits for that.
+    ///
+    /// # Errors
+    ///
+    /// The new value, if nobody watches; the old one stays.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        if self.receiver_count() == 0 {
+            return Err(SendError(value));
+        }
+        drop(self.send_replace(value));
+        Ok(())
+    }
+
+    /// Replaces the value, whether or not anybody watches, and returns the old one.
+    pub fn send_replace(&self, value: T) -> Rc<T> {
+        self.shared.replace(Rc::new(value))
+    }
+
+    /// Replaces the value, whether or not anybody watches, with a clone that `f` has changed.
+    ///
+    /// If `f` panics the value stays as it was.
+    pub fn send_modify<F: FnOnce(&mut T)>(&self, f: F)
+    where
+        T: Clone,
+    {
+        let mut value = T::clone(&self.shared.get());
+        f(&mut value);
+        drop(self.send_replace(value));
+    }
+
+    /// Returns the value.
+    #[must_use]
+    pub fn get(&self) -> Rc<T> {
+        self.shared.get()
+    }
+
+    /// Makes another receiver, which has seen the value that there is now.
+    #[must_use]
+    pub fn subscribe(&self) -> Receiver<T> {
+        self.shared.subscribe(self.shared.version.get())
+    }
+
+    /// Returns how many receivers there are.
+    #[must_use]
+    pub fn receiver_count(&self) -> usize {
+        self.shared.receivers.get()
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Returns the value. It is not seen by that: [`changed`](Self::changed) will tell of it.
+    #[must_use]
+    pub fn get(&self) -> Rc<T> {
+        self.shared.get()
+    }
+
+    /// Returns the value, which is seen then.
+    pub fn get_and_update(&mut self) -> Rc<T> {
+        self.seen = self.shared.version.get();
+        self.shared.get()
+    }
+
+    /// Whether there is a value that was not seen.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, and the last sender is gone.
+    pub fn has_changed(&self) -> Result<bool, RecvError> {
+        match (self.is_stale(), self.shared.senders.get()) {
+            (false, 0) => Err(RecvError),
+            (changed, _) => Ok(changed),
+        }
+    }
+
+    fn is_stale(&self) -> bool {
+        self.seen != self.shared.version.get()
+    }
+
+    /// Suspends the caller until there is a value that was not seen, which is seen then.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, and the last sender is gone; or if the caller unwinds and would have to
+    /// wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever change
+    /// it.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and has seen nothing new.
+    #[track_caller]
+    pub fn changed(&mut self) -> Result<(), RecvError> {
+        let location = Location::caller();
+        loop {
+            if let Some(changed) = self.look() {
+                return changed;
+            }
+            let wait = Wait::new(WaitKind::Watch, location);
+            if self.shared.line.wait(wait, ()).is_err() {
+                return Err(RecvError);
+            }
+        }
+    }
+
+    fn look(&mut self) -> Option<Result<(), RecvError>> {
+        match self.has_changed() {
+            Ok(false) => None,
+            Ok(true) => {
+                self.seen = self.shared.version.get();
+                Some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Suspends the caller until there is a value of which `condition` is true, which may be the
+    /// one that there is now, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`changed`](Self::changed).
+    ///
+    /// # Panics
+    ///
+    /// As [`changed`](Self::changed).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`changed`](Self::changed).
+    #[track_caller]
+    pub fn wait_for<F: FnMut(&T) -> bool>(&mut self, mut condition: F) -> Result<Rc<T>, RecvError> {
+        loop {
+            let value = self.get_and_update();
+            if condition(&value) {
+                return Ok(value);
+            }
+            self.changed()?;
+        }
+    }
+
+    /// Returns an operation that waits for a value that was not seen, for
+    /// [`select!`](crate::select).
+    pub fn changing(&mut self) -> Changing<'_, T> {
+        Changing {
+            shared: &self.shared,
+            seen: &mut self.seen,
+            place: None,
+        }
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.senders.set(self.shared.senders.get() + 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    /// Makes another receiver, which has seen what this one has.
+    fn clone(&self) -> Self {
+        self.shared.subscribe(self.seen)
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let left = self.shared.senders.get() - 1;
+        self.shared.senders.set(left);
+        if left == 0 {
+            self.shared.line.serve_all(|()| ());
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.receivers.set(self.shared.receivers.get() - 1);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("value", &self.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("value", &self.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits for a change; see [`Receiver::changing`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Changing<'a, T> {
+    shared: &'a Shared<T>,
+    seen: &'a mut u64,
+    place: Option<Place<'a, ()>>,
+}
+
+impl<T> Parts for Changing<'_, T> {
+    type Done = Result<(), RecvError>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        let version = self.shared.version.get();
+        if *self.seen != version {
+            *self.seen = version;
+            return Some(Ok(()));
+        }
+        (self.shared.senders.get() == 0).then_some(Err(RecvError))
+    }
+
+    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+        self.place = Some(turn.enter(&self.shared.line, case, ()));
+    }
+
+    fn commit(&mut self, case: u32) -> Self::Done {
+        self.place = None;
+        let done = self.attempt(case);
+        done.expect("it is served because of a change, or of the end")
+    }
+
+    fn withdraw(&mut self) {
+        self.place = None;
+    }
+}
+
+impl<T> fmt::Debug for Changing<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changing").finish_non_exhaustive()
+    }
+}
