@@ -76,6 +76,7 @@ pub(crate) enum WaitKind {
     Resource,
     Choice,
     ChoiceWithIo,
+    Remote,
     Suspend,
     Blocking,
     Read,
@@ -121,6 +122,7 @@ impl fmt::Display for Reason {
             WaitKind::Choice | WaitKind::ChoiceWithIo => {
                 write!(f, "one of {} things", self.detail)
             }
+            WaitKind::Remote => f.write_str("somebody on any OS thread"),
             WaitKind::Suspend => f.write_str("resume"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),
             WaitKind::Read => write!(f, "input on fd {}", self.detail),

@@ -30,6 +30,7 @@ mod mutex;
 mod once;
 mod poison;
 mod promise;
+pub mod remote;
 pub mod resource;
 mod rwlock;
 pub mod select;

@@ -1,0 +1,382 @@
+//! Messages from any OS thread to any other.
+//!
+//! As [`sync::channel`](crate::sync::channel): [`bounded`], [`unbounded`], or `bounded(0)`, where a
+//! sender and a receiver meet; both ends can be cloned, senders and receivers are served in the
+//! order in which they came, and it ends as std's channels do, with std's errors.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::line::{Line, Served, Shared, Turn, Wait, Waited};
+use super::primitives::Arc;
+
+pub use crate::sync::channel::{
+    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
+
+/// Creates a channel that keeps any number of messages. Sending never waits.
+#[must_use]
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    ends(None)
+}
+
+/// Creates a channel that keeps up to `capacity` messages; with 0, sending waits for a receiver to
+/// take the message.
+#[must_use]
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    ends(Some(capacity))
+}
+
+fn ends<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared::new(State {
+        capacity,
+        messages: VecDeque::new(),
+        senders: Line::default(),
+        receivers: Line::default(),
+        sender_count: 1,
+        receiver_count: 1,
+    }));
+    let sender = Sender {
+        shared: shared.clone(),
+    };
+    (sender, Receiver { shared })
+}
+
+/// Receivers wait only while there is no message, and no sender waits with one; senders only while
+/// there is no room, and no receiver waits.
+struct State<T> {
+    /// `None` for any number of messages.
+    capacity: Option<usize>,
+    messages: VecDeque<T>,
+    /// Those who wait with a message; one who is served and still has it is told that there are no
+    /// receivers.
+    senders: Line<Option<T>>,
+    /// Those who wait for a message; one who is served without one is told that there are no
+    /// senders.
+    receivers: Line<Option<T>>,
+    sender_count: usize,
+    receiver_count: usize,
+}
+
+impl<T> Waited for State<T> {}
+
+impl<T> State<T> {
+    fn senders(&mut self) -> &mut Line<Option<T>> {
+        &mut self.senders
+    }
+
+    fn receivers(&mut self) -> &mut Line<Option<T>> {
+        &mut self.receivers
+    }
+
+    fn send(&mut self, served: &mut Served, message: T) -> Result<(), TrySendError<T>> {
+        if self.receiver_count == 0 {
+            return Err(TrySendError::Disconnected(message));
+        }
+        let mut message = Some(message);
+        self.receivers
+            .serve(served, |place| *place = message.take());
+        let Some(message) = message else {
+            return Ok(());
+        };
+        if self.capacity.is_none_or(|most| self.messages.len() < most) {
+            self.messages.push_back(message);
+            Ok(())
+        } else {
+            Err(TrySendError::Full(message))
+        }
+    }
+
+    fn recv(&mut self, served: &mut Served) -> Result<T, TryRecvError> {
+        let message = self.messages.pop_front();
+        // The first who waits with a message takes the place of the one that goes, or meets the
+        // receiver.
+        let waiting = self.senders.serve(served, Option::take).flatten();
+        match (message, waiting) {
+            (Some(message), waiting) => {
+                self.messages.extend(waiting);
+                Ok(message)
+            }
+            (None, Some(waiting)) => Ok(waiting),
+            (None, None) if self.sender_count == 0 => Err(TryRecvError::Disconnected),
+            (None, None) => Err(TryRecvError::Empty),
+        }
+    }
+}
+
+/// The end of a channel that messages are put in. Made by [`bounded`] and [`unbounded`].
+pub struct Sender<T> {
+    shared: Arc<Shared<State<T>>>,
+}
+
+/// The end of a channel that messages come out of. Made by [`bounded`] and [`unbounded`].
+pub struct Receiver<T> {
+    shared: Arc<Shared<State<T>>>,
+}
+
+impl<T> Sender<T> {
+    /// Sends a message; suspends the ethread, or blocks the OS thread, until there is room for it,
+    /// or, in a channel that keeps none, until a receiver has taken it.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the last receiver is gone, also if it goes meanwhile; or if an ethread that
+    /// unwinds would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if it has to wait.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
+    #[track_caller]
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        self.send_within(message, None, Location::caller())
+            .map_err(|error| SendError(error.into_inner()))
+    }
+
+    /// Sends a message; suspends the ethread, or blocks the OS thread, as [`send`](Self::send)
+    /// does, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The message: at the end of that time, or if an ethread that unwinds would have to wait, as
+    /// `Timeout`; if the last receiver is gone, as `Disconnected`.
+    ///
+    /// # Panics
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send`](Self::send).
+    #[track_caller]
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        self.send_within(message, Some(timeout), Location::caller())
+    }
+
+    fn send_within(
+        &self,
+        message: T,
+        timeout: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Result<(), SendTimeoutError<T>> {
+        let wait = Wait { timeout, location };
+        let send = |state: &mut State<T>, served: &mut Served, message: Option<T>| {
+            let Some(message) = message else {
+                return Ok(Ok(()));
+            };
+            match state.send(served, message) {
+                Ok(()) => Ok(Ok(())),
+                Err(TrySendError::Disconnected(message)) => Ok(Err(message)),
+                Err(TrySendError::Full(message)) => Err(Some(message)),
+            }
+        };
+        match self.shared.wait(wait, State::senders, Some(message), send) {
+            Turn::Free(Ok(())) | Turn::Served(None) | Turn::Missed(None, _) => Ok(()),
+            Turn::Free(Err(message)) | Turn::Served(Some(message)) => {
+                Err(SendTimeoutError::Disconnected(message))
+            }
+            Turn::Missed(Some(message), _) => Err(SendTimeoutError::Timeout(message)),
+        }
+    }
+
+    /// Sends a message if that is possible at once; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The message: as `Full` if there is no room, or no receiver waits for it in a channel that
+    /// keeps none; as `Disconnected` if the last receiver is gone.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.shared
+            .with(|state, served| state.send(served, message))
+    }
+
+    /// Returns how many messages are in the channel at this moment.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.with(|state, _| state.messages.len())
+    }
+
+    /// Whether no message is in the channel at this moment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Takes the next message; suspends the ethread, or blocks the OS thread, until there is one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none and the last sender is gone; or if an ethread that unwinds would have to
+    /// wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if it has to wait.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed a message.
+    #[track_caller]
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.recv_within(None, Location::caller())
+            .map_err(|_| RecvError)
+    }
+
+    /// Takes the next message; suspends the ethread, or blocks the OS thread, until there is one,
+    /// for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` at the end of that time, or if an ethread that unwinds would have to wait;
+    /// `Disconnected` if there is no message and the last sender is gone.
+    ///
+    /// # Panics
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv`](Self::recv).
+    #[track_caller]
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_within(Some(timeout), Location::caller())
+    }
+
+    fn recv_within(
+        &self,
+        timeout: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Result<T, RecvTimeoutError> {
+        let wait = Wait { timeout, location };
+        let recv =
+            |state: &mut State<T>, served: &mut Served, _: Option<T>| match state.recv(served) {
+                Err(TryRecvError::Empty) => Err(None),
+                Err(TryRecvError::Disconnected) => Ok(None),
+                Ok(message) => Ok(Some(message)),
+            };
+        match self.shared.wait(wait, State::receivers, None, recv) {
+            Turn::Free(message) | Turn::Served(message) => {
+                message.ok_or(RecvTimeoutError::Disconnected)
+            }
+            Turn::Missed(..) => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// Takes the next message if there is one; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` if there is none; `Disconnected` if there is none and the last sender is gone.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.shared.with(State::recv)
+    }
+
+    /// Returns an iterator over the messages, whose `next` suspends the ethread, or blocks the OS
+    /// thread, until there is one; it ends when the last sender is gone.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// Returns how many messages are in the channel at this moment.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.with(|state, _| state.messages.len())
+    }
+
+    /// Whether no message is in the channel at this moment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The messages of a channel, as they come; see [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.with(|state, _| state.sender_count += 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.shared.with(|state, _| state.receiver_count += 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.shared.with(|state, served| {
+            state.sender_count -= 1;
+            if state.sender_count == 0 {
+                state.receivers.serve_all(served, |_| ());
+            }
+        });
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let left = self.shared.with(|state, served| {
+            state.receiver_count -= 1;
+            if state.receiver_count > 0 {
+                return VecDeque::new();
+            }
+            state.senders.serve_all(served, |_| ());
+            std::mem::take(&mut state.messages)
+        });
+        // Not under the lock: that is code of the user's, which may use the other end.
+        drop(left);
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! Telling somebody on any OS thread that there is something to do.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
+use crate::sync::line::cannot_wait;
+
+/// Wakes ethreads of any shard, and OS threads, that wait for a notification. tokio's `Notify`.
+///
+/// A notification for one that nobody waits for is kept for the next who does; one is kept, however
+/// many come.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+/// use ethreads::sync::remote::Notifier;
+///
+/// let shared = Arc::new((AtomicU32::new(0), Notifier::new()));
+/// let theirs = shared.clone();
+/// std::thread::spawn(move || {
+///     theirs.0.store(42, Ordering::Release);
+///     theirs.1.notify_one();
+/// });
+/// let answer = ethreads::run_main(move || {
+///     shared.1.wait();
+///     shared.0.load(Ordering::Acquire)
+/// })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Notifier {
+    shared: Shared<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// There was a notification that nobody has waited for.
+    is_kept: bool,
+    line: Line<()>,
+}
+
+impl Waited for State {}
+
+impl Notifier {
+    /// Creates a notifier that keeps no notification.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Shared::new(State::default()),
+        }
+    }
+
+    /// Suspends the ethread, or blocks the OS thread, until it is notified.
+    ///
+    /// While an ethread unwinds it returns if a notification is kept; else the process is aborted
+    /// with a report.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if it has to wait.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been notified.
+    #[track_caller]
+    pub fn wait(&self) {
+        let location = Location::caller();
+        if self.wait_for(None, location).is_err() {
+            cannot_wait("remote::Notifier::wait", location);
+        }
+    }
+
+    /// Suspends the ethread, or blocks the OS thread, until it is notified, for at most `timeout`;
+    /// false if it was not.
+    ///
+    /// While an ethread unwinds this does not wait.
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`wait`](Self::wait).
+    #[track_caller]
+    #[must_use = "it may not have been notified"]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.wait_for(Some(timeout), Location::caller()).is_ok()
+    }
+
+    fn wait_for(
+        &self,
+        timeout: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Result<(), Missed> {
+        let wait = Wait { timeout, location };
+        let take = |state: &mut State, _: &mut Served, ()| {
+            if std::mem::take(&mut state.is_kept) {
+                Ok(())
+            } else {
+                Err(())
+            }
+        };
+        match self.shared.wait(wait, |state| &mut state.line, (), take) {
+            Turn::Free(()) | Turn::Served(()) => Ok(()),
+            Turn::Missed((), missed) => Err(missed),
+        }
+    }
+
+    /// Wakes the one who has waited longest; if nobody waits, the next one who comes.
+    pub fn notify_one(&self) {
+        self.shared.with(|state, served| {
+            if state.line.serve(served, |()| ()).is_none() {
+                state.is_kept = true;
+            }
+        });
+    }
+
+    /// Wakes all who wait now. Nothing is kept.
+    pub fn notify_all(&self) {
+        self.shared
+            .with(|state, served| state.line.serve_all(served, |()| ()));
+    }
+}
+
+impl Default for Notifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier").finish_non_exhaustive()
+    }
+}

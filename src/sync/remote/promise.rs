@@ -1,0 +1,189 @@
+//! A value that comes once, from and for any OS thread.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
+use super::primitives::Arc;
+use crate::sync::PromiseError;
+
+/// A value that comes later, or an error in its place, for ethreads of any shard and OS threads. As
+/// [`sync::Promise`](crate::sync::Promise), it is settled once, and stays.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::sync::remote::Promise;
+///
+/// let (promise, resolver) = Promise::<_, String>::new();
+/// std::thread::spawn(move || resolver.resolve(6 * 7));
+/// let answer = ethreads::run_main(move || promise.wait())?;
+/// assert_eq!(answer, Ok(42));
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Promise<T, E> {
+    shared: Arc<Shared<State<T, E>>>,
+}
+
+/// Settles a [`Promise`]. Made by [`Promise::new`].
+#[must_use = "dropping it breaks the promise"]
+pub struct Resolver<T, E> {
+    /// `None` once it is settled.
+    shared: Option<Arc<Shared<State<T, E>>>>,
+}
+
+struct State<T, E> {
+    /// Cloned by whoever waits, outside of the lock: that is the user's code.
+    outcome: Option<Arc<Result<T, PromiseError<E>>>>,
+    line: Line<()>,
+}
+
+impl<T, E> Waited for State<T, E> {}
+
+impl<T, E> Promise<T, E> {
+    /// Creates a promise, and what settles it.
+    pub fn new() -> (Self, Resolver<T, E>) {
+        let shared = Arc::new(Shared::new(State {
+            outcome: None,
+            line: Line::default(),
+        }));
+        let promise = Self {
+            shared: shared.clone(),
+        };
+        let resolver = Resolver {
+            shared: Some(shared),
+        };
+        (promise, resolver)
+    }
+
+    /// Whether it is settled.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.shared.with(|state, _| state.outcome.is_some())
+    }
+}
+
+impl<T: Clone, E: Clone> Promise<T, E> {
+    /// Returns what has come of it, if it is settled; does not wait.
+    #[must_use]
+    pub fn get(&self) -> Option<Result<T, PromiseError<E>>> {
+        let outcome = self.shared.with(|state, _| state.outcome.clone())?;
+        Some((*outcome).clone())
+    }
+
+    /// Suspends the ethread, or blocks the OS thread, until it is settled, and returns what has
+    /// come of it.
+    ///
+    /// # Errors
+    ///
+    /// The error that came in place of the value; `Broken` if the resolver is gone, or an ethread
+    /// that unwinds would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if it has to wait.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here. The promise, and what it is for, go on.
+    #[track_caller]
+    pub fn wait(&self) -> Result<T, PromiseError<E>> {
+        // It is settled after that, unless the caller cannot wait.
+        let _ = self.wait_until(None, Location::caller());
+        self.get().unwrap_or(Err(PromiseError::Broken))
+    }
+
+    /// Suspends the ethread, or blocks the OS thread, until it is settled, for at most `timeout`;
+    /// `None` if it is not.
+    ///
+    /// While an ethread unwinds this does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The error that came in place of the value; `Broken` if the resolver is gone.
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<T, PromiseError<E>>> {
+        self.wait_until(Some(timeout), Location::caller()).ok()?;
+        self.get()
+    }
+
+    fn wait_until(
+        &self,
+        timeout: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Result<(), Missed> {
+        let wait = Wait { timeout, location };
+        let look = |state: &mut State<T, E>, _: &mut Served, ()| match state.outcome {
+            Some(_) => Ok(()),
+            None => Err(()),
+        };
+        match self.shared.wait(wait, |state| &mut state.line, (), look) {
+            Turn::Free(()) | Turn::Served(()) => Ok(()),
+            Turn::Missed((), missed) => Err(missed),
+        }
+    }
+}
+
+impl<T, E> Resolver<T, E> {
+    /// Keeps the promise.
+    pub fn resolve(self, value: T) {
+        self.settle(Ok(value));
+    }
+
+    /// Gives an error in place of the value.
+    pub fn reject(self, error: E) {
+        self.settle(Err(error));
+    }
+
+    /// Keeps the promise, or gives the error in place of the value.
+    pub fn settle(mut self, result: Result<T, E>) {
+        self.end(result.map_err(PromiseError::Rejected));
+    }
+
+    fn end(&mut self, outcome: Result<T, PromiseError<E>>) {
+        if let Some(shared) = self.shared.take() {
+            shared.with(|state, served| {
+                state.outcome = Some(Arc::new(outcome));
+                state.line.serve_all(served, |()| ());
+            });
+        }
+    }
+}
+
+impl<T, E> Drop for Resolver<T, E> {
+    fn drop(&mut self) {
+        self.end(Err(PromiseError::Broken));
+    }
+}
+
+impl<T, E> Clone for Promise<T, E> {
+    /// Returns another handle to the same promise.
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Promise<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise")
+            .field("is_settled", &self.is_settled())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, E> fmt::Debug for Resolver<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,253 @@
+//! Permits for whoever asks, on any OS thread.
+
+use std::fmt;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
+use crate::sync::TryAcquireError;
+use crate::sync::line::cannot_wait;
+
+/// Gives out permits, of which there are so many, to ethreads of any shard and to OS threads. As
+/// [`sync::Semaphore`](crate::sync::Semaphore), it is fair.
+///
+/// # Examples
+///
+/// Two at a time, wherever they are:
+///
+/// ```
+/// use ethreads::sync::remote::Semaphore;
+///
+/// static SLOTS: std::sync::LazyLock<Semaphore> = std::sync::LazyLock::new(|| Semaphore::new(2));
+///
+/// let workers = (0..4).map(|_| {
+///     std::thread::spawn(|| {
+///         ethreads::run_main(|| {
+///             let _permit = SLOTS.acquire();
+///             ethreads::thread::yield_now(); // at work
+///         })
+///     })
+/// });
+/// for worker in workers.collect::<Vec<_>>() {
+///     worker.join().expect("no panic")?;
+/// }
+/// assert_eq!(SLOTS.available_permits(), 2);
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub struct Semaphore {
+    shared: Shared<Permits>,
+}
+
+/// Permits of a [`Semaphore`], which has them back when this is dropped.
+#[must_use = "the permits are given back at once"]
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Permits {
+    free: usize,
+    /// Those who wait, with the number of permits that they ask for.
+    line: Line<usize>,
+}
+
+impl Permits {
+    fn take(&mut self, count: usize) -> Result<(), usize> {
+        match self.free.checked_sub(count) {
+            Some(left) if self.line.first().is_none() => {
+                self.free = left;
+                Ok(())
+            }
+            _ => Err(count),
+        }
+    }
+
+    /// Grants what can be granted, in the order of the line.
+    fn serve(&mut self, served: &mut Served) {
+        while let Some(&count) = self.line.first()
+            && let Some(left) = self.free.checked_sub(count)
+        {
+            self.free = left;
+            self.line.serve(served, |_| ());
+        }
+    }
+}
+
+impl Waited for Permits {
+    fn left(&mut self, served: &mut Served) {
+        self.serve(served);
+    }
+}
+
+impl Semaphore {
+    /// Creates a semaphore with so many permits.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        Self {
+            shared: Shared::new(Permits {
+                free: permits,
+                line: Line::default(),
+            }),
+        }
+    }
+
+    /// Takes a permit; suspends the ethread, or blocks the OS thread, until it is its turn.
+    ///
+    /// While an ethread unwinds, one is taken if it is free; else the process is aborted with a
+    /// report.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if it has to wait.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed the permit.
+    #[track_caller]
+    pub fn acquire(&self) -> Permit<'_> {
+        self.acquire_many(1)
+    }
+
+    /// Takes `count` permits at once; suspends the ethread, or blocks the OS thread, until it is
+    /// its turn. As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_many(&self, count: usize) -> Permit<'_> {
+        let location = Location::caller();
+        match self.wait(count, None, location) {
+            Ok(permit) => permit,
+            Err(_) => cannot_wait("remote::Semaphore::acquire", location),
+        }
+    }
+
+    /// Takes a permit; suspends the ethread, or blocks the OS thread, until it is its turn, for at
+    /// most `timeout`. As [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    ///
+    /// If there was none in time, or an ethread that unwinds would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[track_caller]
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, TryAcquireError> {
+        let permit = self.wait(1, Some(timeout), Location::caller());
+        permit.map_err(|_| TryAcquireError)
+    }
+
+    fn wait(
+        &self,
+        count: usize,
+        timeout: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Result<Permit<'_>, Missed> {
+        let wait = Wait { timeout, location };
+        let take = |permits: &mut Permits, _: &mut Served, count| permits.take(count);
+        match self
+            .shared
+            .wait(wait, |permits| &mut permits.line, count, take)
+        {
+            Turn::Free(()) | Turn::Served(_) => Ok(self.permit(count)),
+            Turn::Missed(_, missed) => Err(missed),
+        }
+    }
+
+    fn permit(&self, count: usize) -> Permit<'_> {
+        Permit {
+            semaphore: self,
+            count,
+        }
+    }
+
+    /// Takes a permit if one is free and nobody waits; does not wait itself.
+    ///
+    /// # Errors
+    ///
+    /// If none is.
+    pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
+        self.try_acquire_many(1)
+    }
+
+    /// Takes `count` permits if so many are free and nobody waits; does not wait itself.
+    ///
+    /// # Errors
+    ///
+    /// If they are not.
+    pub fn try_acquire_many(&self, count: usize) -> Result<Permit<'_>, TryAcquireError> {
+        let taken = self.shared.with(|permits, _| permits.take(count));
+        taken
+            .map(|()| self.permit(count))
+            .map_err(|_| TryAcquireError)
+    }
+
+    /// Adds permits.
+    ///
+    /// # Panics
+    ///
+    /// If there would be more than `usize::MAX`.
+    pub fn add_permits(&self, count: usize) {
+        let added = self.shared.with(|permits, served| {
+            let free = permits.free.checked_add(count)?;
+            permits.free = free;
+            permits.serve(served);
+            Some(())
+        });
+        added.expect("a semaphore counts to usize::MAX");
+    }
+
+    /// Returns how many permits are free at this moment.
+    #[must_use]
+    pub fn available_permits(&self) -> usize {
+        self.shared.with(|permits, _| permits.free)
+    }
+}
+
+impl Permit<'_> {
+    /// Returns how many permits it is.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Keeps the permits from the semaphore for good.
+    pub fn forget(mut self) {
+        self.count = 0;
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            self.semaphore.add_permits(self.count);
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("permits", &self.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
