@@ -19,7 +19,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -29,21 +29,25 @@ use super::ethread::{Ending, Run};
 use super::stack::{Arena, Class, Room, Stack};
 use super::wait::Outcome;
 
-/// What a computation hands out when it leaves: something to call once it has left. A thin pointer,
-/// which corosensei passes in a register.
-type After = Option<NonNull<&'static mut dyn FnMut()>>;
-type Inner = corosensei::Coroutine<(), After, Infallible, Stack>;
+/// What a computation hands out when it leaves; `None` when it is done. A thin pointer, which
+/// corosensei passes in a register.
+type Leave = Option<NonNull<Leaving<'static>>>;
+type WayOut = Option<NonNull<Yielder<(), Leave>>>;
+type Inner = corosensei::Coroutine<(), Leave, Infallible, Stack>;
+
+/// In the last frame of a computation that has left: where this lies, it is. Below there are only
+/// the frames of the switch itself.
+struct Leaving<'a> {
+    /// To be called once it has left.
+    after: Option<&'a mut dyn FnMut()>,
+}
 
 thread_local! {
     /// The way out of the computation that runs on this OS thread; `None` on its own stack.
     ///
     /// No computation resumes another of ours (the scheduler does, on the OS thread's stack), so
     /// one cell is enough.
-    static WAY_OUT: Cell<Option<NonNull<Yielder<(), After>>>> = const { Cell::new(None) };
-
-    /// Where the computation that left last did so: an address in its last frame, below which are
-    /// only the frames of the switch itself.
-    static LEFT_AT: Cell<usize> = const { Cell::new(0) };
+    static WAY_OUT: Cell<WayOut> = const { Cell::new(None) };
 }
 
 /// A computation on a stack of its own, suspended or not yet begun.
@@ -61,6 +65,8 @@ struct Kept {
     /// Where the computation left: on its own stack, or on one that it switched to itself. Zero
     /// before it has begun.
     left_at: usize,
+    /// The coroutine's own, for [`WAY_OUT`]; `None` before it runs for the first time.
+    way_out: WayOut,
     inner: ManuallyDrop<Inner>,
     class: Class,
     outcome: Outcome,
@@ -75,10 +81,8 @@ struct KeptState(u64);
 impl KeptState {
     /// There is no coroutine on the stack, and nothing else is kept.
     const ABSENT: Self = Self(0);
-    /// There is one, which waits for something to run. The stack is free, or about to be.
-    const IDLE: Self = Self(1);
-    /// It runs something, or is about to.
-    const BUSY: Self = Self(2);
+    /// There is one. It runs something, or is about to, or waits for that on a free stack.
+    const PRESENT: Self = Self(1);
 }
 
 const _: () = assert!(size_of::<Kept>() <= size_of::<Room>());
@@ -112,11 +116,10 @@ impl Coroutine {
         }
         // SAFETY: a `Kept` is there. The coroutine waits, so nobody refers to its fields.
         unsafe {
-            debug_assert!((*place).state == KeptState::IDLE && (*place).run.is_none());
+            debug_assert!((*place).run.is_none());
             (&raw mut (*place).run).write(Some(run));
             (*place).outcome = outcome;
             (*place).left_at = 0;
-            (*place).state = KeptState::BUSY;
         }
         Self { kept }
     }
@@ -126,8 +129,11 @@ impl Coroutine {
     fn found(stack: Stack, kept: NonNull<Kept>) {
         let class = stack.class();
         let inner = Inner::with_stack(stack, move |yielder, ()| {
+            let way_out = Some(NonNull::from(yielder));
+            WAY_OUT.set(way_out);
+            // SAFETY: written below, before this runs, and nobody refers to the field now.
+            unsafe { (*kept.as_ptr()).way_out = way_out };
             loop {
-                WAY_OUT.set(Some(NonNull::from(yielder)));
                 work(kept);
                 yielder.suspend(None);
             }
@@ -136,8 +142,9 @@ impl Coroutine {
         // resumed for the first time.
         unsafe {
             kept.write(Kept {
-                state: KeptState::IDLE,
+                state: KeptState::PRESENT,
                 left_at: 0,
+                way_out: None,
                 inner: ManuallyDrop::new(inner),
                 class,
                 outcome: Outcome::Woken,
@@ -167,27 +174,31 @@ impl Coroutine {
     #[inline(always)]
     pub(crate) fn resume(self) -> Step {
         let kept = self.kept.as_ptr();
-        // SAFETY: it is there since `new`, and only we use this field: the computation, and the
-        // coroutine around it, use others.
+        // SAFETY: it is there since `new`, and nobody refers to this field while we do.
+        WAY_OUT.set(unsafe { (*kept).way_out });
+        // SAFETY: likewise, and only we use this field: the computation, and the coroutine around
+        // it, use others.
         let inner = unsafe { &mut (*kept).inner };
-        let after = match inner.resume(()) {
-            CoroutineResult::Yield(after) => after,
+        let leave = match inner.resume(()) {
+            CoroutineResult::Yield(leave) => leave,
             CoroutineResult::Return(never) => match never {},
         };
         WAY_OUT.set(None);
-        // SAFETY: the computation has left, so these fields are ours.
-        unsafe {
-            if (*kept).state == KeptState::IDLE {
-                let run = (*kept).run.take();
-                return Step::Done(Stack::again(self.kept.cast(), (*kept).class), run);
-            }
-            (*kept).left_at = LEFT_AT.get();
-        }
-        if let Some(mut after) = after {
-            // SAFETY: `suspend_then` passed a reference to a closure in a frame of the
-            // computation that has just suspended. The frame stays as it is until the next
-            // resume, which takes the `Coroutine` that is still in our hands.
-            unsafe { after.as_mut()() };
+        let Some(mut leaving) = leave else {
+            // SAFETY: the computation has said that it is done, so these fields are ours.
+            let (class, run) = unsafe { ((*kept).class, (*kept).run.take()) };
+            // SAFETY: the computation was the only one to use the stack.
+            return Step::Done(unsafe { Stack::again(self.kept.cast(), class) }, run);
+        };
+        // SAFETY: the computation has left, so this field is ours. `leave` passed a reference to
+        // something in a frame of the computation. The frame stays as it is until the next resume,
+        // which takes the `Coroutine` that is still in our hands.
+        let leaving = unsafe {
+            (*kept).left_at = leaving.addr().get();
+            leaving.as_mut()
+        };
+        if let Some(after) = &mut leaving.after {
+            after();
         }
         Step::Suspended(self)
     }
@@ -197,8 +208,8 @@ impl Coroutine {
 #[inline]
 fn work(kept: NonNull<Kept>) {
     let kept = kept.as_ptr();
-    // SAFETY: `new` has left it there, and nobody else looks at these fields before the state says
-    // that the work is done.
+    // SAFETY: `new` has left it there, and nobody else looks at these fields before the work is
+    // done.
     let (run, outcome) = unsafe { ((*kept).run.take(), (*kept).outcome) };
     let run = run.expect("a coroutine is resumed to run something");
     if run.run(outcome) == Ending::Resting {
@@ -208,8 +219,6 @@ fn work(kept: NonNull<Kept>) {
         // It may hold values of the user's: dropped here, on the stack of the ethread.
         drop(run);
     }
-    // SAFETY: as above; and from here on it is `resume` that uses them.
-    unsafe { (*kept).state = KeptState::IDLE };
 }
 
 impl Coroutine {
@@ -268,29 +277,26 @@ pub(crate) fn suspend() {
 /// # Panics
 ///
 /// As [`suspend`].
-pub(crate) fn suspend_then(mut after: &mut dyn FnMut()) {
-    let after = NonNull::from(&mut after);
-    // SAFETY: only the lifetime changes. The pointer is used by the `resume` that this very switch
-    // returns to, before it returns, and this frame waits meanwhile.
-    let after = unsafe {
-        mem::transmute::<NonNull<&mut dyn FnMut()>, NonNull<&'static mut dyn FnMut()>>(after)
-    };
+#[inline]
+pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
     leave(Some(after));
 }
 
 #[inline(always)]
-fn leave(after: After) {
+fn leave(after: Option<&mut dyn FnMut()>) {
     debug_assert!(
         !std::thread::panicking(),
         "an ethread that unwinds must not leave its stack"
     );
     let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
-    LEFT_AT.set(std::ptr::from_ref(&after).addr());
-    // SAFETY: the cell is set by the computation itself, when it begins and after each switch
-    // back to it, and cleared by `resume` as soon as it has left. So it points to the yielder of
-    // the computation that calls us, which lives at the top of the stack we are on.
-    unsafe { way_out.as_ref() }.suspend(after);
-    WAY_OUT.set(Some(way_out));
+    let mut leaving = Leaving { after };
+    let leave = NonNull::from(&mut leaving).cast();
+    // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before each
+    // switch back to it, and cleared by `resume` as soon as it has left. So it points to the
+    // yielder of the computation that calls us, which lives at the top of the stack we are on. The
+    // lifetime that `leave` has lost is kept: it is used by the `resume` that this very switch
+    // returns to, before it returns, and this frame waits meanwhile.
+    unsafe { way_out.as_ref() }.suspend(Some(leave));
 }
 
 #[cfg(test)]
@@ -491,7 +497,7 @@ mod tests {
             assert!(matches!(within.resume(()), CoroutineResult::Return(())));
             assert!(kept.iter().all(|&byte| byte == 7));
             // Its stack is lost to the arena, which leaks both.
-            mem::forget(within);
+            std::mem::forget(within);
         });
         let coroutine = suspended(coroutine.resume());
         coroutine.trim();

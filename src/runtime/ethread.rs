@@ -186,6 +186,12 @@ impl ControlBlock {
         self.location = reason.location;
     }
 
+    /// Whether there is a reason to look closer before it waits: a cancel, or a scope around it.
+    #[inline]
+    pub(super) fn may_be_interrupted(&self) -> bool {
+        self.cancel.may_be_due() || self.scope != ScopeIndex::NONE
+    }
+
     pub(super) fn token(&self, index: u32) -> Token {
         Token {
             index,

@@ -8,7 +8,6 @@ use super::coroutine;
 use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Goal, SCHEDULER, Scheduler, Stuck};
-use super::scopes::ScopeIndex;
 use super::wait::{NEVER, Outcome, Reason, Target, Token, WaitKind};
 
 /// A thread that is unwinding was asked to wait. std counts panics per OS thread, so it must not
@@ -120,6 +119,8 @@ impl Scheduler {
     }
 
     /// Puts the running ethread behind all who are ready; false if it is not to leave.
+    // Not inlined, so that `yield_now` is, through all that calls it.
+    #[inline(never)]
     fn begin_yield(&self, location: &'static Location<'static>) -> bool {
         if std::thread::panicking() {
             return false;
@@ -135,20 +136,14 @@ impl Scheduler {
             detail: 0,
             location,
         };
-        let block = core.blocks.set_reason(index, reason);
-        if block.cancel.may_be_due() && core.interrupt_is_due(index) {
+        let mut block = core.blocks.set_reason(index, reason);
+        if block.may_be_interrupted() {
             drop(core);
-            self.raise_cancel();
-        }
-        let block = core.blocks.get_mut(index);
-        if block.scope != ScopeIndex::NONE {
-            drop(core);
-            if self.has_elapsed() {
-                self.raise_elapsed();
-            }
+            self.raise_if_due();
             core = self.core.borrow_mut();
+            block = core.blocks.get_mut(index);
         }
-        core.blocks.get_mut(index).state = State::Ready;
+        block.state = State::Ready;
         core.ready.push(index);
         true
     }

@@ -17,7 +17,7 @@
 mod core;
 mod settings;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -237,21 +237,10 @@ impl Scheduler {
         let _host = RestoreHost(self);
         self.heartbeat.rise();
         self.now.set(self.driver.borrow().now());
-        loop {
-            for _ in 0..BATCH {
-                if self.reached(goal) {
-                    return Ok(());
-                }
-                let Some((index, coroutine)) = self.next() else {
-                    break;
-                };
-                self.run_one(index, coroutine);
-            }
-            if self.reached(goal) {
-                return Ok(());
-            }
+        while !self.run_batch(goal, BATCH) {
             self.turn(goal)?;
         }
+        Ok(())
     }
 
     /// Runs those that are ready now, and looks once for events: `yield_now` of the OS thread.
@@ -260,72 +249,93 @@ impl Scheduler {
         let _host = RestoreHost(self);
         self.heartbeat.rise();
         let ready = self.core.borrow().ready.len();
-        for _ in 0..ready.min(BATCH) {
-            let Some((index, coroutine)) = self.next() else {
-                break;
-            };
-            self.run_one(index, coroutine);
-        }
+        self.run_batch(&Goal::Flag(&Cell::new(false)), ready.min(BATCH));
         if self.inbox.is_pending() {
             self.deliver();
         }
         self.poll(Until::Now, false).map_err(Stuck::Io)
     }
 
-    #[inline(always)]
+    /// Runs those that are ready, at most so many; true once `goal` is reached.
+    fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
+        let mut core = self.core.borrow_mut();
+        if !core.ready.is_empty() {
+            self.want_sweep();
+        }
+        for _ in 0..most {
+            if self.is_reached(goal, &core) {
+                return true;
+            }
+            let Some(index) = self.next(&mut core) else {
+                return false;
+            };
+            core = self.run_one(core, index);
+        }
+        self.is_reached(goal, &core)
+    }
+
     fn reached(&self, goal: &Goal<'_>) -> bool {
+        self.is_reached(goal, &self.core.borrow())
+    }
+
+    #[inline(always)]
+    fn is_reached(&self, goal: &Goal<'_>, core: &Core) -> bool {
         match goal {
-            Goal::AllEnded => {
-                let core = self.core.borrow();
-                core.blocks.live == core.blocks.daemons
-            }
-            Goal::HostWoken => self.core.borrow().blocks.get(HOST).state != State::Parked,
+            Goal::AllEnded => core.blocks.live == core.blocks.daemons,
+            Goal::HostWoken => core.blocks.get(HOST).state != State::Parked,
             Goal::Flag(flag) => flag.get(),
-            Goal::Shutdown(deadline) => {
-                self.core.borrow().blocks.live == 0 || self.now.get() >= *deadline
-            }
+            Goal::Shutdown(deadline) => core.blocks.live == 0 || self.now.get() >= *deadline,
         }
     }
 
-    /// The next ethread to run, and where it goes on if it has begun.
+    /// The next ethread to run.
     #[inline(always)]
-    fn next(&self) -> Option<(u32, Option<Coroutine>)> {
-        let mut core = self.core.borrow_mut();
-        let index = if self.is_virtual {
-            core.ready.pop_any(|n| self.driver.borrow_mut().choose(n))?
+    fn next(&self, core: &mut Core) -> Option<u32> {
+        if self.is_virtual {
+            core.ready.pop_any(|n| self.driver.borrow_mut().choose(n))
         } else {
-            core.ready.pop()?
-        };
+            core.ready.pop()
+        }
+    }
+
+    /// Lets an ethread go on, or begin, until it leaves. The core is borrowed before and after
+    /// that, once each: this is done at every switch.
+    #[inline(always)]
+    fn run_one<'a>(&'a self, mut core: RefMut<'a, Core>, index: u32) -> RefMut<'a, Core> {
         let block = core.blocks.get_mut(index);
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
         block.visits = 0;
         self.heartbeat.beat(index, block.reason().location);
-        Some((index, block.coroutine.take()))
-    }
-
-    #[inline(always)]
-    fn run_one(&self, index: u32, coroutine: Option<Coroutine>) {
-        let Some(coroutine) = coroutine.or_else(|| self.begin(index)) else {
-            return;
+        let coroutine = match block.coroutine.take() {
+            Some(coroutine) => coroutine,
+            None => match self.begin(&mut core, index) {
+                Ok(coroutine) => coroutine,
+                Err((run, error)) => {
+                    drop(core);
+                    self.starve(index, run, &error);
+                    return self.core.borrow_mut();
+                }
+            },
         };
+        drop(core);
         self.current.set(index);
         self.budget.set(BUDGET);
-        self.want_sweep();
         let step = coroutine.resume();
         self.current.set(SCHEDULER);
+        let mut core = self.core.borrow_mut();
         match step {
             Step::Suspended(coroutine) => {
-                self.core.borrow_mut().blocks.get_mut(index).coroutine = Some(coroutine);
+                core.blocks.get_mut(index).coroutine = Some(coroutine);
+                core
             }
-            Step::Done(stack, rest) => self.vacate(index, stack, rest),
+            Step::Done(stack, rest) => self.vacate(core, index, stack, rest),
         }
     }
 
-    /// Puts an ethread on a stack; `None` if there is none for it yet.
+    /// Puts an ethread on a stack, or gives back what it is to run if there is none for it yet.
     #[inline(always)]
-    fn begin(&self, index: u32) -> Option<Coroutine> {
-        let mut core = self.core.borrow_mut();
+    fn begin(&self, core: &mut Core, index: u32) -> Result<Coroutine, (Rc<dyn Run>, io::Error)> {
         let block = core.blocks.get_mut(index);
         let (outcome, class) = (block.outcome, block.class);
         let run = block.start.take();
@@ -341,13 +351,9 @@ impl Scheduler {
         match stack {
             Ok(stack) => {
                 stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
-                Some(Coroutine::new(stack, run, outcome))
+                Ok(Coroutine::new(stack, run, outcome))
             }
-            Err(error) => {
-                drop(core);
-                self.starve(index, run, &error);
-                None
-            }
+            Err(error) => Err((run, error)),
         }
     }
 
@@ -389,10 +395,15 @@ impl Scheduler {
 
     /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
     #[inline(always)]
-    fn vacate(&self, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
+    fn vacate<'a>(
+        &'a self,
+        mut borrowed: RefMut<'a, Core>,
+        index: u32,
+        stack: Stack,
+        rest: Option<Rc<dyn Run>>,
+    ) -> RefMut<'a, Core> {
         let class = stack.class();
         self.stacks.borrow_mut().free(stack);
-        let mut borrowed = self.core.borrow_mut();
         let core = &mut *borrowed;
         if rest.is_some() {
             core.blocks.get_mut(index).start = rest;
@@ -403,10 +414,12 @@ impl Scheduler {
                 core.timers.cancel(timer);
             }
         }
-        if !core.starved.is_empty() {
-            drop(borrowed);
-            self.feed(class);
+        if core.starved.is_empty() {
+            return borrowed;
         }
+        drop(borrowed);
+        self.feed(class);
+        self.core.borrow_mut()
     }
 
     /// Between two batches: the inbox, the driver, the timers.

@@ -125,10 +125,10 @@ struct Header {
 
 const HEADER: usize = size_of::<Header>();
 
-/// The place right above a stack's base: for a coroutine, and five words about it. Zero before its
+/// The place right above a stack's base: for a coroutine, and six words about it. Zero before its
 /// first use.
 #[repr(C, align(64))]
-pub(super) struct Room(MaybeUninit<(AnyCoroutine, [usize; 5])>);
+pub(super) struct Room(MaybeUninit<(AnyCoroutine, [usize; 6])>);
 
 /// What goes in and out of a coroutine is no part of it.
 type AnyCoroutine = corosensei::Coroutine<(), (), (), Stack>;

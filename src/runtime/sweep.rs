@@ -42,8 +42,7 @@ impl Default for Sweep {
 }
 
 impl Scheduler {
-    /// Notes that somebody runs, and so may leave a deep stack.
-    #[inline]
+    /// Notes that somebody is about to run, and so may leave a deep stack.
     pub(super) fn want_sweep(&self) {
         if self.sweep.get().at == NEVER && !self.is_virtual {
             self.begin_round(self.now.get());

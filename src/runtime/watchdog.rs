@@ -1,7 +1,7 @@
 //! The one OS thread that the library starts by itself: it names an ethread that has held its
 //! shard for too long.
 //!
-//! The shard's part is two stores a switch. The watchdog compares what it reads with what
+//! The shard's part is three stores a switch. The watchdog compares what it reads with what
 //! it read before; only when they are the same for longer than the threshold does it ask the
 //! shard's roster who that is. While all shards wait it sleeps, so that an idle process does not
 //! wake up for it: the first shard that goes on rings.
@@ -11,7 +11,7 @@
 
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,10 +39,11 @@ static ASLEEP: AtomicBool = AtomicBool::new(false);
 /// A shard's sign of life.
 #[derive(Debug, Default)]
 pub(crate) struct Heartbeat {
-    /// The run that goes on: its number and, in the low 32 bits, the ethread's place, which is
-    /// never 0 (that is the OS thread). Zero while the shard waits or its OS thread has its own
-    /// code to run, [`NOBODY`] between a wait and the next run.
+    /// The number of the run that goes on, or of the last one.
     run: AtomicU64,
+    /// The place of its ethread, which is never 0 (that is the OS thread). Zero while the shard
+    /// waits or its OS thread has its own code to run, [`NOBODY`] between a wait and the next run.
+    index: AtomicU32,
     /// Where the ethread of that run parked last, or was spawned.
     location: AtomicPtr<Location<'static>>,
 }
@@ -50,12 +51,20 @@ pub(crate) struct Heartbeat {
 impl Heartbeat {
     #[inline]
     pub(super) fn beat(&self, index: u32, location: &'static Location<'static>) {
-        let number = (self.run.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         let location = ptr::from_ref(location).cast_mut();
         self.location.store(location, Ordering::Relaxed);
-        // With the acquire in `sample`: who sees this run sees its location, or a later one's.
-        self.run
-            .store(number << 32 | u64::from(index), Ordering::Release);
+        self.index.store(index, Ordering::Relaxed);
+        // With the acquire in `read`: who sees this run sees its place and its location, or a later
+        // one's.
+        let run = self.run.load(Ordering::Relaxed);
+        self.run.store(run.wrapping_add(1), Ordering::Release);
+    }
+
+    /// The number of the run that goes on, and the place of its ethread. It may be that of the next
+    /// run already, or of a rest.
+    fn read(&self) -> (u64, u32) {
+        let run = self.run.load(Ordering::Acquire);
+        (run, self.index.load(Ordering::Relaxed))
     }
 
     fn location(&self) -> Option<&'static Location<'static>> {
@@ -66,16 +75,13 @@ impl Heartbeat {
     /// No ethread runs: the shard waits, or its OS thread has its own code to run.
     #[inline]
     pub(super) fn rest(&self) {
-        let run = self.run.load(Ordering::Relaxed);
-        self.run
-            .store(run & !u64::from(u32::MAX), Ordering::Relaxed);
+        self.index.store(0, Ordering::Relaxed);
     }
 
     /// The shard goes on after a rest.
     #[inline]
     pub(super) fn rise(&self) {
-        let run = self.run.load(Ordering::Relaxed);
-        self.run.store(run | u64::from(NOBODY), Ordering::Relaxed);
+        self.index.store(NOBODY, Ordering::Relaxed);
         // With the fence in `all_rest_for_good`: either that sees this store, or this load sees
         // the flag.
         fence(Ordering::SeqCst);
@@ -85,7 +91,7 @@ impl Heartbeat {
     }
 
     fn rests(&self) -> bool {
-        self.run.load(Ordering::Relaxed) as u32 == 0
+        self.index.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -102,7 +108,7 @@ struct Watched {
     inbox: Arc<Inbox>,
     threshold: Duration,
     /// The run seen last, when it was first seen, and whether it was reported.
-    last: u64,
+    last: (u64, u32),
     since: u64,
     reported: bool,
 }
@@ -143,7 +149,7 @@ pub(super) fn watch(scheduler: &Scheduler) {
         heartbeat: scheduler.heartbeat.clone(),
         inbox: scheduler.inbox.clone(),
         threshold,
-        last: 0,
+        last: (0, 0),
         since: monotonic_now(),
         reported: false,
     });
@@ -202,13 +208,13 @@ fn all_rest_for_good(shards: &[Watched]) -> bool {
 impl Watched {
     /// Looks at the shard; the text of a report, once for each run that is too long.
     fn sample(&mut self, now: u64) -> Option<String> {
-        let run = self.heartbeat.run.load(Ordering::Acquire);
+        let run = self.heartbeat.read();
         if run != self.last {
             (self.last, self.since, self.reported) = (run, now, false);
             return None;
         }
         let held = Duration::from_nanos(now.saturating_sub(self.since));
-        let index = run as u32;
+        let (_, index) = run;
         if index == 0 || index == NOBODY || self.reported || held < self.threshold {
             return None;
         }
@@ -216,7 +222,7 @@ impl Watched {
         let location = self.heartbeat.location();
         fence(Ordering::Acquire);
         // It may have ended since, and somebody else begun in its place.
-        if self.heartbeat.run.load(Ordering::Relaxed) != run {
+        if self.heartbeat.read() != run {
             return None;
         }
         self.reported = true;
