@@ -105,19 +105,16 @@ where
     };
     let mut call = Some((after, handle));
     let mut panicked = None;
-    let outcome = wait.park_then(
-        NEVER,
-        Some(&mut || {
-            let Some((after, handle)) = call.take() else {
-                return;
-            };
-            let result = panic::catch_unwind(AssertUnwindSafe(|| after(handle)));
-            if let Err(payload) = result {
-                panicked = Some(payload);
-                scheduler.wake(token);
-            }
-        }),
-    );
+    let outcome = wait.park_then(NEVER, &mut || {
+        let Some((after, handle)) = call.take() else {
+            return;
+        };
+        let result = panic::catch_unwind(AssertUnwindSafe(|| after(handle)));
+        if let Err(payload) = result {
+            panicked = Some(payload);
+            scheduler.wake(token);
+        }
+    });
     if let Some(payload) = panicked {
         panic::resume_unwind(payload);
     }

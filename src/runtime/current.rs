@@ -32,20 +32,30 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
     f(unsafe { scheduler.as_ref() })
 }
 
-/// This OS thread's scheduler; makes one with the default settings if there is none.
-pub(crate) fn get_or_install() -> io::Result<Rc<Scheduler>> {
-    if let Some(scheduler) = get() {
-        return Ok(scheduler);
+/// Calls `f` with this OS thread's scheduler; makes one with the default settings if there is none.
+#[inline(always)]
+pub(crate) fn with_or_install<R>(f: impl FnOnce(&Scheduler) -> R) -> io::Result<R> {
+    if CURRENT.get().is_null() {
+        install_default()?;
     }
-    install(Settings::default())
+    with(|scheduler| Ok(f(scheduler.expect("it was just made"))))
+}
+
+/// This OS thread's scheduler, to be kept; makes one with the default settings if there is none.
+#[inline]
+pub(crate) fn get_or_install() -> io::Result<Rc<Scheduler>> {
+    with_or_install(Scheduler::keep)
 }
 
 /// This OS thread's scheduler, to be kept.
+#[inline]
 pub(crate) fn get() -> Option<Rc<Scheduler>> {
-    OWNER
-        .try_with(|owner| owner.0.borrow().clone())
-        .ok()
-        .flatten()
+    with(|scheduler| scheduler.map(Scheduler::keep))
+}
+
+#[cold]
+fn install_default() -> io::Result<()> {
+    install(Settings::default()).map(drop)
 }
 
 /// Gives this OS thread, which has none, a scheduler.

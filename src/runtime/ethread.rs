@@ -350,6 +350,15 @@ impl Blocks {
         block
     }
 
+    /// Begins a wait, whose token this is.
+    #[inline]
+    pub(super) fn begin_wait(&mut self, index: u32, reason: Reason) -> Token {
+        let block = self.set_reason(index, reason);
+        block.park += 1;
+        block.spent = false;
+        block.token(index)
+    }
+
     /// The record that other OS threads and the overflow handler read.
     pub(super) fn record(&self, index: u32) -> &super::roster::Record {
         let (chunk, place) = split(index);

@@ -271,15 +271,15 @@ impl<T> JoinHandle<T> {
     /// # Cancellation
     ///
     /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
+    #[inline(always)]
     #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
         let location = Location::caller();
-        if !self.is_finished() && !self.thread().is_here() {
+        let packet = self.task.packet();
+        if !packet.has_ended() && !packet.thread().is_here() {
             return self.join_leaked(location);
         }
-        self.task
-            .packet()
-            .join(self.thread().id().as_u64().get(), location)
+        packet.join(location)
     }
 
     /// A join of an ethread whose shard has ended without it.

@@ -38,13 +38,10 @@ impl Scheduler {
         if index == SCHEDULER {
             scheduler_side(reason);
         }
-        let mut core = self.core.borrow_mut();
-        let block = core.blocks.set_reason(index, reason);
-        block.park += 1;
-        block.spent = false;
+        let token = self.core.borrow_mut().blocks.begin_wait(index, reason);
         Ok(Wait {
             scheduler: self,
-            token: block.token(index),
+            token,
         })
     }
 
@@ -54,17 +51,7 @@ impl Scheduler {
     pub(crate) fn park_at_rest(&self, reason: Reason, deadline: u64) -> Option<Token> {
         debug_assert!(self.in_ethread() && !std::thread::panicking());
         let index = self.current.get();
-        let mut core = self.core.borrow_mut();
-        let block = core.blocks.set_reason(index, reason);
-        if block.cancel.may_be_due() && core.interrupt_is_due(index) {
-            return None;
-        }
-        let block = core.blocks.get_mut(index);
-        block.park += 1;
-        block.spent = false;
-        let token = block.token(index);
-        core.set_parked(index, deadline);
-        Some(token)
+        self.core.borrow_mut().park_now(index, reason, deadline)
     }
 
     /// Ends a park of this shard; false if it has ended already.
@@ -103,6 +90,23 @@ impl Scheduler {
                 waker.wake();
                 true
             }
+        }
+    }
+
+    /// How the last wait of whoever runs has ended.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.core.borrow().blocks.get(self.current.get()).outcome
+    }
+
+    /// Unwinds if a wait was cut short; true if it was woken, false at its deadline.
+    #[inline]
+    pub(crate) fn heed(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Woken => true,
+            Outcome::TimedOut => false,
+            Outcome::Elapsed => self.raise_elapsed(),
+            Outcome::Cancelled => self.raise_cancel(),
         }
     }
 
@@ -262,11 +266,57 @@ impl Scheduler {
         }
     }
 
-    /// Takes the permit that an early `unpark` left.
-    pub(crate) fn take_permit(&self) -> bool {
-        match self.current.get() {
-            SCHEDULER => false,
-            index => std::mem::take(&mut self.core.borrow_mut().blocks.get_mut(index).permit),
+    /// `thread::park`: waits for an `unpark`, unless one has come before, or for `deadline`.
+    ///
+    /// Inlined, for the reason that `yield_now` gives.
+    #[inline(always)]
+    pub(crate) fn park_until_unparked(&self, deadline: u64, location: &'static Location<'static>) {
+        if self.begin_until_unparked(deadline, location) {
+            coroutine::suspend();
+            self.end_until_unparked();
+        }
+    }
+
+    #[inline(never)]
+    fn end_until_unparked(&self) {
+        self.heed(self.outcome());
+    }
+
+    /// Parks the running ethread until it is unparked; false if it is not to leave.
+    #[inline(never)]
+    fn begin_until_unparked(&self, deadline: u64, location: &'static Location<'static>) -> bool {
+        let reason = Reason {
+            kind: WaitKind::Park,
+            detail: 0,
+            location,
+        };
+        let index = self.current.get();
+        if matches!(index, HOST | SCHEDULER) || std::thread::panicking() {
+            self.park_elsewhere(deadline, reason);
+            return false;
+        }
+        let mut core = self.core.borrow_mut();
+        if std::mem::take(&mut core.blocks.get_mut(index).permit) {
+            return false;
+        }
+        if core.park_now(index, reason, deadline).is_none() {
+            drop(core);
+            self.raise_cancel();
+        }
+        true
+    }
+
+    /// As [`park_until_unparked`](Self::park_until_unparked), where no ethread runs, or one that
+    /// unwinds.
+    #[cold]
+    fn park_elsewhere(&self, deadline: u64, reason: Reason) {
+        let index = self.current.get();
+        let take = || std::mem::take(&mut self.core.borrow_mut().blocks.get_mut(index).permit);
+        if index != SCHEDULER && take() {
+            return;
+        }
+        if let Ok(wait) = self.begin_wait(reason) {
+            wait.park_or_unwind(deadline);
         }
     }
 }
@@ -282,7 +332,11 @@ impl Wait<'_> {
     /// Inlined, for the reason that `Scheduler::yield_now` gives.
     #[inline(always)]
     pub(crate) fn park(self, deadline: u64) -> Outcome {
-        self.park_then(deadline, None)
+        if let Some(outcome) = self.begin(deadline) {
+            return outcome;
+        }
+        coroutine::suspend();
+        self.scheduler.outcome()
     }
 
     /// Waits like [`Wait::park`], and unwinds if it was cancelled; true if it was woken, false at
@@ -290,12 +344,7 @@ impl Wait<'_> {
     #[inline(always)]
     pub(crate) fn park_or_unwind(self, deadline: u64) -> bool {
         let scheduler = self.scheduler;
-        match self.park(deadline) {
-            Outcome::Woken => true,
-            Outcome::TimedOut => false,
-            Outcome::Elapsed => scheduler.raise_elapsed(),
-            Outcome::Cancelled => scheduler.raise_cancel(),
-        }
+        scheduler.heed(self.park(deadline))
     }
 
     /// Waits like [`Wait::park`], but on the OS thread's own side says so if the wait can never
@@ -319,21 +368,33 @@ impl Wait<'_> {
     /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. It is
     /// not called if the wait is over before it parks.
     #[inline(always)]
-    pub(crate) fn park_then(self, deadline: u64, after: Option<&mut dyn FnMut()>) -> Outcome {
+    pub(crate) fn park_then(self, deadline: u64, after: &mut dyn FnMut()) -> Outcome {
         if let Some(outcome) = self.begin_park(deadline) {
             return outcome;
         }
         let scheduler = self.scheduler;
-        let index = self.token.index;
-        match (index, after) {
-            (HOST, after) => scheduler.park_host(after),
-            (_, None) => coroutine::suspend(),
-            (_, Some(after)) => coroutine::suspend_then(&mut || {
+        if self.token.index == HOST {
+            scheduler.park_host(Some(after));
+        } else {
+            coroutine::suspend_then(&mut || {
                 scheduler.current.set(SCHEDULER);
                 after();
-            }),
+            });
         }
-        scheduler.core.borrow().blocks.get(index).outcome
+        scheduler.outcome()
+    }
+
+    /// What [`Wait::park`] does before it leaves the stack: marks whoever runs as parked. `Some` if
+    /// it is not to leave, as the wait is over. The OS thread's own code waits in here.
+    #[inline(never)]
+    pub(crate) fn begin(&self, deadline: u64) -> Option<Outcome> {
+        if let Some(outcome) = self.begin_park(deadline) {
+            return Some(outcome);
+        }
+        (self.token.index == HOST).then(|| {
+            self.scheduler.park_host(None);
+            self.scheduler.outcome()
+        })
     }
 
     /// Parks the running ethread as its last act: its root returns [`Ending::Resting`] right after,
@@ -350,6 +411,7 @@ impl Wait<'_> {
     }
 
     /// Marks whoever runs as parked, unless the wait is over already.
+    #[inline]
     fn begin_park(&self, deadline: u64) -> Option<Outcome> {
         let index = self.token.index;
         let mut core = self.scheduler.core.borrow_mut();

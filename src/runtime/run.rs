@@ -196,7 +196,7 @@ where
             "the root ethread did not end",
         )));
     }
-    match root.packet().join(0, location) {
+    match root.packet().join(location) {
         Ok(_) if panics > 0 => Err(RunError::Panicked(panics)),
         Ok(value) => Ok(value),
         Err(payload) if payload.is::<Cancelled>() => Err(RunError::Io(io::Error::other(

@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::io;
 use std::panic::Location;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,6 +57,8 @@ pub(super) const SCHEDULER: u32 = u32::MAX;
 pub(crate) struct Scheduler {
     /// Unique in the process.
     pub(super) id: u64,
+    /// Itself, as those keep it who may outlive its OS thread.
+    this: Weak<Self>,
     pub(super) core: RefCell<Core>,
     pub(super) driver: RefCell<Driver>,
     pub(super) sources: RefCell<Sources>,
@@ -145,7 +147,8 @@ impl Scheduler {
             location: Location::caller(),
         };
         let now = driver.now();
-        Ok(Rc::new(Self {
+        Ok(Rc::new_cyclic(|this| Self {
+            this: this.clone(),
             id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             core: RefCell::new(Core::new(Blocks::new(&inbox, host), now)),
             sources: RefCell::default(),
@@ -172,6 +175,12 @@ impl Scheduler {
             settings,
             class,
         }))
+    }
+
+    /// Itself, to be kept.
+    #[inline]
+    pub(crate) fn keep(&self) -> Rc<Self> {
+        self.this.upgrade().expect("it is in use")
     }
 
     /// Adds an ethread that is ready to begin, and reserves a stack for it.

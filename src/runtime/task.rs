@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::thread;
 
+use super::coroutine;
 use super::current;
 use super::ethread::{Ending, Run};
 use super::handle::Thread;
@@ -230,32 +231,56 @@ impl<T> Packet<T> {
     }
 
     /// Waits for the end and takes the result.
-    pub(crate) fn join(
-        &self,
-        whose: u64,
-        location: &'static Location<'static>,
-    ) -> thread::Result<T> {
-        if !self.ended.get() {
-            let reason = Reason {
-                kind: WaitKind::Join,
-                detail: whose,
-                location,
-            };
-            let waited = current::with(|scheduler| {
-                let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
-                let wait = scheduler.begin_wait(reason)?;
-                self.waiter.set(wait.token());
-                let _forget = ForgetWaiter(&self.waiter);
-                wait.park_or_unwind(NEVER);
-                Ok(())
-            });
-            if let Err(Unwinding) = waited {
-                return Err(Box::new(WouldPark { location }));
+    ///
+    /// Inlined, for the reason that `Scheduler::yield_now` gives.
+    #[inline(always)]
+    pub(crate) fn join(&self, location: &'static Location<'static>) -> thread::Result<T> {
+        match self.begin_join(location) {
+            Ok(false) => {}
+            Ok(true) => {
+                coroutine::suspend();
+                self.end_join();
             }
+            Err(Unwinding) => return Err(Box::new(WouldPark { location })),
         }
         self.result
             .take()
             .expect("an ended ethread has left its result")
+    }
+
+    /// Parks whoever joins; false if the ethread has ended by now.
+    #[inline(never)]
+    fn begin_join(&self, location: &'static Location<'static>) -> Result<bool, Unwinding> {
+        if self.ended.get() {
+            return Ok(false);
+        }
+        let reason = Reason {
+            kind: WaitKind::Join,
+            detail: self.thread().id().as_u64().get(),
+            location,
+        };
+        current::with(|scheduler| {
+            let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
+            let wait = scheduler.begin_wait(reason)?;
+            self.waiter.set(wait.token());
+            let forget = ForgetWaiter(&self.waiter);
+            match wait.begin(NEVER) {
+                Some(outcome) => {
+                    scheduler.heed(outcome);
+                    Ok(false)
+                }
+                None => {
+                    std::mem::forget(forget);
+                    Ok(true)
+                }
+            }
+        })
+    }
+
+    #[inline(never)]
+    fn end_join(&self) {
+        let _forget = ForgetWaiter(&self.waiter);
+        current::with(|scheduler| scheduler.map(|scheduler| scheduler.heed(scheduler.outcome())));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The suspension points that are not I/O, and what guards against them.
 
+use std::io;
 use std::panic::{self, Location, UnwindSafe};
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use crate::runtime::clock::Instant;
 use crate::runtime::current as shard;
 use crate::runtime::interrupt::passes;
 use crate::runtime::park::{self, deadline_after};
-use crate::runtime::wait::{NEVER, Reason, WaitKind};
+use crate::runtime::scheduler::Scheduler;
+use crate::runtime::wait::NEVER;
 
 /// Suspends the ethread for at least `duration`.
 ///
@@ -95,6 +97,7 @@ pub fn yield_now() {
 /// # Panics
 ///
 /// In a closure given to `suspend`. On an OS thread's own side, if nothing can ever unpark it.
+#[inline]
 #[track_caller]
 pub fn park() {
     park_until(|_| NEVER, Location::caller());
@@ -111,25 +114,23 @@ pub fn park() {
 /// In a closure given to `suspend`.
 #[track_caller]
 pub fn park_timeout(timeout: Duration) {
-    park_until(|now| deadline_after(now, timeout), Location::caller());
+    let deadline = |scheduler: &Scheduler| deadline_after(scheduler.clock(), timeout);
+    park_until(deadline, Location::caller());
 }
 
-fn park_until(deadline: impl FnOnce(u64) -> u64, location: &'static Location<'static>) {
-    let scheduler = match shard::get_or_install() {
-        Ok(scheduler) => scheduler,
-        Err(error) => panic!("there is no ethread to park, and no scheduler: {error}"),
-    };
-    if scheduler.take_permit() {
-        return;
+#[inline(always)]
+fn park_until(deadline: impl FnOnce(&Scheduler) -> u64, location: &'static Location<'static>) {
+    let parked = shard::with_or_install(|scheduler| {
+        scheduler.park_until_unparked(deadline(scheduler), location);
+    });
+    if let Err(error) = parked {
+        nobody_to_park(&error);
     }
-    let reason = Reason {
-        kind: WaitKind::Park,
-        detail: 0,
-        location,
-    };
-    if let Ok(wait) = scheduler.begin_wait(reason) {
-        wait.park_or_unwind(deadline(scheduler.clock()));
-    }
+}
+
+#[cold]
+fn nobody_to_park(error: &io::Error) -> ! {
+    panic!("there is no ethread to park, and no scheduler: {error}")
 }
 
 /// Runs `f` and catches its panic, but lets a cancel through.

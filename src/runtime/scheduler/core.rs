@@ -8,7 +8,7 @@ use crate::runtime::ethread::{Blocks, HOST, State};
 use crate::runtime::run_queue::RunQueue;
 use crate::runtime::scopes::{ScopeIndex, Scopes};
 use crate::runtime::timers::Timers;
-use crate::runtime::wait::{NEVER, Outcome, Token};
+use crate::runtime::wait::{NEVER, Outcome, Reason, Token};
 
 /// What changes at every switch.
 #[derive(Debug)]
@@ -80,6 +80,24 @@ impl Core {
             }
         }
         self.due = due;
+    }
+
+    /// Begins a wait and parks, in one: nothing can end the wait in between. `None` if it was
+    /// cancelled.
+    #[inline(always)]
+    pub(in crate::runtime) fn park_now(
+        &mut self,
+        index: u32,
+        reason: Reason,
+        deadline: u64,
+    ) -> Option<Token> {
+        let block = self.blocks.set_reason(index, reason);
+        if block.cancel.may_be_due() && self.interrupt_is_due(index) {
+            return None;
+        }
+        let token = self.blocks.begin_wait(index, reason);
+        self.set_parked(index, deadline);
+        Some(token)
     }
 
     /// Parks a block that is not in the run queue, until `deadline` or that of a scope around it.
