@@ -13,6 +13,7 @@
 use std::fmt;
 use std::mem::offset_of;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,13 +32,31 @@ use super::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ThreadId(NonZeroU64);
 
-impl ThreadId {
-    pub(super) fn next() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        Self(NonZeroU64::new(id).expect("2^64 ethreads in one process"))
+/// The ids that a shard has for its next ethreads. They are taken from the process's in blocks, so
+/// that a birth does without an atomic operation.
+#[derive(Debug, Default)]
+struct Ids(Range<u64>);
+
+impl Ids {
+    const BLOCK: u64 = 64;
+
+    #[inline]
+    fn next(&mut self) -> ThreadId {
+        let id = self.0.next().unwrap_or_else(|| self.refill());
+        ThreadId(NonZeroU64::new(id).expect("2^64 ethreads in one process"))
     }
 
+    /// Takes a block, and the first id of it.
+    #[cold]
+    fn refill(&mut self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let first = NEXT.fetch_add(Self::BLOCK, Ordering::Relaxed);
+        self.0 = first + 1..first + Self::BLOCK;
+        first
+    }
+}
+
+impl ThreadId {
     /// Returns the number itself, which reports and logs show after a `#`.
     #[must_use]
     pub fn as_u64(self) -> NonZeroU64 {
@@ -241,6 +260,7 @@ pub(crate) struct Birth {
 pub(super) struct Blocks {
     blocks: Vec<ControlBlock>,
     free: Vec<u32>,
+    ids: Ids,
     records: Vec<RecordChunk>,
     pub(super) live: usize,
     pub(super) daemons: usize,
@@ -254,6 +274,7 @@ impl Blocks {
         let mut blocks = Self {
             blocks: Vec::new(),
             free: Vec::new(),
+            ids: Ids::default(),
             records: Vec::new(),
             live: 0,
             daemons: 0,
@@ -267,7 +288,7 @@ impl Blocks {
 
     #[inline(always)]
     pub(super) fn insert(&mut self, inbox: &Inbox, birth: Birth) -> u32 {
-        let id = ThreadId::next();
+        let id = self.ids.next();
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
         let (chunk, place) = split(index);
         if chunk == self.records.len() {

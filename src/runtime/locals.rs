@@ -52,9 +52,25 @@ impl Scheduler {
         value
     }
 
+    /// Whether any ethread of the shard has values.
+    #[inline]
+    pub(super) fn has_locals(&self) -> bool {
+        !self.locals.0.borrow().is_empty()
+    }
+
     /// What a child of whoever runs inherits. Calls code of the user's.
+    #[inline]
     pub(crate) fn legacy(&self) -> Vec<Entry> {
-        let Some(owner) = self.owner().filter(|_| !self.locals.0.borrow().is_empty()) else {
+        if self.has_locals() {
+            self.inherited()
+        } else {
+            Vec::new()
+        }
+    }
+
+    #[inline(never)]
+    fn inherited(&self) -> Vec<Entry> {
+        let Some(owner) = self.owner() else {
             return Vec::new();
         };
         let own = self.locals.0.borrow().get(&owner).cloned();
@@ -70,6 +86,7 @@ impl Scheduler {
     }
 
     /// Gives an ethread that has not begun what it inherits.
+    #[inline]
     pub(crate) fn bequeath_locals(&self, index: u32, entries: Vec<Entry>) {
         if !entries.is_empty() {
             self.locals.0.borrow_mut().insert(index, entries);
@@ -79,9 +96,6 @@ impl Scheduler {
     /// Takes the values of the ethread that ends, to be dropped by it. They may make others.
     pub(crate) fn take_locals(&self) -> Vec<Entry> {
         let mut locals = self.locals.0.borrow_mut();
-        if locals.is_empty() {
-            return Vec::new();
-        }
         locals.remove(&self.current_place()).unwrap_or_default()
     }
 }

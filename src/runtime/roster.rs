@@ -47,6 +47,7 @@ impl Snapshot {
 }
 
 impl Record {
+    #[inline]
     pub(super) fn set(&self, id: u64, name: Option<&str>) {
         // Not this ethread's yet: a reader that comes now sees nobody.
         self.id.store(0, Ordering::Relaxed);
@@ -54,12 +55,20 @@ impl Record {
         let name = name.unwrap_or_default().as_bytes();
         let name = &name[..name.len().min(NAME_BYTES)];
         self.name_len.store(name.len() as u64, Ordering::Relaxed);
+        if !name.is_empty() {
+            self.store_name(name);
+        }
+        self.id.store(id, Ordering::Release);
+    }
+
+    /// Not inlined: most ethreads have no name, and are born quicker without this.
+    #[inline(never)]
+    fn store_name(&self, name: &[u8]) {
         for (word, bytes) in self.name.iter().zip(name.chunks(8)) {
             let mut padded = [0; 8];
             padded[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
         }
-        self.id.store(id, Ordering::Release);
     }
 
     pub(super) fn clear(&self) {

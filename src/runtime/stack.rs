@@ -319,6 +319,7 @@ impl Arena {
     /// # Errors
     ///
     /// What mmap(2), mprotect(2) or madvise(2) said, with a text that names the limit to raise.
+    #[inline]
     pub(crate) fn reserve(&mut self, class: Class) -> io::Result<()> {
         let shelf = &self.shelves[class.index()];
         if shelf.free() == shelf.reserved {
@@ -333,6 +334,7 @@ impl Arena {
     /// # Panics
     ///
     /// If there is none.
+    #[inline]
     pub(crate) fn take_reserved(&mut self, class: Class) -> Stack {
         let shelf = &mut self.shelves[class.index()];
         assert!(shelf.reserved > 0, "no stack was reserved");
@@ -342,11 +344,7 @@ impl Arena {
             self.hot -= 1;
             return stack;
         }
-        shelf
-            .cold
-            .pop()
-            .or_else(|| shelf.take_ready(class))
-            .expect("a reservation stands for a free slot")
+        shelf.take_not_hot(class)
     }
 
     /// Takes a stack: the one freed last, if any is free.
@@ -436,6 +434,7 @@ impl Arena {
     }
 
     /// Guards one more slot and puts it on its shelf.
+    #[cold]
     fn prepare(&mut self, class: Class) -> io::Result<()> {
         let shelf = &mut self.shelves[class.index()];
         if shelf.chunks.last().is_none_or(Chunk::is_full) {
@@ -477,6 +476,15 @@ impl Drop for Arena {
 impl Shelf {
     fn free(&self) -> usize {
         self.ready + self.hot.len() + self.cold.len()
+    }
+
+    /// Takes a free slot that has no pages.
+    #[inline(never)]
+    fn take_not_hot(&mut self, class: Class) -> Stack {
+        self.cold
+            .pop()
+            .or_else(|| self.take_ready(class))
+            .expect("a reservation stands for a free slot")
     }
 
     /// Takes the first slot that was never used.

@@ -162,7 +162,9 @@ impl<W: Work<T>, T> Run for Task<W, T> {
                 Err(payload)
             }
         };
-        drop_locals();
+        if current::with(|scheduler| scheduler.is_some_and(Scheduler::has_locals)) {
+            drop_locals();
+        }
         let interrupted = &self.packet.interrupted;
         self.packet.end(result.map_err(|payload| {
             let (payload, asked): (Box<dyn Any + Send>, _) = match at_root(&*payload) {
