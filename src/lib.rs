@@ -27,9 +27,10 @@
 //! There is no `async`, and no function has a colour: an ethread has a stack of its own, so any
 //! code can wait, however deep in whatever library, if only the call at the bottom is one of this
 //! crate. Names and signatures are those of [`std`]: [`thread`], [`net`], [`io`], [`time`].
-//! [`bridge`] has the doors into and out of the scheduler: [`suspend`](bridge::suspend) and
-//! [`run_until`](bridge::run_until) turn a callback into a return value, and a framework inside
-//! out.
+//! Between ethreads there are [`sync`]'s locks, channels and promises, and [`select!`] to wait for
+//! several things at once. [`bridge`] has the doors into and out of the scheduler:
+//! [`suspend`](bridge::suspend) and [`run_until`](bridge::run_until) turn a callback into a return
+//! value, and a framework inside out.
 //!
 //! An ethread is born, runs and ends on one OS thread, its *shard*. So closures need no `Send`,
 //! and [`Rc`](std::rc::Rc), [`RefCell`](std::cell::RefCell) and `thread_local!` keep working.
@@ -47,6 +48,7 @@
 //! | [`sleep`](thread::sleep), [`yield_now`](thread::yield_now) | suspends |
 //! | [`park`](thread::park), [`join`](thread::JoinHandle::join) | suspends |
 //! | [`suspend`](bridge::suspend), [`blocking`](bridge::blocking) | suspends |
+//! | locks, channels and the like of [`sync`], [`select!`] | suspends, if it has to wait |
 //! | looking up a host name | suspends |
 //! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
@@ -99,7 +101,9 @@
 //! that borrow. What ends what, and when, is on a page of its own: [`cancellation`].
 //!
 //! When every ethread is parked and nothing can ever wake one, `run` returns
-//! [`RunError::Deadlock`], which lists each with its name, what it waits for and the line.
+//! [`RunError::Deadlock`], which lists each with its name, what it waits for, the line, and the
+//! calls that it is in. Ethreads that wait for each other, by locks and joins, are told to the log
+//! when the last of them begins to wait, even if the rest goes on.
 //!
 //! # Limits
 //!
@@ -114,8 +118,7 @@
 //!   foreign code that is larger than that, and not probed, can step over it.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
-//! * There are no channels yet, no choice between several waits, and no executor for futures. HTTP
-//!   is 1.0 and 1.1, without TLS.
+//! * There is no executor for futures yet. HTTP is 1.0 and 1.1, without TLS.
 //! * Needs `panic = "unwind"` and a 64-bit Unix. Linux on x86-64 is what is tested.
 //!
 //! # Log
@@ -135,6 +138,8 @@
 //! | error | an ethread or a connection for which there is no stack |
 //! | error | connections for which there is no file descriptor, every 5 s at most |
 //! | error | a simulation that failed, with its seed |
+//! | error | ethreads that wait for each other, none of which can go on |
+//! | error | a start of a resource that panicked, or what stops it |
 //! | error | the report that comes before an abort |
 //! | warn | an ethread that has held its shard for too long |
 //! | warn | an ethread that has caught its own cancel 16 times |

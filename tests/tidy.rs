@@ -50,8 +50,15 @@ const SANS_IO: [&str; 3] = ["src/http/message", "src/http/proto", "src/http/erro
 const CRATES: &[(&str, &[&str])] = &[
     (
         "corosensei",
-        &["src/runtime/stack", "src/runtime/coroutine.rs"],
+        // The last one names its functions.
+        &[
+            "src/runtime/stack",
+            "src/runtime/coroutine.rs",
+            "src/runtime/backtrace.rs",
+        ],
     ),
+    ("backtrace", &["src/runtime/backtrace.rs"]),
+    ("loom", &["src/sync/remote"]),
     ("polling", &["src/runtime/driver/polling.rs"]),
     ("rustix", &["src/runtime/driver"]),
     ("socket2", &["src/runtime/driver"]),

@@ -25,6 +25,7 @@ use std::rc::Rc;
 
 use corosensei::{CoroutineResult, Yielder};
 
+use super::backtrace::Backtrace;
 use super::ethread::{Ending, Run};
 use super::stack::{Arena, Class, Room, Stack};
 use super::wait::Outcome;
@@ -32,8 +33,16 @@ use super::wait::Outcome;
 /// What a computation hands out when it leaves; `None` when it is done. A thin pointer, which
 /// corosensei passes in a register.
 type Leave = Option<NonNull<Leaving<'static>>>;
-type WayOut = Option<NonNull<Yielder<(), Leave>>>;
-type Inner = corosensei::Coroutine<(), Leave, Infallible, Stack>;
+type WayOut = Option<NonNull<Yielder<Errand, Leave>>>;
+type Inner = corosensei::Coroutine<Errand, Leave, Infallible, Stack>;
+
+/// What a computation is resumed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    GoOn,
+    /// To tell where it is, and leave again.
+    Trace,
+}
 
 /// In the last frame of a computation that has left: where this lies, it is. Below there are only
 /// the frames of the switch itself.
@@ -45,9 +54,12 @@ struct Leaving<'a> {
 thread_local! {
     /// The way out of the computation that runs on this OS thread; `None` on its own stack.
     ///
-    /// No computation resumes another of ours (the scheduler does, on the OS thread's stack), so
+    /// No computation lets another of ours go on (the scheduler does, on the OS thread's stack), so
     /// one cell is enough.
     static WAY_OUT: Cell<WayOut> = const { Cell::new(None) };
+
+    /// What a computation tells that was resumed for that.
+    static TRACE: Cell<Option<Backtrace>> = const { Cell::new(None) };
 }
 
 /// A computation on a stack of its own, suspended or not yet begun.
@@ -84,6 +96,9 @@ impl KeptState {
     /// There is one. It runs something, or is about to, or waits for that on a free stack.
     const PRESENT: Self = Self(1);
 }
+
+/// The bytes of a stack that the frames of a trace may take, with room to spare.
+const ROOM_FOR_TRACE: usize = 32 << 10;
 
 const _: () = assert!(size_of::<Kept>() <= size_of::<Room>());
 const _: () = assert!(align_of::<Kept>() <= align_of::<Room>());
@@ -128,7 +143,7 @@ impl Coroutine {
     #[inline(never)]
     fn found(stack: Stack, kept: NonNull<Kept>) {
         let class = stack.class();
-        let inner = Inner::with_stack(stack, move |yielder, ()| {
+        let inner = Inner::with_stack(stack, move |yielder, _| {
             let way_out = Some(NonNull::from(yielder));
             WAY_OUT.set(way_out);
             // SAFETY: written below, before this runs, and nobody refers to the field now.
@@ -179,7 +194,7 @@ impl Coroutine {
         // SAFETY: likewise, and only we use this field: the computation, and the coroutine around
         // it, use others.
         let inner = unsafe { &mut (*kept).inner };
-        let leave = match inner.resume(()) {
+        let leave = match inner.resume(Errand::GoOn) {
             CoroutineResult::Yield(leave) => leave,
             CoroutineResult::Return(never) => match never {},
         };
@@ -234,6 +249,25 @@ impl Coroutine {
             // that stays.
             unsafe { Arena::trim(bottom, left_at) };
         }
+    }
+
+    /// Where the suspended computation is; `None` if there is no room on its stack to tell.
+    pub(super) fn trace(&mut self) -> Option<Backtrace> {
+        let (bottom, left_at) = self.bounds();
+        if !(bottom + ROOM_FOR_TRACE..self.kept.addr().get()).contains(&left_at) {
+            return None;
+        }
+        let kept = self.kept.as_ptr();
+        // SAFETY: as in `resume`. It may be another computation that asks, whose way out this puts
+        // back.
+        let asker = WAY_OUT.replace(unsafe { (*kept).way_out });
+        // SAFETY: likewise.
+        let inner = unsafe { &mut (*kept).inner };
+        // It leaves again from where it was, and nothing is to be called a second time.
+        let left = inner.resume(Errand::Trace);
+        debug_assert!(matches!(left, CoroutineResult::Yield(Some(_))));
+        WAY_OUT.set(asker);
+        TRACE.take()
     }
 
     /// The lowest usable address of the stack, and where the computation left.
@@ -296,7 +330,14 @@ fn leave(after: Option<&mut dyn FnMut()>) {
     // yielder of the computation that calls us, which lives at the top of the stack we are on. The
     // lifetime that `leave` has lost is kept: it is used by the `resume` that this very switch
     // returns to, before it returns, and this frame waits meanwhile.
-    unsafe { way_out.as_ref() }.suspend(Some(leave));
+    while unsafe { way_out.as_ref() }.suspend(Some(leave)) == Errand::Trace {
+        trace();
+    }
+}
+
+#[cold]
+fn trace() {
+    TRACE.set(Some(Backtrace::capture()));
 }
 
 #[cfg(test)]

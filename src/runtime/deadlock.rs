@@ -1,16 +1,26 @@
-//! The report of a shard on which nothing can ever happen again.
+//! The reports of waits that can never end: of a shard on which nothing can happen any more, and of
+//! a circle of ethreads that wait for each other while the rest goes on.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 
+use super::backtrace::Backtrace;
 use super::current;
-use super::ethread::{State, ThreadId};
-use super::scheduler::Scheduler;
+use super::ethread::{HOST, State, ThreadId};
+use super::scheduler::{Core, Scheduler};
+use super::task::without_unwinding;
+use super::wait::{NEVER, Reason};
+
+/// So many ethreads of a report have a backtrace.
+const MOST_BACKTRACES: usize = 64;
 
 /// Every ethread of a shard is parked, and nothing can ever wake one: no timer, no descriptor, no
 /// handle on another OS thread.
 ///
-/// Its text lists each of them with its name, what it waits for and the line of the call.
+/// Its text lists each of them with its name, what it waits for, the line of the call, and from
+/// where the library was called if that is another line. With `{:#}` it has their backtraces.
 ///
 /// # Examples
 ///
@@ -45,24 +55,75 @@ pub struct Parked {
     pub waits_for: String,
     /// The line of the call that waits.
     pub location: &'static Location<'static>,
+    /// The calls that it is in. The first 64 ethreads of a report have one, if they have a stack
+    /// and room on it.
+    pub backtrace: Option<Arc<Backtrace>>,
     index: u32,
+}
+
+impl Parked {
+    fn new(core: &Core, index: u32, reason: &Reason) -> Self {
+        let block = core.blocks.get(index);
+        Self {
+            id: block.id,
+            name: block.name.as_deref().map(str::to_owned),
+            waits_for: in_words(core, index, reason),
+            location: reason.location,
+            backtrace: None,
+            index,
+        }
+    }
+}
+
+/// What an ethread waits for. Another ethread is called by its name.
+fn in_words(core: &Core, index: u32, reason: &Reason) -> String {
+    let peer = core.blocks.peer(index);
+    match core.blocks.label_of(peer, reason.detail) {
+        Some(label) if reason.kind.has_peer() => reason.in_words(&label),
+        _ => reason.to_string(),
+    }
+}
+
+impl fmt::Display for Parked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ethread ")?;
+        match &self.name {
+            Some(name) => write!(f, "'{name}' ({})", self.id)?,
+            None => write!(f, "{}", self.id)?,
+        }
+        let location = self.location.to_string();
+        write!(f, " waits for {} at {location}", self.waits_for)?;
+        let Some(backtrace) = &self.backtrace else {
+            return Ok(());
+        };
+        if f.alternate() {
+            let calls = backtrace.to_string();
+            return calls.lines().try_for_each(|line| write!(f, "\n    {line}"));
+        }
+        // The caller of I/O is often std, or another library.
+        let line = location
+            .rsplit_once(':')
+            .map_or(&*location, |(line, _)| line);
+        match backtrace.caller() {
+            Some(caller) if !caller.ends_with(line) => write!(f, ", in {caller}"),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Deadlock {
     pub(super) fn new(scheduler: &Scheduler) -> Self {
-        let core = scheduler.core.borrow();
-        let parked = core
-            .blocks
-            .iter()
-            .filter(|(_, block)| block.state == State::Parked)
-            .map(|(index, block)| Parked {
-                id: block.id,
-                name: block.name.as_deref().map(str::to_owned),
-                waits_for: block.reason().to_string(),
-                location: block.reason().location,
-                index,
-            })
-            .collect();
+        let mut parked: Vec<_> = {
+            let core = scheduler.core.borrow();
+            let parked = core.blocks.iter();
+            let parked = parked.filter(|(_, block)| block.state == State::Parked);
+            parked
+                .map(|(index, block)| Parked::new(&core, index, &block.reason()))
+                .collect()
+        };
+        for parked in parked.iter_mut().take(MOST_BACKTRACES) {
+            parked.backtrace = scheduler.backtrace_of(parked.index).map(Arc::new);
+        }
         Self {
             shard: scheduler.id,
             parked,
@@ -96,15 +157,127 @@ impl fmt::Display for Deadlock {
             self.parked.len()
         )?;
         for parked in &self.parked {
-            f.write_str("\n  ethread ")?;
-            match &parked.name {
-                Some(name) => write!(f, "'{name}' ({})", parked.id)?,
-                None => write!(f, "{}", parked.id)?,
-            }
-            write!(f, " waits for {} at {}", parked.waits_for, parked.location)?;
+            f.write_str("\n  ")?;
+            parked.fmt(f)?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Deadlock {}
+
+/// An ethread that others wait for: it holds a lock, makes a value, or is joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(super) place: u32,
+    /// Unlike its place, this is nobody else's later.
+    pub(super) id: u64,
+}
+
+impl Peer {
+    /// In place of one where there is none.
+    pub(crate) const NOBODY: Self = Self { place: HOST, id: 0 };
+
+    /// Somebody on an OS thread without ethreads, where nobody can wait for it.
+    pub(crate) const OUTSIDE: Self = Self {
+        place: HOST,
+        id: u64::MAX,
+    };
+
+    pub(crate) fn id(self) -> u64 {
+        self.id
+    }
+}
+
+impl Scheduler {
+    /// Whoever runs, as those know it who wait for it.
+    pub(crate) fn me(&self) -> Peer {
+        Peer {
+            place: self.current_place(),
+            id: self.current_id().as_u64().get(),
+        }
+    }
+
+    /// Notes whom the wait depends on that begins next, until `deadline`. If that one waits
+    /// likewise, and so on back to the caller, none of these waits can end: this is told to the
+    /// log, even if the rest of the shard goes on.
+    #[inline]
+    pub(crate) fn depend_on(&self, peer: Peer, reason: &Reason, deadline: u64) {
+        let me = self.current_place();
+        let mut core = self.core.borrow_mut();
+        core.blocks.set_peer(me, peer.place);
+        let may_be_circle = peer.place == me || {
+            let block = core.blocks.get(peer.place);
+            block.state == State::Parked && block.reason().kind.has_peer()
+        };
+        drop(core);
+        if may_be_circle {
+            self.look_for_circle(me, peer, reason, deadline);
+        }
+    }
+
+    #[cold]
+    fn look_for_circle(&self, me: u32, peer: Peer, reason: &Reason, deadline: u64) {
+        let circle = {
+            let core = self.core.borrow();
+            let ends = deadline.min(core.scopes.deadline(core.blocks.get(me).scope)) != NEVER;
+            core.circle(me, peer).filter(|_| !ends).map(|circle| {
+                let others = circle.into_iter();
+                let others = others.map(|at| Parked::new(&core, at, &core.blocks.get(at).reason()));
+                let mut all = vec![Parked::new(&core, me, reason)];
+                all.extend(others);
+                all
+            })
+        };
+        let Some(mut circle) = circle else {
+            return;
+        };
+        for parked in circle.iter_mut().take(MOST_BACKTRACES) {
+            parked.backtrace = if parked.index == me {
+                Some(Arc::new(Backtrace::capture()))
+            } else {
+                self.backtrace_of(parked.index).map(Arc::new)
+            };
+        }
+        // Of the user's, and nobody has begun to wait yet: it may do so itself.
+        without_unwinding(|| {
+            let mut text = "deadlock: these wait for each other, and none can go on".to_owned();
+            for parked in &circle {
+                text.push_str(&format!("\n  {parked}"));
+            }
+            log::error!("{text}");
+        });
+    }
+}
+
+impl Core {
+    /// Those who wait for each other from `peer` on, if the last of them waits for the ethread in
+    /// the place `me`, without limit.
+    fn circle(&self, me: u32, peer: Peer) -> Option<Vec<u32>> {
+        let mut circle = Vec::new();
+        // Brent's: a circle without `me` does not keep us going around.
+        let (mut landmark, mut next_landmark) = (peer.place, 1);
+        let (mut at, mut id) = (peer.place, peer.id);
+        loop {
+            let block = self.blocks.get(at);
+            if block.id.as_u64().get() != id || block.state == State::Free {
+                return None;
+            }
+            if at == me {
+                return Some(circle);
+            }
+            let waits = block.state == State::Parked && block.reason().kind.has_peer();
+            if !waits || block.deadline != NEVER {
+                return None;
+            }
+            circle.push(at);
+            (id, at) = (block.reason().detail, self.blocks.peer(at));
+            if at == landmark {
+                return None;
+            }
+            if circle.len() == next_landmark {
+                (landmark, next_landmark) = (at, 2 * next_landmark);
+            }
+        }
+    }
+}

@@ -261,6 +261,8 @@ pub(super) struct Blocks {
     blocks: Vec<ControlBlock>,
     free: Vec<u32>,
     ids: Ids,
+    /// For each place, whom the last wait depended on that depends on an ethread.
+    peers: Vec<u32>,
     records: Vec<RecordChunk>,
     pub(super) live: usize,
     pub(super) daemons: usize,
@@ -274,6 +276,7 @@ impl Blocks {
         let mut blocks = Self {
             blocks: Vec::new(),
             free: Vec::new(),
+            peers: Vec::new(),
             ids: Ids::default(),
             records: Vec::new(),
             live: 0,
@@ -378,6 +381,27 @@ impl Blocks {
         block.park += 1;
         block.spent = false;
         block.token(index)
+    }
+
+    /// Notes which ethread the next wait of another one depends on.
+    #[inline]
+    pub(super) fn set_peer(&mut self, index: u32, peer: u32) {
+        if self.peers.len() <= index as usize {
+            self.peers.resize(self.blocks.len(), HOST);
+        }
+        self.peers[index as usize] = peer;
+    }
+
+    /// Which ethread a wait depends on, if its kind is one that does.
+    pub(super) fn peer(&self, index: u32) -> u32 {
+        self.peers.get(index as usize).copied().unwrap_or(HOST)
+    }
+
+    /// The ethread in a place as reports show it, if it is the one with this id.
+    pub(super) fn label_of(&self, index: u32, id: u64) -> Option<Label> {
+        let block = self.blocks.get(index as usize)?;
+        let is_it = block.state != State::Free && block.id.as_u64().get() == id;
+        is_it.then(|| block.label())
     }
 
     /// The record that other OS threads and the overflow handler read.

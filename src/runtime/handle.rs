@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::current as shard;
+use super::deadlock::Peer;
 use super::ethread::{Label, ThreadId};
 use super::inbox::{Handle, Inbox, Message};
 use super::scheduler::Scheduler;
@@ -102,6 +103,14 @@ impl Thread {
     /// The place of its control block.
     pub(crate) fn place(&self) -> u32 {
         self.index
+    }
+
+    /// The ethread as those know it who wait for it.
+    pub(super) fn peer(&self) -> Peer {
+        Peer {
+            place: self.index,
+            id: self.id.as_u64().get(),
+        }
     }
 
     fn cancel(&self) {

@@ -28,10 +28,11 @@
 //! none is left, or the grace period is over. Those that are left then, and those of an OS thread
 //! that ends, are leaked with one line in the log: their stacks are never unwound from outside.
 
+mod backtrace;
 pub(crate) mod clock;
 mod coroutine;
 pub(crate) mod current;
-mod deadlock;
+pub(crate) mod deadlock;
 pub(crate) mod driver;
 pub(crate) mod ethread;
 pub(crate) mod handle;
@@ -56,6 +57,7 @@ mod timers;
 pub(crate) mod wait;
 mod watchdog;
 
+pub use backtrace::Backtrace;
 pub use deadlock::{Deadlock, Parked};
 pub use driver::DriverKind;
 pub(crate) use run::refuse_nested;

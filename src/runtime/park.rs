@@ -93,6 +93,14 @@ impl Scheduler {
         }
     }
 
+    /// Leaves the stack of an ethread for which [`Wait::begin`] has said so.
+    ///
+    /// Inlined, for the reason that `Scheduler::yield_now` gives.
+    #[inline(always)]
+    pub(crate) fn leave(&self) {
+        coroutine::suspend();
+    }
+
     /// How the last wait of whoever runs has ended.
     #[inline]
     pub(crate) fn outcome(&self) -> Outcome {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::core::Core;
+use super::backtrace::Backtrace;
 use super::coroutine::{Coroutine, Step};
 use super::deadlock::Deadlock;
 use super::driver::{Driver, DriverKind, Until};
@@ -609,6 +610,21 @@ impl Scheduler {
             sources: self.sources.borrow().len(),
             stacks: self.stacks.borrow().counters(),
         }
+    }
+
+    /// Where a suspended ethread is; `None` if it has no stack, or no room on it to tell.
+    pub(super) fn backtrace_of(&self, index: u32) -> Option<Backtrace> {
+        let taken = self
+            .core
+            .borrow_mut()
+            .blocks
+            .get_mut(index)
+            .coroutine
+            .take();
+        let mut coroutine = taken?;
+        let trace = coroutine.trace();
+        self.core.borrow_mut().blocks.get_mut(index).coroutine = Some(coroutine);
+        trace
     }
 
     /// Lists those that are left, for the log line of a leak.

@@ -263,6 +263,7 @@ impl<T> Packet<T> {
         };
         current::with(|scheduler| {
             let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
+            scheduler.depend_on(self.thread().peer(), &reason, NEVER);
             let wait = scheduler.begin_wait(reason)?;
             self.waiter.set(wait.token());
             let forget = ForgetWaiter(&self.waiter);

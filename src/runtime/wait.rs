@@ -95,6 +95,25 @@ impl WaitKind {
     }
 }
 
+impl WaitKind {
+    /// Whether it is another ethread that has to do something; then the detail is its id.
+    pub(super) fn has_peer(self) -> bool {
+        matches!(self, Self::Join | Self::Lock | Self::Once)
+    }
+}
+
+impl Reason {
+    /// As the text of it, with a name for the ethread that it is about.
+    pub(super) fn in_words(&self, peer: &dyn fmt::Display) -> String {
+        match self.kind {
+            WaitKind::Join => format!("the end of ethread {peer}"),
+            WaitKind::Lock => format!("a lock that ethread {peer} holds"),
+            WaitKind::Once => format!("a value that ethread {peer} makes"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
@@ -102,16 +121,16 @@ impl fmt::Display for Reason {
             WaitKind::Yield => f.write_str("its next turn"),
             WaitKind::Park => f.write_str("unpark"),
             WaitKind::Sleep => f.write_str("the end of a sleep"),
-            WaitKind::Join => write!(f, "the end of ethread #{}", self.detail),
             WaitKind::Scope => write!(f, "the end of {} children of a scope", self.detail),
-            WaitKind::Lock => write!(f, "a lock that ethread #{} holds", self.detail),
             WaitKind::Permits => write!(f, "{} permits of a semaphore", self.detail),
             WaitKind::Condition => f.write_str("a notification of a condition variable"),
             WaitKind::Barrier => write!(f, "{} others at a barrier", self.detail),
             WaitKind::WaitGroup => f.write_str("the end of the members of a wait group"),
             WaitKind::Readers => write!(f, "a lock that {} read", self.detail),
             WaitKind::Once if self.detail == 0 => f.write_str("a value that nobody makes yet"),
-            WaitKind::Once => write!(f, "a value that ethread #{} makes", self.detail),
+            WaitKind::Join | WaitKind::Lock | WaitKind::Once => {
+                f.write_str(&self.in_words(&format_args!("#{}", self.detail)))
+            }
             WaitKind::Signal => f.write_str("a signal"),
             WaitKind::Send => f.write_str("room in a channel"),
             WaitKind::Receive => f.write_str("a message of a channel"),

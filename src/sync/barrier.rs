@@ -109,8 +109,8 @@ impl Barrier {
             barrier: self,
             round: self.round.get(),
         };
-        let mut wait = Wait::new(WaitKind::Barrier, Location::caller());
-        wait.detail = (self.size - here) as u64;
+        let left = self.size - here;
+        let wait = Wait::new(WaitKind::Barrier, Location::caller()).for_many(left as u64);
         // Nothing unwinds, as was looked at above.
         let came = self.line.wait(wait, ());
         debug_assert!(came.is_ok(), "there is no limit");

@@ -17,6 +17,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::runtime::current;
+use crate::runtime::deadlock::Peer;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 
@@ -43,11 +44,13 @@ struct Waiter<D> {
 /// What the wait is for, and where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wait {
-    pub(super) kind: WaitKind,
-    pub(super) detail: u64,
+    kind: WaitKind,
+    detail: u64,
+    /// The ethread that it depends on, if it is one.
+    peer: Option<Peer>,
     /// In nanoseconds on the shard's clock; [`NEVER`] for as long as it takes.
-    pub(super) deadline: u64,
-    pub(super) location: &'static Location<'static>,
+    deadline: u64,
+    location: &'static Location<'static>,
 }
 
 impl Wait {
@@ -55,8 +58,23 @@ impl Wait {
         Self {
             kind,
             detail: 0,
+            peer: None,
             deadline: NEVER,
             location,
+        }
+    }
+
+    /// A wait for so many, or so much.
+    pub(super) fn for_many(self, detail: u64) -> Self {
+        Self { detail, ..self }
+    }
+
+    /// A wait for what `peer` has to do.
+    pub(super) fn on(self, peer: Peer) -> Self {
+        Self {
+            detail: peer.id(),
+            peer: Some(peer),
+            ..self
         }
     }
 
@@ -88,6 +106,30 @@ pub(super) struct Place<'a, D> {
 }
 
 impl<D> Place<'_, D> {
+    /// What has become of a wait whose stack was left.
+    #[inline(never)]
+    fn end(self) -> Result<D, Missed<D>> {
+        current::with(|scheduler| {
+            let scheduler = scheduler.expect("it is the one that has parked it");
+            self.after(scheduler, scheduler.outcome())
+        })
+    }
+
+    #[inline]
+    fn after(self, scheduler: &Scheduler, outcome: Outcome) -> Result<D, Missed<D>> {
+        match outcome {
+            Outcome::Woken => Ok(self.leave()),
+            Outcome::TimedOut => Err(Missed::TimedOut(self.leave())),
+            outcome => {
+                drop(self);
+                match outcome {
+                    Outcome::Elapsed => scheduler.raise_elapsed(),
+                    _ => scheduler.raise_cancel(),
+                }
+            }
+        }
+    }
+
     /// Leaves the line with what was brought along, or what has come in its place.
     pub(super) fn leave(self) -> D {
         let data = self.line.take_out(self.number);
@@ -115,30 +157,47 @@ impl<D> Line<D> {
     /// Waits for a turn, and returns what has become of `data` then. Unwinds if it is cancelled, or
     /// at the deadline of a scope.
     ///
+    /// Inlined, so that the stack is left in the caller's frame: a processor predicts where a `ret`
+    /// goes by the `call`s that it has seen, so after a switch it is wrong for each frame that
+    /// returns.
+    ///
     /// # Panics
     ///
     /// On the scheduler's side; on the OS thread's own side if nobody can ever serve it.
+    #[inline(always)]
     pub(super) fn wait(&self, wait: Wait, data: D) -> Result<D, Missed<D>> {
-        let scheduler = scheduler();
+        let place = match self.begin(wait, data) {
+            Ok(place) => place,
+            Err(over) => return over,
+        };
+        current::with(|scheduler| scheduler.map(Scheduler::leave));
+        place.end()
+    }
+
+    /// What is done before the stack is left; `Err` if it is not to be, as the wait is over.
+    #[inline(never)]
+    fn begin(&self, wait: Wait, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
         let reason = Reason {
             kind: wait.kind,
             detail: wait.detail,
             location: wait.location,
         };
-        let Ok(parking) = scheduler.begin_wait(reason) else {
-            return Err(Missed::Unwinding(data));
-        };
-        let place = self.enter(&scheduler, parking.token(), data);
-        match parking.park(wait.deadline) {
-            Outcome::Woken => Ok(place.leave()),
-            Outcome::TimedOut => Err(Missed::TimedOut(place.leave())),
-            outcome => {
-                drop(place);
-                match outcome {
-                    Outcome::Elapsed => scheduler.raise_elapsed(),
-                    _ => scheduler.raise_cancel(),
-                }
+        let begun = current::with_or_install(|scheduler| {
+            if let Some(peer) = wait.peer {
+                scheduler.depend_on(peer, &reason, wait.deadline);
             }
+            let Ok(parking) = scheduler.begin_wait(reason) else {
+                return Err(Err(Missed::Unwinding(data)));
+            };
+            let place = self.enter(scheduler, parking.token(), data);
+            match parking.begin(wait.deadline) {
+                None => Ok(place),
+                Some(outcome) => Err(place.after(scheduler, outcome)),
+            }
+        });
+        match begun {
+            Ok(begun) => begun,
+            Err(error) => panic!("there is no ethread to wait, and no scheduler: {error}"),
         }
     }
 
@@ -262,11 +321,9 @@ pub(super) fn scheduler() -> Rc<Scheduler> {
     }
 }
 
-/// The number of whoever runs, for reports. Outside of ethreads, and without a scheduler, nobody
-/// else could wait for it.
-pub(super) fn me() -> u64 {
-    let me = current::with(|scheduler| scheduler.map(|s| s.current_id().as_u64().get()));
-    me.unwrap_or(u64::MAX)
+/// Whoever runs, for those who will wait for it.
+pub(super) fn me() -> Peer {
+    current::with(|scheduler| scheduler.map_or(Peer::OUTSIDE, Scheduler::me))
 }
 
 /// Ends the process: the caller unwinds, and `call` has no way to say that it cannot wait.

@@ -12,6 +12,7 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
+use crate::runtime::deadlock::Peer;
 use crate::runtime::wait::WaitKind;
 
 /// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
@@ -53,11 +54,10 @@ use crate::runtime::wait::WaitKind;
 /// fn send<T: Send>(_: T) {}
 /// send(ethreads::sync::Mutex::new(1));
 /// ```
-#[derive(Default)]
 pub struct Mutex<T: ?Sized> {
     line: Line,
-    /// The number of the ethread that holds it; zero if nobody does.
-    holder: Cell<u64>,
+    /// The ethread that holds it.
+    holder: Cell<Peer>,
     poison: Poison,
     not_send: PhantomData<*mut ()>,
     value: UnsafeCell<T>,
@@ -75,7 +75,7 @@ impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
         Self {
             line: Line::new(),
-            holder: Cell::new(0),
+            holder: Cell::new(Peer::NOBODY),
             poison: Poison::new(),
             not_send: PhantomData,
             value: UnsafeCell::new(value),
@@ -119,9 +119,8 @@ impl<T: ?Sized> Mutex<T> {
         &self,
         location: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != 0 {
-            let mut wait = Wait::new(WaitKind::Lock, location);
-            wait.detail = self.holder.get();
+        if self.holder.get() != Peer::NOBODY {
+            let wait = Wait::new(WaitKind::Lock, location).on(self.holder.get());
             line::unlimited(self.line.wait(wait, ()), "Mutex::lock", location);
         }
         self.guard()
@@ -133,7 +132,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// `WouldBlock` if it is locked; `Poisoned` with the guard if a holder has unwound.
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != 0 {
+        if self.holder.get() != Peer::NOBODY {
             return Err(TryLockError::WouldBlock);
         }
         Ok(self.guard()?)
@@ -199,8 +198,14 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         self.holding.end(&mutex.poison);
         // It stays held while it is handed over, so that nobody gets in between.
         if mutex.line.serve(|()| ()).is_none() {
-            mutex.holder.set(0);
+            mutex.holder.set(Peer::NOBODY);
         }
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::panic::Location;
 
 use super::line::{self, Line, Wait};
+use crate::runtime::deadlock::Peer;
 use crate::runtime::wait::WaitKind;
 
 /// A cell that is written to once. [`std::sync::OnceLock`], for the ethreads of one shard.
@@ -45,8 +46,8 @@ use crate::runtime::wait::WaitKind;
 /// ```
 pub struct OnceCell<T> {
     value: cell::OnceCell<T>,
-    /// The number of the ethread that makes it; zero if none does.
-    maker: Cell<u64>,
+    /// The ethread that makes it.
+    maker: Cell<Peer>,
     line: Line,
 }
 
@@ -55,7 +56,7 @@ struct Making<'a, T>(&'a OnceCell<T>);
 
 impl<T> Drop for Making<'_, T> {
     fn drop(&mut self) {
-        self.0.maker.set(0);
+        self.0.maker.set(Peer::NOBODY);
         self.0.line.serve_all(|()| ());
     }
 }
@@ -66,7 +67,7 @@ impl<T> OnceCell<T> {
     pub const fn new() -> Self {
         Self {
             value: cell::OnceCell::new(),
-            maker: Cell::new(0),
+            maker: Cell::new(Peer::NOBODY),
             line: Line::new(),
         }
     }
@@ -88,7 +89,7 @@ impl<T> OnceCell<T> {
     ///
     /// The value that was given, if there is one already or somebody is about to make it.
     pub fn set(&self, value: T) -> Result<(), T> {
-        if self.maker.get() != 0 {
+        if self.maker.get() != Peer::NOBODY {
             return Err(value);
         }
         self.value.set(value)?;
@@ -146,7 +147,7 @@ impl<T> OnceCell<T> {
         location: &'static Location<'static>,
     ) -> Result<&T, E> {
         let me = line::me();
-        while self.maker.get() != 0 {
+        while self.maker.get() != Peer::NOBODY {
             assert!(
                 self.maker.get() != me,
                 "the value of a cell is needed at {location} in order to make it"
@@ -186,8 +187,7 @@ impl<T> OnceCell<T> {
     }
 
     fn wait_for_maker(&self, location: &'static Location<'static>, call: &str) {
-        let mut wait = Wait::new(WaitKind::Once, location);
-        wait.detail = self.maker.get();
+        let wait = Wait::new(WaitKind::Once, location).on(self.maker.get());
         line::unlimited(self.line.wait(wait, ()), call, location);
     }
 

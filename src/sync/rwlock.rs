@@ -13,6 +13,7 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
+use crate::runtime::deadlock::Peer;
 use crate::runtime::wait::WaitKind;
 
 /// Protects a value that many may read while nobody writes. [`std::sync::RwLock`], for the ethreads
@@ -64,7 +65,7 @@ enum State {
     /// Nobody has it, or so many who read.
     Read(usize),
     /// This ethread writes.
-    Written(u64),
+    Written(Peer),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,12 +203,10 @@ impl<T: ?Sized> RwLock<T> {
             return;
         }
         let location = Location::caller();
-        let (kind, detail) = match self.state.get() {
-            State::Read(readers) => (WaitKind::Readers, readers as u64),
-            State::Written(holder) => (WaitKind::Lock, holder),
+        let wait = match self.state.get() {
+            State::Written(writer) => Wait::new(WaitKind::Lock, location).on(writer),
+            State::Read(readers) => Wait::new(WaitKind::Readers, location).for_many(readers as u64),
         };
-        let mut wait = Wait::new(kind, location);
-        wait.detail = detail;
         let _left = Left(self);
         line::unlimited(self.line.wait(wait, access), call, location);
     }

@@ -124,8 +124,7 @@ impl Semaphore {
             return permit;
         }
         let _left = Left(self);
-        let mut wait = Wait::new(WaitKind::Permits, location);
-        wait.detail = count as u64;
+        let wait = Wait::new(WaitKind::Permits, location).for_many(count as u64);
         line::unlimited(self.line.wait(wait, count), "Semaphore::acquire", location);
         Permit {
             semaphore: self,

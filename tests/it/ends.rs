@@ -167,7 +167,7 @@ fn a_deadlock_lists_who_waits_for_what_and_where() {
             format!(
                 "deadlock: 2 parked, and nothing can wake any of them\n  \
                  ethread 'parker' ({id}) waits for unpark at {file}:{park_line}:{park_column}\n  \
-                 ethread {joiner} waits for the end of ethread {id} at \
+                 ethread {joiner} waits for the end of ethread 'parker' ({id}) at \
                  {file}:{join_line}:{join_column}",
                 file = file!(),
                 joiner = joiner.thread().id(),

@@ -9,10 +9,12 @@
 mod support;
 
 mod cancel;
+mod deadlock;
 mod driver;
 mod ends;
 mod hazards;
 mod overflow;
+mod remote;
 mod scheduler;
 mod scopes;
 mod shutdown;

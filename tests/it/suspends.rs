@@ -5,6 +5,7 @@ mod calls;
 mod handed;
 mod locks;
 mod look_ups;
+mod remote;
 #[cfg(feature = "http")]
 mod requests;
 

@@ -1,6 +1,7 @@
 //! The interleavings of a few OS threads, as loom finds them: all of them for two threads, and for
 //! three all with at most three preemptions, beyond which their number explodes. What an ethread
-//! does in place of blocking is the scheduler's; who is served, and what becomes of it, is the same.
+//! does in place of blocking is the scheduler's; who is served, and what becomes of that, is the
+//! same.
 
 use std::time::Duration;
 

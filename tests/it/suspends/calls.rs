@@ -30,6 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
     let mut rows = waits();
     rows.extend(super::locks::rows());
     rows.extend(super::handed::rows());
+    rows.extend(super::remote::rows());
     rows.extend(ports());
     rows.extend(sockets());
     rows.extend(connections());

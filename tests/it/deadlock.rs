@@ -1,0 +1,336 @@
+//! What is told of waits that can never end: of a shard where nothing can happen any more, and of
+//! circles in one that goes on.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ethreads::sync::{Mutex, OnceCell, RwLock, channel};
+use ethreads::{Deadlock, thread, time};
+
+use crate::support::{collect_log, deadlock, fresh, logged};
+
+/// Runs what was spawned here, which ends in a deadlock; cancels all, and lets them unwind.
+fn report_of_run() -> Deadlock {
+    let report = deadlock(ethreads::run());
+    report.cancel_all();
+    ethreads::run().unwrap();
+    report
+}
+
+fn named(name: &str, f: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(f).unwrap()
+}
+
+/// Two ethreads that each have one of two locks, and want the other's.
+fn embrace(first: &str, second: &str) -> [thread::JoinHandle<()>; 2] {
+    let locks = Rc::new((Mutex::new(()), Mutex::new(())));
+    let theirs = locks.clone();
+    let a = named(first, move || {
+        let _mine = theirs.0.lock().unwrap();
+        thread::yield_now();
+        drop(theirs.1.lock());
+    });
+    let b = named(second, move || {
+        let _mine = locks.1.lock().unwrap();
+        thread::yield_now();
+        drop(locks.0.lock());
+    });
+    [a, b]
+}
+
+#[test]
+fn owners_are_called_by_their_names() {
+    fresh(|| {
+        let lock = Rc::new((Mutex::new(()), RwLock::new(()), OnceCell::new()));
+        let theirs = lock.clone();
+        let owner = named("the owner", move || {
+            let _guards = (theirs.0.lock().unwrap(), theirs.1.write().unwrap());
+            theirs.2.get_or_init(|| thread::park());
+        });
+        let id = owner.thread().id();
+        let wants = lock.clone();
+        drop(named("wants the lock", move || drop(wants.0.lock())));
+        let wants = lock.clone();
+        drop(named("wants to read", move || drop(wants.1.read())));
+        drop(named("wants the value", move || {
+            lock.2.get_or_init(|| ()).to_owned()
+        }));
+        drop(named("wants the end", move || drop(owner.join())));
+        let report = report_of_run();
+        let waits_for: Vec<_> = report.parked().iter().map(|p| &*p.waits_for).collect();
+        let owner = format!("'the owner' ({id})");
+        assert_eq!(
+            waits_for,
+            [
+                "unpark".to_owned(),
+                format!("a lock that ethread {owner} holds"),
+                format!("a lock that ethread {owner} holds"),
+                format!("a value that ethread {owner} makes"),
+                format!("the end of ethread {owner}"),
+            ]
+        );
+    });
+}
+
+#[test]
+fn one_that_has_ended_with_a_lock_is_called_by_its_number() {
+    fresh(|| {
+        let lock = Rc::new(Mutex::new(()));
+        let theirs = lock.clone();
+        let owner = named("gone", move || std::mem::forget(theirs.lock()));
+        let id = owner.thread().id();
+        drop(owner);
+        thread::yield_now();
+        // In its place.
+        drop(named("new", || thread::park()));
+        drop(thread::spawn(move || drop(lock.lock())));
+        let report = report_of_run();
+        let last = &report.parked()[1];
+        assert_eq!(last.waits_for, format!("a lock that ethread {id} holds"));
+    });
+}
+
+#[test]
+fn a_circle_is_told_while_the_rest_goes_on() {
+    fresh(|| {
+        collect_log();
+        let embraced = embrace("Romeo", "Juliet");
+        let rest = thread::spawn(|| (0..10).for_each(|_| thread::yield_now()));
+        rest.join().unwrap();
+        let told = logged("'Romeo'");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let [a, b] = embraced.each_ref().map(|ethread| ethread.thread().id());
+        let lines: Vec<_> = told[0].lines().collect();
+        assert!(lines[0].contains("these wait for each other"), "{told:?}");
+        let juliet = format!("ethread 'Juliet' ({b}) waits for a lock that ethread 'Romeo' ({a})");
+        let romeo = format!("ethread 'Romeo' ({a}) waits for a lock that ethread 'Juliet' ({b})");
+        assert!(lines[1].trim().starts_with(&juliet), "{told:?}");
+        assert!(lines[2].trim().starts_with(&romeo), "{told:?}");
+        assert!(lines[1].contains("tests/it/deadlock.rs:"), "{told:?}");
+        embraced.iter().for_each(thread::JoinHandle::cancel);
+        for ethread in embraced {
+            assert!(ethread.join().is_err());
+        }
+    });
+}
+
+#[test]
+fn a_circle_of_joins_and_locks_is_told_where_it_closes() {
+    fresh(|| {
+        collect_log();
+        let lock = Rc::new(Mutex::new(()));
+        let theirs = lock.clone();
+        let first = named("first of three", move || {
+            let _mine = theirs.lock().unwrap();
+            thread::park();
+            // By now the third wants the lock, and the second the third's end.
+            SECOND.with(|second| second.take().unwrap().join().unwrap());
+        });
+        let third = named("third of three", move || drop(lock.lock()));
+        let second = named("second of three", move || third.join().unwrap());
+        SECOND.with(|slot| slot.set(Some(second)));
+        thread::yield_now();
+        assert!(logged("of three'").is_empty(), "it is not closed yet");
+        first.thread().unpark();
+        thread::yield_now();
+        let told = logged("of three'");
+        assert_eq!((told.len(), told[0].lines().count()), (1, 4), "{told:?}");
+        first.cancel();
+        // Those that wait for it in turn go on.
+        assert!(first.join().is_err());
+    });
+
+    thread_local! {
+        static SECOND: Cell<Option<thread::JoinHandle<()>>> = const { Cell::new(None) };
+    }
+}
+
+#[test]
+fn who_waits_for_itself_is_a_circle_of_one() {
+    fresh(|| {
+        collect_log();
+        let again = named("locks twice", || {
+            let lock = Mutex::new(());
+            let _guard = lock.lock().unwrap();
+            drop(lock.lock());
+        });
+        thread::yield_now();
+        assert_eq!(logged("'locks twice'").len(), 1);
+        again.cancel();
+        assert!(again.join().is_err());
+    });
+}
+
+#[test]
+fn the_os_threads_own_wait_may_close_a_circle() {
+    let caught = std::panic::catch_unwind(|| {
+        fresh(|| {
+            collect_log();
+            let lock = Rc::new(Mutex::new(()));
+            let theirs = lock.clone();
+            let wants = named("wants the main thread's", move || drop(theirs.lock()));
+            let _guard = lock.lock().unwrap();
+            thread::yield_now();
+            wants.join().unwrap();
+        });
+    });
+    assert!(caught.is_err(), "nobody else could go on");
+    let told = logged("'wants the main thread's'");
+    assert!(
+        told.iter()
+            .any(|text| text.contains("these wait for each other")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_wait_that_ends_by_itself_closes_no_circle() {
+    fresh(|| {
+        collect_log();
+        let locks = Rc::new((Mutex::new(()), Mutex::new(())));
+        let theirs = locks.clone();
+        let patient = named("patient", move || {
+            let _mine = theirs.0.lock().unwrap();
+            thread::yield_now();
+            drop(theirs.1.lock());
+        });
+        let impatient = named("impatient", move || {
+            let _mine = locks.1.lock().unwrap();
+            thread::yield_now();
+            let locked = time::timeout(Duration::from_millis(1), || drop(locks.0.lock()));
+            assert!(locked.is_err());
+        });
+        impatient.join().unwrap();
+        patient.join().unwrap();
+        assert!(logged("'patient'").is_empty());
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_circle_of_others_is_not_one() {
+    fresh(|| {
+        collect_log();
+        let [a, b] = embrace("left in a circle", "right in a circle");
+        let joins = named("outside of it", move || drop(a.join()));
+        for _ in 0..3 {
+            thread::yield_now();
+        }
+        assert_eq!(logged("in a circle'").len(), 1);
+        assert!(logged("'outside of it'").is_empty());
+        b.cancel();
+        assert!(b.join().is_err());
+        joins.join().unwrap();
+    });
+}
+
+#[inline(never)]
+fn wait_in_vain() {
+    std::hint::black_box(());
+    thread::park();
+    std::hint::black_box(());
+}
+
+#[test]
+fn a_report_has_the_calls_of_each_ethread() {
+    fresh(|| {
+        drop(named("deep", || {
+            std::hint::black_box(());
+            wait_in_vain();
+        }));
+        let report = report_of_run();
+        let backtrace = report.parked()[0]
+            .backtrace
+            .as_ref()
+            .expect("there is room for one");
+        let calls = backtrace.to_string();
+        let lines: Vec<_> = calls.lines().collect();
+        assert!(lines[0].contains("deadlock::wait_in_vain"), "{calls}");
+        assert!(lines[0].contains("deadlock.rs:"), "{calls}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("a_report_has_the_calls")),
+            "{calls}"
+        );
+        for foreign in ["ethreads::runtime", "corosensei", "catch_unwind"] {
+            assert!(!lines[0].contains(foreign), "{calls}");
+        }
+        // The line is the same.
+        assert!(!report.to_string().contains("wait_in_vain"), "{report}");
+        assert!(format!("{report:#}").contains("wait_in_vain"), "{report:#}");
+        let again = backtrace.to_string();
+        assert_eq!(calls, again);
+    });
+}
+
+#[test]
+fn an_ethread_goes_on_after_it_was_traced() {
+    fresh(|| {
+        let (waits, told) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (counts, tells) = (waits.clone(), told.clone());
+        let ethread = thread::spawn(move || {
+            let local = [7; 64];
+            for _ in 0..3 {
+                counts.set(counts.get() + 1);
+                // What is called once the ethread is parked is called once.
+                ethreads::bridge::suspend(|me: ethreads::bridge::Suspended<()>| {
+                    tells.set(tells.get() + 1);
+                    LAST.set(Some(me));
+                });
+                assert_eq!(local, [7; 64]);
+            }
+        });
+        for turn in 1..=3 {
+            let report = deadlock(ethreads::run());
+            assert!(report.parked()[0].backtrace.is_some());
+            assert_eq!((waits.get(), told.get()), (turn, turn));
+            LAST.take().unwrap().resume(()).unwrap();
+        }
+        ethreads::run().unwrap();
+        assert!(ethread.is_finished());
+    });
+
+    thread_local! {
+        static LAST: Cell<Option<ethreads::bridge::Suspended<()>>> = const { Cell::new(None) };
+    }
+}
+
+#[test]
+fn a_call_through_std_is_told_with_the_code_that_made_it() {
+    fresh(|| {
+        drop(named("counts", || {
+            let (sender, receiver) = channel::unbounded::<u8>();
+            assert_eq!(receiver.iter().fold(0, |count, _| count + 1), 0);
+            drop(sender);
+        }));
+        let report = report_of_run();
+        let location = report.parked()[0].location.file();
+        assert!(location.contains("library/core/"), "{location}");
+        let report = report.to_string();
+        assert!(
+            report.contains(", in it::deadlock::a_call_through_std"),
+            "{report}"
+        );
+        assert!(report.contains("tests/it/deadlock.rs:"), "{report}");
+    });
+}
+
+#[test]
+fn one_without_room_for_it_has_no_backtrace() {
+    /// Leaves less than is needed on a stack of 256 KiB.
+    #[inline(never)]
+    fn fill_and_park() {
+        let mut filled = [1u8; 232 << 10];
+        std::hint::black_box(&mut filled);
+        thread::park();
+        std::hint::black_box(&filled);
+    }
+    fresh(|| {
+        let small = thread::Builder::new().stack_size(256 << 10);
+        drop(small.spawn(fill_and_park).unwrap());
+        let report = report_of_run();
+        assert!(report.parked()[0].backtrace.is_none());
+    });
+}
