@@ -211,6 +211,14 @@ impl ControlBlock {
         self.cancel.may_be_due() || self.scope != ScopeIndex::NONE
     }
 
+    /// Begins a wait, whose token this is.
+    #[inline]
+    pub(super) fn begin_wait(&mut self, index: u32) -> Token {
+        self.park += 1;
+        self.spent = false;
+        self.token(index)
+    }
+
     pub(super) fn token(&self, index: u32) -> Token {
         Token {
             index,
@@ -282,7 +290,7 @@ impl Blocks {
             live: 0,
             daemons: 0,
         };
-        let index = blocks.insert(inbox, host);
+        let (index, _) = blocks.insert(inbox, host);
         debug_assert_eq!(index, HOST);
         blocks.live = 0;
         blocks.get_mut(HOST).state = State::Running;
@@ -290,7 +298,7 @@ impl Blocks {
     }
 
     #[inline(always)]
-    pub(super) fn insert(&mut self, inbox: &Inbox, birth: Birth) -> u32 {
+    pub(super) fn insert(&mut self, inbox: &Inbox, birth: Birth) -> (u32, ThreadId) {
         let id = self.ids.next();
         let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
         let (chunk, place) = split(index);
@@ -330,7 +338,7 @@ impl Blocks {
             Some(place) => *place = block,
             None => self.blocks.push(block),
         }
-        index
+        (index, id)
     }
 
     /// Frees a place whose ethread has ended, and gives its timer back to be cancelled.
@@ -372,15 +380,6 @@ impl Blocks {
         let block = self.get_mut(index);
         block.set_reason(reason);
         block
-    }
-
-    /// Begins a wait, whose token this is.
-    #[inline]
-    pub(super) fn begin_wait(&mut self, index: u32, reason: Reason) -> Token {
-        let block = self.set_reason(index, reason);
-        block.park += 1;
-        block.spent = false;
-        block.token(index)
     }
 
     /// Notes which ethread the next wait of another one depends on.

@@ -58,14 +58,11 @@ impl Scheduler {
         !self.locals.0.borrow().is_empty()
     }
 
-    /// What a child of whoever runs inherits. Calls code of the user's.
+    /// What a child of whoever runs inherits, if anybody has something to leave. Calls code of the
+    /// user's.
     #[inline]
-    pub(crate) fn legacy(&self) -> Vec<Entry> {
-        if self.has_locals() {
-            self.inherited()
-        } else {
-            Vec::new()
-        }
+    pub(crate) fn legacy(&self) -> Option<Vec<Entry>> {
+        self.has_locals().then(|| self.inherited())
     }
 
     #[inline(never)]
@@ -86,7 +83,6 @@ impl Scheduler {
     }
 
     /// Gives an ethread that has not begun what it inherits.
-    #[inline]
     pub(crate) fn bequeath_locals(&self, index: u32, entries: Vec<Entry>) {
         if !entries.is_empty() {
             self.locals.0.borrow_mut().insert(index, entries);

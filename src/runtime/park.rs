@@ -38,18 +38,25 @@ impl Scheduler {
         if index == SCHEDULER {
             scheduler_side(reason);
         }
-        let token = self.core.borrow_mut().blocks.begin_wait(index, reason);
+        let mut core = self.core.borrow_mut();
+        let token = core.blocks.set_reason(index, reason).begin_wait(index);
         Ok(Wait {
             scheduler: self,
             token,
         })
     }
 
-    /// Parks the running ethread as its last act, all at once; `None` if it was cancelled. See
-    /// [`Wait::rest`].
+    /// Whether who runs may leave its stack: an ethread that does not unwind.
     #[inline]
-    pub(crate) fn park_at_rest(&self, reason: Reason, deadline: u64) -> Option<Token> {
-        debug_assert!(self.in_ethread() && !std::thread::panicking());
+    pub(crate) fn can_leave(&self) -> bool {
+        self.in_ethread() && !std::thread::panicking()
+    }
+
+    /// Begins a wait and parks, all at once; `None` if it was cancelled. The ethread that runs has
+    /// to leave its stack next: to be woken there, or as its last act (see [`Wait::rest`]).
+    #[inline]
+    pub(crate) fn park_now(&self, reason: Reason, deadline: u64) -> Option<Token> {
+        debug_assert!(self.can_leave());
         let index = self.current.get();
         self.core.borrow_mut().park_now(index, reason, deadline)
     }
@@ -298,11 +305,11 @@ impl Scheduler {
             detail: 0,
             location,
         };
-        let index = self.current.get();
-        if matches!(index, HOST | SCHEDULER) || std::thread::panicking() {
+        if !self.can_leave() {
             self.park_elsewhere(deadline, reason);
             return false;
         }
+        let index = self.current.get();
         let mut core = self.core.borrow_mut();
         if std::mem::take(&mut core.blocks.get_mut(index).permit) {
             return false;
@@ -395,7 +402,7 @@ impl Wait<'_> {
     /// What [`Wait::park`] does before it leaves the stack: marks whoever runs as parked. `Some` if
     /// it is not to leave, as the wait is over. The OS thread's own code waits in here.
     #[inline(never)]
-    pub(crate) fn begin(&self, deadline: u64) -> Option<Outcome> {
+    fn begin(&self, deadline: u64) -> Option<Outcome> {
         if let Some(outcome) = self.begin_park(deadline) {
             return Some(outcome);
         }
@@ -473,7 +480,7 @@ pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) ->
             std::thread::sleep(duration);
             return Ok(());
         };
-        if duration.is_zero() && scheduler.in_ethread() && !std::thread::panicking() {
+        if duration.is_zero() && scheduler.can_leave() {
             return scheduler.yield_io(location);
         }
         let deadline = deadline_after(scheduler.clock(), duration);

@@ -197,7 +197,7 @@ impl Scheduler {
         self.stacks.borrow_mut().reserve(class)?;
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
-        let index = core.blocks.insert(
+        let (index, id) = core.blocks.insert(
             &self.inbox,
             Birth {
                 name,
@@ -209,7 +209,7 @@ impl Scheduler {
             },
         );
         core.ready.push(index);
-        Ok((index, core.blocks.get(index).id))
+        Ok((index, id))
     }
 
     /// Adds an ethread that begins, on a stack it gets only then, when its token is woken or at
@@ -231,12 +231,12 @@ impl Scheduler {
         };
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
-        let index = core.blocks.insert(&self.inbox, birth);
-        core.blocks.get_mut(index).park += 1;
-        core.blocks.set_reason(index, reason);
+        let (index, id) = core.blocks.insert(&self.inbox, birth);
+        let block = core.blocks.set_reason(index, reason);
+        block.park += 1;
+        let token = block.token(index);
         core.set_parked(index, deadline);
-        let block = core.blocks.get(index);
-        Ok((index, block.id, block.token(index)))
+        Ok((index, id, token))
     }
 
     /// Runs ethreads, on the OS thread's own stack, until `goal` is reached.

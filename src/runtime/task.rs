@@ -237,25 +237,25 @@ impl<T> Packet<T> {
     /// Inlined, for the reason that `Scheduler::yield_now` gives.
     #[inline(always)]
     pub(crate) fn join(&self, location: &'static Location<'static>) -> thread::Result<T> {
-        match self.begin_join(location) {
-            Ok(false) => {}
-            Ok(true) => {
-                coroutine::suspend();
-                self.end_join();
+        if !self.ended.get() {
+            match self.begin_join(location) {
+                Ok(true) => {
+                    coroutine::suspend();
+                    self.end_join();
+                }
+                Ok(false) => {}
+                Err(Unwinding) => return Err(Box::new(WouldPark { location })),
             }
-            Err(Unwinding) => return Err(Box::new(WouldPark { location })),
         }
         self.result
             .take()
             .expect("an ended ethread has left its result")
     }
 
-    /// Parks whoever joins; false if the ethread has ended by now.
+    /// Parks the ethread that joins; false if it is not to leave. The OS thread's own code waits in
+    /// here.
     #[inline(never)]
     fn begin_join(&self, location: &'static Location<'static>) -> Result<bool, Unwinding> {
-        if self.ended.get() {
-            return Ok(false);
-        }
         let reason = Reason {
             kind: WaitKind::Join,
             detail: self.thread().id().as_u64().get(),
@@ -264,19 +264,18 @@ impl<T> Packet<T> {
         current::with(|scheduler| {
             let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
             scheduler.depend_on(self.thread().peer(), &reason, NEVER);
+            if scheduler.can_leave() {
+                match scheduler.park_now(reason, NEVER) {
+                    Some(token) => self.waiter.set(token),
+                    None => scheduler.raise_cancel(),
+                }
+                return Ok(true);
+            }
             let wait = scheduler.begin_wait(reason)?;
             self.waiter.set(wait.token());
-            let forget = ForgetWaiter(&self.waiter);
-            match wait.begin(NEVER) {
-                Some(outcome) => {
-                    scheduler.heed(outcome);
-                    Ok(false)
-                }
-                None => {
-                    std::mem::forget(forget);
-                    Ok(true)
-                }
-            }
+            let _forget = ForgetWaiter(&self.waiter);
+            wait.park_or_unwind(NEVER);
+            Ok(false)
         })
     }
 

@@ -143,7 +143,9 @@ impl Builder {
             self.stack_size,
             location,
         )?;
-        scheduler.bequeath_locals(index, legacy);
+        if let Some(legacy) = legacy {
+            scheduler.bequeath_locals(index, legacy);
+        }
         Ok(JoinHandle::new(
             joinable,
             Thread::new(scheduler, index, id, self.name),

@@ -95,7 +95,7 @@ impl Core {
         if block.cancel.may_be_due() && self.interrupt_is_due(index) {
             return None;
         }
-        let token = self.blocks.begin_wait(index, reason);
+        let token = self.blocks.get_mut(index).begin_wait(index);
         self.set_parked(index, deadline);
         Some(token)
     }

@@ -66,7 +66,7 @@ impl Scheduler {
             let waiters = slot.waiters(operation.direction);
             if waiters.is_empty() && !self.rearms {
                 // Nearly always: there is nothing in between that could fail or wake it.
-                return match self.park_at_rest(reason, deadline) {
+                return match self.park_now(reason, deadline) {
                     Some(token) => {
                         waiters.push_front(token);
                         Ok(true)
