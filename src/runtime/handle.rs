@@ -253,11 +253,11 @@ pub fn current() -> Thread {
 /// send(ethreads::spawn(|| ()));
 /// ```
 pub struct JoinHandle<T> {
-    task: Rc<dyn Joinable<T>>,
+    task: Rc<Joinable<'static, T>>,
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(task: Rc<dyn Joinable<T>>, thread: Thread) -> Self {
+    pub(crate) fn new(task: Rc<Joinable<'static, T>>, thread: Thread) -> Self {
         task.packet().set_thread(thread);
         Self { task }
     }

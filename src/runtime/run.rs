@@ -16,7 +16,7 @@ use super::shard::Shards;
 use super::source::WouldPark;
 use super::stack::GuardKind;
 use super::stats::Stats;
-use super::task::{Cancelled, Joinable, Once, Task};
+use super::task::{Cancelled, Once, Task};
 
 /// Why a run did not end as it should.
 #[derive(Debug)]

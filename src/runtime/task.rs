@@ -60,11 +60,22 @@ impl<F: FnOnce(Outcome) -> T, T> Work<T> for Once<F> {
 }
 
 /// A work, the place for its result and what a join handle knows, in one allocation.
-pub(crate) struct Task<W, T> {
+pub(crate) struct Task<S: ?Sized, T> {
     packet: Packet<T>,
-    /// `None` once it has ended.
-    work: Cell<Option<W>>,
+    /// Last, so that a join handle can do without its type.
+    slot: S,
 }
+
+/// Holds the work of a task; `None` once it has ended.
+type Slot<W> = Cell<Option<W>>;
+
+/// A task as a join handle knows it.
+pub(crate) type Joinable<'a, T> = Task<dyn AnySlot + 'a, T>;
+
+/// A [`Slot`] of any type.
+pub(crate) trait AnySlot {}
+
+impl<W> AnySlot for Slot<W> {}
 
 /// The result of an ethread, between its end and the join.
 pub(crate) struct Packet<T> {
@@ -96,19 +107,13 @@ pub(crate) trait Family {
     fn ended(&self);
 }
 
-/// Gives a join handle its packet, without the closure's type.
-pub(crate) trait Joinable<T> {
-    fn packet(&self) -> &Packet<T>;
-}
-
-impl<W, T> Task<W, T> {
+impl<W, T> Task<Slot<W>, T> {
     pub(crate) fn new(work: W) -> Rc<Self> {
         Self::of(work, None)
     }
 
     pub(crate) fn of(work: W, family: Option<Rc<dyn Family>>) -> Rc<Self> {
         Rc::new(Self {
-            work: Cell::new(Some(work)),
             packet: Packet {
                 thread: OnceCell::new(),
                 result: Cell::new(None),
@@ -118,19 +123,21 @@ impl<W, T> Task<W, T> {
                 interrupted: Cell::new(false),
                 family: family.map(Box::new),
             },
+            slot: Cell::new(Some(work)),
         })
     }
 }
 
-impl<W, T> Joinable<T> for Task<W, T> {
-    fn packet(&self) -> &Packet<T> {
+impl<S: ?Sized, T> Task<S, T> {
+    #[inline]
+    pub(crate) fn packet(&self) -> &Packet<T> {
         &self.packet
     }
 }
 
-impl<W: Work<T>, T> Run for Task<W, T> {
+impl<W: Work<T>, T> Run for Task<Slot<W>, T> {
     fn run(&self, outcome: Outcome) -> Ending {
-        let mut work = self.work.take();
+        let mut work = self.slot.take();
         let turn = panic::catch_unwind(AssertUnwindSafe(|| match (&mut work, outcome) {
             // Cancelled before its first turn or in a rest: it was started for its end.
             (_, Outcome::Cancelled) | (None, _) => {
@@ -141,7 +148,7 @@ impl<W: Work<T>, T> Run for Task<W, T> {
         }));
         let result = match turn {
             Ok(None) => {
-                self.work.set(work);
+                self.slot.set(work);
                 return Ending::Resting;
             }
             Ok(Some(result)) => result,
@@ -224,6 +231,8 @@ impl<T> Packet<T> {
     }
 
     /// Drops a result that nobody asks for, and tells of a panic.
+    // Not inlined, so that nothing is prepared for it where a result was asked for.
+    #[inline(never)]
     fn orphan(&self, result: thread::Result<T>, who: impl Fn() -> String) {
         match (result, &self.family) {
             (Err(payload), Some(family)) if !self.interrupted.get() => family.failed(payload),

@@ -132,7 +132,7 @@ impl Builder {
         self,
         scheduler: Rc<Scheduler>,
         run: Rc<dyn Run>,
-        joinable: Rc<dyn Joinable<T>>,
+        joinable: Rc<Joinable<'static, T>>,
         location: &'static Location<'static>,
     ) -> io::Result<JoinHandle<T>> {
         let legacy = scheduler.legacy();

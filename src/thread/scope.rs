@@ -234,10 +234,10 @@ impl Builder {
         // hands of who has the handle. If the ethread is leaked, so is the ethread that waits, with
         // its frames; the OS thread's own code ends the process then.
         let run = unsafe { mem::transmute::<Rc<dyn Run + 'scope>, Rc<dyn Run>>(run) };
-        let joinable: Rc<dyn Joinable<T> + 'scope> = task;
+        let joinable: Rc<Joinable<'scope, T>> = task;
         // SAFETY: only the lifetime changes, and the handle that has it keeps to `'scope`.
         let joinable = unsafe {
-            mem::transmute::<Rc<dyn Joinable<T> + 'scope>, Rc<dyn Joinable<T>>>(joinable)
+            mem::transmute::<Rc<Joinable<'scope, T>>, Rc<Joinable<'static, T>>>(joinable)
         };
         let handle = self.spawn_run(scheduler.clone(), run, joinable, location)?;
         let thread: &Thread = handle.thread();
