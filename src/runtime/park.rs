@@ -100,7 +100,7 @@ impl Scheduler {
         }
     }
 
-    /// Leaves the stack of an ethread for which [`Wait::begin`] has said so.
+    /// Leaves the stack of an ethread that has parked: see [`park_now`](Self::park_now).
     ///
     /// Inlined, for the reason that `Scheduler::yield_now` gives.
     #[inline(always)]

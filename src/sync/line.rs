@@ -174,7 +174,8 @@ impl<D> Line<D> {
         place.end()
     }
 
-    /// What is done before the stack is left; `Err` if it is not to be, as the wait is over.
+    /// What is done before the stack is left; `Err` if it is not to be. The OS thread's own code
+    /// waits in here.
     #[inline(never)]
     fn begin(&self, wait: Wait, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
         let reason = Reason {
@@ -186,14 +187,18 @@ impl<D> Line<D> {
             if let Some(peer) = wait.peer {
                 scheduler.depend_on(peer, &reason, wait.deadline);
             }
+            if scheduler.can_leave() {
+                self.adopt(scheduler);
+                return match scheduler.park_now(reason, wait.deadline) {
+                    Some(token) => Ok(self.line_up(token, data)),
+                    None => scheduler.raise_cancel(),
+                };
+            }
             let Ok(parking) = scheduler.begin_wait(reason) else {
                 return Err(Err(Missed::Unwinding(data)));
             };
             let place = self.enter(scheduler, parking.token(), data);
-            match parking.begin(wait.deadline) {
-                None => Ok(place),
-                Some(outcome) => Err(place.after(scheduler, outcome)),
-            }
+            Err(place.after(scheduler, parking.park(wait.deadline)))
         });
         match begun {
             Ok(begun) => begun,
@@ -203,11 +208,22 @@ impl<D> Line<D> {
 
     /// Lines up at the end, for a wait that has begun.
     pub(super) fn enter(&self, scheduler: &Scheduler, token: Token, data: D) -> Place<'_, D> {
+        self.adopt(scheduler);
+        self.line_up(token, data)
+    }
+
+    /// Forgets those of another scheduler.
+    #[inline]
+    fn adopt(&self, scheduler: &Scheduler) {
         if self.home.replace(scheduler.id()) != scheduler.id() {
             self.served.set(0);
-            // They may be the user's.
+            // What they have brought along may be the user's.
             drop(self.waiters.take());
         }
+    }
+
+    #[inline]
+    fn line_up(&self, token: Token, data: D) -> Place<'_, D> {
         let number = self.last.get() + 1;
         self.last.set(number);
         self.waiters.borrow_mut().push_back(Waiter {
