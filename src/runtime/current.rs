@@ -10,6 +10,7 @@ use std::ptr;
 use std::rc::Rc;
 
 use super::scheduler::{Scheduler, Settings};
+use super::task::without_unwinding;
 
 thread_local! {
     /// Null, or the scheduler that `OWNER` keeps alive.
@@ -104,12 +105,16 @@ fn retire(scheduler: Rc<Scheduler>) {
     if left.is_empty() {
         return;
     }
-    log::warn!(
-        "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
-        left.len(),
-        left.join(", "),
-    );
     std::mem::forget(scheduler);
+    // In the destructor of a thread-local, or while a root's panic is raised: a logger's panic
+    // would end the process.
+    without_unwinding(|| {
+        log::warn!(
+            "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
+            left.len(),
+            left.join(", "),
+        );
+    });
 }
 
 impl Drop for Owner {

@@ -16,6 +16,7 @@ use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Core, SCHEDULER, Scheduler};
 use super::scopes::{ScopeId, ScopeIndex, ScopeKind};
+use super::task::without_unwinding;
 use super::wait::{NEVER, Outcome, Reason, WaitKind};
 
 /// From this unwinding on, an ethread that goes on after each is reported and slowed down; and from
@@ -300,11 +301,14 @@ impl Scheduler {
                 let core = self.core.borrow();
                 core.blocks.get(index).reason().location
             });
-            // Nothing is borrowed here: a logger is user code.
-            log::warn!(
-                "ethread {label} {why} and caught it {STUBBORN} times, last at {location}; use \
-                 thread::catch_panic instead of catch_unwind in its loop",
-            );
+            // Nothing is borrowed here: a logger is user code. What unwinds from here is the
+            // interrupt, and no panic of a logger.
+            without_unwinding(|| {
+                log::warn!(
+                    "ethread {label} {why} and caught it {STUBBORN} times, last at {location}; use \
+                     thread::catch_panic instead of catch_unwind in its loop",
+                );
+            });
         }
         if raises <= 1 || matches!(index, HOST | SCHEDULER) {
             return;

@@ -187,7 +187,8 @@ fn patrol() {
             // A logger is user code: it may wait for a shard that waits for this lock.
             drop(shards);
             for report in reports {
-                log::warn!("{report}");
+                // The watch goes on after a logger's panic.
+                without_unwinding(|| log::warn!("{report}"));
             }
             shards = WATCHDOG.shards();
         }

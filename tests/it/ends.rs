@@ -11,7 +11,7 @@ use ethreads::runtime::{self, WouldPark};
 use ethreads::{RunError, Runtime, bridge, thread};
 
 use crate::support::{
-    OnDrop, collect_log, deadlock, fresh, in_child, logged, on_log, stderr, text,
+    OnDrop, PANICS, collect_log, deadlock, fresh, in_child, logged, on_log, stderr, text,
 };
 
 #[test]
@@ -68,6 +68,49 @@ fn a_logger_that_panics_does_no_harm() {
         let stats = runtime::stats().unwrap();
         assert_eq!((stats.ethreads, stats.stacks.live), (0, 0));
     });
+}
+
+/// What is told at the end of a shard is told where nothing may unwind: in the destructor of a
+/// thread-local, and in that of a run whose root has panicked.
+#[test]
+fn a_logger_that_panics_at_the_end_of_a_shard_does_no_harm() {
+    let name = "ends::a_logger_that_panics_at_the_end_of_a_shard_does_no_harm";
+    let Some(output) = in_child(name) else {
+        collect_log();
+        let leave_behind = || {
+            let builder = thread::Builder::new().name(PANICS);
+            let stays = builder.spawn(|| thread::uncancellable(|| thread::park()));
+            drop(stays.unwrap());
+            thread::yield_now();
+        };
+        fresh(|| {
+            let builder = Runtime::builder().grace(Duration::ZERO);
+            let dropped = Rc::new(Cell::new(false));
+            let theirs = dropped.clone();
+            let unborn = OnDrop(move || theirs.set(true));
+            let root = builder.clone().run(move || {
+                leave_behind();
+                drop(thread::spawn(move || drop(unborn)));
+            });
+            root.unwrap();
+            assert!(!dropped.get(), "what is left is leaked as a whole");
+            let root = panic::catch_unwind(|| {
+                let root: Result<(), _> = builder.run(move || {
+                    leave_behind();
+                    panic!("the root's");
+                });
+                root.unwrap();
+            });
+            assert_eq!(text(&*root.unwrap_err()), "the root's");
+        });
+        fresh(|| {
+            let builder = thread::Builder::new().name(PANICS);
+            drop(builder.spawn(|| ()).unwrap());
+        });
+        assert_eq!(logged(PANICS).len(), 3);
+        return;
+    };
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]

@@ -123,6 +123,9 @@ thread_local! {
     static ON_LOG: RefCell<Option<fn()>> = const { RefCell::new(None) };
 }
 
+/// A part of a line that the logger panics at, on whatever OS thread it is told.
+pub(crate) const PANICS: &str = "the logger panics at this";
+
 struct Collector;
 
 impl log::Log for Collector {
@@ -132,11 +135,13 @@ impl log::Log for Collector {
 
     fn log(&self, record: &log::Record<'_>) {
         let line = format!("{}: {}", record.level(), record.args());
+        let panics = line.contains(PANICS);
         LINES
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(line);
         NEWS.notify_all();
+        assert!(!panics, "in the logger");
         // A thread-local may be gone when its OS thread's end is logged.
         let hook = ON_LOG.try_with(|hook| *hook.borrow()).ok().flatten();
         if let Some(hook) = hook {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ethreads::{Runtime, thread};
 
-use crate::support::{collect_log, fresh, wait_for_log, watchdog_said};
+use crate::support::{PANICS, collect_log, fresh, wait_for_log, watchdog_said};
 
 const THRESHOLD: Duration = Duration::from_millis(10);
 
@@ -64,6 +64,13 @@ fn each_run_that_is_too_long_is_named_once() {
         hog.unwrap().join().unwrap()
     });
     assert_eq!(run.unwrap(), (1, 2));
+}
+
+#[test]
+fn it_goes_on_after_a_logger_that_panics() {
+    collect_log();
+    fresh(|| hold(PANICS, THRESHOLD));
+    fresh(|| hold("hog-after-a-panic", THRESHOLD));
 }
 
 #[test]
