@@ -13,6 +13,7 @@ mod deadlock;
 mod driver;
 mod ends;
 mod hazards;
+mod interrupts;
 mod overflow;
 mod remote;
 mod scheduler;
