@@ -10,7 +10,8 @@ use ethreads::time::{self, Elapsed};
 use ethreads::{bridge, runtime};
 
 use crate::support::{
-    OnDrop, collect_log, deadlock, fresh, in_child, leaving_nothing as check, logged, stderr, text,
+    OnDrop, collect_log, deadlock, fresh, in_child, leaving_nothing as check, logged, on_log,
+    stderr, text,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -472,6 +473,72 @@ fn a_scope_whose_shard_ends_before_it_ends_the_process() {
     assert_eq!(output.status.signal(), Some(libc::SIGABRT));
     assert!(
         stderr(&output).contains("where nothing can wait"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_logger_that_panics_while_a_scope_waits_does_no_harm() {
+    collect_log();
+    fresh(|| {
+        let ended = Cell::new(0);
+        on_log(Some(|| panic!("in the logger")));
+        let raised = panic_of(|| {
+            thread::scope(|scope| {
+                // Those who wait for nobody, which is told, as is the result that explodes.
+                scope.spawn(|| {
+                    let _ended = OnDrop(|| ended.set(ended.get() + 1));
+                    thread::park();
+                });
+                scope.spawn(|| OnDrop(|| panic!("an explosive for a logger that panics")));
+                scope.spawn(|| {
+                    let _ended = OnDrop(|| ended.set(ended.get() + 1));
+                    drop(panic::catch_unwind(|| thread::park()));
+                    panic!("the first");
+                });
+                scope.spawn(|| {
+                    let _ended = OnDrop(|| ended.set(ended.get() + 1));
+                    drop(panic::catch_unwind(|| thread::park()));
+                    panic!("the second, which is told");
+                });
+            });
+        });
+        on_log(None);
+        assert_eq!((&*raised, ended.get()), ("the first", 3));
+        assert_eq!(runtime::stats().unwrap().scopes, 0);
+    });
+    for told in [
+        "an explosive for a logger that panics",
+        "the second, which is told",
+    ] {
+        assert_eq!(logged(told).len(), 1, "{told}");
+    }
+}
+
+/// A coroutine of the user's own that opens a scope in an ethread, and leaves it where nobody can
+/// wait: it is resumed there by the closure of a `suspend`.
+#[test]
+fn a_scope_that_is_left_on_the_schedulers_side_ends_the_process() {
+    let name = "scopes::a_scope_that_is_left_on_the_schedulers_side_ends_the_process";
+    let Some(output) = in_child(name) else {
+        return check(|| {
+            let mut opens = corosensei::Coroutine::<(), (), ()>::new(|yielder, ()| {
+                thread::scope(|scope| {
+                    scope.spawn(thread::park);
+                    yielder.suspend(());
+                });
+            });
+            opens.resume(());
+            bridge::suspend(|me: bridge::Suspended<()>| {
+                opens.resume(());
+                assert!(me.resume(()).is_ok());
+            });
+        });
+    };
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    assert!(
+        stderr(&output).contains("it has come to where nothing can wait"),
         "{}",
         stderr(&output)
     );

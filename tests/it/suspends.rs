@@ -77,11 +77,12 @@ struct Row {
 }
 
 /// The situations in which every call is made, and what is expected of it.
-const SITUATIONS: [fn(Row); 13] = [
+const SITUATIONS: [fn(Row); 14] = [
     woken,
     still_waiting,
     ready,
     cancelled,
+    left_at_the_end,
     masked,
     unwinding_and_ready,
     unwinding,
@@ -188,6 +189,30 @@ fn cancelled(row: Row) {
 #[test]
 fn cancelled_it_unwinds() {
     rows().into_iter().for_each(cancelled);
+}
+
+fn left_at_the_end(row: Row) {
+    let name = row.name;
+    let ended = Rc::new(RefCell::new(false));
+    let theirs = ended.clone();
+    let result = Runtime::builder().run(move || {
+        let Case { call, wake } = (row.case)(When::Forever);
+        drop(thread::spawn(move || {
+            let _ended = OnDrop(|| *theirs.borrow_mut() = true);
+            call();
+        }));
+        thread::yield_now();
+        // The other end outlives the shard.
+        wake
+    });
+    let wake = result.unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(*ended.borrow(), "{name} is left behind");
+    drop(wake);
+}
+
+#[test]
+fn left_at_the_end_of_the_run_it_unwinds() {
+    rows().into_iter().for_each(left_at_the_end);
 }
 
 fn masked(row: Row) {
