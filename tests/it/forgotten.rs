@@ -8,7 +8,7 @@ use std::sync::TryLockError;
 use std::time::Duration;
 
 use ethreads::net::UnixStream;
-use ethreads::sync::{Condvar, Mutex, Semaphore, WaitGroup};
+use ethreads::sync::{Condvar, Mutex, Promise, RwLock, Semaphore, WaitGroup, channel};
 use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::{Runtime, bridge, runtime, time};
 
@@ -106,6 +106,52 @@ fn a_member_keeps_its_group_waiting() {
         let theirs = group.clone();
         assert_waits_in_vain(move || theirs.wait());
         assert_eq!(group.members(), 1);
+    });
+}
+
+#[test]
+fn guards_of_a_shared_lock_leave_it_as_it_is() {
+    check(|| {
+        let lock = Rc::new(RwLock::new(0));
+        mem::forget(lock.read().unwrap());
+        drop(lock.read().unwrap());
+        let theirs = lock.clone();
+        assert_waits_in_vain(move || drop(theirs.write()));
+        // Nobody who waits to write is left to keep readers away.
+        drop(lock.read().unwrap());
+        drop(lock);
+        let lock = Rc::new(RwLock::new(0));
+        mem::forget(lock.write().unwrap());
+        let theirs = lock.clone();
+        assert_waits_in_vain(move || drop(theirs.read()));
+        let theirs = lock.clone();
+        assert_waits_in_vain(move || drop(theirs.write()));
+        assert!(!lock.is_poisoned());
+    });
+}
+
+#[test]
+fn ends_of_channels_and_promises_are_waited_for() {
+    check(|| {
+        let (sender, receiver) = channel::bounded(1);
+        sender.send(1).unwrap();
+        mem::forget(receiver);
+        let sender = Rc::new(sender);
+        let theirs = sender.clone();
+        assert_waits_in_vain(move || assert!(theirs.send(2).is_err()));
+        assert_eq!((sender.len(), sender.is_disconnected()), (1, false));
+
+        let (sender, receiver) = channel::unbounded();
+        sender.send(1).unwrap();
+        mem::forget(sender);
+        assert_eq!(receiver.recv(), Ok(1));
+        assert_waits_in_vain(move || assert!(receiver.recv().is_err()));
+
+        let (promise, resolver) = Promise::<(), ()>::new();
+        mem::forget(resolver);
+        let theirs = promise.clone();
+        assert_waits_in_vain(move || assert!(theirs.wait().is_err()));
+        assert!(!promise.is_settled());
     });
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use ethreads::net::UnixStream;
 use ethreads::runtime::WouldPark;
-use ethreads::sync::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
+use ethreads::sync::{
+    Barrier, Condvar, Mutex, OnceCell, Promise, RwLock, Semaphore, Signal, WaitGroup, channel,
+};
 use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::time::{self, Elapsed, Instant};
 use ethreads::{RunError, bridge};
@@ -29,7 +31,7 @@ type Woken = (Box<dyn FnOnce() -> u32>, Box<dyn FnOnce()>);
 type Make = fn() -> Woken;
 
 /// Waits that are given what they wait for, whether or not they run before their deadline.
-fn waits_that_are_served() -> [(&'static str, Make); 7] {
+fn waits_that_are_served() -> [(&'static str, Make); 13] {
     [
         ("lock", || {
             let mutex = Rc::new(Mutex::new(1));
@@ -74,6 +76,52 @@ fn waits_that_are_served() -> [(&'static str, Make); 7] {
                 1
             };
             (Box::new(wait), Box::new(move || drop(member)))
+        }),
+        ("RwLock::read", || {
+            let lock = Rc::new(RwLock::new(1));
+            let theirs = lock.clone();
+            let writer = thread::spawn(move || {
+                let _guard = theirs.write().unwrap();
+                thread::park();
+            });
+            thread::yield_now();
+            let unpark = OnDrop(move || writer.thread().unpark());
+            let release = move || {
+                drop(unpark);
+                thread::yield_now();
+            };
+            (Box::new(move || *lock.read().unwrap()), Box::new(release))
+        }),
+        ("OnceCell::wait", || {
+            let cell = Rc::new(OnceCell::new());
+            let theirs = cell.clone();
+            let set = move || theirs.set(1).unwrap();
+            (Box::new(move || *cell.wait()), Box::new(set))
+        }),
+        ("Promise::wait", || {
+            let (promise, resolver) = Promise::<u32, ()>::new();
+            let resolve = move || resolver.resolve(1);
+            (Box::new(move || promise.wait().unwrap()), Box::new(resolve))
+        }),
+        ("Signal::wait", || {
+            let signal = Rc::new(Signal::new());
+            let theirs = signal.clone();
+            let give = move || theirs.signal(1).unwrap();
+            (Box::new(move || signal.wait()), Box::new(give))
+        }),
+        ("Receiver::recv", || {
+            let (sender, receiver) = channel::bounded(1);
+            let send = move || sender.send(1).unwrap();
+            (Box::new(move || receiver.recv().unwrap()), Box::new(send))
+        }),
+        ("Sender::send", || {
+            let (sender, receiver) = channel::bounded(1);
+            sender.send(1).unwrap();
+            let wait = move || sender.send(1).map_or(0, |()| 1);
+            (
+                Box::new(wait),
+                Box::new(move || assert_eq!(receiver.recv(), Ok(1))),
+            )
         }),
         ("park", || {
             let parked = Rc::new(RefCell::new(None));

@@ -106,6 +106,32 @@ fn cleanup_that_is_spawned_while_unwinding_runs_and_may_wait() {
 }
 
 #[test]
+fn waits_without_a_stack_are_dropped() {
+    let dropped = Rc::new(Cell::new(0));
+    let theirs = dropped.clone();
+    let result = Runtime::builder().run(move || {
+        let (ours, theirs_end) = ethreads::net::UnixStream::pair().unwrap();
+        for deadline in [
+            None,
+            Some(ethreads::time::Instant::now() + Duration::from_secs(3600)),
+        ] {
+            let count = theirs.clone();
+            let witness = OnDrop(move || count.set(count.get() + 1));
+            let readable = ethreads::bridge::Interest::Readable;
+            let waits = ethreads::bridge::on_ready(&ours, readable, deadline, move |_| {
+                let _witness = witness;
+                unreachable!("nothing comes");
+            });
+            drop(waits.unwrap());
+        }
+        // Both ends outlive the shard: it is the end that ends these waits.
+        (ours, theirs_end)
+    });
+    drop(result.unwrap());
+    assert_eq!(dropped.get(), 2);
+}
+
+#[test]
 fn one_that_can_only_be_woken_by_those_gone_is_left_behind_at_once() {
     collect_log();
     let result = Runtime::builder().grace(Duration::from_secs(3600)).run(|| {
