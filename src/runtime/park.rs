@@ -83,8 +83,9 @@ impl Scheduler {
             "ethread {label} called `{call}` at {location} while it unwinds, and would have to \
              wait; spawn an ethread for cleanup that waits"
         );
-        log::error!("{text}");
+        // Before the logger: its panic would end the process without a word of this.
         eprintln!("{text}");
+        log::error!("{text}");
         std::process::abort()
     }
 

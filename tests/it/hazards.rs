@@ -9,7 +9,7 @@ use std::time::Duration;
 use ethreads::runtime::WouldPark;
 use ethreads::{Runtime, bridge, thread};
 
-use crate::support::{OnDrop, in_child, stderr, text};
+use crate::support::{OnDrop, PANICS, collect_log, in_child, stderr, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -195,6 +195,25 @@ fn a_suspend_while_unwinding_ends_the_process_with_a_report() {
         printed.contains("called `suspend` at tests/it/hazards.rs:"),
         "{printed}"
     );
+}
+
+#[test]
+fn that_report_does_not_depend_on_the_logger() {
+    let name = "hazards::that_report_does_not_depend_on_the_logger";
+    let Some(output) = in_child(name) else {
+        collect_log();
+        let run = Runtime::builder().run(|| {
+            let doomed = thread::Builder::new().name(PANICS).spawn(|| {
+                let _destructor = OnDrop(|| bridge::suspend(|_: bridge::Suspended<()>| ()));
+                panic!("on the way");
+            });
+            drop(doomed.unwrap().join());
+        });
+        return run.unwrap();
+    };
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    let printed = stderr(&output);
+    assert!(printed.contains("called `suspend` at"), "{printed}");
 }
 
 /// As a C library does with a callback.
