@@ -24,6 +24,9 @@ mod shutdown;
 mod stack_memory;
 mod suspends;
 mod sync;
+mod sync_broadcast;
+mod sync_rwlock;
+mod sync_watch;
 mod timeouts;
 mod watchdog;
 
