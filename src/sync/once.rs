@@ -46,18 +46,30 @@ use crate::runtime::wait::WaitKind;
 /// ```
 pub struct OnceCell<T> {
     value: cell::OnceCell<T>,
-    /// The ethread that makes it.
+    /// The ethread that makes it, or is the next to do so.
     maker: Cell<Peer>,
-    line: Line,
+    /// Those who wait; with who they are, if they would make it themselves.
+    line: Line<Option<Peer>>,
 }
 
-/// The one who makes the value; lets the others look when it has ended.
+/// The one who makes the value. When it has ended the others have it, or it is the next one's turn.
 struct Making<'a, T>(&'a OnceCell<T>);
 
 impl<T> Drop for Making<'_, T> {
     fn drop(&mut self) {
-        self.0.maker.set(Peer::NOBODY);
-        self.0.line.serve_all(|()| ());
+        let cell = self.0;
+        if cell.value.get().is_none() {
+            // Who only waits is woken on the way, and lines up again.
+            while let Some(waiter) = cell.line.serve(|waiter| *waiter) {
+                if let Some(next) = waiter {
+                    // Its turn it is from now on, so that nobody gets in between.
+                    cell.maker.set(next);
+                    return;
+                }
+            }
+        }
+        cell.maker.set(Peer::NOBODY);
+        cell.line.serve_all(|_| ());
     }
 }
 
@@ -93,7 +105,7 @@ impl<T> OnceCell<T> {
             return Err(value);
         }
         self.value.set(value)?;
-        self.line.serve_all(|()| ());
+        self.line.serve_all(|_| ());
         Ok(())
     }
 
@@ -147,12 +159,13 @@ impl<T> OnceCell<T> {
         location: &'static Location<'static>,
     ) -> Result<&T, E> {
         let me = line::me();
-        while self.maker.get() != Peer::NOBODY {
+        if self.maker.get() != Peer::NOBODY {
             assert!(
                 self.maker.get() != me,
                 "the value of a cell is needed at {location} in order to make it"
             );
-            self.wait_for_maker(location, "OnceCell::get_or_init");
+            // Until there is a value, or it is the caller's turn to make it.
+            self.wait_for_maker(Some(me), location, "OnceCell::get_or_init");
         }
         if let Some(value) = self.value.get() {
             return Ok(value);
@@ -182,13 +195,13 @@ impl<T> OnceCell<T> {
             if let Some(value) = self.value.get() {
                 return value;
             }
-            self.wait_for_maker(location, "OnceCell::wait");
+            self.wait_for_maker(None, location, "OnceCell::wait");
         }
     }
 
-    fn wait_for_maker(&self, location: &'static Location<'static>, call: &str) {
+    fn wait_for_maker(&self, me: Option<Peer>, location: &'static Location<'static>, call: &str) {
         let wait = Wait::new(WaitKind::Once, location).on(self.maker.get());
-        line::unlimited(self.line.wait(wait, ()), call, location);
+        line::unlimited(self.line.wait(wait, me), call, location);
     }
 
     /// Takes the value out, so that another one can be made.
