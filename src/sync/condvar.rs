@@ -10,6 +10,7 @@ use super::mutex::{Mutex, MutexGuard};
 use super::{LockResult, PoisonError};
 use crate::runtime::park::deadline_after;
 use crate::runtime::wait::{NEVER, WaitKind};
+use crate::thread;
 use crate::time::Instant;
 
 /// Lets ethreads wait until others say that something has changed. [`std::sync::Condvar`], for the
@@ -82,7 +83,8 @@ impl Condvar {
     /// # Cancellation
     ///
     /// A cancelled ethread unwinds from here, without the lock: it is not poisoned. If it had been
-    /// notified already, it locks the mutex, returns, and unwinds later.
+    /// notified already, it locks the mutex, returns, and unwinds later. So it is with the deadline
+    /// of a scope.
     #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         let (guard, _) = self.wait_until(guard, NEVER, Location::caller());
@@ -166,7 +168,13 @@ impl Condvar {
         let wait = Wait::new(WaitKind::Condition, location).until(deadline);
         // Nothing unwinds, as was looked at above.
         let notified = self.line.wait(wait, ()).is_ok();
-        (mutex.lock_at(location), notified)
+        let guard = if notified {
+            // If it went now the notification would be lost, which was for somebody who goes on.
+            thread::uncancellable(|| mutex.lock_at(location))
+        } else {
+            mutex.lock_at(location)
+        };
+        (guard, notified)
     }
 
     /// Wakes the one who has waited longest, if anybody waits.

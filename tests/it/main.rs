@@ -25,6 +25,7 @@ mod stack_memory;
 mod suspends;
 mod sync;
 mod sync_broadcast;
+mod sync_condvar;
 mod sync_once;
 mod sync_rwlock;
 mod sync_watch;
