@@ -277,10 +277,15 @@ impl<D> Line<D> {
 
     /// Serves the first who still waits: calls `f` on what it has brought along, and wakes it.
     pub(super) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+        self.serve_until(u64::MAX, f)
+    }
+
+    /// As [`serve`](Self::serve), but nobody who has come later than the one with this number.
+    pub(super) fn serve_until<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
             loop {
-                if self.wake_next(scheduler)? {
+                if self.wake_next(scheduler, last)? {
                     let mut waiters = self.waiters.borrow_mut();
                     return Some(f(&mut waiters[self.served.get() - 1].data));
                 }
@@ -288,12 +293,24 @@ impl<D> Line<D> {
         })
     }
 
+    /// The number of the one who has come last.
+    pub(super) fn last(&self) -> u64 {
+        self.last.get()
+    }
+
+    /// Whether somebody waits for a turn who has come no later than the one with this number.
+    pub(super) fn has_until(&self, last: u64) -> bool {
+        let waiters = self.waiters.borrow();
+        let first = waiters.get(self.served.get());
+        self.is_home() && first.is_some_and(|first| first.number <= last)
+    }
+
     /// Gives the first in line its turn; false if it is gone, as it has met a deadline or a cancel
     /// and did not run since. `None` if nobody is in line.
     pub(super) fn serve_next(&self) -> Option<bool> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
-            self.wake_next(scheduler)
+            self.wake_next(scheduler, u64::MAX)
         })
     }
 
@@ -307,9 +324,11 @@ impl<D> Line<D> {
     }
 
     #[inline]
-    fn wake_next(&self, scheduler: &Scheduler) -> Option<bool> {
+    fn wake_next(&self, scheduler: &Scheduler, last: u64) -> Option<bool> {
         let next = self.served.get();
-        let token = self.waiters.borrow().get(next)?.token;
+        let waiters = self.waiters.borrow();
+        let token = waiters.get(next).filter(|next| next.number <= last)?.token;
+        drop(waiters);
         self.served.set(next + 1);
         Some(scheduler.wake(token))
     }

@@ -124,9 +124,12 @@ impl<T> Signal<T> {
         T: Clone,
     {
         let mut count = 0;
-        // A clone is the user's code: who comes meanwhile has come later.
-        for _ in 0..self.line.len() {
-            count += usize::from(self.signal(value.clone()).is_ok());
+        let last = self.line.last();
+        while self.line.has_until(last) {
+            // That is the user's code: meanwhile some may go, and those who come have come later.
+            let copy = value.clone();
+            let told = self.line.serve_until(last, |place| *place = Some(copy));
+            count += usize::from(told.is_some());
         }
         count
     }

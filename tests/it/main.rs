@@ -28,6 +28,7 @@ mod sync_broadcast;
 mod sync_condvar;
 mod sync_once;
 mod sync_rwlock;
+mod sync_signal;
 mod sync_watch;
 mod timeouts;
 mod watchdog;
