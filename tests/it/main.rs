@@ -27,6 +27,8 @@ mod sync;
 mod sync_broadcast;
 mod sync_condvar;
 mod sync_once;
+#[cfg(feature = "sim")]
+mod sync_resource;
 mod sync_rwlock;
 mod sync_signal;
 mod sync_watch;

@@ -94,7 +94,9 @@ impl<T, E> Keeper<T, E> {
 
     pub(super) fn run(mut self) {
         match start(&self.shared) {
-            Ok(value) => self.keep(Rc::new(value)),
+            Ok(value) if self.shared.state.get() == State::Starting => self.keep(Rc::new(value)),
+            // The cancel has not met the start, and is none of the stop.
+            Ok(value) => thread::uncancellable(|| stop(&self.shared, &value)),
             Err(error) => self.why = error,
         }
     }
@@ -106,17 +108,18 @@ impl<T, E> Keeper<T, E> {
         shared.usage().idle_since.set(Instant::now().as_nanos());
         let hand_over = |place: &mut Option<_>| *place = shared.lease().map(Ok);
         shared.starting.serve_all(hand_over);
-        if shared.handles.get() == 0 {
-            shared.ask_to_stop();
-        }
         while shared.state.get() == State::Running {
             rest(shared);
         }
         drain(shared);
-        let stop = AssertUnwindSafe(|| (shared.settings.stop)(&value));
-        if let Err(payload) = thread::catch_panic(stop) {
-            log::error!("stopping a resource panicked: {}", message(&*payload));
-        }
+        stop(shared, &value);
+    }
+}
+
+fn stop<T, E>(shared: &Shared<T, E>, value: &T) {
+    let stop = AssertUnwindSafe(|| (shared.settings.stop)(value));
+    if let Err(payload) = thread::catch_panic(stop) {
+        log::error!("stopping a resource panicked: {}", message(&*payload));
     }
 }
 

@@ -84,7 +84,8 @@ pub enum State {
     Starting,
     /// It can be had.
     Running,
-    /// It is about to stop: its users are waited for, or it is being stopped.
+    /// It is about to stop: its start is given up, its users are waited for, or it is being
+    /// stopped.
     Stopping,
 }
 
@@ -216,7 +217,8 @@ impl<T: 'static, E: 'static> Resource<T, E> {
 
     /// Stops the resource; suspends the caller until it is. Nobody gets it from now on. Those who
     /// have it in use are waited for, as long as its [grace](Builder::grace) allows; the caller
-    /// must not be one of them. One that starts is cancelled.
+    /// must not be one of them. A start is cancelled; if it comes to its end all the same, what it
+    /// has started is stopped.
     ///
     /// While the caller unwinds this returns at once; the resource stops all the same.
     ///
@@ -286,6 +288,7 @@ impl<T, E> Shared<T, E> {
         match self.state.get() {
             State::Stopped | State::Stopping => {}
             State::Starting => {
+                self.state.set(State::Stopping);
                 if let Some(keeper) = &*self.keeper.borrow() {
                     keeper.cancel();
                 }
