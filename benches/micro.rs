@@ -28,9 +28,9 @@ use ethreads::{run_main, time};
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Measures `f`, which does so many operations, as the root of a shard.
-fn in_shard(bencher: &mut Bencher<'_>, f: impl Fn(u64)) {
+fn in_shard(bencher: &mut Bencher<'_>, f: impl Fn(u64) + Copy + 'static) {
     bencher.iter_custom(|operations| {
-        run_main(|| {
+        run_main(move || {
             let begun = Instant::now();
             f(operations);
             begun.elapsed()
@@ -60,7 +60,7 @@ fn switching(c: &mut Criterion) {
     // They exist already while it is measured.
     group.bench_function("10,000 ethreads", |b| {
         b.iter_custom(|operations| {
-            run_main(|| {
+            run_main(move || {
                 let each = operations.div_ceil(10_000);
                 let ethreads: Vec<_> = (0..10_000)
                     .map(|_| {

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::mem;
-use std::panic::Location;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 
 use super::line::{Line, Place, Wait};
@@ -305,8 +305,14 @@ impl<T, E> Resolver<T, E> {
         let outcome = shared.outcome.get_or_init(|| outcome);
         shared.line.serve_all(|()| ());
         let followers = mem::take(&mut *shared.followers.borrow_mut());
+        let mut panicked = None;
         for follower in followers {
-            follower.settled(outcome);
+            // It clones, which is the user's code: its panic is no news to the others.
+            let told = thread::catch_panic(AssertUnwindSafe(|| follower.settled(outcome)));
+            panicked = panicked.or(told.err());
+        }
+        if let Some(payload) = panicked {
+            panic::resume_unwind(payload);
         }
     }
 }

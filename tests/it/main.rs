@@ -16,8 +16,8 @@ mod forgotten;
 mod hazards;
 mod interrupts;
 mod overflow;
-mod remote;
 mod payloads;
+mod remote;
 mod scheduler;
 mod scopes;
 mod shutdown;
@@ -27,6 +27,7 @@ mod sync;
 mod sync_broadcast;
 mod sync_condvar;
 mod sync_once;
+mod sync_promise;
 #[cfg(feature = "sim")]
 mod sync_resource;
 mod sync_rwlock;
