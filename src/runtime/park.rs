@@ -54,7 +54,7 @@ impl Scheduler {
 
     /// Begins a wait and parks, all at once; `None` if it was cancelled. The ethread that runs has
     /// to leave its stack next: to be woken there, or as its last act (see [`Wait::rest`]).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn park_now(&self, reason: Reason, deadline: u64) -> Option<Token> {
         debug_assert!(self.can_leave());
         let index = self.current.get();

@@ -395,6 +395,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Cancellation
     ///
     /// A cancelled caller unwinds; the ethread is left to the scope.
+    #[inline(always)]
     #[track_caller]
     pub fn join(self) -> super::Result<T> {
         self.handle.join()
