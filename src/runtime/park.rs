@@ -101,14 +101,6 @@ impl Scheduler {
         }
     }
 
-    /// Leaves the stack of an ethread that has parked: see [`park_now`](Self::park_now).
-    ///
-    /// Inlined, for the reason that `Scheduler::yield_now` gives.
-    #[inline(always)]
-    pub(crate) fn leave(&self) {
-        coroutine::suspend();
-    }
-
     /// How the last wait of whoever runs has ended.
     #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
@@ -461,6 +453,14 @@ impl Scheduler {
             host_is_stuck(&reason, &stuck);
         }
     }
+}
+
+/// Leaves the stack of an ethread that has parked: see [`Scheduler::park_now`].
+///
+/// Inlined, for the reason that `Scheduler::yield_now` gives; so is to be whatever calls it.
+#[inline(always)]
+pub(crate) fn leave() {
+    coroutine::suspend();
 }
 
 /// Waits for `duration`, as `thread::sleep` says.

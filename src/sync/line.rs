@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use crate::runtime::current;
 use crate::runtime::deadlock::Peer;
+use crate::runtime::park;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 
@@ -170,7 +171,7 @@ impl<D> Line<D> {
             Ok(place) => place,
             Err(over) => return over,
         };
-        current::with(|scheduler| scheduler.map(Scheduler::leave));
+        park::leave();
         place.end()
     }
 
@@ -276,7 +277,12 @@ impl<D> Line<D> {
     }
 
     /// Serves the first who still waits: calls `f` on what it has brought along, and wakes it.
+    #[inline]
     pub(super) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+        // Mostly.
+        if self.waiters.borrow().len() == self.served.get() {
+            return None;
+        }
         self.serve_until(u64::MAX, f)
     }
 

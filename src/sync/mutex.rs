@@ -55,8 +55,9 @@ use crate::runtime::wait::WaitKind;
 /// send(ethreads::sync::Mutex::new(1));
 /// ```
 pub struct Mutex<T: ?Sized> {
-    line: Line,
-    /// The ethread that holds it.
+    /// Those who wait, who will be its holders.
+    line: Line<Peer>,
+    /// The ethread that holds it, or has been handed it and did not run since.
     holder: Cell<Peer>,
     poison: Poison,
     not_send: PhantomData<*mut ()>,
@@ -121,7 +122,9 @@ impl<T: ?Sized> Mutex<T> {
     ) -> LockResult<MutexGuard<'_, T>> {
         if self.holder.get() != Peer::NOBODY {
             let wait = Wait::new(WaitKind::Lock, location).on(self.holder.get());
-            line::unlimited(self.line.wait(wait, ()), "Mutex::lock", location);
+            line::unlimited(self.line.wait(wait, line::me()), "Mutex::lock", location);
+        } else {
+            self.holder.set(line::me());
         }
         self.guard()
     }
@@ -135,12 +138,12 @@ impl<T: ?Sized> Mutex<T> {
         if self.holder.get() != Peer::NOBODY {
             return Err(TryLockError::WouldBlock);
         }
+        self.holder.set(line::me());
         Ok(self.guard()?)
     }
 
-    /// The guard of whoever has it now: it was free, or was handed over.
+    /// The guard of whoever holds it.
     fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.holder.set(line::me());
         self.poison.guard(MutexGuard {
             mutex: self,
             holding: Holding::begin(),
@@ -178,9 +181,9 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: there is one guard at a time: `guard` is called with a mutex that is free, or by
-        // the one to whom the last guard has handed it over, and marks it as held. All is on one OS
-        // thread, as neither is `Send` or `Sync`.
+        // SAFETY: there is one guard at a time: `guard` is called by the one who has found the mutex
+        // free and marked it as held, or to whom the last guard has handed it over. All is on one
+        // OS thread, as neither is `Send` or `Sync`.
         unsafe { &*self.mutex.value.get() }
     }
 }
@@ -197,9 +200,8 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         let mutex = self.mutex;
         self.holding.end(&mutex.poison);
         // It stays held while it is handed over, so that nobody gets in between.
-        if mutex.line.serve(|()| ()).is_none() {
-            mutex.holder.set(Peer::NOBODY);
-        }
+        let next = mutex.line.serve(|next| *next);
+        mutex.holder.set(next.unwrap_or(Peer::NOBODY));
     }
 }
 

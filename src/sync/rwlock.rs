@@ -64,14 +64,15 @@ pub struct RwLock<T: ?Sized> {
 enum State {
     /// Nobody has it, or so many who read.
     Read(usize),
-    /// This ethread writes.
+    /// This ethread writes, or has been let in and did not run since.
     Written(Peer),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     Read,
-    Write,
+    /// By this ethread.
+    Write(Peer),
 }
 
 /// Lets the value of an [`RwLock`] be read until this is dropped.
@@ -161,7 +162,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`read`](Self::read).
     #[track_caller]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        self.lock(Access::Write, "RwLock::write");
+        self.lock(Access::Write(line::me()), "RwLock::write");
         self.writer()
     }
 
@@ -185,7 +186,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// `WouldBlock` if somebody has it; `Poisoned` with the guard if a writer has unwound.
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
-        if self.try_lock(Access::Write) {
+        if self.try_lock(Access::Write(line::me())) {
             Ok(self.writer()?)
         } else {
             Err(TryLockError::WouldBlock)
@@ -215,7 +216,7 @@ impl<T: ?Sized> RwLock<T> {
     fn after(&self, access: Access) -> Option<State> {
         match (self.state.get(), access) {
             (State::Read(readers), Access::Read) => Some(State::Read(readers + 1)),
-            (State::Read(0), Access::Write) => Some(State::Written(line::me())),
+            (State::Read(0), Access::Write(writer)) => Some(State::Written(writer)),
             _ => None,
         }
     }
@@ -237,8 +238,6 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     fn writer(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        // Whoever let it in has left its own name.
-        self.state.set(State::Written(line::me()));
         self.poison.guard(RwLockWriteGuard {
             lock: self,
             holding: Holding::begin(),

@@ -164,6 +164,29 @@ fn who_waits_for_itself_is_a_circle_of_one() {
 }
 
 #[test]
+fn who_wants_back_what_it_has_handed_over_waits_for_its_new_owner() {
+    fresh(|| {
+        collect_log();
+        let locks = Rc::new((Mutex::new(()), RwLock::new(())));
+        let theirs = locks.clone();
+        let guards = (locks.0.lock().unwrap(), locks.1.write().unwrap());
+        let next = named("next in line", move || {
+            drop(theirs.0.lock());
+            drop(theirs.1.write());
+        });
+        thread::yield_now();
+        let (mutex, rwlock) = guards;
+        drop(mutex);
+        drop(locks.0.lock());
+        thread::yield_now();
+        drop(rwlock);
+        drop(locks.1.write());
+        next.join().unwrap();
+        assert!(logged("'next in line'").is_empty());
+    });
+}
+
+#[test]
 fn the_os_threads_own_wait_may_close_a_circle() {
     let caught = std::panic::catch_unwind(|| {
         fresh(|| {

@@ -73,7 +73,8 @@ impl<T> Core<T> {
         }
     }
 
-    #[inline]
+    // Inlined as `Line::wait` is.
+    #[inline(always)]
     pub(super) fn send(
         &self,
         message: T,
@@ -119,7 +120,7 @@ impl<T> Core<T> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn recv(
         &self,
         deadline: u64,

@@ -122,9 +122,12 @@ impl<T> Sender<T> {
     ///
     /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
     #[track_caller]
+    #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.send_until(message, NEVER, Location::caller())
-            .map_err(|error| SendError(error.into_inner()))
+        match self.core.send(message, NEVER, Location::caller()) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(SendError(error.into_inner())),
+        }
     }
 
     /// Sends a message; suspends the caller as [`send`](Self::send) does, for at most `timeout`.
@@ -144,16 +147,7 @@ impl<T> Sender<T> {
     #[track_caller]
     pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         let deadline = deadline_after(Instant::now().as_nanos(), timeout);
-        self.send_until(message, deadline, Location::caller())
-    }
-
-    fn send_until(
-        &self,
-        message: T,
-        deadline: u64,
-        location: &'static Location<'static>,
-    ) -> Result<(), SendTimeoutError<T>> {
-        self.core.send(message, deadline, location)
+        self.core.send(message, deadline, Location::caller())
     }
 
     /// Sends a message if that is possible at once; does not wait.
@@ -226,10 +220,12 @@ impl<T> Receiver<T> {
     ///
     /// A cancelled ethread unwinds from here, unless it has been handed a message.
     #[track_caller]
+    #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.core
-            .recv(NEVER, Location::caller())
-            .map_err(|_| RecvError)
+        match self.core.recv(NEVER, Location::caller()) {
+            Ok(message) => Ok(message),
+            Err(_) => Err(RecvError),
+        }
     }
 
     /// Takes the next message; suspends the caller until there is one, for at most `timeout`.
