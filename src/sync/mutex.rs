@@ -181,9 +181,9 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: there is one guard at a time: `guard` is called by the one who has found the mutex
-        // free and marked it as held, or to whom the last guard has handed it over. All is on one
-        // OS thread, as neither is `Send` or `Sync`.
+        // SAFETY: there is one guard at a time: `guard` is called by the one who has found the
+        // mutex free and marked it as held, or to whom the last guard has handed it over. All is on
+        // one OS thread, as neither is `Send` or `Sync`.
         unsafe { &*self.mutex.value.get() }
     }
 }
