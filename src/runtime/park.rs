@@ -221,9 +221,11 @@ impl Scheduler {
         }
         let turn = self.turns.get().wrapping_add(1);
         self.turns.set(turn);
-        // Multiplied by the golden ratio, the turns of one of several choices that alternate do not
-        // fall in step with the number of its things.
-        turn.wrapping_mul(0x9E37_79B9) % count
+        // The fraction of a turn's multiple of the golden ratio, as a share of the things. So also
+        // every second turn, or every third, goes through all of them, and choices that alternate
+        // do not take each other's. The low bits would not do: each follows from those of `turn`.
+        let share = u64::from(turn.wrapping_mul(0x9E37_79B9));
+        ((share * u64::from(count)) >> 32) as u32
     }
 
     /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed; the OS
