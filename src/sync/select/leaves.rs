@@ -267,6 +267,8 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
 
     fn commit(&mut self, _: u32) -> io::Result<()> {
         self.withdraw();
+        // A close wakes all who wait.
+        self.source.registration().check_open()?;
         self.error.take().map_or(Ok(()), Err)
     }
 
