@@ -10,6 +10,8 @@ mod support;
 
 mod cancel;
 mod deadlock;
+mod channel;
+mod channel_ends;
 mod driver;
 mod ends;
 mod forgotten;
