@@ -39,6 +39,8 @@ mod timeouts;
 mod watchdog;
 
 #[cfg(feature = "sim")]
+mod channel_model;
+#[cfg(feature = "sim")]
 mod locals;
 mod model;
 #[cfg(feature = "sim")]
