@@ -22,6 +22,8 @@ mod payloads;
 mod remote;
 mod scheduler;
 mod scopes;
+mod select;
+mod select_io;
 mod shutdown;
 mod stack_memory;
 mod suspends;
