@@ -75,16 +75,16 @@ macro_rules! select {
     (@try fair [$($all:tt)+] $default:expr) => {{
         let chosen = $crate::sync::select::Operation::try_perform($crate::select!(@or $($all)+));
         match chosen {
-            Some(chosen) => $crate::select!(@match chosen $($all)+),
-            None => $default,
+            ::std::option::Option::Some(chosen) => $crate::select!(@match chosen $($all)+),
+            ::std::option::Option::None => $default,
         }
     }};
     (@try biased [$($all:tt)+] $default:expr) => {{
         let chosen =
             $crate::sync::select::Operation::try_perform_in_order($crate::select!(@or $($all)+));
         match chosen {
-            Some(chosen) => $crate::select!(@match chosen $($all)+),
-            None => $default,
+            ::std::option::Option::Some(chosen) => $crate::select!(@match chosen $($all)+),
+            ::std::option::Option::None => $default,
         }
     }};
 
