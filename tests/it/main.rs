@@ -24,6 +24,7 @@ mod scheduler;
 mod scopes;
 mod select;
 mod select_io;
+mod select_more;
 mod shutdown;
 mod stack_memory;
 mod suspends;
