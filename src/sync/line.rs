@@ -122,7 +122,8 @@ impl<D> Place<'_, D> {
             Outcome::Woken => Ok(self.leave()),
             Outcome::TimedOut => Err(Missed::TimedOut(self.leave())),
             outcome => {
-                drop(self);
+                // It may be the user's, and is dropped by the unwinding.
+                let _data = self.leave();
                 match outcome {
                     Outcome::Elapsed => scheduler.raise_elapsed(),
                     _ => scheduler.raise_cancel(),

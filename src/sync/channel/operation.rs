@@ -98,7 +98,8 @@ impl<T> Parts for Sending<'_, T> {
     }
 
     fn withdraw(&mut self) {
-        self.place = None;
+        // It is dropped with the operation, when something else has happened already.
+        self.message = self.place.take().and_then(Place::leave);
     }
 }
 
