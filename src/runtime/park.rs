@@ -130,10 +130,10 @@ impl Scheduler {
         }
     }
 
-    /// Puts the running ethread behind all who are ready; false if it is not to leave.
-    // Not inlined, so that `yield_now` is, through all that calls it.
+    /// Puts the running ethread behind all who are ready; false if it is not to [`leave`].
+    // Not inlined, so that what calls it is, through all that calls that.
     #[inline(never)]
-    fn begin_yield(&self, location: &'static Location<'static>) -> bool {
+    pub(crate) fn begin_yield(&self, location: &'static Location<'static>) -> bool {
         if std::thread::panicking() {
             return false;
         }
@@ -276,25 +276,14 @@ impl Scheduler {
         }
     }
 
-    /// `thread::park`: waits for an `unpark`, unless one has come before, or for `deadline`.
-    ///
-    /// Inlined, for the reason that `yield_now` gives.
-    #[inline(always)]
-    pub(crate) fn park_until_unparked(&self, deadline: u64, location: &'static Location<'static>) {
-        if self.begin_until_unparked(deadline, location) {
-            coroutine::suspend();
-            self.end_until_unparked();
-        }
-    }
-
+    /// `thread::park`: parks the running ethread until an `unpark`, unless one has come before, or
+    /// until `deadline`; false if it is not to [`leave`].
     #[inline(never)]
-    fn end_until_unparked(&self) {
-        self.heed(self.outcome());
-    }
-
-    /// Parks the running ethread until it is unparked; false if it is not to leave.
-    #[inline(never)]
-    fn begin_until_unparked(&self, deadline: u64, location: &'static Location<'static>) -> bool {
+    pub(crate) fn begin_until_unparked(
+        &self,
+        deadline: u64,
+        location: &'static Location<'static>,
+    ) -> bool {
         let reason = Reason {
             kind: WaitKind::Park,
             detail: 0,
@@ -316,7 +305,7 @@ impl Scheduler {
         true
     }
 
-    /// As [`park_until_unparked`](Self::park_until_unparked), where no ethread runs, or one that
+    /// As [`begin_until_unparked`](Self::begin_until_unparked), where no ethread runs, or one that
     /// unwinds.
     #[cold]
     fn park_elsewhere(&self, deadline: u64, reason: Reason) {
@@ -457,9 +446,16 @@ impl Scheduler {
     }
 }
 
-/// Leaves the stack of an ethread that has parked: see [`Scheduler::park_now`].
+/// The end of a [`leave`] that [`Scheduler::begin_until_unparked`] has asked for.
+#[inline(never)]
+pub(crate) fn end_until_unparked() {
+    current::with(|scheduler| scheduler.map(|scheduler| scheduler.heed(scheduler.outcome())));
+}
+
+/// Leaves the stack of an ethread that has parked or is to yield.
 ///
-/// Inlined, for the reason that `Scheduler::yield_now` gives; so is to be whatever calls it.
+/// Inlined, for the reason that `Scheduler::yield_now` gives; so is to be whatever calls it, and it
+/// must not be a closure, which often is a frame of its own.
 #[inline(always)]
 pub(crate) fn leave() {
     coroutine::suspend();

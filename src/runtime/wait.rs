@@ -75,10 +75,11 @@ pub(crate) enum WaitKind {
     Broadcast,
     Resource,
     Choice,
-    ChoiceWithIo,
     Remote,
     Suspend,
     Blocking,
+    // Those that the world outside can end, side by side: it is asked at each park and wake.
+    ChoiceWithIo,
     Read,
     Write,
     Accept,
@@ -87,15 +88,14 @@ pub(crate) enum WaitKind {
 
 impl WaitKind {
     /// Whether the world outside, a descriptor's peer, can end this wait.
+    #[inline]
     pub(crate) fn is_io(self) -> bool {
         matches!(
             self,
-            Self::Read | Self::Write | Self::Accept | Self::Connect | Self::ChoiceWithIo
+            Self::ChoiceWithIo | Self::Read | Self::Write | Self::Accept | Self::Connect
         )
     }
-}
 
-impl WaitKind {
     /// Whether it is another ethread that has to do something; then the detail is its id.
     pub(super) fn has_peer(self) -> bool {
         matches!(self, Self::Join | Self::Lock | Self::Once)

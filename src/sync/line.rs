@@ -110,25 +110,27 @@ impl<D> Place<'_, D> {
     /// What has become of a wait whose stack was left.
     #[inline(never)]
     fn end(self) -> Result<D, Missed<D>> {
-        current::with(|scheduler| {
+        let outcome = current::with(|scheduler| {
             let scheduler = scheduler.expect("it is the one that has parked it");
-            self.after(scheduler, scheduler.outcome())
+            scheduler.outcome()
+        });
+        if outcome == Outcome::Woken {
+            return Ok(self.leave());
+        }
+        current::with(|scheduler| {
+            let scheduler = scheduler.expect("as above");
+            self.after(scheduler, outcome)
         })
     }
 
-    #[inline]
     fn after(self, scheduler: &Scheduler, outcome: Outcome) -> Result<D, Missed<D>> {
+        // It may be the user's, and is dropped by the unwinding, if there is one.
+        let data = self.leave();
         match outcome {
-            Outcome::Woken => Ok(self.leave()),
-            Outcome::TimedOut => Err(Missed::TimedOut(self.leave())),
-            outcome => {
-                // It may be the user's, and is dropped by the unwinding.
-                let _data = self.leave();
-                match outcome {
-                    Outcome::Elapsed => scheduler.raise_elapsed(),
-                    _ => scheduler.raise_cancel(),
-                }
-            }
+            Outcome::Woken => Ok(data),
+            Outcome::TimedOut => Err(Missed::TimedOut(data)),
+            Outcome::Elapsed => scheduler.raise_elapsed(),
+            Outcome::Cancelled => scheduler.raise_cancel(),
         }
     }
 
@@ -168,7 +170,7 @@ impl<D> Line<D> {
     /// On the scheduler's side; on the OS thread's own side if nobody can ever serve it.
     #[inline(always)]
     pub(super) fn wait(&self, wait: Wait, data: D) -> Result<D, Missed<D>> {
-        let place = match self.begin(wait, data) {
+        let place = match self.begin(&wait, data) {
             Ok(place) => place,
             Err(over) => return over,
         };
@@ -179,7 +181,7 @@ impl<D> Line<D> {
     /// What is done before the stack is left; `Err` if it is not to be. The OS thread's own code
     /// waits in here.
     #[inline(never)]
-    fn begin(&self, wait: Wait, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
+    fn begin(&self, wait: &Wait, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
         let reason = Reason {
             kind: wait.kind,
             detail: wait.detail,
@@ -236,8 +238,14 @@ impl<D> Line<D> {
         Place { line: self, number }
     }
 
+    #[inline]
     fn take_out(&self, number: u64) -> Option<D> {
         let mut waiters = self.waiters.borrow_mut();
+        // Mostly it was the first.
+        if waiters.front()?.number == number {
+            self.served.set(self.served.get().saturating_sub(1));
+            return waiters.pop_front().map(|waiter| waiter.data);
+        }
         let place = waiters.binary_search_by_key(&number, |waiter| waiter.number);
         let place = place.ok()?;
         if place < self.served.get() {
@@ -280,11 +288,16 @@ impl<D> Line<D> {
     /// Serves the first who still waits: calls `f` on what it has brought along, and wakes it.
     #[inline]
     pub(super) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
-        // Mostly.
-        if self.waiters.borrow().len() == self.served.get() {
+        if self.is_void() {
             return None;
         }
         self.serve_until(u64::MAX, f)
+    }
+
+    /// Whether nobody is in line for a turn, of this scheduler or another one. It mostly is so.
+    #[inline]
+    pub(super) fn is_void(&self) -> bool {
+        self.waiters.borrow().len() == self.served.get()
     }
 
     /// As [`serve`](Self::serve), but nobody who has come later than the one with this number.

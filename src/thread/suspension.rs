@@ -74,14 +74,21 @@ pub fn sleep_until(deadline: Instant) {
 /// # Panics
 ///
 /// In a closure given to `suspend`.
-#[inline]
+// As `park::leave` asks for.
+#[inline(always)]
 #[track_caller]
 pub fn yield_now() {
     let location = Location::caller();
-    shard::with(|scheduler| match scheduler {
-        Some(scheduler) => scheduler.yield_now(location),
-        None => std::thread::yield_now(),
+    let leaves = shard::with(|scheduler| match scheduler {
+        Some(scheduler) => scheduler.begin_yield(location),
+        None => {
+            std::thread::yield_now();
+            false
+        }
     });
+    if leaves {
+        park::leave();
+    }
 }
 
 /// Suspends the ethread until somebody calls [`Thread::unpark`](super::Thread::unpark) on it;
@@ -97,7 +104,7 @@ pub fn yield_now() {
 /// # Panics
 ///
 /// In a closure given to `suspend`. On an OS thread's own side, if nothing can ever unpark it.
-#[inline]
+#[inline(always)]
 #[track_caller]
 pub fn park() {
     park_until(|_| NEVER, Location::caller());
@@ -121,10 +128,15 @@ pub fn park_timeout(timeout: Duration) {
 #[inline(always)]
 fn park_until(deadline: impl FnOnce(&Scheduler) -> u64, location: &'static Location<'static>) {
     let parked = shard::with_or_install(|scheduler| {
-        scheduler.park_until_unparked(deadline(scheduler), location);
+        scheduler.begin_until_unparked(deadline(scheduler), location)
     });
-    if let Err(error) = parked {
-        nobody_to_park(&error);
+    match parked {
+        Ok(false) => {}
+        Ok(true) => {
+            park::leave();
+            park::end_until_unparked();
+        }
+        Err(error) => nobody_to_park(&error),
     }
 }
 

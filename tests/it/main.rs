@@ -9,9 +9,9 @@
 mod support;
 
 mod cancel;
-mod deadlock;
 mod channel;
 mod channel_ends;
+mod deadlock;
 mod driver;
 mod ends;
 mod forgotten;

@@ -53,7 +53,7 @@ impl<T> Core<T> {
         self.receiver_count.get() > 0
     }
 
-    #[inline]
+    #[inline(never)]
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         if !self.has_receivers() {
             return Err(TrySendError::Disconnected(message));
@@ -100,24 +100,31 @@ impl<T> Core<T> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
         let message = self.messages.borrow_mut().pop_front();
+        if self.senders.is_void() {
+            return message.ok_or_else(|| self.nothing());
+        }
         // The first who waits with a message takes the place of the one that goes, or meets the
         // receiver.
         let waiting = self.senders.serve(Option::take).flatten();
-        let message = match (message, waiting) {
-            (Some(message), Some(waiting)) => {
-                self.messages.borrow_mut().push_back(waiting);
-                Some(message)
+        match (message, waiting) {
+            (Some(message), waiting) => {
+                self.messages.borrow_mut().extend(waiting);
+                Ok(message)
             }
-            (message, waiting) => message.or(waiting),
-        };
-        message.ok_or(if self.sender_count.get() == 0 {
+            (None, waiting) => waiting.ok_or_else(|| self.nothing()),
+        }
+    }
+
+    /// Why there is no message.
+    fn nothing(&self) -> TryRecvError {
+        if self.sender_count.get() == 0 {
             TryRecvError::Disconnected
         } else {
             TryRecvError::Empty
-        })
+        }
     }
 
     #[inline(always)]

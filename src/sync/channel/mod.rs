@@ -121,8 +121,9 @@ impl<T> Sender<T> {
     /// # Cancellation
     ///
     /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
+    // As `park::leave` asks for.
+    #[inline(always)]
     #[track_caller]
-    #[inline]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         match self.core.send(message, NEVER, Location::caller()) {
             Ok(()) => Ok(()),
@@ -219,8 +220,8 @@ impl<T> Receiver<T> {
     /// # Cancellation
     ///
     /// A cancelled ethread unwinds from here, unless it has been handed a message.
+    #[inline(always)]
     #[track_caller]
-    #[inline]
     pub fn recv(&self) -> Result<T, RecvError> {
         match self.core.recv(NEVER, Location::caller()) {
             Ok(message) => Ok(message),
