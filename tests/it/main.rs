@@ -31,6 +31,8 @@ mod suspends;
 mod sync;
 mod sync_broadcast;
 mod sync_condvar;
+#[cfg(feature = "sim")]
+mod sync_model;
 mod sync_once;
 mod sync_promise;
 #[cfg(feature = "sim")]

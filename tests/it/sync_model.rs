@@ -1,0 +1,293 @@
+//! `sync` against naive accounts of it: random programs on the simulation driver, whose ethreads
+//! meet deadlines and cancels, and whose every return and every unwinding is compared with what the
+//! account of the thing says.
+//!
+//! All that happens, happens at whole milliseconds. Between them nobody is ready, so whoever waits
+//! then must have a reason to: that is when the accounts are audited.
+
+mod channels;
+mod condvar;
+mod locks;
+mod once;
+mod promise;
+mod resource;
+mod rounds;
+mod signal;
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Debug;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ethreads::thread::{self, Cancelled};
+use ethreads::time::{self, Instant};
+use ethreads::{runtime, sim};
+use proptest::prelude::*;
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// What an ethread does: these things one after another, each within a limit.
+#[derive(Clone, Debug)]
+struct Script<O> {
+    steps: Vec<(O, Option<u64>)>,
+    cancelled_at: Option<u64>,
+}
+
+/// The limit of a step that has none of its own, so that all programs end.
+const LONG: u64 = 20;
+
+fn scripts<O: Debug + Clone>(
+    op: impl Strategy<Value = O>,
+) -> impl Strategy<Value = Vec<Script<O>>> {
+    let steps = prop::collection::vec((op, prop::option::weighted(0.3, 1u64..6)), 1..6);
+    let script =
+        (steps, prop::option::weighted(0.3, 0u64..15)).prop_map(|(steps, cancelled_at)| Script {
+            steps,
+            cancelled_at,
+        });
+    prop::collection::vec(script, 1..7)
+}
+
+/// Something with an account of it.
+trait World: 'static {
+    type Op: Clone + Debug + 'static;
+
+    fn new(people: &Rc<People>) -> Self;
+
+    fn act(&self, who: usize, op: &Self::Op);
+
+    /// Compares the account, when nobody is ready.
+    fn audit(&self);
+
+    /// Everybody has ended.
+    fn finish(&self) {}
+}
+
+/// What the accounts know of the ethreads.
+#[derive(Default)]
+struct People {
+    cancelled: RefCell<Vec<bool>>,
+    deadlines: RefCell<Vec<Option<Instant>>>,
+    /// What was found while unwinding, where one cannot panic.
+    complaints: RefCell<Vec<String>>,
+}
+
+impl People {
+    /// Whether a wait of it can end in another way than by a cancel or the deadline of its step.
+    fn can_be_served(&self, who: usize) -> bool {
+        let deadline = self.deadlines.borrow()[who];
+        !self.cancelled.borrow()[who] && deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    fn complain(&self, complaint: String) {
+        self.complaints.borrow_mut().push(complaint);
+    }
+}
+
+/// The account of a line: who waits, what each asks for, and what those were given who were served
+/// and have not run since.
+struct Line<A, V> {
+    people: Rc<People>,
+    waiting: RefCell<Vec<Entry<A>>>,
+    served: RefCell<Vec<(usize, V)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry<A> {
+    who: usize,
+    ask: A,
+    /// Of this wait alone.
+    deadline: Option<Instant>,
+}
+
+/// Somebody who waits in the account, as long as it does in truth.
+struct Place<'a, A, V> {
+    line: &'a Line<A, V>,
+    who: usize,
+}
+
+impl<A: Copy, V> Line<A, V> {
+    fn new(people: &Rc<People>) -> Self {
+        Self {
+            people: people.clone(),
+            waiting: RefCell::default(),
+            served: RefCell::default(),
+        }
+    }
+
+    fn enter(&self, who: usize, ask: A) -> Place<'_, A, V> {
+        self.enter_until(who, ask, None)
+    }
+
+    fn enter_until(&self, who: usize, ask: A, limit: Option<Duration>) -> Place<'_, A, V> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let entry = Entry { who, ask, deadline };
+        self.waiting.borrow_mut().push(entry);
+        Place { line: self, who }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
+    /// What the first asks for who has not left, though its wait may be over.
+    fn first(&self) -> Option<A> {
+        self.waiting.borrow().first().map(|entry| entry.ask)
+    }
+
+    /// Gives this to the first; false if the wait of that is over.
+    fn serve_first(&self, value: V) -> bool {
+        let Entry { who, deadline, .. } = self.waiting.borrow_mut().remove(0);
+        let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let served = in_time && self.people.can_be_served(who);
+        if served {
+            self.served.borrow_mut().push((who, value));
+        }
+        served
+    }
+
+    /// Gives this to the first whose wait is not over.
+    fn serve(&self, value: V) -> bool
+    where
+        V: Clone,
+    {
+        while !self.is_empty() {
+            if self.serve_first(value.clone()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn serve_all(&self, value: V) -> usize
+    where
+        V: Clone,
+    {
+        let mut count = 0;
+        while self.serve(value.clone()) {
+            count += 1;
+        }
+        count
+    }
+
+    fn take_out(&self, who: usize) -> Option<V> {
+        self.waiting.borrow_mut().retain(|entry| entry.who != who);
+        let mut served = self.served.borrow_mut();
+        let place = served.iter().position(|(other, _)| *other == who)?;
+        Some(served.remove(place).1)
+    }
+
+    /// Nobody is ready, so everybody who was served has gone on.
+    fn audit(&self, what: &str) {
+        let left: Vec<_> = self.served.borrow().iter().map(|(who, _)| *who).collect();
+        assert!(left.is_empty(), "{what}: {left:?} were served and wait on");
+    }
+}
+
+impl<A, V> Place<'_, A, V>
+where
+    A: Copy,
+{
+    /// It has gone on, as one does who was served.
+    #[track_caller]
+    fn goes_on(self) -> V {
+        let who = self.who;
+        let served = self.ends();
+        served.unwrap_or_else(|| panic!("{who} has gone on, and nobody has served it"))
+    }
+
+    /// It has gone on, served or not.
+    fn ends(self) -> Option<V> {
+        let served = self.line.take_out(self.who);
+        std::mem::forget(self);
+        served
+    }
+}
+
+impl<A, V> Drop for Place<'_, A, V> {
+    fn drop(&mut self) {
+        let (line, who) = (self.line, self.who);
+        line.waiting.borrow_mut().retain(|entry| entry.who != who);
+        let mut served = line.served.borrow_mut();
+        if let Some(place) = served.iter().position(|(other, _)| *other == who) {
+            drop(served.remove(place));
+            line.people
+                .complain(format!("{who} was served, and unwinds"));
+        }
+    }
+}
+
+/// Plays the scripts in the order of this seed.
+fn play<W: World>(scripts: Vec<Script<W::Op>>, seed: u64) {
+    let run = sim::run(seed, move || {
+        let people = Rc::new(People::default());
+        people.cancelled.replace(vec![false; scripts.len()]);
+        people.deadlines.replace(vec![None; scripts.len()]);
+        let world = Rc::new(W::new(&people));
+        let (mut ethreads, mut cancels) = (Vec::new(), Vec::new());
+        for (who, script) in scripts.into_iter().enumerate() {
+            let (theirs, known) = (world.clone(), people.clone());
+            let ethread = Rc::new(thread::spawn(move || {
+                for (op, limit) in script.steps {
+                    let limit = ms(limit.unwrap_or(LONG));
+                    known.deadlines.borrow_mut()[who] = Some(Instant::now() + limit);
+                    let _ = time::timeout(limit, || theirs.act(who, &op));
+                }
+            }));
+            if let Some(at) = script.cancelled_at {
+                let (ethread, known) = (ethread.clone(), people.clone());
+                cancels.push(thread::spawn(move || {
+                    thread::sleep(ms(at));
+                    known.cancelled.borrow_mut()[who] = true;
+                    ethread.cancel();
+                }));
+            }
+            ethreads.push(ethread);
+        }
+        thread::sleep(Duration::from_micros(500));
+        while ethreads.iter().any(|ethread| !ethread.is_finished()) {
+            world.audit();
+            thread::sleep(ms(1));
+        }
+        cancels
+            .into_iter()
+            .for_each(|cancel| cancel.join().unwrap());
+        for ethread in ethreads {
+            match Rc::into_inner(ethread).unwrap().join() {
+                Err(payload) if !payload.is::<Cancelled>() => std::panic::resume_unwind(payload),
+                _ => (),
+            }
+        }
+        let complaints = people.complaints.take();
+        assert!(complaints.is_empty(), "{complaints:?}");
+        world.audit();
+        world.finish();
+        drop(world);
+        thread::sleep(ms(1));
+        let stats = runtime::stats().unwrap();
+        assert_eq!((stats.ethreads, stats.scopes, stats.timers), (1, 0, 0));
+    });
+    run.unwrap();
+}
+
+/// Calls this when it is dropped, which is when its owner ends or unwinds.
+fn at_end<F: FnMut()>(f: F) -> crate::support::OnDrop<F> {
+    crate::support::OnDrop(f)
+}
+
+/// A number that is another one each time.
+#[derive(Default)]
+struct Counter(Cell<u32>);
+
+impl Counter {
+    fn next(&self) -> u32 {
+        self.0.set(self.0.get() + 1);
+        self.0.get()
+    }
+}
