@@ -45,8 +45,8 @@ mod watchdog;
 
 #[cfg(feature = "sim")]
 mod channel_model;
-#[cfg(feature = "sim")]
 mod locals;
+#[cfg(feature = "sim")]
 mod model;
 #[cfg(feature = "sim")]
 mod sim;

@@ -1,6 +1,6 @@
 //! `sync`: order, hand-over, poison, and what a waiter leaves behind that goes before its turn.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::TryLockError;
@@ -354,6 +354,8 @@ fn on_the_os_threads_own_side_a_wait_that_cannot_end_panics_and_leaves_the_line(
 
 #[cfg(feature = "sim")]
 mod random_programs {
+    use std::cell::Cell;
+
     use ethreads::sim;
     use proptest::prelude::*;
 
