@@ -65,6 +65,9 @@ struct Shared<T, E> {
 trait Follow<T, E> {
     /// One of the others is settled.
     fn settled(&self, outcome: &Result<T, PromiseError<E>>);
+
+    /// Whether it is settled itself, and the others are nothing to it any more.
+    fn is_done(&self) -> bool;
 }
 
 /// Why there is no value of a [`Promise`].
@@ -183,6 +186,26 @@ impl<T: Clone, E: Clone> Promise<T, E> {
     }
 }
 
+impl<T, E> Shared<T, E> {
+    fn add(&self, follower: Rc<dyn Follow<T, E>>) {
+        let mut followers = self.followers.borrow_mut();
+        // Those that have lost interest do not pile up at a promise that outlives many races.
+        let gone = if followers.len() == followers.capacity() {
+            let (gone, left) = mem::take(&mut *followers)
+                .into_iter()
+                .partition(|follower| follower.is_done());
+            *followers = left;
+            gone
+        } else {
+            Vec::new()
+        };
+        followers.push(follower);
+        drop(followers);
+        // What they hold is the user's.
+        drop(gone);
+    }
+}
+
 impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
     /// Returns a promise that an ethread of its own is to keep with what `f` returns. If it panics
     /// the promise is broken, and the panic is in the log.
@@ -276,7 +299,7 @@ impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
     fn follow(&self, follower: Rc<dyn Follow<T, E>>) {
         match self.shared.outcome.get() {
             Some(outcome) => follower.settled(outcome),
-            None => self.shared.followers.borrow_mut().push(follower),
+            None => self.shared.add(follower),
         }
     }
 }
@@ -348,6 +371,10 @@ impl<T: Clone, E: Clone> Follow<T, E> for All<T, E> {
             Err(error) => Err(error.clone()),
         });
     }
+
+    fn is_done(&self) -> bool {
+        self.resolver.borrow().is_none()
+    }
 }
 
 /// Settles a promise with whatever comes first.
@@ -361,6 +388,10 @@ impl<T: Clone, E: Clone> Follow<T, E> for First<T, E> {
         if let Some(mut resolver) = resolver {
             resolver.end(outcome.clone());
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.resolver.borrow().is_none()
     }
 }
 
@@ -416,5 +447,29 @@ impl<T: Clone, E: Clone> Parts for Settling<'_, T, E> {
 impl<T, E> fmt::Debug for Settling<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settling").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn races_that_are_over_do_not_pile_up() {
+        crate::run_main(|| {
+            let (slow, resolver) = Promise::<u32, ()>::new();
+            let waits = Promise::race([&slow]);
+            for step in 0..1_000 {
+                assert_eq!(
+                    Promise::race([&slow, &Promise::resolved(step)]).wait(),
+                    Ok(step)
+                );
+                assert!(Promise::all([&slow, &Promise::rejected(())]).is_settled());
+                assert!(slow.shared.followers.borrow().len() <= 8);
+            }
+            resolver.resolve(7);
+            assert_eq!(waits.wait(), Ok(7));
+        })
+        .unwrap();
     }
 }

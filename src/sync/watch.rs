@@ -121,7 +121,8 @@ impl<T> Sender<T> {
 
     /// Replaces the value, whether or not anybody watches, with a clone that `f` has changed.
     ///
-    /// If `f` panics the value stays as it was.
+    /// If `f` panics the value stays as it was. It should not wait: what others send meanwhile is
+    /// replaced too.
     pub fn send_modify<F: FnOnce(&mut T)>(&self, f: F)
     where
         T: Clone,

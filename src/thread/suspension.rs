@@ -74,10 +74,10 @@ pub fn sleep_until(deadline: Instant) {
 /// # Panics
 ///
 /// In a closure given to `suspend`.
-// As `park::leave` asks for.
 #[inline(always)]
 #[track_caller]
 pub fn yield_now() {
+    // Inlined, as `park::leave` asks for.
     let location = Location::caller();
     let leaves = shard::with(|scheduler| match scheduler {
         Some(scheduler) => scheduler.begin_yield(location),

@@ -121,10 +121,10 @@ impl<T> Sender<T> {
     /// # Cancellation
     ///
     /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
-    // As `park::leave` asks for.
     #[inline(always)]
     #[track_caller]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        // Inlined, as `park::leave` asks for.
         match self.core.send(message, NEVER, Location::caller()) {
             Ok(()) => Ok(()),
             Err(error) => Err(SendError(error.into_inner())),
