@@ -62,7 +62,8 @@ pub use error::{
 pub use iter::{IntoIter, Iter, TryIter};
 pub use operation::{Receiving, Sending};
 
-/// Creates a channel that keeps any number of messages. Sending never waits.
+/// Creates a channel that keeps any number of messages. Sending never waits for room; but as other
+/// operations it yields now and then.
 #[must_use]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     ends(None)

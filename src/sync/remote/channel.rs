@@ -16,7 +16,7 @@ pub use crate::sync::channel::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 
-/// Creates a channel that keeps any number of messages. Sending never waits.
+/// Creates a channel that keeps any number of messages. Sending never waits for room.
 #[must_use]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     ends(None)
