@@ -7,7 +7,7 @@
 //! message to that; within a shard the primitives of [`sync`](super) cost less.
 //!
 //! While an ethread waits here its shard does not take waiting for a deadlock, as somebody
-//! elsewhere may serve it.
+//! elsewhere may serve it; for the same reason the clock of a simulation does not jump.
 //!
 //! # Cancellation and deadlines
 //!
