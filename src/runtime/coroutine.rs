@@ -44,9 +44,12 @@ enum Errand {
     Trace,
 }
 
-/// In the last frame of a computation that has left: where this lies, it is. Below there are only
-/// the frames of the switch itself.
+/// What lies in the last frame of a computation that has left.
 struct Leaving<'a> {
+    /// The stack pointer there: below it are only the frames of the switch itself. The place of this
+    /// would not do, as most of the frame may lie below, which is the caller's where all of this is
+    /// inlined.
+    stack_pointer: usize,
     /// To be called once it has left.
     after: Option<&'a mut dyn FnMut()>,
 }
@@ -209,8 +212,9 @@ impl Coroutine {
         // something in a frame of the computation. The frame stays as it is until the next resume,
         // which takes the `Coroutine` that is still in our hands.
         let leaving = unsafe {
-            (*kept).left_at = leaving.addr().get();
-            leaving.as_mut()
+            let leaving = leaving.as_mut();
+            (*kept).left_at = leaving.stack_pointer;
+            leaving
         };
         if let Some(after) = &mut leaving.after {
             after();
@@ -323,7 +327,10 @@ fn leave(after: Option<&mut dyn FnMut()>) {
         "an ethread that unwinds must not leave its stack"
     );
     let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
-    let mut leaving = Leaving { after };
+    let mut leaving = Leaving {
+        stack_pointer: stack_pointer(),
+        after,
+    };
     let leave = NonNull::from(&mut leaving).cast();
     // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before each
     // switch back to it, and cleared by `resume` as soon as it has left. So it points to the
@@ -333,6 +340,33 @@ fn leave(after: Option<&mut dyn FnMut()>) {
     while unsafe { way_out.as_ref() }.suspend(Some(leave)) == Errand::Trace {
         trace();
     }
+}
+
+/// The stack pointer of whoever calls this, in whose frame it is inlined.
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: a register is read, nothing else.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    // SAFETY: likewise.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags));
+    }
+    // The frame of a call lies below all of the caller's.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        #[inline(never)]
+        fn below() -> usize {
+            let place = std::hint::black_box(0u8);
+            std::ptr::from_ref(&place).addr()
+        }
+        pointer = below();
+    }
+    pointer
 }
 
 #[cold]
@@ -518,6 +552,23 @@ mod tests {
         assert!(coroutine.traces() > 0, "the deep calls have left nothing");
         coroutine.trim();
         assert_eq!(coroutine.traces(), 0);
+        arena.free(done(coroutine.resume()).0);
+    }
+
+    #[test]
+    fn all_of_the_frame_that_leaves_is_kept() {
+        let mut arena = arena();
+        let roomy = arena.take(Arena::class_of(512 << 10).unwrap()).unwrap();
+        let coroutine = coroutine(roomy, || {
+            // The switch is inlined: this is in the same frame, and most of it below all that the
+            // switch has there.
+            let mut kept = [7u8; 128 << 10];
+            std::hint::black_box(&mut kept);
+            suspend();
+            assert!(std::hint::black_box(&kept).iter().all(|&byte| byte == 7));
+        });
+        let coroutine = suspended(coroutine.resume());
+        coroutine.trim();
         arena.free(done(coroutine.resume()).0);
     }
 
