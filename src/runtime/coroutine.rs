@@ -271,7 +271,7 @@ impl Coroutine {
         let left = inner.resume(Errand::Trace);
         debug_assert!(matches!(left, CoroutineResult::Yield(Some(_))));
         WAY_OUT.set(asker);
-        TRACE.take()
+        TRACE.try_with(Cell::take).ok().flatten()
     }
 
     /// The lowest usable address of the stack, and where the computation left.
@@ -371,7 +371,8 @@ fn stack_pointer() -> usize {
 
 #[cold]
 fn trace() {
-    TRACE.set(Some(Backtrace::capture()));
+    // It is gone where the destructors of thread-locals run. A panic would unwind who is parked.
+    let _gone = TRACE.try_with(|trace| trace.set(Some(Backtrace::capture())));
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ethreads::runtime::{self, WouldPark};
@@ -508,4 +509,37 @@ fn a_process_may_exit_inside_an_ethread() {
         return run.unwrap();
     };
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
+/// Only a report is without the calls of those who are parked then.
+#[test]
+fn a_report_in_a_thread_local_destructor_unwinds_nobody() {
+    struct Joins(Option<thread::JoinHandle<()>>);
+
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            let handle = self.0.take().unwrap();
+            let joined = panic::catch_unwind(AssertUnwindSafe(|| handle.join()));
+            let text = joined.unwrap_err().downcast::<String>().unwrap();
+            assert!(text.contains("can never end"), "{text}");
+        }
+    }
+
+    thread_local! {
+        static JOINS: RefCell<Option<Joins>> = const { RefCell::new(None) };
+    }
+
+    let unwound = Arc::new(AtomicBool::new(false));
+    let theirs = unwound.clone();
+    fresh(move || {
+        let parks = thread::spawn(move || {
+            let _unwinds = OnDrop(|| theirs.store(true, Ordering::Relaxed));
+            thread::park();
+        });
+        // Older than whatever the first report makes, so it goes after that.
+        JOINS.replace(Some(Joins(Some(parks))));
+        let report = deadlock(ethreads::run());
+        assert!(report.parked()[0].backtrace.is_some());
+    });
+    assert!(!unwound.load(Ordering::Relaxed));
 }
