@@ -339,9 +339,11 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let shared = &self.shared;
         shared.receivers.set(shared.receivers.get() - 1);
-        for number in self.next.max(shared.first.get())..shared.end() {
-            drop(shared.pass(number));
-        }
+        let numbers = self.next.max(shared.first.get())..shared.end();
+        // Dropping them is the user's code, which may use the channel or wait: not before all are
+        // counted.
+        let left: Vec<_> = numbers.filter_map(|number| shared.pass(number)).collect();
+        drop(left);
     }
 }
 

@@ -254,3 +254,36 @@ fn a_clone_may_use_the_channel_or_panic() {
         assert!(sender.is_empty());
     });
 }
+
+/// Its destructor lets others run.
+struct Slow(u32);
+
+impl Clone for Slow {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_receiver_that_goes_slowly_does_not_mix_up_the_messages_of_others() {
+    check(|| {
+        let (sender, mut stays) = broadcast::channel(8);
+        let goes = sender.subscribe();
+        sender.send(Slow(4)).ok();
+        assert_eq!(stays.recv().map(|message| message.0), Ok(4));
+        sender.send(Slow(5)).ok();
+        // It is the last that has 4 to come, and drops it.
+        let goes = thread::spawn(move || drop(goes));
+        thread::yield_now();
+        sender.send(Slow(6)).ok();
+        let got = [stays.try_recv(), stays.try_recv()];
+        assert_eq!(got.map(|got| got.map(|message| message.0)), [Ok(5), Ok(6)]);
+        goes.join().unwrap();
+    });
+}
