@@ -148,4 +148,9 @@ impl RemoteWaker {
     pub(crate) fn wake(&self) {
         self.handle.send(Message::Wake(self.token));
     }
+
+    /// Whether the shard has ended, and has left the ethread behind.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.handle.inbox.is_closed()
+    }
 }

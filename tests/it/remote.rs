@@ -334,3 +334,36 @@ fn messages_may_use_the_channel_when_they_are_dropped() {
     drop(receiver);
     assert!(sender.is_empty());
 }
+
+/// Waits in `wait` on an OS thread that ends without having run its ethreads to their ends.
+fn left_behind(wait: impl FnOnce() + Send + 'static) {
+    let ends = std::thread::spawn(move || {
+        drop(thread::spawn(wait));
+        thread::yield_now();
+    });
+    ends.join().unwrap();
+}
+
+#[test]
+fn one_who_was_left_behind_by_its_shard_is_handed_nothing() {
+    fresh(|| {
+        let (sender, receiver) = bounded(1);
+        let theirs = receiver.clone();
+        left_behind(move || assert!(theirs.recv().is_err()));
+        sender.send(1).unwrap();
+        assert_eq!(receiver.try_recv(), Ok(1));
+
+        let semaphore = Arc::new(Semaphore::new(0));
+        let theirs = semaphore.clone();
+        left_behind(move || drop(theirs.acquire()));
+        semaphore.add_permits(1);
+        assert_eq!(semaphore.available_permits(), 1);
+        assert!(semaphore.try_acquire().is_ok(), "nobody is in front");
+
+        let notifier = Arc::new(Notifier::new());
+        let theirs = notifier.clone();
+        left_behind(move || theirs.wait());
+        notifier.notify_one();
+        assert!(notifier.wait_timeout(SOON));
+    });
+}

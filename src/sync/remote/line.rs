@@ -23,7 +23,9 @@ use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
 pub(super) struct Line<D> {
     /// In the order of their numbers.
     waiters: VecDeque<Waiter<D>>,
-    /// How many of them, from the front, are served, and have not come for it yet.
+    /// How many of them, from the front, are served, and have not come for it yet. Those whom
+    /// their shard has left behind have had their turn too, and stay: what they have brought along
+    /// is the user's.
     served: usize,
     /// The number of the last one.
     last: u64,
@@ -47,6 +49,14 @@ impl Waker {
         match self {
             Self::Ethread(waker) => waker.wake(),
             Self::Thread(thread) => thread.unpark(),
+        }
+    }
+
+    /// Whether nobody comes any more for what is handed over.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Ethread(waker) => waker.is_gone(),
+            Self::Thread(_) => false,
         }
     }
 }
@@ -77,8 +87,17 @@ impl<D> Line<D> {
     }
 
     /// The first who is not served.
-    pub(super) fn first(&self) -> Option<&D> {
-        self.waiters.get(self.served).map(|waiter| &waiter.data)
+    pub(super) fn first(&mut self) -> Option<&D> {
+        self.next().map(|waiter| &waiter.data)
+    }
+
+    /// The first who is not served, once those are passed over who will never come.
+    fn next(&mut self) -> Option<&mut Waiter<D>> {
+        let is_gone = |waiter: &Waiter<D>| waiter.waker.as_ref().is_some_and(Waker::is_gone);
+        while self.waiters.get(self.served).is_some_and(is_gone) {
+            self.served += 1;
+        }
+        self.waiters.get_mut(self.served)
     }
 
     /// Serves the first in line: calls `f` on what it has brought along. It is woken when the lock
@@ -88,10 +107,11 @@ impl<D> Line<D> {
         served: &mut Served,
         f: impl FnOnce(&mut D) -> R,
     ) -> Option<R> {
-        let waiter = self.waiters.get_mut(self.served)?;
-        self.served += 1;
+        let waiter = self.next()?;
         served.0.extend(waiter.waker.take());
-        Some(f(&mut waiter.data))
+        let result = f(&mut waiter.data);
+        self.served += 1;
+        Some(result)
     }
 
     /// Serves all who are in line.
