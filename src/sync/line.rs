@@ -221,8 +221,9 @@ impl<D> Line<D> {
     fn adopt(&self, scheduler: &Scheduler) {
         if self.home.replace(scheduler.id()) != scheduler.id() {
             self.served.set(0);
-            // What they have brought along may be the user's.
-            drop(self.waiters.take());
+            // What they have brought along is left behind with them. To drop it is the user's code,
+            // which may wait, and the caller's wait may have begun.
+            std::mem::forget(self.waiters.take());
         }
     }
 

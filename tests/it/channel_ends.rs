@@ -2,6 +2,7 @@
 //! callers that are no ethreads.
 
 use std::cell::{Cell, RefCell};
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use ethreads::sync::channel::{
     self, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError,
 };
+use ethreads::sync::select::Operation;
 use ethreads::thread;
 use ethreads::{Runtime, bridge};
 
@@ -434,4 +436,36 @@ mod at_one_time {
             run.unwrap();
         }
     }
+}
+
+/// To drop what it had brought along would be in the middle of somebody else's wait.
+#[test]
+fn what_was_left_in_line_by_another_shard_of_the_thread_disturbs_nobody() {
+    struct Waits;
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            thread::yield_now();
+        }
+    }
+
+    fresh(|| {
+        let (sender, receiver) = channel::bounded(0);
+        let theirs = sender.clone();
+        let first = Runtime::builder().grace(Duration::from_millis(1));
+        let left = first.run(move || {
+            drop(thread::spawn(move || {
+                thread::uncancellable(|| drop(theirs.send(Waits)))
+            }));
+            thread::yield_now();
+        });
+        left.unwrap();
+        let second = Runtime::builder().run(move || {
+            let sends = thread::spawn(move || sender.sending(Waits).perform().is_ok());
+            thread::yield_now();
+            mem::forget(receiver.try_recv().unwrap());
+            assert!(sends.join().unwrap());
+        });
+        second.unwrap();
+    });
 }
