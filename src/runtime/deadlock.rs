@@ -2,8 +2,10 @@
 //! a circle of ethreads that wait for each other while the rest goes on.
 #![forbid(unsafe_code)]
 
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::panic::Location;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::backtrace::Backtrace;
@@ -11,7 +13,7 @@ use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Core, Scheduler};
 use super::task::without_unwinding;
-use super::wait::{NEVER, Reason};
+use super::wait::{NEVER, OUTSIDE, Reason};
 
 /// So many ethreads of a report have a backtrace.
 const MOST_BACKTRACES: usize = 64;
@@ -77,10 +79,18 @@ impl Parked {
 
 /// What an ethread waits for. Another ethread is called by its name.
 fn in_words(core: &Core, index: u32, reason: &Reason) -> String {
+    if !reason.kind.has_peer() {
+        return reason.to_string();
+    }
+    // It may be another one now than when the wait began.
     let peer = core.blocks.peer(index);
-    match core.blocks.label_of(peer, reason.detail) {
-        Some(label) if reason.kind.has_peer() => reason.in_words(&label),
-        _ => reason.to_string(),
+    match core.blocks.label_of(peer) {
+        Some(label) => reason.in_words(&label),
+        None => Reason {
+            detail: peer.id,
+            ..*reason
+        }
+        .to_string(),
     }
 }
 
@@ -181,11 +191,77 @@ impl Peer {
     /// Somebody on an OS thread without ethreads, where nobody can wait for it.
     pub(crate) const OUTSIDE: Self = Self {
         place: HOST,
-        id: u64::MAX,
+        id: OUTSIDE,
     };
 
     pub(crate) fn id(self) -> u64 {
         self.id
+    }
+}
+
+/// Whoever holds something that changes hands, as those know it who wait for that: they were told
+/// of one holder, and may be there when it has handed it over.
+#[derive(Debug)]
+pub(crate) struct Owner(OnceCell<Rc<Cell<Peer>>>);
+
+impl Owner {
+    pub(crate) const fn new() -> Self {
+        Self(OnceCell::new())
+    }
+
+    /// The holder is another one, or nobody.
+    #[inline]
+    pub(crate) fn set(&self, peer: Peer) {
+        if let Some(known) = self.0.get() {
+            known.set(peer);
+        }
+    }
+
+    /// For one who is about to wait for `now`. Made for the first of them.
+    fn known(&self, now: Peer) -> Rc<Cell<Peer>> {
+        let known = self.0.get_or_init(|| Rc::new(Cell::new(now)));
+        known.set(now);
+        known.clone()
+    }
+}
+
+/// Whom a wait depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whom<'a> {
+    /// This one.
+    Ethread(Peer),
+    /// Whoever has something, which is this one now.
+    Owner(&'a Owner, Peer),
+}
+
+/// As it is kept while the wait lasts.
+#[derive(Clone, Debug)]
+pub(super) enum KeptWhom {
+    Ethread(Peer),
+    Owner(Rc<Cell<Peer>>),
+}
+
+impl Whom<'_> {
+    pub(crate) fn now(self) -> Peer {
+        match self {
+            Self::Ethread(peer) | Self::Owner(_, peer) => peer,
+        }
+    }
+
+    fn kept(self) -> KeptWhom {
+        match self {
+            Self::Ethread(peer) => KeptWhom::Ethread(peer),
+            Self::Owner(owner, peer) => KeptWhom::Owner(owner.known(peer)),
+        }
+    }
+}
+
+impl KeptWhom {
+    pub(super) fn now(&self) -> Peer {
+        match self {
+            Self::Ethread(peer) => *peer,
+            Self::Owner(peer) => peer.get(),
+        }
     }
 }
 
@@ -198,29 +274,47 @@ impl Scheduler {
         }
     }
 
-    /// Notes whom the wait depends on that begins next, until `deadline`. If that one waits
-    /// likewise, and so on back to the caller, none of these waits can end: this is told to the
-    /// log, even if the rest of the shard goes on.
+    /// Notes whom the wait depends on that begins next.
     #[inline]
-    pub(crate) fn depend_on(&self, peer: Peer, reason: &Reason, deadline: u64) {
-        let me = self.current_place();
-        let mut core = self.core.borrow_mut();
-        core.blocks.set_peer(me, peer.place);
-        let may_be_circle = peer.place == me || {
-            let block = core.blocks.get(peer.place);
-            block.state == State::Parked && block.reason().kind.has_peer()
+    pub(crate) fn depend_on(&self, whom: Whom<'_>) {
+        // On the scheduler's side nothing waits, and the OS thread's own wait goes on.
+        if !self.on_scheduler_side() {
+            let me = self.current_place();
+            self.core.borrow_mut().blocks.set_peer(me, whom.kept());
+        }
+    }
+
+    /// Tells the log if a wait for `peer`, until `deadline`, would close a circle: if that one waits
+    /// likewise, and so on back to the caller, none of these waits can end, even if the rest of the
+    /// shard goes on.
+    ///
+    /// The logger is the user's code, and may wait: the caller looks afterwards whether it still
+    /// has to.
+    #[inline]
+    pub(crate) fn tell_of_circle(&self, peer: Peer, reason: &Reason, deadline: u64) {
+        let may_be_circle = peer.place == self.current_place() || {
+            // There is nothing in its place if it was left behind by a shard that has ended.
+            let core = self.core.borrow();
+            core.blocks
+                .at(peer.place)
+                .is_some_and(|block| block.state == State::Parked && block.reason().kind.has_peer())
         };
-        drop(core);
         if may_be_circle {
-            self.look_for_circle(me, peer, reason, deadline);
+            self.look_for_circle(peer, reason, deadline);
         }
     }
 
     #[cold]
-    fn look_for_circle(&self, me: u32, peer: Peer, reason: &Reason, deadline: u64) {
+    fn look_for_circle(&self, peer: Peer, reason: &Reason, deadline: u64) {
+        // Then it does not wait.
+        if self.on_scheduler_side() || std::thread::panicking() {
+            return;
+        }
+        let me = self.current_place();
         let circle = {
             let core = self.core.borrow();
-            let ends = deadline.min(core.scopes.deadline(core.blocks.get(me).scope)) != NEVER;
+            let ends = core.interrupt_is_due(me)
+                || deadline.min(core.scopes.deadline(core.blocks.get(me).scope)) != NEVER;
             core.circle(me, peer).filter(|_| !ends).map(|circle| {
                 let others = circle.into_iter();
                 let others = others.map(|at| Parked::new(&core, at, &core.blocks.get(at).reason()));
@@ -259,7 +353,7 @@ impl Core {
         let (mut landmark, mut next_landmark) = (peer.place, 1);
         let (mut at, mut id) = (peer.place, peer.id);
         loop {
-            let block = self.blocks.get(at);
+            let block = self.blocks.at(at)?;
             if block.id.as_u64().get() != id || block.state == State::Free {
                 return None;
             }
@@ -271,7 +365,7 @@ impl Core {
                 return None;
             }
             circle.push(at);
-            (id, at) = (block.reason().detail, self.blocks.peer(at));
+            Peer { place: at, id } = self.blocks.peer(at);
             if at == landmark {
                 return None;
             }

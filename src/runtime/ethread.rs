@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::coroutine::Coroutine;
+use super::deadlock::{KeptWhom, Peer};
 use super::inbox::Inbox;
 use super::roster::{RecordChunk, split};
 use super::scopes::ScopeIndex;
@@ -270,7 +271,7 @@ pub(super) struct Blocks {
     free: Vec<u32>,
     ids: Ids,
     /// For each place, whom the last wait depended on that depends on an ethread.
-    peers: Vec<u32>,
+    peers: Vec<KeptWhom>,
     records: Vec<RecordChunk>,
     pub(super) live: usize,
     pub(super) daemons: usize,
@@ -367,6 +368,12 @@ impl Blocks {
         &mut self.blocks[index as usize]
     }
 
+    /// The block in a place that may be another shard's.
+    #[inline]
+    pub(super) fn at(&self, index: u32) -> Option<&ControlBlock> {
+        self.blocks.get(index as usize)
+    }
+
     /// The block with this id, if its ethread has not ended.
     pub(super) fn find(&mut self, index: u32, id: ThreadId) -> Option<&mut ControlBlock> {
         self.blocks
@@ -384,22 +391,24 @@ impl Blocks {
 
     /// Notes which ethread the next wait of another one depends on.
     #[inline]
-    pub(super) fn set_peer(&mut self, index: u32, peer: u32) {
+    pub(super) fn set_peer(&mut self, index: u32, whom: KeptWhom) {
         if self.peers.len() <= index as usize {
-            self.peers.resize(self.blocks.len(), HOST);
+            let nobody = KeptWhom::Ethread(Peer::NOBODY);
+            self.peers.resize(index as usize + 1, nobody);
         }
-        self.peers[index as usize] = peer;
+        self.peers[index as usize] = whom;
     }
 
     /// Which ethread a wait depends on, if its kind is one that does.
-    pub(super) fn peer(&self, index: u32) -> u32 {
-        self.peers.get(index as usize).copied().unwrap_or(HOST)
+    pub(super) fn peer(&self, index: u32) -> Peer {
+        let whom = self.peers.get(index as usize);
+        whom.map_or(Peer::NOBODY, KeptWhom::now)
     }
 
-    /// The ethread in a place as reports show it, if it is the one with this id.
-    pub(super) fn label_of(&self, index: u32, id: u64) -> Option<Label> {
-        let block = self.blocks.get(index as usize)?;
-        let is_it = block.state != State::Free && block.id.as_u64().get() == id;
+    /// An ethread as reports show it, if it has not ended.
+    pub(super) fn label_of(&self, peer: Peer) -> Option<Label> {
+        let block = self.at(peer.place)?;
+        let is_it = block.state != State::Free && block.id.as_u64().get() == peer.id;
         is_it.then(|| block.label())
     }
 

@@ -9,6 +9,7 @@ use std::thread;
 
 use super::coroutine;
 use super::current;
+use super::deadlock::Whom;
 use super::ethread::{Ending, Run};
 use super::handle::Thread;
 use super::interrupt::{AtRoot, Elapsed, at_root};
@@ -272,7 +273,12 @@ impl<T> Packet<T> {
         };
         current::with(|scheduler| {
             let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
-            scheduler.depend_on(self.thread().peer(), &reason, NEVER);
+            let peer = self.thread().peer();
+            scheduler.tell_of_circle(peer, &reason, NEVER);
+            if self.ended.get() {
+                return Ok(false);
+            }
+            scheduler.depend_on(Whom::Ethread(peer));
             if scheduler.can_leave() {
                 match scheduler.park_now(reason, NEVER) {
                     Some(token) => self.waiter.set(token),

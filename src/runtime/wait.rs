@@ -40,6 +40,9 @@ impl Token {
     }
 }
 
+/// In place of an ethread's id, for an OS thread that has none.
+pub(super) const OUTSIDE: u64 = u64::MAX;
+
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -127,6 +130,13 @@ impl fmt::Display for Reason {
             WaitKind::Barrier => write!(f, "{} others at a barrier", self.detail),
             WaitKind::WaitGroup => f.write_str("the end of the members of a wait group"),
             WaitKind::Readers => write!(f, "a lock that {} read", self.detail),
+            WaitKind::Lock if self.detail == 0 => f.write_str("a lock that others have"),
+            WaitKind::Lock if self.detail == OUTSIDE => {
+                f.write_str("a lock that was taken before there were ethreads")
+            }
+            WaitKind::Once if self.detail == OUTSIDE => {
+                f.write_str("a value that was begun before there were ethreads")
+            }
             WaitKind::Once if self.detail == 0 => f.write_str("a value that nobody makes yet"),
             WaitKind::Join | WaitKind::Lock | WaitKind::Once => {
                 f.write_str(&self.in_words(&format_args!("#{}", self.detail)))

@@ -17,7 +17,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::runtime::current;
-use crate::runtime::deadlock::Peer;
+use crate::runtime::deadlock::{Owner, Peer, Whom};
 use crate::runtime::park;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
@@ -44,22 +44,22 @@ struct Waiter<D> {
 
 /// What the wait is for, and where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wait {
+pub(super) struct Wait<'a> {
     kind: WaitKind,
     detail: u64,
     /// The ethread that it depends on, if it is one.
-    peer: Option<Peer>,
+    whom: Option<Whom<'a>>,
     /// In nanoseconds on the shard's clock; [`NEVER`] for as long as it takes.
     deadline: u64,
     location: &'static Location<'static>,
 }
 
-impl Wait {
+impl<'a> Wait<'a> {
     pub(super) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
         Self {
             kind,
             detail: 0,
-            peer: None,
+            whom: None,
             deadline: NEVER,
             location,
         }
@@ -70,17 +70,37 @@ impl Wait {
         Self { detail, ..self }
     }
 
-    /// A wait for what `peer` has to do.
-    pub(super) fn on(self, peer: Peer) -> Self {
+    /// A wait for what the owner, who is `now`, has to do.
+    pub(super) fn on(self, owner: &'a Owner, now: Peer) -> Self {
         Self {
-            detail: peer.id(),
-            peer: Some(peer),
+            detail: now.id(),
+            whom: Some(Whom::Owner(owner, now)),
             ..self
         }
     }
 
     pub(super) fn until(self, deadline: u64) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// Tells the log if this wait would close a circle of such that can never end. The logger may
+    /// wait itself: the caller looks afterwards whether it still has to.
+    pub(super) fn tell_of_circle(&self) {
+        if let Some(whom) = self.whom {
+            current::with(|scheduler| {
+                if let Some(scheduler) = scheduler {
+                    scheduler.tell_of_circle(whom.now(), &self.reason(), self.deadline);
+                }
+            });
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        Reason {
+            kind: self.kind,
+            detail: self.detail,
+            location: self.location,
+        }
     }
 }
 
@@ -169,7 +189,7 @@ impl<D> Line<D> {
     ///
     /// On the scheduler's side; on the OS thread's own side if nobody can ever serve it.
     #[inline(always)]
-    pub(super) fn wait(&self, wait: Wait, data: D) -> Result<D, Missed<D>> {
+    pub(super) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, Missed<D>> {
         let place = match self.begin(&wait, data) {
             Ok(place) => place,
             Err(over) => return over,
@@ -181,15 +201,11 @@ impl<D> Line<D> {
     /// What is done before the stack is left; `Err` if it is not to be. The OS thread's own code
     /// waits in here.
     #[inline(never)]
-    fn begin(&self, wait: &Wait, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
-        let reason = Reason {
-            kind: wait.kind,
-            detail: wait.detail,
-            location: wait.location,
-        };
+    fn begin(&self, wait: &Wait<'_>, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
+        let reason = wait.reason();
         let begun = current::with_or_install(|scheduler| {
-            if let Some(peer) = wait.peer {
-                scheduler.depend_on(peer, &reason, wait.deadline);
+            if let Some(whom) = wait.whom {
+                scheduler.depend_on(whom);
             }
             if scheduler.can_leave() {
                 self.adopt(scheduler);

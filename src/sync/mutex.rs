@@ -12,7 +12,7 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
-use crate::runtime::deadlock::Peer;
+use crate::runtime::deadlock::{Owner, Peer};
 use crate::runtime::wait::WaitKind;
 
 /// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
@@ -59,6 +59,8 @@ pub struct Mutex<T: ?Sized> {
     line: Line<Peer>,
     /// The ethread that holds it, or has been handed it and did not run since.
     holder: Cell<Peer>,
+    /// The same, for those who wait.
+    owner: Owner,
     poison: Poison,
     not_send: PhantomData<*mut ()>,
     value: UnsafeCell<T>,
@@ -77,6 +79,7 @@ impl<T> Mutex<T> {
         Self {
             line: Line::new(),
             holder: Cell::new(Peer::NOBODY),
+            owner: Owner::new(),
             poison: Poison::new(),
             not_send: PhantomData,
             value: UnsafeCell::new(value),
@@ -120,13 +123,24 @@ impl<T: ?Sized> Mutex<T> {
         &self,
         location: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != Peer::NOBODY {
-            let wait = Wait::new(WaitKind::Lock, location).on(self.holder.get());
-            line::unlimited(self.line.wait(wait, line::me()), "Mutex::lock", location);
+        if self.is_held() {
+            self.wait(location).tell_of_circle();
+        }
+        if self.is_held() {
+            let waited = self.line.wait(self.wait(location), line::me());
+            line::unlimited(waited, "Mutex::lock", location);
         } else {
             self.holder.set(line::me());
         }
         self.guard()
+    }
+
+    fn is_held(&self) -> bool {
+        self.holder.get() != Peer::NOBODY
+    }
+
+    fn wait(&self, location: &'static Location<'static>) -> Wait<'_> {
+        Wait::new(WaitKind::Lock, location).on(&self.owner, self.holder.get())
     }
 
     /// Locks it if it is free, and does not wait.
@@ -135,7 +149,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// `WouldBlock` if it is locked; `Poisoned` with the guard if a holder has unwound.
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != Peer::NOBODY {
+        if self.is_held() {
             return Err(TryLockError::WouldBlock);
         }
         self.holder.set(line::me());
@@ -201,7 +215,9 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         self.holding.end(&mutex.poison);
         // It stays held while it is handed over, so that nobody gets in between.
         let next = mutex.line.serve(|next| *next);
-        mutex.holder.set(next.unwrap_or(Peer::NOBODY));
+        let next = next.unwrap_or(Peer::NOBODY);
+        mutex.holder.set(next);
+        mutex.owner.set(next);
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::panic::Location;
 
 use super::line::{self, Line, Wait};
-use crate::runtime::deadlock::Peer;
+use crate::runtime::deadlock::{Owner, Peer};
 use crate::runtime::wait::WaitKind;
 
 /// A cell that is written to once. [`std::sync::OnceLock`], for the ethreads of one shard.
@@ -48,6 +48,8 @@ pub struct OnceCell<T> {
     value: cell::OnceCell<T>,
     /// The ethread that makes it, or is the next to do so.
     maker: Cell<Peer>,
+    /// The same, for those who wait.
+    owner: Owner,
     /// Those who wait; with who they are, if they would make it themselves.
     line: Line<Option<Peer>>,
 }
@@ -63,12 +65,12 @@ impl<T> Drop for Making<'_, T> {
             while let Some(waiter) = cell.line.serve(|waiter| *waiter) {
                 if let Some(next) = waiter {
                     // Its turn it is from now on, so that nobody gets in between.
-                    cell.maker.set(next);
+                    cell.make_it(next);
                     return;
                 }
             }
         }
-        cell.maker.set(Peer::NOBODY);
+        cell.make_it(Peer::NOBODY);
         cell.line.serve_all(|_| ());
     }
 }
@@ -80,6 +82,7 @@ impl<T> OnceCell<T> {
         Self {
             value: cell::OnceCell::new(),
             maker: Cell::new(Peer::NOBODY),
+            owner: Owner::new(),
             line: Line::new(),
         }
     }
@@ -101,7 +104,7 @@ impl<T> OnceCell<T> {
     ///
     /// The value that was given, if there is one already or somebody is about to make it.
     pub fn set(&self, value: T) -> Result<(), T> {
-        if self.maker.get() != Peer::NOBODY {
+        if self.is_made() {
             return Err(value);
         }
         self.value.set(value)?;
@@ -159,18 +162,22 @@ impl<T> OnceCell<T> {
         location: &'static Location<'static>,
     ) -> Result<&T, E> {
         let me = line::me();
-        if self.maker.get() != Peer::NOBODY {
+        if self.is_made() {
             assert!(
                 self.maker.get() != me,
                 "the value of a cell is needed at {location} in order to make it"
             );
+            self.wait_for_it(location).tell_of_circle();
+        }
+        if self.is_made() {
             // Until there is a value, or it is the caller's turn to make it.
-            self.wait_for_maker(Some(me), location, "OnceCell::get_or_init");
+            let waited = self.line.wait(self.wait_for_it(location), Some(me));
+            line::unlimited(waited, "OnceCell::get_or_init", location);
         }
         if let Some(value) = self.value.get() {
             return Ok(value);
         }
-        self.maker.set(me);
+        self.make_it(me);
         let _making = Making(self);
         let value = f()?;
         Ok(self.value.get_or_init(|| value))
@@ -191,17 +198,31 @@ impl<T> OnceCell<T> {
     #[track_caller]
     pub fn wait(&self) -> &T {
         let location = Location::caller();
+        if self.is_made() {
+            self.wait_for_it(location).tell_of_circle();
+        }
         loop {
             if let Some(value) = self.value.get() {
                 return value;
             }
-            self.wait_for_maker(None, location, "OnceCell::wait");
+            let waited = self.line.wait(self.wait_for_it(location), None);
+            line::unlimited(waited, "OnceCell::wait", location);
         }
     }
 
-    fn wait_for_maker(&self, me: Option<Peer>, location: &'static Location<'static>, call: &str) {
-        let wait = Wait::new(WaitKind::Once, location).on(self.maker.get());
-        line::unlimited(self.line.wait(wait, me), call, location);
+    /// Whether somebody makes the value, or is about to.
+    fn is_made(&self) -> bool {
+        self.maker.get() != Peer::NOBODY
+    }
+
+    /// It is this one who makes the value from now on, or nobody.
+    fn make_it(&self, maker: Peer) {
+        self.maker.set(maker);
+        self.owner.set(maker);
+    }
+
+    fn wait_for_it(&self, location: &'static Location<'static>) -> Wait<'_> {
+        Wait::new(WaitKind::Once, location).on(&self.owner, self.maker.get())
     }
 
     /// Takes the value out, so that another one can be made.

@@ -13,7 +13,7 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
-use crate::runtime::deadlock::Peer;
+use crate::runtime::deadlock::{Owner, Peer};
 use crate::runtime::wait::WaitKind;
 
 /// Protects a value that many may read while nobody writes. [`std::sync::RwLock`], for the ethreads
@@ -54,6 +54,8 @@ use crate::runtime::wait::WaitKind;
 /// ```
 pub struct RwLock<T: ?Sized> {
     state: Cell<State>,
+    /// The one who writes, for those who wait.
+    owner: Owner,
     line: Line<Access>,
     poison: Poison,
     not_send: PhantomData<*mut ()>,
@@ -102,6 +104,7 @@ impl<T> RwLock<T> {
     pub const fn new(value: T) -> Self {
         Self {
             state: Cell::new(State::Read(0)),
+            owner: Owner::new(),
             line: Line::new(),
             poison: Poison::new(),
             not_send: PhantomData,
@@ -195,7 +198,7 @@ impl<T: ?Sized> RwLock<T> {
 
     fn try_lock(&self, access: Access) -> bool {
         let after = self.after(access).filter(|_| self.line.is_empty());
-        after.inspect(|&state| self.state.set(state)).is_some()
+        after.inspect(|&state| self.set(state)).is_some()
     }
 
     #[track_caller]
@@ -204,12 +207,27 @@ impl<T: ?Sized> RwLock<T> {
             return;
         }
         let location = Location::caller();
-        let wait = match self.state.get() {
-            State::Written(writer) => Wait::new(WaitKind::Lock, location).on(writer),
+        self.wait(location).tell_of_circle();
+        if !self.try_lock(access) {
+            let _left = Left(self);
+            let waited = self.line.wait(self.wait(location), access);
+            line::unlimited(waited, call, location);
+        }
+    }
+
+    fn wait(&self, location: &'static Location<'static>) -> Wait<'_> {
+        match self.state.get() {
+            State::Written(writer) => Wait::new(WaitKind::Lock, location).on(&self.owner, writer),
             State::Read(readers) => Wait::new(WaitKind::Readers, location).for_many(readers as u64),
-        };
-        let _left = Left(self);
-        line::unlimited(self.line.wait(wait, access), call, location);
+        }
+    }
+
+    fn set(&self, state: State) {
+        self.state.set(state);
+        self.owner.set(match state {
+            State::Read(_) => Peer::NOBODY,
+            State::Written(writer) => writer,
+        });
     }
 
     /// The state with one more holder, if there may be one.
@@ -228,7 +246,7 @@ impl<T: ?Sized> RwLock<T> {
         {
             // One who has met a deadline, and not run since, gets nothing.
             if self.line.serve_next() == Some(true) {
-                self.state.set(state);
+                self.set(state);
             }
         }
     }
@@ -272,7 +290,7 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
         let lock = this.lock;
         this.holding.end(&lock.poison);
         mem::forget(this);
-        lock.state.set(State::Read(1));
+        lock.set(State::Read(1));
         lock.serve();
         RwLockReadGuard { lock }
     }
@@ -309,7 +327,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     fn drop(&mut self) {
         if let State::Read(readers) = self.lock.state.get() {
-            self.lock.state.set(State::Read(readers - 1));
+            self.lock.set(State::Read(readers - 1));
         }
         self.lock.serve();
     }
@@ -318,7 +336,7 @@ impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         self.holding.end(&self.lock.poison);
-        self.lock.state.set(State::Read(0));
+        self.lock.set(State::Read(0));
         self.lock.serve();
     }
 }

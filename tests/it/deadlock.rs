@@ -1,14 +1,14 @@
 //! What is told of waits that can never end: of a shard where nothing can happen any more, and of
 //! circles in one that goes on.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use ethreads::sync::{Mutex, OnceCell, RwLock, channel};
-use ethreads::{Deadlock, thread, time};
+use ethreads::{Deadlock, Runtime, thread, time};
 
-use crate::support::{collect_log, deadlock, fresh, logged};
+use crate::support::{OnDrop, collect_log, deadlock, fresh, logged, on_log};
 
 /// Runs what was spawned here, which ends in a deadlock; cancels all, and lets them unwind.
 fn report_of_run() -> Deadlock {
@@ -245,6 +245,252 @@ fn whoever_waits_for_a_circle_of_others_is_not_one() {
         b.cancel();
         assert!(b.join().is_err());
         joins.join().unwrap();
+    });
+}
+
+#[test]
+fn who_unwinds_does_not_wait_and_closes_no_circle() {
+    fresh(|| {
+        collect_log();
+        let slot: Rc<RefCell<Option<thread::JoinHandle<()>>>> = Rc::default();
+        let other = slot.clone();
+        let unwinds = named("unwinds in a ring", move || {
+            let _joins = OnDrop(move || assert!(other.take().unwrap().join().is_err()));
+            thread::yield_now();
+            panic!("as it should");
+        });
+        let joins = named("joins in a ring", move || assert!(unwinds.join().is_err()));
+        slot.replace(Some(joins));
+        ethreads::run().unwrap();
+        assert!(logged("in a ring'").is_empty());
+    });
+}
+
+#[test]
+fn who_is_cancelled_does_not_wait_and_closes_no_circle() {
+    fresh(|| {
+        collect_log();
+        let locks = Rc::new((Mutex::new(()), Mutex::new(())));
+        let theirs = locks.clone();
+        let me: Rc<RefCell<Option<thread::JoinHandle<()>>>> = Rc::default();
+        let slot = me.clone();
+        let cancelled = named("cancelled in time", move || {
+            let _mine = theirs.0.lock().unwrap();
+            thread::yield_now();
+            slot.take().unwrap().cancel();
+            drop(theirs.1.lock());
+        });
+        me.replace(Some(cancelled));
+        let other = named("goes on in time", move || {
+            let _mine = locks.1.lock().unwrap();
+            assert!(locks.0.lock().is_err(), "its holder has unwound");
+        });
+        other.join().unwrap();
+        assert!(logged("in time'").is_empty());
+    });
+}
+
+/// The one whom a lock was handed to is waited for by those behind it too.
+#[test]
+fn a_lock_that_was_handed_over_closes_no_circle_with_who_had_it() {
+    fresh(|| {
+        collect_log();
+        let lock = Rc::new((Mutex::new(()), RwLock::new(())));
+        let other = Rc::new(Mutex::new(()));
+        for rw in [false, true] {
+            let (first, wanted) = (lock.clone(), other.clone());
+            let had = named("had the lock", move || {
+                let guards = if rw {
+                    (None, Some(first.1.write().unwrap()))
+                } else {
+                    (Some(first.0.lock().unwrap()), None)
+                };
+                thread::yield_now();
+                thread::yield_now();
+                drop(guards);
+                drop(wanted.lock());
+            });
+            let take = move |lock: &(Mutex<()>, RwLock<()>)| {
+                if rw {
+                    drop(lock.1.write());
+                } else {
+                    drop(lock.0.lock());
+                }
+            };
+            let next = lock.clone();
+            let next = named("had the lock next", move || take(&next));
+            let (behind, mine) = (lock.clone(), other.clone());
+            let behind = named("had the lock last", move || {
+                let _mine = mine.lock().unwrap();
+                take(&behind);
+            });
+            for ethread in [had, next, behind] {
+                ethread.join().unwrap();
+            }
+        }
+        let told = logged("'had the lock");
+        assert!(told.is_empty(), "{told:?}");
+    });
+}
+
+#[test]
+fn a_value_that_another_one_makes_now_closes_no_circle_with_who_has_failed() {
+    fresh(|| {
+        collect_log();
+        let cell = Rc::new(OnceCell::new());
+        let slot: Rc<RefCell<Option<thread::JoinHandle<()>>>> = Rc::default();
+        let (first, last) = (cell.clone(), slot.clone());
+        let failed = named("failed to make it", move || {
+            let made = first.get_or_try_init(|| {
+                thread::yield_now();
+                thread::yield_now();
+                Err(())
+            });
+            assert!(made.is_err());
+            last.take().unwrap().join().unwrap();
+        });
+        let next = cell.clone();
+        let next = named("next to make it", move || {
+            next.get_or_init(|| {
+                thread::yield_now();
+                1
+            });
+        });
+        let last = named("last to make it", move || {
+            assert_eq!(*cell.get_or_init(|| 2), 1)
+        });
+        slot.replace(Some(last));
+        failed.join().unwrap();
+        next.join().unwrap();
+        let told = logged("to make it'");
+        assert!(told.is_empty(), "{told:?}");
+    });
+}
+
+#[test]
+fn a_circle_with_whom_a_lock_was_handed_to_is_told() {
+    fresh(|| {
+        collect_log();
+        let locks = Rc::new((Mutex::new(()), Mutex::new(())));
+        let first = locks.clone();
+        let had = named("had it once", move || {
+            let _lock = first.0.lock().unwrap();
+            thread::yield_now();
+            thread::yield_now();
+        });
+        let next = locks.clone();
+        let next = named("has it now", move || {
+            let _lock = next.0.lock().unwrap();
+            drop(next.1.lock());
+        });
+        let last = named("waits for it", move || {
+            let _mine = locks.1.lock().unwrap();
+            drop(locks.0.lock());
+        });
+        had.join().unwrap();
+        thread::yield_now();
+        let told = logged("'waits for it'");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(!told[0].contains("'had it once'"), "{told:?}");
+        let holder = format!(
+            "a lock that ethread 'has it now' ({}) holds",
+            next.thread().id()
+        );
+        assert!(told[0].contains(&holder), "{told:?}");
+        next.cancel();
+        assert!(next.join().is_err());
+        last.join().unwrap();
+    });
+}
+
+/// Its wait must not be for something that has come meanwhile.
+#[test]
+fn a_logger_that_waits_may_see_the_end_of_the_circle() {
+    thread_local! {
+        static WAITED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    fn wait_once() {
+        if !WAITED.replace(true) {
+            (0..5).for_each(|_| thread::yield_now());
+        }
+    }
+
+    fresh(|| {
+        collect_log();
+        for round in 0..3 {
+            WAITED.set(false);
+            let slot: Rc<RefCell<Option<Box<dyn std::any::Any>>>> = Rc::default();
+            let theirs = slot.clone();
+            // Whoever holds what it wants is itself, until somebody else lets go.
+            let wants = named("wants it again", move || match round {
+                0 => {
+                    let lock: &'static Mutex<()> = Box::leak(Box::default());
+                    theirs.replace(Some(Box::new(lock.lock().unwrap())));
+                    drop(lock.lock());
+                }
+                1 => {
+                    let lock: &'static RwLock<()> = Box::leak(Box::default());
+                    theirs.replace(Some(Box::new(lock.write().unwrap())));
+                    drop(lock.read());
+                }
+                _ => {
+                    let lock: &'static Mutex<()> = Box::leak(Box::default());
+                    let guard = lock.lock().unwrap();
+                    let joined = thread::spawn(move || drop(lock.lock()));
+                    thread::yield_now();
+                    theirs.replace(Some(Box::new(guard)));
+                    joined.join().unwrap();
+                }
+            });
+            on_log(Some(wait_once));
+            while !WAITED.get() {
+                thread::yield_now();
+            }
+            drop(slot.take());
+            let joined = time::timeout(Duration::from_secs(60), || wants.join());
+            on_log(None);
+            assert!(joined.is_ok_and(|joined| joined.is_ok()), "round {round}");
+        }
+    });
+}
+
+#[test]
+fn what_was_left_locked_by_another_shard_of_the_thread_is_waited_for_like_anything() {
+    fresh(|| {
+        let lock = Rc::new(Mutex::new(()));
+        let theirs = lock.clone();
+        let first = Runtime::builder().grace(Duration::from_millis(1));
+        let left = first.run(move || {
+            // So that the holder has a place that the next shard has not.
+            (0..10).for_each(|_| drop(thread::spawn(|| thread::sleep(Duration::from_secs(1)))));
+            drop(thread::spawn(move || {
+                let _guard = theirs.lock();
+                thread::uncancellable(|| thread::park());
+            }));
+            thread::yield_now();
+        });
+        left.unwrap();
+        let second = Runtime::builder().run(move || {
+            time::timeout(Duration::from_millis(1), || drop(lock.lock())).unwrap_err();
+        });
+        second.unwrap();
+    });
+}
+
+#[test]
+fn a_holder_that_is_no_ethread_has_no_number() {
+    fresh(|| {
+        let lock = Rc::new(Mutex::new(()));
+        let _guard = lock.lock().unwrap();
+        let theirs = lock.clone();
+        drop(thread::spawn(move || drop(theirs.lock())));
+        let report = report_of_run();
+        let waits_for = &report.parked()[0].waits_for;
+        assert_eq!(
+            waits_for,
+            "a lock that was taken before there were ethreads"
+        );
     });
 }
 

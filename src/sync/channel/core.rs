@@ -12,7 +12,7 @@ use std::panic::Location;
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::runtime::current;
 use crate::runtime::wait::WaitKind;
-use crate::sync::line::{Line, Missed, Wait};
+use crate::sync::line::{Line, Wait};
 
 pub(super) struct Core<T> {
     /// `None` for any number of messages.
@@ -142,7 +142,7 @@ impl<T> Core<T> {
         let wait = Wait::new(WaitKind::Receive, location).until(deadline);
         match self.receivers.wait(wait, None) {
             Ok(message) => message.ok_or(RecvTimeoutError::Disconnected),
-            Err(Missed::TimedOut(_) | Missed::Unwinding(_)) => Err(RecvTimeoutError::Timeout),
+            Err(_) => Err(RecvTimeoutError::Timeout),
         }
     }
 
