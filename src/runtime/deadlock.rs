@@ -12,11 +12,14 @@ use super::backtrace::Backtrace;
 use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Core, Scheduler};
-use super::task::without_unwinding;
+use super::task::{Once, Task, without_unwinding};
 use super::wait::{NEVER, OUTSIDE, Reason};
 
 /// So many ethreads of a report have a backtrace.
 const MOST_BACKTRACES: usize = 64;
+
+/// The stack of the ethread that tells of a circle.
+const REPORT_STACK: usize = 1 << 20;
 
 /// Every ethread of a shard is parked, and nothing can ever wake one: no timer, no descriptor, no
 /// handle on another OS thread.
@@ -274,43 +277,35 @@ impl Scheduler {
         }
     }
 
-    /// Notes whom the wait depends on that begins next.
+    /// Notes whom the wait depends on that begins next, until `deadline`. If that one waits
+    /// likewise, and so on back to the caller, none of these waits can end: this is told to the
+    /// log, even if the rest of the shard goes on.
     #[inline]
-    pub(crate) fn depend_on(&self, whom: Whom<'_>) {
-        // On the scheduler's side nothing waits, and the OS thread's own wait goes on.
-        if !self.on_scheduler_side() {
-            let me = self.current_place();
-            self.core.borrow_mut().blocks.set_peer(me, whom.kept());
+    pub(crate) fn depend_on(&self, whom: Whom<'_>, reason: &Reason, deadline: u64) {
+        if self.on_scheduler_side() {
+            // Nothing waits here, and the OS thread's own wait goes on.
+            return;
         }
-    }
-
-    /// Tells the log if a wait for `peer`, until `deadline`, would close a circle: if that one waits
-    /// likewise, and so on back to the caller, none of these waits can end, even if the rest of the
-    /// shard goes on.
-    ///
-    /// The logger is the user's code, and may wait: the caller looks afterwards whether it still
-    /// has to.
-    #[inline]
-    pub(crate) fn tell_of_circle(&self, peer: Peer, reason: &Reason, deadline: u64) {
-        let may_be_circle = peer.place == self.current_place() || {
-            // There is nothing in its place if it was left behind by a shard that has ended.
-            let core = self.core.borrow();
-            core.blocks
-                .at(peer.place)
-                .is_some_and(|block| block.state == State::Parked && block.reason().kind.has_peer())
-        };
+        let (me, peer) = (self.current_place(), whom.now());
+        let mut core = self.core.borrow_mut();
+        core.blocks.set_peer(me, whom.kept());
+        // There is nothing in its place if it was left behind by a shard that has ended.
+        let may_be_circle = peer.place == me
+            || core.blocks.at(peer.place).is_some_and(|block| {
+                block.state == State::Parked && block.reason().kind.has_peer()
+            });
+        drop(core);
         if may_be_circle {
-            self.look_for_circle(peer, reason, deadline);
+            self.look_for_circle(me, peer, reason, deadline);
         }
     }
 
     #[cold]
-    fn look_for_circle(&self, peer: Peer, reason: &Reason, deadline: u64) {
-        // Then it does not wait.
-        if self.on_scheduler_side() || std::thread::panicking() {
+    fn look_for_circle(&self, me: u32, peer: Peer, reason: &Reason, deadline: u64) {
+        if std::thread::panicking() {
+            // It does not wait.
             return;
         }
-        let me = self.current_place();
         let circle = {
             let core = self.core.borrow();
             let ends = core.interrupt_is_due(me)
@@ -326,22 +321,45 @@ impl Scheduler {
         let Some(mut circle) = circle else {
             return;
         };
-        for parked in circle.iter_mut().take(MOST_BACKTRACES) {
-            parked.backtrace = if parked.index == me {
-                Some(Arc::new(Backtrace::capture()))
-            } else {
-                self.backtrace_of(parked.index).map(Arc::new)
-            };
+        if me == HOST {
+            circle[0].backtrace = Some(Arc::new(Backtrace::capture()));
         }
-        // Of the user's, and nobody has begun to wait yet: it may do so itself.
-        without_unwinding(|| {
-            let mut text = "deadlock: these wait for each other, and none can go on".to_owned();
-            for parked in &circle {
-                text.push_str(&format!("\n  {parked}"));
-            }
-            log::error!("{text}");
-        });
+        // By an ethread of its own: to look up names and lines takes more stack than the one may
+        // have that closes the circle, and the logger, which is the user's code, may wait.
+        let tell = Task::new(Once::new(move |_| tell_of(circle)));
+        let name = Some("deadlock report".into());
+        if let Err(error) = self.spawn(tell, name, true, Some(REPORT_STACK), reason.location) {
+            without_unwinding(|| log::error!("no stack for the report of a deadlock: {error}"));
+        }
     }
+
+    /// Where an ethread is, if it still waits.
+    fn backtrace_of_parked(&self, parked: &Parked) -> Option<Arc<Backtrace>> {
+        let waits = {
+            let mut core = self.core.borrow_mut();
+            let block = core.blocks.find(parked.index, parked.id);
+            block.is_some_and(|block| block.state == State::Parked)
+        };
+        let backtrace = waits.then(|| self.backtrace_of(parked.index)).flatten();
+        backtrace.map(Arc::new)
+    }
+}
+
+/// Tells the log of those who wait for each other.
+fn tell_of(mut circle: Vec<Parked>) {
+    current::with(|scheduler| {
+        let Some(scheduler) = scheduler else { return };
+        for parked in circle.iter_mut().take(MOST_BACKTRACES) {
+            if parked.backtrace.is_none() {
+                parked.backtrace = scheduler.backtrace_of_parked(parked);
+            }
+        }
+    });
+    let mut text = "deadlock: these wait for each other, and none can go on".to_owned();
+    for parked in &circle {
+        text.push_str(&format!("\n  {parked}"));
+    }
+    without_unwinding(|| log::error!("{text}"));
 }
 
 impl Core {

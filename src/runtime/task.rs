@@ -273,12 +273,7 @@ impl<T> Packet<T> {
         };
         current::with(|scheduler| {
             let scheduler = scheduler.expect("a join handle stays on its shard's OS thread");
-            let peer = self.thread().peer();
-            scheduler.tell_of_circle(peer, &reason, NEVER);
-            if self.ended.get() {
-                return Ok(false);
-            }
-            scheduler.depend_on(Whom::Ethread(peer));
+            scheduler.depend_on(Whom::Ethread(self.thread().peer()), &reason, NEVER);
             if scheduler.can_leave() {
                 match scheduler.park_now(reason, NEVER) {
                     Some(token) => self.waiter.set(token),

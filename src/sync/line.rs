@@ -83,18 +83,6 @@ impl<'a> Wait<'a> {
         Self { deadline, ..self }
     }
 
-    /// Tells the log if this wait would close a circle of such that can never end. The logger may
-    /// wait itself: the caller looks afterwards whether it still has to.
-    pub(super) fn tell_of_circle(&self) {
-        if let Some(whom) = self.whom {
-            current::with(|scheduler| {
-                if let Some(scheduler) = scheduler {
-                    scheduler.tell_of_circle(whom.now(), &self.reason(), self.deadline);
-                }
-            });
-        }
-    }
-
     fn reason(&self) -> Reason {
         Reason {
             kind: self.kind,
@@ -205,7 +193,7 @@ impl<D> Line<D> {
         let reason = wait.reason();
         let begun = current::with_or_install(|scheduler| {
             if let Some(whom) = wait.whom {
-                scheduler.depend_on(whom);
+                scheduler.depend_on(whom, &reason, wait.deadline);
             }
             if scheduler.can_leave() {
                 self.adopt(scheduler);

@@ -123,24 +123,13 @@ impl<T: ?Sized> Mutex<T> {
         &self,
         location: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        if self.is_held() {
-            self.wait(location).tell_of_circle();
-        }
-        if self.is_held() {
-            let waited = self.line.wait(self.wait(location), line::me());
-            line::unlimited(waited, "Mutex::lock", location);
+        if self.holder.get() != Peer::NOBODY {
+            let wait = Wait::new(WaitKind::Lock, location).on(&self.owner, self.holder.get());
+            line::unlimited(self.line.wait(wait, line::me()), "Mutex::lock", location);
         } else {
             self.holder.set(line::me());
         }
         self.guard()
-    }
-
-    fn is_held(&self) -> bool {
-        self.holder.get() != Peer::NOBODY
-    }
-
-    fn wait(&self, location: &'static Location<'static>) -> Wait<'_> {
-        Wait::new(WaitKind::Lock, location).on(&self.owner, self.holder.get())
     }
 
     /// Locks it if it is free, and does not wait.
@@ -149,7 +138,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// `WouldBlock` if it is locked; `Poisoned` with the guard if a holder has unwound.
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        if self.is_held() {
+        if self.holder.get() != Peer::NOBODY {
             return Err(TryLockError::WouldBlock);
         }
         self.holder.set(line::me());

@@ -167,9 +167,6 @@ impl<T> OnceCell<T> {
                 self.maker.get() != me,
                 "the value of a cell is needed at {location} in order to make it"
             );
-            self.wait_for_it(location).tell_of_circle();
-        }
-        if self.is_made() {
             // Until there is a value, or it is the caller's turn to make it.
             let waited = self.line.wait(self.wait_for_it(location), Some(me));
             line::unlimited(waited, "OnceCell::get_or_init", location);
@@ -198,9 +195,6 @@ impl<T> OnceCell<T> {
     #[track_caller]
     pub fn wait(&self) -> &T {
         let location = Location::caller();
-        if self.is_made() {
-            self.wait_for_it(location).tell_of_circle();
-        }
         loop {
             if let Some(value) = self.value.get() {
                 return value;

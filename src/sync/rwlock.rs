@@ -207,19 +207,12 @@ impl<T: ?Sized> RwLock<T> {
             return;
         }
         let location = Location::caller();
-        self.wait(location).tell_of_circle();
-        if !self.try_lock(access) {
-            let _left = Left(self);
-            let waited = self.line.wait(self.wait(location), access);
-            line::unlimited(waited, call, location);
-        }
-    }
-
-    fn wait(&self, location: &'static Location<'static>) -> Wait<'_> {
-        match self.state.get() {
+        let wait = match self.state.get() {
             State::Written(writer) => Wait::new(WaitKind::Lock, location).on(&self.owner, writer),
             State::Read(readers) => Wait::new(WaitKind::Readers, location).for_many(readers as u64),
-        }
+        };
+        let _left = Left(self);
+        line::unlimited(self.line.wait(wait, access), call, location);
     }
 
     fn set(&self, state: State) {

@@ -135,6 +135,7 @@ fn a_circle_of_joins_and_locks_is_told_where_it_closes() {
         assert!(logged("of three'").is_empty(), "it is not closed yet");
         first.thread().unpark();
         thread::yield_now();
+        thread::yield_now();
         let told = logged("of three'");
         assert_eq!((told.len(), told[0].lines().count()), (1, 4), "{told:?}");
         first.cancel();
@@ -156,6 +157,7 @@ fn who_waits_for_itself_is_a_circle_of_one() {
             let _guard = lock.lock().unwrap();
             drop(lock.lock());
         });
+        thread::yield_now();
         thread::yield_now();
         assert_eq!(logged("'locks twice'").len(), 1);
         again.cancel();
@@ -389,6 +391,7 @@ fn a_circle_with_whom_a_lock_was_handed_to_is_told() {
         });
         had.join().unwrap();
         thread::yield_now();
+        thread::yield_now();
         let told = logged("'waits for it'");
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(!told[0].contains("'had it once'"), "{told:?}");
@@ -403,7 +406,7 @@ fn a_circle_with_whom_a_lock_was_handed_to_is_told() {
     });
 }
 
-/// Its wait must not be for something that has come meanwhile.
+/// Nobody waits for the logger, who may see what it is told of end.
 #[test]
 fn a_logger_that_waits_may_see_the_end_of_the_circle() {
     thread_local! {
@@ -601,5 +604,25 @@ fn one_without_room_for_it_has_no_backtrace() {
         drop(small.spawn(fill_and_park).unwrap());
         let report = report_of_run();
         assert!(report.parked()[0].backtrace.is_none());
+    });
+}
+
+/// Names and lines are not looked up on the stack of the one who is told of.
+#[test]
+fn a_circle_of_those_with_little_stack_is_told() {
+    fresh(|| {
+        collect_log();
+        let small = || thread::Builder::new().stack_size(16 << 10);
+        let again = small().name("has little stack".to_owned()).spawn(|| {
+            let lock = Mutex::new(());
+            let _guard = lock.lock().unwrap();
+            drop(lock.lock());
+        });
+        let again = again.unwrap();
+        thread::yield_now();
+        thread::yield_now();
+        assert_eq!(logged("'has little stack'").len(), 1);
+        again.cancel();
+        assert!(again.join().is_err());
     });
 }
