@@ -46,9 +46,9 @@ enum Errand {
 
 /// What lies in the last frame of a computation that has left.
 struct Leaving<'a> {
-    /// The stack pointer there: below it are only the frames of the switch itself. The place of this
-    /// would not do, as most of the frame may lie below, which is the caller's where all of this is
-    /// inlined.
+    /// The stack pointer there: below it are only the frames of the switch itself. The place of
+    /// this would not do, as most of the frame may lie below, which is the caller's where all of
+    /// this is inlined.
     stack_pointer: usize,
     /// To be called once it has left.
     after: Option<&'a mut dyn FnMut()>,

@@ -1,7 +1,6 @@
 //! Waiting until so many have come.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 
@@ -33,9 +32,6 @@ use crate::runtime::wait::WaitKind;
 pub struct Barrier {
     size: usize,
     /// Those who have come, since the last ones went on.
-    here: Cell<usize>,
-    /// How often all have come.
-    round: Cell<u64>,
     line: Line,
 }
 
@@ -51,21 +47,6 @@ impl BarrierWaitResult {
     }
 }
 
-/// Somebody who waits; counts no more if it goes before the others have come.
-struct Waiter<'a> {
-    barrier: &'a Barrier,
-    round: u64,
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        let barrier = self.barrier;
-        if barrier.round.get() == self.round {
-            barrier.here.set(barrier.here.get() - 1);
-        }
-    }
-}
-
 impl Barrier {
     /// Creates a barrier for `size` ethreads. One for none lets everybody through, as one for one
     /// does.
@@ -73,8 +54,6 @@ impl Barrier {
     pub const fn new(size: usize) -> Self {
         Self {
             size,
-            here: Cell::new(0),
-            round: Cell::new(0),
             line: Line::new(),
         }
     }
@@ -97,18 +76,11 @@ impl Barrier {
         if std::thread::panicking() {
             return BarrierWaitResult(false);
         }
-        let here = self.here.get() + 1;
+        let here = self.line.len() + 1;
         if here >= self.size {
-            self.here.set(0);
-            self.round.set(self.round.get() + 1);
             self.line.serve_all(|()| ());
             return BarrierWaitResult(true);
         }
-        self.here.set(here);
-        let _waiter = Waiter {
-            barrier: self,
-            round: self.round.get(),
-        };
         let left = self.size - here;
         let wait = Wait::new(WaitKind::Barrier, Location::caller()).for_many(left as u64);
         // Nothing unwinds, as was looked at above.
@@ -122,7 +94,7 @@ impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
             .field("size", &self.size)
-            .field("here", &self.here.get())
+            .field("here", &self.line.len())
             .finish_non_exhaustive()
     }
 }

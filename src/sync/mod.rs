@@ -54,7 +54,8 @@
 //!
 //! A report of a deadlock says who holds what. Ethreads that wait for each other, by locks, joins
 //! and [`OnceCell`], are told to the log when the last of them begins to wait, even if others go
-//! on.
+//! on. What has no single owner, as permits, read locks and channels have not, is not looked
+//! through for that.
 
 mod barrier;
 pub mod broadcast;
