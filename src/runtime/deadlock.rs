@@ -327,10 +327,8 @@ impl Scheduler {
         // By an ethread of its own: to look up names and lines takes more stack than the one may
         // have that closes the circle, and the logger, which is the user's code, may wait.
         let tell = Task::new(Once::new(move |_| tell_of(circle)));
-        let name = Some("deadlock report".into());
-        if let Err(error) = self.spawn(tell, name, true, Some(REPORT_STACK), reason.location) {
-            without_unwinding(|| log::error!("no stack for the report of a deadlock: {error}"));
-        }
+        let sent = self.send_on_errand(tell, "deadlock report", REPORT_STACK, reason.location);
+        debug_assert!(sent.is_ok(), "there are stacks of this size");
     }
 
     /// Where an ethread is, if it still waits.

@@ -84,6 +84,9 @@ pub(crate) struct Scheduler {
     /// The watchdog knows this shard.
     pub(super) watched: Cell<bool>,
     pub(super) sweep: Cell<Sweep>,
+    /// Ethreads of the library's own that run between two batches, so that they do not change in
+    /// which order the others do.
+    errands: RefCell<Vec<u32>>,
     /// When the log was told last that there is no stack for somebody.
     starvation_told: Cell<Option<u64>>,
     pub(super) settings: Settings,
@@ -172,6 +175,7 @@ impl Scheduler {
             driver: RefCell::new(driver),
             watched: Cell::new(false),
             sweep: Cell::default(),
+            errands: RefCell::default(),
             starvation_told: Cell::default(),
             settings,
             class,
@@ -212,6 +216,37 @@ impl Scheduler {
         Ok((index, id))
     }
 
+    /// Adds a daemon that runs between two batches.
+    #[cold]
+    pub(super) fn send_on_errand(
+        &self,
+        run: Rc<dyn Run>,
+        name: &str,
+        stack_size: usize,
+        location: &'static Location<'static>,
+    ) -> io::Result<()> {
+        let birth = Birth {
+            name: Some(Rc::from(name)),
+            daemon: true,
+            class: Arena::class_of(stack_size)?,
+            start: Some(run),
+            reserved: false,
+            location,
+        };
+        let (index, _) = self.core.borrow_mut().blocks.insert(&self.inbox, birth);
+        self.errands.borrow_mut().push(index);
+        Ok(())
+    }
+
+    /// Runs an errand, if there is one.
+    fn run_errand(&self) -> bool {
+        let errand = self.errands.borrow_mut().pop();
+        if let Some(index) = errand {
+            drop(self.run_one(self.core.borrow_mut(), index));
+        }
+        errand.is_some()
+    }
+
     /// Adds an ethread that begins, on a stack it gets only then, when its token is woken or at
     /// `deadline`. It keeps `run` going like any other.
     pub(crate) fn starter(
@@ -250,6 +285,8 @@ impl Scheduler {
         while !self.run_batch(goal, BATCH) {
             self.turn(goal)?;
         }
+        // What they have to tell should not come much later.
+        while self.run_errand() {}
         Ok(())
     }
 
@@ -260,6 +297,7 @@ impl Scheduler {
         self.heartbeat.rise();
         let ready = self.core.borrow().ready.len();
         self.run_batch(&Goal::Flag(&Cell::new(false)), ready.min(BATCH));
+        while self.run_errand() {}
         if self.inbox.is_pending() {
             self.deliver();
         }
@@ -434,6 +472,9 @@ impl Scheduler {
 
     /// Between two batches: the inbox, the driver, the timers.
     fn turn(&self, goal: &Goal<'_>) -> Result<(), Stuck> {
+        if self.run_errand() {
+            return Ok(());
+        }
         if self.inbox.is_pending() {
             self.deliver();
             // The OS thread's own wait may be over, which nothing below would notice.
