@@ -612,7 +612,7 @@ fn one_without_room_for_it_has_no_backtrace() {
 fn a_circle_of_those_with_little_stack_is_told() {
     fresh(|| {
         collect_log();
-        let small = || thread::Builder::new().stack_size(16 << 10);
+        let small = || thread::Builder::new().stack_size(64 << 10);
         let again = small().name("has little stack".to_owned()).spawn(|| {
             let lock = Mutex::new(());
             let _guard = lock.lock().unwrap();
