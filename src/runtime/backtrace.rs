@@ -19,12 +19,12 @@ pub struct Backtrace {
 #[derive(Debug)]
 struct Frame {
     name: String,
-    /// The file and the line.
-    place: Option<String>,
+    file: Option<String>,
+    line: u32,
 }
 
 /// What the names of functions begin with that are between a call of the user's and the park.
-const BETWEEN: [&str; 6] = [
+const NAMES_BETWEEN: [&str; 6] = [
     "ethreads::",
     "corosensei::",
     "backtrace::",
@@ -33,11 +33,25 @@ const BETWEEN: [&str; 6] = [
     "alloc::",
 ];
 
-/// Where the calls of an ethread begin.
+/// What the paths of their files have in them. Where a function is inlined, and there is no more
+/// than a table of lines, its name has no path.
+const FILES_BETWEEN: [&str; 5] = [
+    "/corosensei-",
+    "/backtrace-",
+    "/library/std/src/",
+    "/library/core/src/",
+    "/library/alloc/src/",
+];
+
+/// Where the calls of an ethread begin: the functions, and their files.
 const ROOTS: [&str; 2] = [
     "ethreads::runtime::task::",
     "ethreads::runtime::coroutine::",
 ];
+const ROOT_FILES: [&str; 2] = ["runtime/task.rs", "runtime/coroutine.rs"];
+
+/// This file, in the folder of the library.
+const OWN_FILE: &str = "runtime/backtrace.rs";
 
 impl Backtrace {
     /// Takes that of the caller.
@@ -54,21 +68,17 @@ impl Backtrace {
             let mut raw = self.raw.clone();
             raw.resolve();
             let symbols = raw.frames().iter().flat_map(|frame| frame.symbols());
-            let frames = symbols.map(|symbol| Frame {
-                name: symbol.name().map_or_else(
-                    || "(unknown)".to_owned(),
-                    // Without the hash.
-                    |name| format!("{name:#}"),
-                ),
-                place: symbol.filename().map(|file| {
-                    let line = symbol.lineno().unwrap_or_default();
-                    format!("{}:{line}", file.display())
-                }),
-            });
-            let frames = frames.skip_while(|frame| begins_with(&frame.name, &BETWEEN));
+            let all: Vec<_> = symbols.map(Frame::new).collect();
+            // The first calls are the library's, wherever it was built.
+            let own = all.iter().find_map(Frame::folder_of_library);
+            let own = own.unwrap_or("(unknown)").to_owned();
+            let called = all.into_iter().skip_while(|frame| frame.is_between(&own));
+            let mut frames: Vec<_> = called.take_while(|frame| !frame.is_root(&own)).collect();
+            // What has called the ethread's closure.
+            while frames.last().is_some_and(|frame| frame.is_between(&own)) {
+                frames.pop();
+            }
             frames
-                .take_while(|frame| !begins_with(&frame.name, &ROOTS))
-                .collect()
         })
     }
 
@@ -77,6 +87,37 @@ impl Backtrace {
     #[must_use]
     pub fn caller(&self) -> Option<String> {
         self.frames().first().map(Frame::to_string)
+    }
+}
+
+impl Frame {
+    fn new(symbol: &::backtrace::BacktraceSymbol) -> Self {
+        let name = symbol.name();
+        Self {
+            // Without the hash.
+            name: name.map_or_else(|| "(unknown)".to_owned(), |name| format!("{name:#}")),
+            file: symbol.filename().map(|file| file.display().to_string()),
+            line: symbol.lineno().unwrap_or_default(),
+        }
+    }
+
+    /// The folder of the library, if this is the call that has taken the backtrace.
+    fn folder_of_library(&self) -> Option<&str> {
+        self.file.as_deref()?.strip_suffix(OWN_FILE)
+    }
+
+    /// Whether it is the library's, std's, or another one's between the two.
+    fn is_between(&self, own: &str) -> bool {
+        let of_file = |file: &str| {
+            file.starts_with(own) || FILES_BETWEEN.iter().any(|part| file.contains(part))
+        };
+        begins_with(&self.name, &NAMES_BETWEEN) || self.file.as_deref().is_some_and(of_file)
+    }
+
+    /// Whether an ethread begins here.
+    fn is_root(&self, own: &str) -> bool {
+        let of_library = self.file.as_deref().and_then(|file| file.strip_prefix(own));
+        begins_with(&self.name, &ROOTS) || of_library.is_some_and(|file| ROOT_FILES.contains(&file))
     }
 }
 
@@ -90,8 +131,8 @@ fn begins_with(name: &str, starts: &[&str]) -> bool {
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        match &self.place {
-            Some(place) => write!(f, " at {place}"),
+        match &self.file {
+            Some(file) => write!(f, " at {file}:{}", self.line),
             None => Ok(()),
         }
     }

@@ -518,17 +518,11 @@ fn a_report_has_the_calls_of_each_ethread() {
             .expect("there is room for one");
         let calls = backtrace.to_string();
         let lines: Vec<_> = calls.lines().collect();
-        assert!(lines[0].contains("deadlock::wait_in_vain"), "{calls}");
+        assert!(lines[0].contains("wait_in_vain"), "{calls}");
         assert!(lines[0].contains("deadlock.rs:"), "{calls}");
-        assert!(
-            lines
-                .iter()
-                .any(|line| line.contains("a_report_has_the_calls")),
-            "{calls}"
-        );
-        for foreign in ["ethreads::runtime", "corosensei", "catch_unwind"] {
-            assert!(!lines[0].contains(foreign), "{calls}");
-        }
+        // The closure, which may have lost its path in a release build, and nothing around it.
+        assert_eq!(lines.len(), 2, "{calls}");
+        assert!(lines[1].contains("deadlock.rs:"), "{calls}");
         // The line is the same.
         assert!(!report.to_string().contains("wait_in_vain"), "{report}");
         assert!(format!("{report:#}").contains("wait_in_vain"), "{report:#}");
@@ -581,11 +575,8 @@ fn a_call_through_std_is_told_with_the_code_that_made_it() {
         let location = report.parked()[0].location.file();
         assert!(location.contains("library/core/"), "{location}");
         let report = report.to_string();
-        assert!(
-            report.contains(", in it::deadlock::a_call_through_std"),
-            "{report}"
-        );
-        assert!(report.contains("tests/it/deadlock.rs:"), "{report}");
+        let (_, code) = report.split_once(", in ").expect("it is told");
+        assert!(code.contains("tests/it/deadlock.rs:"), "{report}");
     });
 }
 
