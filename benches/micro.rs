@@ -105,22 +105,26 @@ fn switching(c: &mut Criterion) {
     group.finish();
 
     c.bench_function("park and unpark, round trip", |b| {
-        in_shard(b, |n| {
-            let main = thread::current();
-            let other = thread::spawn(move || {
-                for _ in 0..n {
-                    thread::park();
-                    main.unpark();
-                }
-            });
-            thread::yield_now();
-            for _ in 0..n {
-                other.thread().unpark();
-                thread::park();
-            }
-            other.join().unwrap();
-        });
+        in_shard(b, |n| unparked(n, |_| thread::park()));
     });
+}
+
+/// So many round trips of two ethreads that unpark each other; this one waits by `park`, which gets
+/// the number of the round.
+fn unparked(round_trips: u64, park: impl Fn(u64)) {
+    let main = thread::current();
+    let other = thread::spawn(move || {
+        for _ in 0..round_trips {
+            thread::park();
+            main.unpark();
+        }
+    });
+    thread::yield_now();
+    for round in 0..round_trips {
+        other.thread().unpark();
+        park(round);
+    }
+    other.join().unwrap();
 }
 
 /// So many round trips of two ethreads through two channels.
@@ -197,23 +201,19 @@ fn locks(c: &mut Criterion) {
 }
 
 fn timers(c: &mut Criterion) {
-    c.bench_function("timer, armed and disarmed", |b| {
+    let mut group = c.benchmark_group("park_timeout and unpark, round trip");
+    // The entry in the wheel may stay where it is.
+    group.bench_function("armed for later each time", |b| {
+        in_shard(b, |n| unparked(n, |_| thread::park_timeout(HOUR)));
+    });
+    group.bench_function("armed for earlier each time", |b| {
         in_shard(b, |n| {
-            let main = thread::current();
-            let other = thread::spawn(move || {
-                for _ in 0..n {
-                    thread::park();
-                    main.unpark();
-                }
+            unparked(n, |round| {
+                thread::park_timeout(HOUR.saturating_sub(Duration::from_micros(round)));
             });
-            thread::yield_now();
-            for _ in 0..n {
-                other.thread().unpark();
-                thread::park_timeout(HOUR);
-            }
-            other.join().unwrap();
         });
     });
+    group.finish();
     c.bench_function("time::timeout around nothing", |b| {
         in_shard(b, |n| {
             (0..n).for_each(|_| time::timeout(HOUR, || black_box(())).unwrap())

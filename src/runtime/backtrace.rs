@@ -10,6 +10,27 @@ use std::sync::OnceLock;
 /// It is taken by the ethread itself, which is woken for that and parks again. Names and lines are
 /// looked up when they are asked for. A release build has the names, and the lines if it has
 /// `debug = "line-tables-only"` or more.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::{RunError, thread};
+///
+/// fn wait_in_vain() {
+///     thread::park();
+///     unreachable!("nobody unparks it");
+/// }
+///
+/// thread::spawn(wait_in_vain);
+/// let Err(RunError::Deadlock(deadlock)) = ethreads::run() else {
+///     unreachable!("it waits in vain");
+/// };
+/// let backtrace = deadlock.parked()[0].backtrace.as_ref().expect("it has room on its stack");
+/// assert!(backtrace.caller().is_some_and(|caller| caller.contains("wait_in_vain")));
+/// deadlock.cancel_all();
+/// ethreads::run()?; // it unwinds
+/// # Ok::<(), RunError>(())
+/// ```
 pub struct Backtrace {
     raw: ::backtrace::Backtrace,
     frames: OnceLock<Vec<Frame>>,

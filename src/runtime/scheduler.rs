@@ -596,12 +596,12 @@ impl Scheduler {
         }
     }
 
-    /// The id of whoever runs; the OS thread's own on the scheduler's side.
     /// The scheduler's number, unique in the process.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
+    /// The id of whoever runs; the OS thread's own on the scheduler's side.
     pub(crate) fn current_id(&self) -> ThreadId {
         self.core.borrow().blocks.get(self.current_place()).id
     }

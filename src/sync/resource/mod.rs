@@ -64,6 +64,31 @@ pub struct Resource<T, E> {
 }
 
 /// What is to be known of a [`Resource`] besides how to start it. Made by [`Resource::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc, time::Duration};
+/// use ethreads::{sync::{Resource, resource::State}, thread};
+///
+/// ethreads::run_main(|| {
+///     let stops = Rc::new(Cell::new(0));
+///     let count = stops.clone();
+///     let app = Resource::builder(|| Ok::<_, std::io::Error>("the app"))
+///         .name("app")
+///         .start_timeout(Duration::from_secs(30))
+///         .idle_timeout(Duration::from_millis(1))
+///         .stop(move |_| count.set(count.get() + 1))
+///         .build();
+///     drop(app.get().expect("it starts"));
+///     while app.state() != State::Stopped {
+///         thread::sleep(Duration::from_millis(1)); // nobody needs it
+///     }
+///     assert_eq!(stops.get(), 1);
+///     assert_eq!(*app.get().expect("it starts again"), "the app");
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
 #[must_use = "it makes nothing until `build`"]
 pub struct Builder<T, E> {
     name: Option<String>,
