@@ -339,13 +339,9 @@ impl<D> Line<D> {
         })
     }
 
-    /// Serves all who are in line; how many still waited.
-    pub(super) fn serve_all(&self, mut f: impl FnMut(&mut D)) -> usize {
-        let mut count = 0;
-        while self.serve(&mut f).is_some() {
-            count += 1;
-        }
-        count
+    /// Serves all who are in line.
+    pub(super) fn serve_all(&self, mut f: impl FnMut(&mut D)) {
+        while self.serve(&mut f).is_some() {}
     }
 
     #[inline]

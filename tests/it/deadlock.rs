@@ -171,20 +171,22 @@ fn who_wants_back_what_it_has_handed_over_waits_for_its_new_owner() {
         collect_log();
         let locks = Rc::new((Mutex::new(()), RwLock::new(())));
         let theirs = locks.clone();
-        let guards = (locks.0.lock().unwrap(), locks.1.write().unwrap());
-        let next = named("next in line", move || {
+        let back = named("wants it back", move || {
+            let (mutex, rwlock) = (theirs.0.lock().unwrap(), theirs.1.write().unwrap());
+            thread::yield_now();
+            // The next in line has it from here on, and has not run yet.
+            drop(mutex);
             drop(theirs.0.lock());
+            drop(rwlock);
             drop(theirs.1.write());
         });
         thread::yield_now();
-        let (mutex, rwlock) = guards;
-        drop(mutex);
         drop(locks.0.lock());
-        thread::yield_now();
-        drop(rwlock);
         drop(locks.1.write());
-        next.join().unwrap();
-        assert!(logged("'next in line'").is_empty());
+        back.join().unwrap();
+        // Time enough to be told.
+        thread::yield_now();
+        assert!(logged("'wants it back'").is_empty());
     });
 }
 

@@ -11,7 +11,7 @@ use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::time::Instant;
 use ethreads::{runtime, sim, time};
 
-use crate::support::{OnDrop, collect_log, logged, text};
+use crate::support::{OnDrop, collect_log, fresh, logged, on_log, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -635,5 +635,28 @@ fn those_who_wait_through_a_stop_share_the_next_start() {
         stops.join().unwrap();
         resource.stop();
         assert_eq!(log.count("start"), 2);
+    });
+}
+
+#[test]
+fn a_logger_that_panics_hides_neither_why_a_start_has_failed_nor_a_stop() {
+    fresh(|| {
+        collect_log();
+        on_log(Some(|| panic!("the log is full")));
+        let ended = ethreads::run_main(|| {
+            let fails = Resource::<(), ()>::new(|| panic!("no start"));
+            let failed = fails.get().err();
+            assert!(
+                matches!(failed, Some(StartError::Panicked(_))),
+                "{failed:?}"
+            );
+            let starts = Resource::builder(|| Ok::<_, ()>(()));
+            let starts = starts.stop(|()| panic!("no stop")).build();
+            drop(starts.get().unwrap());
+            starts.stop();
+            assert_eq!(starts.state(), State::Stopped);
+        });
+        on_log(None);
+        ended.unwrap();
     });
 }

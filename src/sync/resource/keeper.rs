@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::{Shared, StartError, State};
 use crate::runtime::park::deadline_after;
-use crate::runtime::task::message;
+use crate::runtime::task::{message, without_unwinding};
 use crate::runtime::wait::{NEVER, WaitKind};
 use crate::sync::line::{Line, Wait};
 use crate::thread;
@@ -119,7 +119,8 @@ impl<T, E> Keeper<T, E> {
 fn stop<T, E>(shared: &Shared<T, E>, value: &T) {
     let stop = AssertUnwindSafe(|| (shared.settings.stop)(value));
     if let Err(payload) = thread::catch_panic(stop) {
-        log::error!("stopping a resource panicked: {}", message(&*payload));
+        let text = message(&*payload);
+        without_unwinding(|| log::error!("stopping a resource panicked: {text}"));
     }
 }
 
@@ -138,7 +139,7 @@ fn start<T, E>(shared: &Shared<T, E>) -> Result<T, StartError<E>> {
         Ok(Err(error)) => Err(error),
         Err(payload) => {
             let text = message(&*payload);
-            log::error!("the start of a resource panicked: {text}");
+            without_unwinding(|| log::error!("the start of a resource panicked: {text}"));
             Err(StartError::Panicked(text.into()))
         }
     }
