@@ -29,6 +29,13 @@ use crate::runtime::wait::WaitKind;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Barrier::new(1));
+/// ```
 pub struct Barrier {
     size: usize,
     /// Those who have come, since the last ones went on.

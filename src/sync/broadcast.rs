@@ -127,12 +127,26 @@ impl Error for RecvError {}
 impl Error for TryRecvError {}
 
 /// Sends to all receivers. Made by [`channel`].
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::broadcast::channel::<u8>(1).0);
+/// ```
 pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
 /// Gets all messages that are sent after it was made. Made by [`channel`] and
 /// [`Sender::subscribe`].
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::broadcast::channel::<u8>(1).1);
+/// ```
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
     /// The number of the next message.

@@ -43,6 +43,13 @@ use crate::time::Instant;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Condvar::new());
+/// ```
 #[derive(Default)]
 pub struct Condvar {
     line: Line,

@@ -13,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -34,6 +35,7 @@ pub(super) struct Line<D = ()> {
     /// The number of the scheduler that they are of. One that has ended may have left waiters
     /// behind, who never run again and mean nothing to the next one on this OS thread.
     home: Cell<u64>,
+    not_send: PhantomData<*mut ()>,
 }
 
 struct Waiter<D> {
@@ -163,6 +165,7 @@ impl<D> Line<D> {
             served: Cell::new(0),
             last: Cell::new(0),
             home: Cell::new(0),
+            not_send: PhantomData,
         }
     }
 

@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
@@ -62,7 +61,6 @@ pub struct Mutex<T: ?Sized> {
     /// The same, for those who wait.
     owner: Owner,
     poison: Poison,
-    not_send: PhantomData<*mut ()>,
     value: UnsafeCell<T>,
 }
 
@@ -81,7 +79,6 @@ impl<T> Mutex<T> {
             holder: Cell::new(Peer::NOBODY),
             owner: Owner::new(),
             poison: Poison::new(),
-            not_send: PhantomData,
             value: UnsafeCell::new(value),
         }
     }

@@ -44,6 +44,13 @@ use crate::runtime::wait::WaitKind;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::OnceCell::<u8>::new());
+/// ```
 pub struct OnceCell<T> {
     value: cell::OnceCell<T>,
     /// The ethread that makes it, or is the next to do so.
@@ -267,6 +274,13 @@ impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
 ///     assert_eq!(primes[2], 5);
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
+/// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Lazy::<u8>::new(|| 1));
 /// ```
 pub struct Lazy<T, F = fn() -> T> {
     cell: OnceCell<T>,

@@ -44,11 +44,25 @@ use crate::thread;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Promise::<u8, u8>::new().0);
+/// ```
 pub struct Promise<T, E> {
     shared: Rc<Shared<T, E>>,
 }
 
 /// Settles a [`Promise`]. Made by [`Promise::new`].
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Promise::<u8, u8>::new().1);
+/// ```
 #[must_use = "dropping it breaks the promise"]
 pub struct Resolver<T, E> {
     /// `None` once it is settled.

@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
-use std::marker::PhantomData;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -52,13 +51,19 @@ use crate::runtime::wait::WaitKind;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::RwLock::new(1));
+/// ```
 pub struct RwLock<T: ?Sized> {
     state: Cell<State>,
     /// The one who writes, for those who wait.
     owner: Owner,
     line: Line<Access>,
     poison: Poison,
-    not_send: PhantomData<*mut ()>,
     value: UnsafeCell<T>,
 }
 
@@ -107,7 +112,6 @@ impl<T> RwLock<T> {
             owner: Owner::new(),
             line: Line::new(),
             poison: Poison::new(),
-            not_send: PhantomData,
             value: UnsafeCell::new(value),
         }
     }

@@ -42,6 +42,13 @@ use crate::runtime::wait::WaitKind;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Semaphore::new(1));
+/// ```
 pub struct Semaphore {
     permits: Cell<usize>,
     /// Those who wait, with the number of permits that they ask for.

@@ -41,6 +41,13 @@ use crate::time::Instant;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Signal::<u8>::new());
+/// ```
 pub struct Signal<T> {
     /// Those who wait, each with a place for the value.
     line: Line<Option<T>>,

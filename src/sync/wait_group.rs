@@ -33,6 +33,13 @@ use crate::runtime::wait::WaitKind;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::WaitGroup::new());
+/// ```
 #[derive(Clone, Default)]
 pub struct WaitGroup {
     group: Rc<Group>,

@@ -89,11 +89,25 @@ impl<T> Shared<T> {
 }
 
 /// Replaces the value. Made by [`channel`]; when the last one is dropped, the value stays as it is.
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::watch::channel(1).0);
+/// ```
 pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
 /// Looks at the value. Made by [`channel`] and [`Sender::subscribe`].
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::watch::channel(1).1);
+/// ```
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
     /// The version that it has seen.

@@ -59,6 +59,13 @@ use crate::thread::{self, JoinHandle};
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::Resource::new(|| Ok::<u8, u8>(1)));
+/// ```
 pub struct Resource<T, E> {
     shared: Rc<Shared<T, E>>,
 }
