@@ -30,9 +30,6 @@ use super::ethread::{Ending, Run};
 use super::stack::{Arena, Class, Room, Stack};
 use super::wait::Outcome;
 
-/// What a computation hands out when it leaves; `None` when it is done. A thin pointer, which
-/// corosensei passes in a register.
-type Leave = Option<NonNull<Leaving<'static>>>;
 type WayOut = Option<NonNull<Yielder<Errand, Leave>>>;
 type Inner = corosensei::Coroutine<Errand, Leave, Infallible, Stack>;
 
@@ -40,18 +37,27 @@ type Inner = corosensei::Coroutine<Errand, Leave, Infallible, Stack>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Errand {
     GoOn,
+    /// To see whether it may take its turn at all; it has left for that.
+    Heed,
     /// To tell where it is, and leave again.
     Trace,
 }
 
-/// What lies in the last frame of a computation that has left.
-struct Leaving<'a> {
-    /// The stack pointer there: below it are only the frames of the switch itself. The place of
-    /// this would not do, as most of the frame may lie below, which is the caller's where all of
-    /// this is inlined.
-    stack_pointer: usize,
-    /// To be called once it has left.
-    after: Option<&'a mut dyn FnMut()>,
+/// What a computation hands out when it leaves: zero when it is done, else its stack pointer, and
+/// what it has left for in the bits that are zero there. A word, as corosensei passes one in a
+/// register.
+///
+/// Below the stack pointer are only the frames of the switch itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Leave(usize);
+
+impl Leave {
+    const DONE: Self = Self(0);
+    /// In order that the others have their turns.
+    const TURN: usize = 1;
+    /// [`AFTER`] is to be called.
+    const AFTER: usize = 2;
+    const REASONS: usize = Self::TURN | Self::AFTER;
 }
 
 thread_local! {
@@ -60,6 +66,9 @@ thread_local! {
     /// No computation lets another of ours go on (the scheduler does, on the OS thread's stack), so
     /// one cell is enough.
     static WAY_OUT: Cell<WayOut> = const { Cell::new(None) };
+
+    /// What is to be called once the computation that runs has left. Somewhere in its frames.
+    static AFTER: Cell<Option<NonNull<dyn FnMut()>>> = const { Cell::new(None) };
 
     /// What a computation tells that was resumed for that.
     static TRACE: Cell<Option<Backtrace>> = const { Cell::new(None) };
@@ -117,6 +126,8 @@ impl fmt::Debug for Coroutine {
 pub(crate) enum Step {
     /// It left through [`suspend`] and can be resumed.
     Suspended(Coroutine),
+    /// It left through [`suspend_for_turn`].
+    Yielded(Coroutine),
     /// It ended, and its stack is free; or it rests, and goes on with this.
     Done(Stack, Option<Rc<dyn Run>>),
 }
@@ -153,7 +164,7 @@ impl Coroutine {
             unsafe { (*kept.as_ptr()).way_out = way_out };
             loop {
                 work(kept);
-                yielder.suspend(None);
+                yielder.suspend(Leave::DONE);
             }
         });
         // SAFETY: as in `new`. The place is written before the coroutine, which refers to it, is
@@ -191,35 +202,53 @@ impl Coroutine {
     /// Runs the computation until it suspends or ends.
     #[inline(always)]
     pub(crate) fn resume(self) -> Step {
+        self.resume_for(Errand::GoOn)
+    }
+
+    /// As [`resume`](Self::resume), for one that has yielded: it does not have its turn yet, but
+    /// looks whether anything keeps it from waiting for it.
+    #[cold]
+    pub(crate) fn heed(self) -> Step {
+        self.resume_for(Errand::Heed)
+    }
+
+    #[inline(always)]
+    fn resume_for(self, errand: Errand) -> Step {
         let kept = self.kept.as_ptr();
         // SAFETY: it is there since `new`, and nobody refers to this field while we do.
         WAY_OUT.set(unsafe { (*kept).way_out });
         // SAFETY: likewise, and only we use this field: the computation, and the coroutine around
         // it, use others.
         let inner = unsafe { &mut (*kept).inner };
-        let leave = match inner.resume(Errand::GoOn) {
+        let leave = match inner.resume(errand) {
             CoroutineResult::Yield(leave) => leave,
             CoroutineResult::Return(never) => match never {},
         };
         WAY_OUT.set(None);
-        let Some(mut leaving) = leave else {
+        if leave == Leave::DONE {
             // SAFETY: the computation has said that it is done, so these fields are ours.
             let (class, run) = unsafe { ((*kept).class, (*kept).run.take()) };
             // SAFETY: the computation was the only one to use the stack.
             return Step::Done(unsafe { Stack::again(self.kept.cast(), class) }, run);
-        };
-        // SAFETY: the computation has left, so this field is ours. `leave` passed a reference to
-        // something in a frame of the computation. The frame stays as it is until the next resume,
-        // which takes the `Coroutine` that is still in our hands.
-        let leaving = unsafe {
-            let leaving = leaving.as_mut();
-            (*kept).left_at = leaving.stack_pointer;
-            leaving
-        };
-        if let Some(after) = &mut leaving.after {
-            after();
+        }
+        // SAFETY: the computation has left, so this field is ours.
+        unsafe { (*kept).left_at = leave.0 & !Leave::REASONS };
+        if leave.0 & Leave::TURN != 0 {
+            return Step::Yielded(self);
+        }
+        if leave.0 & Leave::AFTER != 0 {
+            call_after();
         }
         Step::Suspended(self)
+    }
+}
+
+/// Calls what the computation that has just left wants to be called.
+fn call_after() {
+    if let Some(mut after) = AFTER.take() {
+        // SAFETY: `suspend_then` has set it, to something in a frame of the computation. The frame
+        // stays as it is until the next resume, and who calls this has the `Coroutine` for that.
+        unsafe { after.as_mut()() };
     }
 }
 
@@ -269,7 +298,7 @@ impl Coroutine {
         let inner = unsafe { &mut (*kept).inner };
         // It leaves again from where it was, and nothing is to be called a second time.
         let left = inner.resume(Errand::Trace);
-        debug_assert!(matches!(left, CoroutineResult::Yield(Some(_))));
+        debug_assert!(matches!(left, CoroutineResult::Yield(leave) if leave != Leave::DONE));
         WAY_OUT.set(asker);
         TRACE.try_with(Cell::take).ok().flatten()
     }
@@ -306,7 +335,35 @@ impl Coroutine {
 /// leaving then would make every other ethread of the shard look as if it were panicking.
 #[inline(always)]
 pub(crate) fn suspend() {
-    leave(None);
+    let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
+    leave(way_out, 0);
+}
+
+/// How [`suspend_for_turn`] has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The others have had theirs.
+    Taken,
+    /// The caller has to see whether anything keeps it from waiting for its turn.
+    Heed,
+    /// No computation runs: there was nothing to leave.
+    NotHere,
+}
+
+/// Leaves the running computation until its next turn.
+///
+/// # Panics
+///
+/// While unwinding, as [`suspend`].
+#[inline(always)]
+pub(crate) fn suspend_for_turn() -> Turn {
+    let Some(way_out) = WAY_OUT.get() else {
+        return Turn::NotHere;
+    };
+    match leave(way_out, Leave::TURN) {
+        Errand::Heed => Turn::Heed,
+        _ => Turn::Taken,
+    }
 }
 
 /// Leaves the running computation and then calls `after`, on the scheduler's side. `after` must
@@ -317,28 +374,33 @@ pub(crate) fn suspend() {
 /// As [`suspend`].
 #[inline]
 pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
-    leave(Some(after));
+    let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
+    let after: NonNull<dyn FnMut() + '_> = NonNull::from(after);
+    // SAFETY: a lifetime is lost. It is called by the `resume` that the switch below returns to,
+    // before that returns, and this frame waits meanwhile.
+    AFTER.set(Some(unsafe {
+        std::mem::transmute::<NonNull<dyn FnMut() + '_>, NonNull<dyn FnMut()>>(after)
+    }));
+    leave(way_out, Leave::AFTER);
 }
 
+/// Leaves by `way_out`, which is what [`WAY_OUT`] holds.
 #[inline(always)]
-fn leave(after: Option<&mut dyn FnMut()>) {
+fn leave(way_out: NonNull<Yielder<Errand, Leave>>, reason: usize) -> Errand {
     debug_assert!(
         !std::thread::panicking(),
         "an ethread that unwinds must not leave its stack"
     );
-    let way_out = WAY_OUT.get().expect("only an ethread can leave its stack");
-    let mut leaving = Leaving {
-        stack_pointer: stack_pointer(),
-        after,
-    };
-    let leave = NonNull::from(&mut leaving).cast();
-    // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before each
-    // switch back to it, and cleared by `resume` as soon as it has left. So it points to the
-    // yielder of the computation that calls us, which lives at the top of the stack we are on. The
-    // lifetime that `leave` has lost is kept: it is used by the `resume` that this very switch
-    // returns to, before it returns, and this frame waits meanwhile.
-    while unsafe { way_out.as_ref() }.suspend(Some(leave)) == Errand::Trace {
-        trace();
+    let leave = Leave(stack_pointer() | reason);
+    loop {
+        // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before
+        // each switch back to it, and cleared by `resume` as soon as it has left. So it points to
+        // the yielder of the computation that calls us, which lives at the top of the stack we are
+        // on.
+        match unsafe { way_out.as_ref() }.suspend(leave) {
+            Errand::Trace => trace(),
+            errand => return errand,
+        }
     }
 }
 
@@ -364,7 +426,7 @@ fn stack_pointer() -> usize {
             let place = std::hint::black_box(0u8);
             std::ptr::from_ref(&place).addr()
         }
-        pointer = below();
+        pointer = below() & !Leave::REASONS;
     }
     pointer
 }
@@ -421,14 +483,14 @@ mod tests {
     fn suspended(step: Step) -> Coroutine {
         match step {
             Step::Suspended(coroutine) => coroutine,
-            Step::Done(..) => panic!("it has ended"),
+            step => panic!("it has not just left: {step:?}"),
         }
     }
 
     fn done(step: Step) -> (Stack, Option<Rc<dyn Run>>) {
         match step {
-            Step::Suspended(_) => panic!("it should have ended"),
             Step::Done(stack, run) => (stack, run),
+            step => panic!("it should have ended: {step:?}"),
         }
     }
 

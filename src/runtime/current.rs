@@ -24,22 +24,38 @@ struct Owner(RefCell<Option<Rc<Scheduler>>>);
 /// Calls `f` with this OS thread's scheduler, if it has one.
 #[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
-    let scheduler = CURRENT.get();
+    f(current())
+}
+
+/// For those above and below, who limit for how long it is used.
+#[inline(always)]
+fn current<'a>() -> Option<&'a Scheduler> {
     // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,
     // `Owner::drop`). A scheduler with live ethreads is never freed, so a frame of an ethread may
     // hold this reference over a switch; on the OS thread's own stack, a scheduler is
     // freed (`uninstall`) by the `Builder::run` that has installed it alone, which refuses to begin
     // within a call that has found another one; `run_main` uninstalls only what it leaks.
-    f(unsafe { scheduler.as_ref() })
+    unsafe { CURRENT.get().as_ref() }
 }
 
 /// Calls `f` with this OS thread's scheduler; makes one with the default settings if there is none.
 #[inline(always)]
 pub(crate) fn with_or_install<R>(f: impl FnOnce(&Scheduler) -> R) -> io::Result<R> {
-    if CURRENT.get().is_null() {
-        install_default()?;
+    Ok(f(for_call(&Call)?))
+}
+
+/// A call that wants the scheduler in a variable: a closure is a function of its own, mostly.
+pub(crate) struct Call;
+
+/// This OS thread's scheduler, for as long as a call's own variable lives; makes one with the
+/// default settings if there is none.
+#[inline(always)]
+pub(crate) fn for_call(_call: &Call) -> io::Result<&Scheduler> {
+    if let Some(scheduler) = current() {
+        return Ok(scheduler);
     }
-    with(|scheduler| Ok(f(scheduler.expect("it was just made"))))
+    install_default()?;
+    Ok(current().expect("it was just made"))
 }
 
 /// This OS thread's scheduler, to be kept; makes one with the default settings if there is none.

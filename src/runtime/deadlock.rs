@@ -280,7 +280,7 @@ impl Scheduler {
     /// Notes whom the wait depends on that begins next, until `deadline`. If that one waits
     /// likewise, and so on back to the caller, none of these waits can end: this is told to the
     /// log, even if the rest of the shard goes on.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn depend_on(&self, whom: Whom<'_>, reason: &Reason, deadline: u64) {
         if self.on_scheduler_side() {
             // Nothing waits here, and the OS thread's own wait goes on.

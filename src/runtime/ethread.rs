@@ -22,6 +22,7 @@ use super::coroutine::Coroutine;
 use super::deadlock::{KeptWhom, Peer};
 use super::inbox::Inbox;
 use super::roster::{RecordChunk, split};
+use super::run_queue::NOBODY;
 use super::scopes::ScopeIndex;
 use super::stack::Class;
 use super::timers::TimerKey;
@@ -105,21 +106,38 @@ impl fmt::Debug for dyn Run {
 /// Whether and how often an ethread was told to end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cancel {
-    /// It is to unwind at its next suspension point, and again at each one after that.
-    pub(super) requested: bool,
-    /// So is one of the scopes that it is in, up to that scope.
-    pub(super) scoped: bool,
+    /// Bits, which are looked at together at each suspension point.
+    due: u8,
     /// How often it has unwound from a suspension point.
     pub(super) raises: u8,
-    /// How many `uncancellable` calls it is in.
-    pub(super) masks: u32,
 }
 
 impl Cancel {
+    const REQUESTED: u8 = 1;
+    const SCOPED: u8 = 2;
+
     /// Whether there is a reason to look closer.
     #[inline]
     pub(super) fn may_be_due(self) -> bool {
-        self.requested || self.scoped
+        self.due != 0
+    }
+
+    /// Whether it is to unwind at its next suspension point, and again at each one after that.
+    pub(super) fn is_requested(self) -> bool {
+        self.due & Self::REQUESTED != 0
+    }
+
+    pub(super) fn request(&mut self) {
+        self.due |= Self::REQUESTED;
+    }
+
+    /// Whether one of the scopes that it is in is to unwind, up to that scope.
+    pub(super) fn is_scoped(self) -> bool {
+        self.due & Self::SCOPED != 0
+    }
+
+    pub(super) fn set_scoped(&mut self, scoped: bool) {
+        self.due = self.due & !Self::SCOPED | if scoped { Self::SCOPED } else { 0 };
     }
 }
 
@@ -147,13 +165,17 @@ pub(super) struct ControlBlock {
     /// `deadline` is that of a scope, and not of the wait itself.
     pub(super) bounded: bool,
     pub(super) cancel: Cancel,
+    /// How many `uncancellable` calls it is in.
+    pub(super) masks: u32,
+    /// The one behind it in the run queue, where it is in it.
+    pub(super) next_ready: u32,
     /// The innermost scope that it is in.
     pub(super) scope: ScopeIndex,
     /// Number of the current or last park. Goes on when the place is used again.
     pub(super) park: u64,
     detail: u64,
     location: &'static Location<'static>,
-    /// When the current park times out. Only the store is on the hot path: see `timer`.
+    /// When the current park times out, else `NEVER`. Only the store is on the hot path: see `timer`.
     pub(super) deadline: u64,
     /// The rest of its work, while it is suspended on its stack.
     pub(super) coroutine: Option<Coroutine>,
@@ -206,18 +228,25 @@ impl ControlBlock {
         self.location = reason.location;
     }
 
+    /// Notes where it yields.
+    #[inline]
+    pub(super) fn yields_at(&mut self, location: &'static Location<'static>) {
+        self.kind = WaitKind::Yield;
+        self.location = location;
+    }
+
     /// Whether there is a reason to look closer before it waits: a cancel, or a scope around it.
     #[inline]
     pub(super) fn may_be_interrupted(&self) -> bool {
         self.cancel.may_be_due() || self.scope != ScopeIndex::NONE
     }
 
-    /// Begins a wait, whose token this is.
+    /// Begins a wait, and returns the number of its park.
     #[inline]
-    pub(super) fn begin_wait(&mut self, index: u32) -> Token {
+    pub(super) fn begin_wait(&mut self) -> u64 {
         self.park += 1;
         self.spent = false;
-        self.token(index)
+        self.park
     }
 
     pub(super) fn token(&self, index: u32) -> Token {
@@ -322,6 +351,8 @@ impl Blocks {
             outcome: Outcome::Woken,
             permit: false,
             cancel: Cancel::default(),
+            masks: 0,
+            next_ready: NOBODY,
             kind: WaitKind::Start,
             detail: 0,
             location: birth.location,
@@ -429,5 +460,31 @@ impl Blocks {
             .zip(&self.blocks)
             .skip(1)
             .filter(|(_, block)| block.state != State::Free)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::runtime::driver::{Driver, DriverKind};
+    use crate::runtime::stack::Arena;
+
+    /// So many ethreads that have not begun, in the places from 1 on.
+    pub(in crate::runtime) fn blocks(count: usize) -> Blocks {
+        let birth = || Birth {
+            name: None,
+            daemon: false,
+            class: Arena::class_of(64 << 10).expect("a size as others"),
+            start: None,
+            reserved: false,
+            location: Location::caller(),
+        };
+        let driver = Driver::open(DriverKind::Polling).expect("descriptors are left");
+        let inbox = Inbox::new(driver.remote());
+        let mut blocks = Blocks::new(&inbox, birth());
+        for _ in 0..count {
+            blocks.insert(&inbox, birth());
+        }
+        blocks
     }
 }

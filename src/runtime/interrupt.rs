@@ -149,8 +149,8 @@ impl Core {
     pub(super) fn interrupt_is_due(&self, index: u32) -> bool {
         let block = self.blocks.get(index);
         let cancel = block.cancel;
-        (cancel.requested && cancel.masks == 0)
-            || (cancel.scoped && self.scopes.cancelled(block.scope).is_some())
+        (cancel.is_requested() && block.masks == 0)
+            || (cancel.is_scoped() && self.scopes.cancelled(block.scope).is_some())
     }
 
     /// Wakes an ethread that is to unwind, if its wait may be cut short.
@@ -182,8 +182,7 @@ impl Scheduler {
     /// `uncancellable`.
     pub(crate) fn end_current(&self, why: &str) -> ! {
         let index = self.current.get();
-        let cancellable =
-            self.in_ethread() && self.core.borrow().blocks.get(index).cancel.masks == 0;
+        let cancellable = self.in_ethread() && self.core.borrow().blocks.get(index).masks == 0;
         // Nothing is borrowed here: a panic hook is user code.
         assert!(cancellable, "{why}");
         self.core
@@ -191,7 +190,7 @@ impl Scheduler {
             .blocks
             .get_mut(index)
             .cancel
-            .requested = true;
+            .request();
         self.raise_cancel()
     }
 
@@ -199,7 +198,7 @@ impl Scheduler {
     pub(crate) fn cancel(&self, index: u32, id: ThreadId) {
         let mut core = self.core.borrow_mut();
         if let Some(block) = core.blocks.find(index, id) {
-            block.cancel.requested = true;
+            block.cancel.request();
             core.interrupt(index);
         }
     }
@@ -210,7 +209,7 @@ impl Scheduler {
         let core = &mut *core;
         let block = core.blocks.get_mut(index);
         if core.scopes.cancel(block.scope, id) {
-            block.cancel.scoped = true;
+            block.cancel.set_scoped(true);
             core.interrupt(index);
         }
     }
@@ -240,7 +239,7 @@ impl Scheduler {
             let mut core = self.core.borrow_mut();
             let core = &mut *core;
             let block = core.blocks.get_mut(index);
-            let is_for_all = block.cancel.requested && block.cancel.masks == 0;
+            let is_for_all = block.cancel.is_requested() && block.masks == 0;
             let scope = core.scopes.cancelled(block.scope).filter(|_| !is_for_all);
             let raises = match scope {
                 // Counted by the scope: an ethread may meet many of them in its life.
@@ -314,7 +313,7 @@ impl Scheduler {
             return;
         }
         {
-            let mut core = self.core.borrow_mut();
+            let core = &mut *self.core.borrow_mut();
             if raises >= STUBBORN {
                 let pause = self.driver.borrow().now() + STUBBORN_PAUSE.as_nanos() as u64;
                 // Not that of the wait before: an `unpark` must not end this one, nor a peer.
@@ -327,8 +326,7 @@ impl Scheduler {
                 core.blocks.set_reason(index, reason).park += 1;
                 core.park_until(index, pause, false);
             } else {
-                core.blocks.get_mut(index).state = State::Ready;
-                core.ready.push(index);
+                core.make_ready(index);
             }
         }
         coroutine::suspend();
@@ -421,7 +419,7 @@ impl Scheduler {
     pub(crate) fn mask(&self, location: &'static Location<'static>) -> Mask<'_> {
         let index = self.current.get();
         if index != SCHEDULER {
-            self.core.borrow_mut().blocks.get_mut(index).cancel.masks += 1;
+            self.core.borrow_mut().blocks.get_mut(index).masks += 1;
         }
         // Nothing to be kept away, mostly.
         let is_in_scope = self.innermost() != ScopeIndex::NONE;
@@ -456,8 +454,9 @@ impl Drop for ScopeGuard<'_> {
         let core = &mut *core;
         let block = core.blocks.get_mut(self.index);
         block.scope = core.scopes.leave(block.scope, self.id);
-        if block.cancel.scoped {
-            block.cancel.scoped = core.scopes.any_cancelled(block.scope);
+        if block.cancel.is_scoped() {
+            let scoped = core.scopes.any_cancelled(block.scope);
+            block.cancel.set_scoped(scoped);
         }
     }
 }
@@ -475,7 +474,7 @@ impl Drop for Mask<'_> {
     fn drop(&mut self) {
         if self.index != SCHEDULER {
             let mut core = self.scheduler.core.borrow_mut();
-            core.blocks.get_mut(self.index).cancel.masks -= 1;
+            core.blocks.get_mut(self.index).masks -= 1;
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The one way to block and the one way to wake.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::coroutine;
+use super::coroutine::{self, Turn};
 use super::current;
 use super::ethread::{HOST, State, ThreadId};
 use super::scheduler::{Goal, SCHEDULER, Scheduler, Stuck};
@@ -39,7 +40,9 @@ impl Scheduler {
             scheduler_side(reason);
         }
         let mut core = self.core.borrow_mut();
-        let token = core.blocks.set_reason(index, reason).begin_wait(index);
+        let block = core.blocks.set_reason(index, reason);
+        block.begin_wait();
+        let token = block.token(index);
         Ok(Wait {
             scheduler: self,
             token,
@@ -62,7 +65,7 @@ impl Scheduler {
     }
 
     /// Ends a park of this shard; false if it has ended already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&self, token: Token) -> bool {
         self.core.borrow_mut().wake(token, Outcome::Woken)
     }
@@ -118,49 +121,19 @@ impl Scheduler {
         }
     }
 
-    /// Lets everybody else who is ready run first. Only a cancel, or the end of a scope, can be its
-    /// end.
-    ///
-    /// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by
-    /// the `call`s that it has seen, so after a switch it is wrong for each frame that returns.
-    #[inline(always)]
-    pub(crate) fn yield_now(&self, location: &'static Location<'static>) {
-        if self.begin_yield(location) {
-            coroutine::suspend();
-        }
-    }
-
-    /// Puts the running ethread behind all who are ready; false if it is not to [`leave`].
-    // Not inlined, so that what calls it is, through all that calls that.
-    #[inline(never)]
-    pub(crate) fn begin_yield(&self, location: &'static Location<'static>) -> bool {
-        if std::thread::panicking() {
-            return false;
-        }
+    /// Yields where a cancel or a scope may be against it.
+    fn yield_heeding(&self, location: &'static Location<'static>) {
         let index = self.current.get();
-        if matches!(index, HOST | SCHEDULER) {
-            self.yield_host(location);
-            return false;
-        }
-        let mut core = self.core.borrow_mut();
-        let reason = Reason {
-            kind: WaitKind::Yield,
-            detail: 0,
-            location,
-        };
-        let mut block = core.blocks.set_reason(index, reason);
-        if block.may_be_interrupted() {
-            drop(core);
-            self.raise_if_due();
-            core = self.core.borrow_mut();
-            block = core.blocks.get_mut(index);
-        }
-        block.state = State::Ready;
-        core.ready.push(index);
-        true
+        self.core
+            .borrow_mut()
+            .blocks
+            .get_mut(index)
+            .yields_at(location);
+        self.raise_if_due();
+        self.core.borrow_mut().make_ready(index);
+        coroutine::suspend();
     }
 
-    #[cold]
     fn yield_host(&self, location: &'static Location<'static>) {
         let reason = Reason {
             kind: WaitKind::Yield,
@@ -202,7 +175,7 @@ impl Scheduler {
             0 => {
                 self.budget.set(super::scheduler::BUDGET);
                 if self.current.get() != SCHEDULER {
-                    self.yield_now(location);
+                    yield_now(location);
                 }
             }
             left => self.budget.set(left - 1),
@@ -241,13 +214,8 @@ impl Scheduler {
         }
         if index != HOST {
             let mut core = self.core.borrow_mut();
-            let reason = Reason {
-                kind: WaitKind::Yield,
-                detail: 0,
-                location,
-            };
-            core.blocks.set_reason(index, reason).state = State::Ready;
-            core.ready.push(index);
+            core.blocks.get_mut(index).yields_at(location);
+            core.make_ready(index);
             drop(core);
             coroutine::suspend();
         }
@@ -328,7 +296,7 @@ impl Wait<'_> {
     /// Waits until somebody wakes the token, `deadline` passes on the driver's clock, or a cancel
     /// comes. On the OS thread's own side the shard is driven meanwhile.
     ///
-    /// Inlined, for the reason that `Scheduler::yield_now` gives.
+    /// Inlined, for the reason that [`yield_now`] gives.
     #[inline(always)]
     pub(crate) fn park(self, deadline: u64) -> Outcome {
         if let Some(outcome) = self.begin(deadline) {
@@ -452,9 +420,47 @@ pub(crate) fn end_until_unparked() {
     current::with(|scheduler| scheduler.map(|scheduler| scheduler.heed(scheduler.outcome())));
 }
 
-/// Leaves the stack of an ethread that has parked or is to yield.
+thread_local! {
+    /// Where the ethread that has left for its next turn has asked for that.
+    static TURN_AT: Cell<&'static Location<'static>> = const { Cell::new(Location::caller()) };
+}
+
+/// Where the ethread has yielded that has done so just now.
+#[inline(always)]
+pub(super) fn turn_at() -> &'static Location<'static> {
+    TURN_AT.get()
+}
+
+/// Lets everybody else who is ready run first. Only a cancel, or the end of a scope, can be its
+/// end.
 ///
-/// Inlined, for the reason that `Scheduler::yield_now` gives; so is to be whatever calls it, and it
+/// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by the
+/// `call`s that it has seen, so after a switch it is wrong for each frame that returns.
+#[inline(always)]
+pub(crate) fn yield_now(location: &'static Location<'static>) {
+    if std::thread::panicking() {
+        return;
+    }
+    TURN_AT.set(location);
+    // The scheduler's side, which has the control block at hand, puts it into the run queue.
+    match coroutine::suspend_for_turn() {
+        Turn::Taken => {}
+        unlike => yield_otherwise(unlike, location),
+    }
+}
+
+#[cold]
+fn yield_otherwise(turn: Turn, location: &'static Location<'static>) {
+    current::with(|scheduler| match (scheduler, turn) {
+        (Some(scheduler), Turn::NotHere) => scheduler.yield_host(location),
+        (Some(scheduler), _) => scheduler.yield_heeding(location),
+        (None, _) => std::thread::yield_now(),
+    });
+}
+
+/// Leaves the stack of an ethread that has parked until it is woken.
+///
+/// Inlined, for the reason that [`yield_now`] gives; so is to be whatever calls it, and it
 /// must not be a closure, which often is a frame of its own.
 #[inline(always)]
 pub(crate) fn leave() {
@@ -513,7 +519,7 @@ pub(crate) fn sleep_until(deadline: u64, location: &'static Location<'static>) {
 impl Scheduler {
     fn sleep(&self, now: u64, deadline: u64, location: &'static Location<'static>) {
         if deadline <= now {
-            return self.yield_now(location);
+            return yield_now(location);
         }
         let reason = Reason {
             kind: WaitKind::Sleep,
@@ -563,7 +569,6 @@ fn host_is_stuck(reason: &Reason, stuck: &Stuck) -> ! {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::rc::Rc;
 
     use super::*;

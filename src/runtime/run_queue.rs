@@ -1,78 +1,153 @@
 //! Who runs next.
 
-use std::collections::VecDeque;
+use super::ethread::{Blocks, ControlBlock, HOST};
 
-/// The ethreads that are ready, by their place in the slab.
+/// The ethreads that are ready: a list through their control blocks, which are at hand whenever one
+/// comes or goes.
 ///
 /// First in, first out: whoever yields goes behind everybody who is ready, new ones included. A
 /// driver with seeded order picks any of the ready ones instead; see [`RunQueue::pop_any`].
 #[derive(Debug, Default)]
 pub(crate) struct RunQueue {
-    ready: VecDeque<u32>,
+    /// [`NOBODY`] if there is none.
+    first: u32,
+    /// Of use only if there is a first one.
+    last: u32,
+}
+
+/// Ends the list, as the OS thread's own code is never in it; so it follows those, too, that are
+/// not in it.
+pub(super) const NOBODY: u32 = HOST;
+
+/// One whose turn it is.
+pub(super) struct Ready<'a> {
+    pub(super) index: u32,
+    pub(super) block: &'a mut ControlBlock,
 }
 
 impl RunQueue {
+    /// Puts one at the end that is not in the list.
     #[inline]
-    pub(crate) fn push(&mut self, index: u32) {
-        self.ready.push_back(index);
+    pub(crate) fn push(&mut self, blocks: &mut Blocks, index: u32) {
+        debug_assert_eq!(blocks.get(index).next_ready, NOBODY);
+        if self.first == NOBODY {
+            self.first = index;
+        } else {
+            blocks.get_mut(self.last).next_ready = index;
+        }
+        self.last = index;
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<u32> {
-        self.ready.pop_front()
+    pub(super) fn pop<'b>(&mut self, blocks: &'b mut Blocks) -> Option<Ready<'b>> {
+        let index = self.first;
+        if index == NOBODY {
+            return None;
+        }
+        let block = blocks.get_mut(index);
+        self.first = block.next_ready;
+        block.next_ready = NOBODY;
+        Some(Ready { index, block })
     }
 
     /// Takes the one that `choose` picks of `len` ready ones, and keeps the others in order.
-    pub(crate) fn pop_any(&mut self, choose: impl FnOnce(usize) -> usize) -> Option<u32> {
-        match self.ready.len() {
-            0 => None,
-            len => self.ready.remove(choose(len)),
+    #[cold]
+    pub(super) fn pop_any<'b>(
+        &mut self,
+        blocks: &'b mut Blocks,
+        choose: impl FnOnce(usize) -> usize,
+    ) -> Option<Ready<'b>> {
+        if self.is_empty() {
+            return None;
         }
+        let mut before = NOBODY;
+        let mut index = self.first;
+        for _ in 0..choose(self.len(blocks)) {
+            before = index;
+            index = blocks.get(index).next_ready;
+        }
+        if before == NOBODY {
+            return self.pop(blocks);
+        }
+        let next = std::mem::replace(&mut blocks.get_mut(index).next_ready, NOBODY);
+        blocks.get_mut(before).next_ready = next;
+        if next == NOBODY {
+            self.last = before;
+        }
+        let block = blocks.get_mut(index);
+        Some(Ready { index, block })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.ready.len()
+    /// How many there are. They are counted, as a number would have to be kept at every switch.
+    pub(crate) fn len(&self, blocks: &Blocks) -> usize {
+        let behind = |&index: &u32| Some(blocks.get(index).next_ready).filter(|&n| n != NOBODY);
+        let first = Some(self.first).filter(|&first| first != NOBODY);
+        std::iter::successors(first, behind).count()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_empty()
+        self.first == NOBODY
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::ethread::tests::blocks;
     use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push,
+        Pop,
+        PopAny(prop::sample::Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Push),
+            2 => Just(Step::Pop),
+            2 => any::<prop::sample::Index>().prop_map(Step::PopAny),
+        ]
+    }
 
     proptest! {
         #[test]
-        fn is_first_in_first_out(
-            pushes in prop::collection::vec(prop::option::of(0u32..99), 0..99),
+        fn is_first_in_first_out_but_for_those_that_are_picked(
+            steps in prop::collection::vec(step(), 0..99),
         ) {
+            let mut blocks = blocks(99);
             let mut queue = RunQueue::default();
             let mut model = Vec::new();
-            for push in pushes {
-                match push {
-                    Some(index) => { queue.push(index); model.push(index); }
-                    None if model.is_empty() => prop_assert_eq!(queue.pop(), None),
-                    None => prop_assert_eq!(queue.pop(), Some(model.remove(0))),
+            let mut outside: Vec<u32> = (1..100).rev().collect();
+            for step in steps {
+                let popped = match step {
+                    Step::Push => {
+                        let index = outside.pop().expect("there are as many as steps");
+                        queue.push(&mut blocks, index);
+                        model.push(index);
+                        None
+                    }
+                    Step::Pop => {
+                        let popped = queue.pop(&mut blocks).map(|ready| ready.index);
+                        prop_assert_eq!(popped, model.first().copied());
+                        popped
+                    }
+                    Step::PopAny(pick) => {
+                        let expected = (!model.is_empty()).then(|| *pick.get(&model));
+                        let popped = queue.pop_any(&mut blocks, |n| pick.index(n));
+                        let popped = popped.map(|ready| ready.index);
+                        prop_assert_eq!(popped, expected);
+                        popped
+                    }
+                };
+                if let Some(index) = popped {
+                    model.retain(|&other| other != index);
+                    outside.push(index);
                 }
-                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.len(&blocks), model.len());
+                prop_assert_eq!(queue.is_empty(), model.is_empty());
             }
-        }
-
-        #[test]
-        fn a_chosen_one_leaves_the_others_in_order(
-            len in 1usize..50,
-            pick in any::<prop::sample::Index>(),
-        ) {
-            let mut queue = RunQueue::default();
-            let mut model: Vec<u32> = (0..len as u32).collect();
-            model.iter().for_each(|&index| queue.push(index));
-            let chosen = model.remove(pick.index(len));
-            prop_assert_eq!(queue.pop_any(|n| pick.index(n)), Some(chosen));
-            let rest: Vec<u32> = std::iter::from_fn(|| queue.pop()).collect();
-            prop_assert_eq!(rest, model);
         }
     }
 }

@@ -33,6 +33,8 @@ use super::driver::{Driver, DriverKind, Until};
 use super::ethread::{Birth, Blocks, HOST, Label, Run, State, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
 use super::locals::Locals;
+use super::park;
+use super::run_queue::Ready;
 use super::source::Sources;
 use super::stack::{Arena, Class, Stack, StackConfig};
 use super::stats::Stats;
@@ -199,8 +201,7 @@ impl Scheduler {
     ) -> io::Result<(u32, ThreadId)> {
         let class = stack_size.map_or(Ok(self.class), Arena::class_of)?;
         self.stacks.borrow_mut().reserve(class)?;
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
+        let core = &mut *self.core.borrow_mut();
         let (index, id) = core.blocks.insert(
             &self.inbox,
             Birth {
@@ -212,7 +213,7 @@ impl Scheduler {
                 location,
             },
         );
-        core.ready.push(index);
+        core.make_ready(index);
         Ok((index, id))
     }
 
@@ -240,11 +241,14 @@ impl Scheduler {
 
     /// Runs an errand, if there is one.
     fn run_errand(&self) -> bool {
-        let errand = self.errands.borrow_mut().pop();
-        if let Some(index) = errand {
-            drop(self.run_one(self.core.borrow_mut(), index));
-        }
-        errand.is_some()
+        let Some(index) = self.errands.borrow_mut().pop() else {
+            return false;
+        };
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        let coroutine = self.begin_turn(Ready { index, block });
+        drop(self.run_one(core, index, coroutine));
+        true
     }
 
     /// Adds an ethread that begins, on a stack it gets only then, when its token is woken or at
@@ -295,7 +299,10 @@ impl Scheduler {
         self.current.set(SCHEDULER);
         let _host = RestoreHost(self);
         self.heartbeat.rise();
-        let ready = self.core.borrow().ready.len();
+        let ready = {
+            let core = self.core.borrow();
+            core.ready.len(&core.blocks)
+        };
         self.run_batch(&Goal::Flag(&Cell::new(false)), ready.min(BATCH));
         while self.run_errand() {}
         if self.inbox.is_pending() {
@@ -305,21 +312,102 @@ impl Scheduler {
     }
 
     /// Runs those that are ready, at most so many; true once `goal` is reached.
+    ///
+    /// The core is borrowed once between any two of them. All that is rare is called, so that what
+    /// happens at every switch is short and needs few registers.
     fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
         let mut core = self.core.borrow_mut();
         if !core.ready.is_empty() {
             self.want_sweep();
         }
-        for _ in 0..most {
+        let mut left = most;
+        while left > 0 {
+            left -= 1;
             if self.is_reached(goal, &core) {
                 return true;
             }
-            let Some(index) = self.next(&mut core) else {
+            let Some(ready) = self.next(&mut core) else {
                 return false;
             };
-            core = self.run_one(core, index);
+            let index = ready.index;
+            let coroutine = self.begin_turn(ready);
+            core = self.run_one(core, index, coroutine);
         }
         self.is_reached(goal, &core)
+    }
+
+    /// Lets an ethread whose turn has begun go on, or begin, until it leaves.
+    #[inline(always)]
+    fn run_one<'a>(
+        &'a self,
+        mut core: RefMut<'a, Core>,
+        index: u32,
+        coroutine: Option<Coroutine>,
+    ) -> RefMut<'a, Core> {
+        let coroutine = match coroutine {
+            Some(coroutine) => coroutine,
+            None => match self.begin(&mut core, index) {
+                Ok(coroutine) => coroutine,
+                Err(unborn) => {
+                    drop(core);
+                    self.starve(index, unborn);
+                    return self.core.borrow_mut();
+                }
+            },
+        };
+        drop(core);
+        match coroutine.resume() {
+            Step::Suspended(coroutine) => {
+                let mut core = self.core.borrow_mut();
+                core.blocks.get_mut(index).coroutine = Some(coroutine);
+                self.current.set(SCHEDULER);
+                core
+            }
+            Step::Yielded(coroutine) => {
+                let mut borrowed = self.core.borrow_mut();
+                let core = &mut *borrowed;
+                let block = core.blocks.get_mut(index);
+                if block.may_be_interrupted() {
+                    drop(borrowed);
+                    return self.let_heed(index, coroutine);
+                }
+                block.coroutine = Some(coroutine);
+                block.yields_at(park::turn_at());
+                block.state = State::Ready;
+                core.ready.push(&mut core.blocks, index);
+                self.current.set(SCHEDULER);
+                borrowed
+            }
+            Step::Done(stack, rest) => {
+                let mut core = self.core.borrow_mut();
+                self.vacate(&mut core, index, stack, rest);
+                self.current.set(SCHEDULER);
+                core
+            }
+        }
+    }
+
+    /// Lets an ethread that would yield, but may have been told to unwind, see to that; if it need
+    /// not, it yields.
+    #[cold]
+    fn let_heed(&self, index: u32, mut coroutine: Coroutine) -> RefMut<'_, Core> {
+        loop {
+            let step = coroutine.heed();
+            let mut core = self.core.borrow_mut();
+            match step {
+                // It has unwound, gone on, and would yield once more.
+                Step::Yielded(again) => {
+                    coroutine = again;
+                    continue;
+                }
+                Step::Suspended(coroutine) => {
+                    core.blocks.get_mut(index).coroutine = Some(coroutine);
+                }
+                Step::Done(stack, rest) => self.vacate(&mut core, index, stack, rest),
+            }
+            self.current.set(SCHEDULER);
+            return core;
+        }
     }
 
     fn reached(&self, goal: &Goal<'_>) -> bool {
@@ -338,52 +426,30 @@ impl Scheduler {
 
     /// The next ethread to run.
     #[inline(always)]
-    fn next(&self, core: &mut Core) -> Option<u32> {
+    fn next<'a>(&self, core: &'a mut Core) -> Option<Ready<'a>> {
         if self.is_virtual {
-            core.ready.pop_any(|n| self.driver.borrow_mut().choose(n))
+            let choose = |n| self.driver.borrow_mut().choose(n);
+            core.ready.pop_any(&mut core.blocks, choose)
         } else {
-            core.ready.pop()
+            core.ready.pop(&mut core.blocks)
         }
     }
 
-    /// Lets an ethread go on, or begin, until it leaves. The core is borrowed before and after
-    /// that, once each: this is done at every switch.
+    /// Begins the turn of an ethread; gives its computation, if it is on a stack already.
     #[inline(always)]
-    fn run_one<'a>(&'a self, mut core: RefMut<'a, Core>, index: u32) -> RefMut<'a, Core> {
-        let block = core.blocks.get_mut(index);
+    fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
         block.visits = 0;
         self.heartbeat.beat(index, block.reason().location);
-        let coroutine = match block.coroutine.take() {
-            Some(coroutine) => coroutine,
-            None => match self.begin(&mut core, index) {
-                Ok(coroutine) => coroutine,
-                Err((run, error)) => {
-                    drop(core);
-                    self.starve(index, run, &error);
-                    return self.core.borrow_mut();
-                }
-            },
-        };
-        drop(core);
         self.current.set(index);
         self.budget.set(BUDGET);
-        let step = coroutine.resume();
-        self.current.set(SCHEDULER);
-        let mut core = self.core.borrow_mut();
-        match step {
-            Step::Suspended(coroutine) => {
-                core.blocks.get_mut(index).coroutine = Some(coroutine);
-                core
-            }
-            Step::Done(stack, rest) => self.vacate(core, index, stack, rest),
-        }
+        block.coroutine.take()
     }
 
-    /// Puts an ethread on a stack, or gives back what it is to run if there is none for it yet.
+    /// Puts an ethread on a stack.
     #[inline(always)]
-    fn begin(&self, core: &mut Core, index: u32) -> Result<Coroutine, (Rc<dyn Run>, io::Error)> {
+    fn begin(&self, core: &mut Core, index: u32) -> Result<Coroutine, Unborn> {
         let block = core.blocks.get_mut(index);
         let (outcome, class) = (block.outcome, block.class);
         let run = block.start.take();
@@ -401,14 +467,15 @@ impl Scheduler {
                 stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
                 Ok(Coroutine::new(stack, run, outcome))
             }
-            Err(error) => Err((run, error)),
+            Err(error) => Err(Unborn(run, error)),
         }
     }
 
     /// Puts an ethread aside for which there is no stack. Those who have one go on, and each stack
     /// that is freed lets one of these begin, in their order.
     #[cold]
-    fn starve(&self, index: u32, run: Rc<dyn Run>, error: &io::Error) {
+    fn starve(&self, index: u32, Unborn(run, error): Unborn) {
+        self.current.set(SCHEDULER);
         let (told, now) = (self.starvation_told.get(), self.now.get());
         if told.is_none_or(|told| now.saturating_sub(told) >= STARVATION_PERIOD) {
             self.starvation_told.set(Some(now));
@@ -426,9 +493,7 @@ impl Scheduler {
 
     /// Promises a stack of this class, which was just freed, to the one who has waited longest.
     #[cold]
-    fn feed(&self, class: Class) {
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
+    fn feed(&self, core: &mut Core, class: Class) {
         let fits = |index: &u32| core.blocks.get(*index).class == class;
         let Some(place) = core.starved.iter().position(fits) else {
             return;
@@ -437,22 +502,15 @@ impl Scheduler {
             && let Some(index) = core.starved.remove(place)
         {
             core.blocks.get_mut(index).reserved = true;
-            core.ready.push(index);
+            core.make_ready(index);
         }
     }
 
     /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
     #[inline(always)]
-    fn vacate<'a>(
-        &'a self,
-        mut borrowed: RefMut<'a, Core>,
-        index: u32,
-        stack: Stack,
-        rest: Option<Rc<dyn Run>>,
-    ) -> RefMut<'a, Core> {
+    fn vacate(&self, core: &mut Core, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
         let class = stack.class();
         self.stacks.borrow_mut().free(stack);
-        let core = &mut *borrowed;
         if rest.is_some() {
             core.blocks.get_mut(index).start = rest;
         } else {
@@ -462,12 +520,9 @@ impl Scheduler {
                 core.timers.cancel(timer);
             }
         }
-        if core.starved.is_empty() {
-            return borrowed;
+        if !core.starved.is_empty() {
+            self.feed(core, class);
         }
-        drop(borrowed);
-        self.feed(class);
-        self.core.borrow_mut()
     }
 
     /// Between two batches: the inbox, the driver, the timers.
@@ -644,7 +699,7 @@ impl Scheduler {
         Stats {
             driver: self.kind,
             ethreads: core.blocks.live,
-            ready: core.ready.len(),
+            ready: core.ready.len(&core.blocks),
             timers: core.timers.len(),
             scopes: core.scopes.len(),
             io_waits: core.io_waits,
@@ -677,6 +732,9 @@ impl Scheduler {
             .collect()
     }
 }
+
+/// What an ethread is to run for which there is no stack.
+struct Unborn(Rc<dyn Run>, io::Error);
 
 /// Gives the OS thread its own code back when a drive ends, in whatever way.
 struct RestoreHost<'a>(&'a Scheduler);

@@ -244,7 +244,7 @@ impl<T> Packet<T> {
 
     /// Waits for the end and takes the result.
     ///
-    /// Inlined, for the reason that `Scheduler::yield_now` gives.
+    /// Inlined, for the reason that `park::yield_now` gives.
     #[inline(always)]
     pub(crate) fn join(&self, location: &'static Location<'static>) -> thread::Result<T> {
         if !self.ended.get() {

@@ -38,6 +38,11 @@ impl Token {
     pub(crate) fn for_case(self, case: u32) -> Self {
         Self { case, ..self }
     }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(park: u64) -> Self {
+        Self { park, ..NOBODY }
+    }
 }
 
 /// In place of an ethread's id, for an OS thread that has none.

@@ -10,13 +10,16 @@
 //! it leaves, in whatever way.
 #![forbid(unsafe_code)]
 
+mod waiters;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
+use self::waiters::{Turn, Waiter, Waiters};
 use crate::runtime::current;
 use crate::runtime::deadlock::{Owner, Peer, Whom};
 use crate::runtime::park;
@@ -25,23 +28,16 @@ use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 
 /// Waiters in order of arrival. Of one shard: it is not `Send`.
 pub(super) struct Line<D = ()> {
-    /// In the order of their numbers.
-    waiters: RefCell<VecDeque<Waiter<D>>>,
-    /// How many of them, from the front, have had their turn. They were woken, or were found to be
-    /// gone, and take themselves out as soon as they run.
-    served: Cell<usize>,
-    /// The number of the last one.
-    last: Cell<u64>,
+    waiters: RefCell<Waiters<D>>,
+    /// How many of them, from the end, have not had their turn. Those in front of them were woken,
+    /// or were found to be gone, and take themselves out as soon as they run.
+    waiting: Cell<usize>,
     /// The number of the scheduler that they are of. One that has ended may have left waiters
     /// behind, who never run again and mean nothing to the next one on this OS thread.
     home: Cell<u64>,
+    /// The number of the last one.
+    last: Cell<u64>,
     not_send: PhantomData<*mut ()>,
-}
-
-struct Waiter<D> {
-    number: u64,
-    token: Token,
-    data: D,
 }
 
 /// What the wait is for, and where.
@@ -119,37 +115,43 @@ pub(super) struct Place<'a, D> {
 impl<D> Place<'_, D> {
     /// What has become of a wait whose stack was left.
     #[inline(never)]
-    fn end(self) -> Result<D, Missed<D>> {
-        let outcome = current::with(|scheduler| {
-            let scheduler = scheduler.expect("it is the one that has parked it");
-            scheduler.outcome()
-        });
-        if outcome == Outcome::Woken {
-            return Ok(self.leave());
-        }
-        current::with(|scheduler| {
-            let scheduler = scheduler.expect("as above");
-            self.after(scheduler, outcome)
-        })
+    fn end_apart(self) -> Result<D, Missed<D>> {
+        self.end()
     }
 
-    fn after(self, scheduler: &Scheduler, outcome: Outcome) -> Result<D, Missed<D>> {
-        // It may be the user's, and is dropped by the unwinding, if there is one.
-        let data = self.leave();
-        match outcome {
+    /// The second half of [`Line::wait`].
+    #[inline(always)]
+    pub(super) fn end(self) -> Result<D, Missed<D>> {
+        let (has_turn, data) = self.take_out();
+        if has_turn { Ok(data) } else { miss(data) }
+    }
+
+    /// Leaves the line with what was brought along, or what has come in its place.
+    pub(super) fn leave(self) -> D {
+        self.take_out().1
+    }
+
+    #[inline(always)]
+    fn take_out(self) -> (bool, D) {
+        let taken = self.line.take_out(self.number);
+        std::mem::forget(self);
+        taken.expect("only its own waiter takes a place out of the line")
+    }
+}
+
+/// The end of a wait that was not woken for a turn.
+// `data` may be the user's, and is dropped by the unwinding, if there is one.
+#[cold]
+fn miss<D>(data: D) -> Result<D, Missed<D>> {
+    current::with(|scheduler| {
+        let scheduler = scheduler.expect("it is the one that has parked it");
+        match scheduler.outcome() {
             Outcome::Woken => Ok(data),
             Outcome::TimedOut => Err(Missed::TimedOut(data)),
             Outcome::Elapsed => scheduler.raise_elapsed(),
             Outcome::Cancelled => scheduler.raise_cancel(),
         }
-    }
-
-    /// Leaves the line with what was brought along, or what has come in its place.
-    pub(super) fn leave(self) -> D {
-        let data = self.line.take_out(self.number);
-        std::mem::forget(self);
-        data.expect("only its own waiter takes a place out of the line")
-    }
+    })
 }
 
 impl<D> Drop for Place<'_, D> {
@@ -161,10 +163,10 @@ impl<D> Drop for Place<'_, D> {
 impl<D> Line<D> {
     pub(super) const fn new() -> Self {
         Self {
-            waiters: RefCell::new(VecDeque::new()),
-            served: Cell::new(0),
-            last: Cell::new(0),
+            waiters: RefCell::new(Waiters::new()),
+            waiting: Cell::new(0),
             home: Cell::new(0),
+            last: Cell::new(0),
             not_send: PhantomData,
         }
     }
@@ -181,40 +183,63 @@ impl<D> Line<D> {
     /// On the scheduler's side; on the OS thread's own side if nobody can ever serve it.
     #[inline(always)]
     pub(super) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, Missed<D>> {
-        let place = match self.begin(&wait, data) {
+        let place = match self.begin_apart(&wait, data) {
             Ok(place) => place,
             Err(over) => return over,
         };
         park::leave();
-        place.end()
+        place.end_apart()
     }
 
-    /// What is done before the stack is left; `Err` if it is not to be. The OS thread's own code
-    /// waits in here.
     #[inline(never)]
-    fn begin(&self, wait: &Wait<'_>, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
+    fn begin_apart(&self, wait: &Wait<'_>, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
+        self.begin(*wait, data)
+    }
+
+    /// The first half of [`wait`](Self::wait): what is done before the stack is left; `Err` if it
+    /// is not to be. The OS thread's own code waits in here.
+    ///
+    /// Inlined, so that one call does all that is to be done there.
+    #[inline(always)]
+    pub(super) fn begin(
+        &self,
+        wait: Wait<'_>,
+        data: D,
+    ) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
         let reason = wait.reason();
-        let begun = current::with_or_install(|scheduler| {
-            if let Some(whom) = wait.whom {
-                scheduler.depend_on(whom, &reason, wait.deadline);
-            }
-            if scheduler.can_leave() {
-                self.adopt(scheduler);
-                return match scheduler.park_now(reason, wait.deadline) {
-                    Some(token) => Ok(self.line_up(token, data)),
-                    None => scheduler.raise_cancel(),
-                };
-            }
-            let Ok(parking) = scheduler.begin_wait(reason) else {
-                return Err(Err(Missed::Unwinding(data)));
-            };
-            let place = self.enter(scheduler, parking.token(), data);
-            Err(place.after(scheduler, parking.park(wait.deadline)))
-        });
-        match begun {
-            Ok(begun) => begun,
-            Err(error) => panic!("there is no ethread to wait, and no scheduler: {error}"),
+        let call = current::Call;
+        let scheduler = match current::for_call(&call) {
+            Ok(scheduler) => scheduler,
+            Err(error) => no_scheduler(&error),
+        };
+        if let Some(whom) = wait.whom {
+            scheduler.depend_on(whom, &reason, wait.deadline);
         }
+        if scheduler.can_leave() {
+            self.adopt(scheduler);
+            return match scheduler.park_now(reason, wait.deadline) {
+                Some(token) => Ok(self.line_up(token, data)),
+                None => scheduler.raise_cancel(),
+            };
+        }
+        Err(self.wait_elsewhere(scheduler, reason, wait.deadline, data))
+    }
+
+    /// As [`wait`](Self::wait), for those who cannot leave their stack.
+    #[cold]
+    fn wait_elsewhere(
+        &self,
+        scheduler: &Scheduler,
+        reason: Reason,
+        deadline: u64,
+        data: D,
+    ) -> Result<D, Missed<D>> {
+        let Ok(parking) = scheduler.begin_wait(reason) else {
+            return Err(Missed::Unwinding(data));
+        };
+        let place = self.enter(scheduler, parking.token(), data);
+        parking.park(deadline);
+        place.end()
     }
 
     /// Lines up at the end, for a wait that has begun.
@@ -226,40 +251,43 @@ impl<D> Line<D> {
     /// Forgets those of another scheduler.
     #[inline]
     fn adopt(&self, scheduler: &Scheduler) {
-        if self.home.replace(scheduler.id()) != scheduler.id() {
-            self.served.set(0);
-            // What they have brought along is left behind with them. To drop it is the user's code,
-            // which may wait, and the caller's wait may have begun.
-            std::mem::forget(self.waiters.take());
+        if self.home.get() != scheduler.id() {
+            self.abandon(scheduler.id());
         }
+    }
+
+    #[cold]
+    fn abandon(&self, home: u64) {
+        self.home.set(home);
+        self.waiting.set(0);
+        // What they have brought along is left behind with them. To drop it is the user's code,
+        // which may wait, and the caller's wait may have begun.
+        std::mem::forget(self.waiters.replace(Waiters::new()));
     }
 
     #[inline]
     fn line_up(&self, token: Token, data: D) -> Place<'_, D> {
         let number = self.last.get() + 1;
         self.last.set(number);
-        self.waiters.borrow_mut().push_back(Waiter {
+        self.waiting.set(self.waiting.get() + 1);
+        self.waiters.borrow_mut().push(Waiter {
             number,
             token,
+            turn: Turn::Awaited,
             data,
         });
         Place { line: self, number }
     }
 
-    #[inline]
-    fn take_out(&self, number: u64) -> Option<D> {
+    /// Whether it has its turn, and what it has brought along.
+    #[inline(always)]
+    fn take_out(&self, number: u64) -> Option<(bool, D)> {
         let mut waiters = self.waiters.borrow_mut();
-        // Mostly it was the first.
-        if waiters.front()?.number == number {
-            self.served.set(self.served.get().saturating_sub(1));
-            return waiters.pop_front().map(|waiter| waiter.data);
+        let (turn, data) = waiters.take(number)?;
+        if turn == Turn::Awaited {
+            self.waiting.set(self.waiting.get() - 1);
         }
-        let place = waiters.binary_search_by_key(&number, |waiter| waiter.number);
-        let place = place.ok()?;
-        if place < self.served.get() {
-            self.served.set(self.served.get() - 1);
-        }
-        waiters.remove(place).map(|waiter| waiter.data)
+        Some((turn == Turn::Had, data))
     }
 
     /// Whether nobody waits for a turn.
@@ -270,7 +298,7 @@ impl<D> Line<D> {
     /// How many wait for a turn, or have met a deadline or a cancel and did not run since.
     pub(super) fn len(&self) -> usize {
         if self.is_home() {
-            self.waiters.borrow().len() - self.served.get()
+            self.waiting.get()
         } else {
             0
         }
@@ -285,7 +313,8 @@ impl<D> Line<D> {
             return None;
         }
         let waiters = self.waiters.borrow();
-        waiters.get(self.served.get()).map(|waiter| waiter.data)
+        let first = waiters.get(waiters.len() - self.waiting.get());
+        first.map(|waiter| waiter.data)
     }
 
     fn is_home(&self) -> bool {
@@ -305,17 +334,18 @@ impl<D> Line<D> {
     /// Whether nobody is in line for a turn, of this scheduler or another one. It mostly is so.
     #[inline]
     pub(super) fn is_void(&self) -> bool {
-        self.waiters.borrow().len() == self.served.get()
+        self.waiting.get() == 0
     }
 
     /// As [`serve`](Self::serve), but nobody who has come later than the one with this number.
     pub(super) fn serve_until<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
+            let mut waiters = self.waiters.borrow_mut();
             loop {
-                if self.wake_next(scheduler, last)? {
-                    let mut waiters = self.waiters.borrow_mut();
-                    return Some(f(&mut waiters[self.served.get() - 1].data));
+                let next = self.next(&mut waiters)?;
+                if self.wake(scheduler, next, last)? {
+                    return Some(f(&mut next.data));
                 }
             }
         })
@@ -329,7 +359,7 @@ impl<D> Line<D> {
     /// Whether somebody waits for a turn who has come no later than the one with this number.
     pub(super) fn has_until(&self, last: u64) -> bool {
         let waiters = self.waiters.borrow();
-        let first = waiters.get(self.served.get());
+        let first = waiters.get(waiters.len() - self.waiting.get());
         self.is_home() && first.is_some_and(|first| first.number <= last)
     }
 
@@ -338,7 +368,9 @@ impl<D> Line<D> {
     pub(super) fn serve_next(&self) -> Option<bool> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
-            self.wake_next(scheduler, u64::MAX)
+            let mut waiters = self.waiters.borrow_mut();
+            let next = self.next(&mut waiters)?;
+            self.wake(scheduler, next, u64::MAX)
         })
     }
 
@@ -347,14 +379,24 @@ impl<D> Line<D> {
         while self.serve(&mut f).is_some() {}
     }
 
+    /// The first that has not had its turn.
     #[inline]
-    fn wake_next(&self, scheduler: &Scheduler, last: u64) -> Option<bool> {
-        let next = self.served.get();
-        let waiters = self.waiters.borrow();
-        let token = waiters.get(next).filter(|next| next.number <= last)?.token;
-        drop(waiters);
-        self.served.set(next + 1);
-        Some(scheduler.wake(token))
+    fn next<'w>(&self, waiters: &'w mut Waiters<D>) -> Option<&'w mut Waiter<D>> {
+        let place = waiters.len() - self.waiting.get();
+        waiters.get_mut(place)
+    }
+
+    /// Wakes the next one, but not if it has come later than the one with this number; whether it
+    /// was there to be woken.
+    #[inline]
+    fn wake(&self, scheduler: &Scheduler, next: &mut Waiter<D>, last: u64) -> Option<bool> {
+        if next.number > last {
+            return None;
+        }
+        self.waiting.set(self.waiting.get() - 1);
+        let woken = scheduler.wake(next.token);
+        next.turn = if woken { Turn::Had } else { Turn::Missed };
+        Some(woken)
     }
 }
 
@@ -376,8 +418,13 @@ impl<D> fmt::Debug for Line<D> {
 pub(super) fn scheduler() -> Rc<Scheduler> {
     match current::get_or_install() {
         Ok(scheduler) => scheduler,
-        Err(error) => panic!("there is no ethread to wait, and no scheduler: {error}"),
+        Err(error) => no_scheduler(&error),
     }
+}
+
+#[cold]
+fn no_scheduler(error: &io::Error) -> ! {
+    panic!("there is no ethread to wait, and no scheduler: {error}")
 }
 
 /// Whoever runs, for those who will wait for it.

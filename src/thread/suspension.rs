@@ -78,17 +78,7 @@ pub fn sleep_until(deadline: Instant) {
 #[track_caller]
 pub fn yield_now() {
     // Inlined, as `park::leave` asks for.
-    let location = Location::caller();
-    let leaves = shard::with(|scheduler| match scheduler {
-        Some(scheduler) => scheduler.begin_yield(location),
-        None => {
-            std::thread::yield_now();
-            false
-        }
-    });
-    if leaves {
-        park::leave();
-    }
+    park::yield_now(Location::caller());
 }
 
 /// Suspends the ethread until somebody calls [`Thread::unpark`](super::Thread::unpark) on it;

@@ -92,12 +92,30 @@ impl Core {
         deadline: u64,
     ) -> Option<Token> {
         let block = self.blocks.set_reason(index, reason);
-        if block.cancel.may_be_due() && self.interrupt_is_due(index) {
+        let park = if block.may_be_interrupted() || deadline != NEVER {
+            self.park_now_until(index, deadline)?
+        } else {
+            let park = block.begin_wait();
+            block.state = State::Parked;
+            self.io_waits += usize::from(block.waits_for_io());
+            park
+        };
+        Some(Token {
+            index,
+            case: 0,
+            park,
+        })
+    }
+
+    /// As [`park_now`](Self::park_now), where something besides a wake may end the wait.
+    #[inline(never)]
+    fn park_now_until(&mut self, index: u32, deadline: u64) -> Option<u64> {
+        if self.interrupt_is_due(index) {
             return None;
         }
-        let token = self.blocks.get_mut(index).begin_wait(index);
+        let park = self.blocks.get_mut(index).begin_wait();
         self.set_parked(index, deadline);
-        Some(token)
+        Some(park)
     }
 
     /// Parks a block that is not in the run queue, until `deadline` or that of a scope around it.
@@ -136,8 +154,15 @@ impl Core {
         }
     }
 
-    /// Ends a park; false if it has ended already, or is not this one.
+    /// Puts one that is not in the run queue at its end.
     #[inline]
+    pub(in crate::runtime) fn make_ready(&mut self, index: u32) {
+        self.blocks.get_mut(index).state = State::Ready;
+        self.ready.push(&mut self.blocks, index);
+    }
+
+    /// Ends a park; false if it has ended already, or is not this one.
+    #[inline(always)]
     pub(in crate::runtime) fn wake(&mut self, token: Token, outcome: Outcome) -> bool {
         let block = self.blocks.get_mut(token.index);
         if block.park != token.park {
@@ -145,19 +170,19 @@ impl Core {
         }
         match block.state {
             State::Parked => {
-                block.state = if token.index == HOST {
-                    State::Running
-                } else {
-                    State::Ready
-                };
                 block.spent = true;
                 block.outcome = outcome;
                 block.set_case(token);
                 self.io_waits -= usize::from(block.waits_for_io());
-                self.timed -= usize::from(block.deadline != NEVER);
-                block.deadline = NEVER;
-                if token.index != HOST {
-                    self.ready.push(token.index);
+                if block.deadline != NEVER {
+                    block.deadline = NEVER;
+                    self.timed -= 1;
+                }
+                if token.index == HOST {
+                    block.state = State::Running;
+                } else {
+                    block.state = State::Ready;
+                    self.ready.push(&mut self.blocks, token.index);
                 }
                 true
             }

@@ -11,8 +11,9 @@ use std::panic::Location;
 
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::runtime::current;
+use crate::runtime::park;
 use crate::runtime::wait::WaitKind;
-use crate::sync::line::{Line, Wait};
+use crate::sync::line::{Line, Missed, Place, Wait};
 
 pub(super) struct Core<T> {
     /// `None` for any number of messages.
@@ -53,7 +54,7 @@ impl<T> Core<T> {
         self.receiver_count.get() > 0
     }
 
-    #[inline(never)]
+    #[inline]
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         if !self.has_receivers() {
             return Err(TrySendError::Disconnected(message));
@@ -81,26 +82,36 @@ impl<T> Core<T> {
         deadline: u64,
         location: &'static Location<'static>,
     ) -> Result<(), SendTimeoutError<T>> {
+        match self.begin_send(message, deadline, location) {
+            Ok(place) => {
+                park::leave();
+                end_send(place)
+            }
+            Err(over) => over,
+        }
+    }
+
+    /// What is done before the stack is left; `Err` if it is not to be.
+    #[inline(never)]
+    fn begin_send(
+        &self,
+        message: T,
+        deadline: u64,
+        location: &'static Location<'static>,
+    ) -> Result<Place<'_, Option<T>>, Result<(), SendTimeoutError<T>>> {
         spend(location);
         let message = match self.try_send(message) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Err(Ok(())),
             Err(TrySendError::Disconnected(message)) => {
-                return Err(SendTimeoutError::Disconnected(message));
+                return Err(Err(SendTimeoutError::Disconnected(message)));
             }
             Err(TrySendError::Full(message)) => message,
         };
         let wait = Wait::new(WaitKind::Send, location).until(deadline);
-        match self.senders.wait(wait, Some(message)) {
-            Ok(None) => Ok(()),
-            Ok(Some(message)) => Err(SendTimeoutError::Disconnected(message)),
-            Err(missed) => match missed.into_inner() {
-                Some(message) => Err(SendTimeoutError::Timeout(message)),
-                None => unreachable!("only who is served has the message taken"),
-            },
-        }
+        self.senders.begin(wait, Some(message)).map_err(sent)
     }
 
-    #[inline(never)]
+    #[inline]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
         let message = self.messages.borrow_mut().pop_front();
         if self.senders.is_void() {
@@ -133,17 +144,30 @@ impl<T> Core<T> {
         deadline: u64,
         location: &'static Location<'static>,
     ) -> Result<T, RecvTimeoutError> {
+        match self.begin_recv(deadline, location) {
+            Ok(place) => {
+                park::leave();
+                end_recv(place)
+            }
+            Err(over) => over,
+        }
+    }
+
+    /// What is done before the stack is left; `Err` if it is not to be.
+    #[inline(never)]
+    fn begin_recv(
+        &self,
+        deadline: u64,
+        location: &'static Location<'static>,
+    ) -> Result<Place<'_, Option<T>>, Result<T, RecvTimeoutError>> {
         spend(location);
         match self.try_recv() {
-            Ok(message) => return Ok(message),
-            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Ok(message) => return Err(Ok(message)),
+            Err(TryRecvError::Disconnected) => return Err(Err(RecvTimeoutError::Disconnected)),
             Err(TryRecvError::Empty) => {}
         }
         let wait = Wait::new(WaitKind::Receive, location).until(deadline);
-        match self.receivers.wait(wait, None) {
-            Ok(message) => message.ok_or(RecvTimeoutError::Disconnected),
-            Err(_) => Err(RecvTimeoutError::Timeout),
-        }
+        self.receivers.begin(wait, None).map_err(received)
     }
 
     pub(super) fn add_sender(&self) {
@@ -170,6 +194,38 @@ impl<T> Core<T> {
             // Dropping them is code of the user's, which may use the other end.
             drop(self.messages.take());
         }
+    }
+}
+
+#[inline(never)]
+fn end_send<T>(place: Place<'_, Option<T>>) -> Result<(), SendTimeoutError<T>> {
+    sent(place.end())
+}
+
+/// What the wait of a sender has come to.
+#[inline(always)]
+fn sent<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<(), SendTimeoutError<T>> {
+    match waited {
+        Ok(None) => Ok(()),
+        Ok(Some(message)) => Err(SendTimeoutError::Disconnected(message)),
+        Err(missed) => match missed.into_inner() {
+            Some(message) => Err(SendTimeoutError::Timeout(message)),
+            None => unreachable!("only who is served has the message taken"),
+        },
+    }
+}
+
+#[inline(never)]
+fn end_recv<T>(place: Place<'_, Option<T>>) -> Result<T, RecvTimeoutError> {
+    received(place.end())
+}
+
+/// What the wait of a receiver has come to.
+#[inline(always)]
+fn received<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<T, RecvTimeoutError> {
+    match waited {
+        Ok(message) => message.ok_or(RecvTimeoutError::Disconnected),
+        Err(_) => Err(RecvTimeoutError::Timeout),
     }
 }
 
