@@ -58,6 +58,15 @@ impl Leave {
     /// [`AFTER`] is to be called.
     const AFTER: usize = 2;
     const REASONS: usize = Self::TURN | Self::AFTER;
+
+    #[inline(always)]
+    fn is_for(self, reason: usize) -> bool {
+        self.0 & reason != 0
+    }
+
+    fn stack_pointer(self) -> usize {
+        self.0 & !Self::REASONS
+    }
 }
 
 thread_local! {
@@ -86,9 +95,9 @@ pub(crate) struct Coroutine {
 #[repr(C)]
 struct Kept {
     state: KeptState,
-    /// Where the computation left: on its own stack, or on one that it switched to itself. Zero
-    /// before it has begun.
-    left_at: usize,
+    /// Where the computation left last: on its own stack, or on one that it switched to itself;
+    /// [`Leave::DONE`] before it has begun.
+    left: Leave,
     /// The coroutine's own, for [`WAY_OUT`]; `None` before it runs for the first time.
     way_out: WayOut,
     inner: ManuallyDrop<Inner>,
@@ -148,7 +157,7 @@ impl Coroutine {
             debug_assert!((*place).run.is_none());
             (&raw mut (*place).run).write(Some(run));
             (*place).outcome = outcome;
-            (*place).left_at = 0;
+            (*place).left = Leave::DONE;
         }
         Self { kept }
     }
@@ -172,7 +181,7 @@ impl Coroutine {
         unsafe {
             kept.write(Kept {
                 state: KeptState::PRESENT,
-                left_at: 0,
+                left: Leave::DONE,
                 way_out: None,
                 inner: ManuallyDrop::new(inner),
                 class,
@@ -232,11 +241,11 @@ impl Coroutine {
             return Step::Done(unsafe { Stack::again(self.kept.cast(), class) }, run);
         }
         // SAFETY: the computation has left, so this field is ours.
-        unsafe { (*kept).left_at = leave.0 & !Leave::REASONS };
-        if leave.0 & Leave::TURN != 0 {
+        unsafe { (*kept).left = leave };
+        if leave.is_for(Leave::TURN) {
             return Step::Yielded(self);
         }
-        if leave.0 & Leave::AFTER != 0 {
+        if leave.is_for(Leave::AFTER) {
             call_after();
         }
         Step::Suspended(self)
@@ -306,13 +315,13 @@ impl Coroutine {
     /// The lowest usable address of the stack, and where the computation left.
     fn bounds(&self) -> (usize, usize) {
         // SAFETY: it is there since `new`, and the computation does not run.
-        let (class, left_at) = unsafe {
+        let (class, left) = unsafe {
             let kept = self.kept.as_ptr();
-            ((*kept).class, (*kept).left_at)
+            ((*kept).class, (*kept).left)
         };
         // SAFETY: the stack that this lies on; it is only asked for its place.
         let stack = unsafe { Stack::again(self.kept.cast(), class) };
-        (stack.bottom(), left_at)
+        (stack.bottom(), left.stack_pointer())
     }
 
     /// Bytes that calls have left in the dead part of the stack, well below the last frame.

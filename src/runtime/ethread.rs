@@ -175,7 +175,8 @@ pub(super) struct ControlBlock {
     pub(super) park: u64,
     detail: u64,
     location: &'static Location<'static>,
-    /// When the current park times out, else `NEVER`. Only the store is on the hot path: see `timer`.
+    /// When the current park times out, else `NEVER`. A store is all of it on the hot path: see
+    /// `timer`.
     pub(super) deadline: u64,
     /// The rest of its work, while it is suspended on its stack.
     pub(super) coroutine: Option<Coroutine>,
@@ -374,6 +375,7 @@ impl Blocks {
     }
 
     /// Frees a place whose ethread has ended, and gives its timer back to be cancelled.
+    #[inline(always)]
     pub(super) fn remove(&mut self, index: u32) -> Option<TimerKey> {
         let (chunk, place) = split(index);
         self.records[chunk][place].clear();

@@ -172,13 +172,17 @@ impl Scheduler {
     #[inline]
     pub(crate) fn spend_or_unwind(&self, location: &'static Location<'static>) {
         match self.budget.get() {
-            0 => {
-                self.budget.set(super::scheduler::BUDGET);
-                if self.current.get() != SCHEDULER {
-                    yield_now(location);
-                }
-            }
+            0 => self.renew_or_unwind(location),
             left => self.budget.set(left - 1),
+        }
+    }
+
+    // Not inlined: who leaves its stack saves all registers, which its callers need not.
+    #[inline(never)]
+    fn renew_or_unwind(&self, location: &'static Location<'static>) {
+        self.budget.set(super::scheduler::BUDGET);
+        if self.current.get() != SCHEDULER {
+            yield_now(location);
         }
     }
 

@@ -62,7 +62,7 @@ impl RunQueue {
         }
         let mut before = NOBODY;
         let mut index = self.first;
-        for _ in 0..choose(self.len(blocks)) {
+        for _ in 0..choose(self.iter(blocks).count()) {
             before = index;
             index = blocks.get(index).next_ready;
         }
@@ -78,11 +78,13 @@ impl RunQueue {
         Some(Ready { index, block })
     }
 
-    /// How many there are. They are counted, as a number would have to be kept at every switch.
-    pub(crate) fn len(&self, blocks: &Blocks) -> usize {
-        let behind = |&index: &u32| Some(blocks.get(index).next_ready).filter(|&n| n != NOBODY);
-        let first = Some(self.first).filter(|&first| first != NOBODY);
-        std::iter::successors(first, behind).count()
+    /// All of them, from the first on. There is no number of them, as it would have to be kept at
+    /// every switch.
+    pub(crate) fn iter<'b>(&self, blocks: &'b Blocks) -> impl Iterator<Item = u32> + use<'b> {
+        let some = |index: u32| (index != NOBODY).then_some(index);
+        std::iter::successors(some(self.first), move |&index| {
+            some(blocks.get(index).next_ready)
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -145,7 +147,7 @@ mod tests {
                     model.retain(|&other| other != index);
                     outside.push(index);
                 }
-                prop_assert_eq!(queue.len(&blocks), model.len());
+                prop_assert_eq!(queue.iter(&blocks).collect::<Vec<_>>(), model.clone());
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
             }
         }

@@ -370,6 +370,7 @@ impl Arena {
     ///
     /// It must be one of this arena's: another one never unmaps its memory, and this one's count of
     /// live stacks would be wrong.
+    #[inline(always)]
     pub(crate) fn free(&mut self, stack: Stack) {
         debug_assert!(self.owns(&stack), "the stack is of another arena");
         self.live -= 1;
@@ -382,11 +383,17 @@ impl Arena {
             self.hot += 1;
             shelf.hot.push(stack);
         } else {
-            Coroutine::forget(&stack);
-            // SAFETY: the usable part of a slot of this arena, page-aligned, and nobody's now.
-            unsafe { chunk::give_back(stack.bottom(), stack.class.usable()) };
-            shelf.cold.push(stack);
+            self.cool(stack);
         }
+    }
+
+    /// Gives back the pages of a free stack.
+    #[inline(never)]
+    fn cool(&mut self, stack: Stack) {
+        Coroutine::forget(&stack);
+        // SAFETY: the usable part of a slot of this arena, page-aligned, and nobody's now.
+        unsafe { chunk::give_back(stack.bottom(), stack.class.usable()) };
+        self.shelves[stack.class.index()].cold.push(stack);
     }
 
     /// Gives back the pages of a suspended stack that lie below its stack pointer.

@@ -337,15 +337,19 @@ impl<D> Line<D> {
         self.waiting.get() == 0
     }
 
-    /// As [`serve`](Self::serve), but nobody who has come later than the one with this number.
+    /// As [`serve`](Self::serve) where the line is not void, but nobody who has come later than the
+    /// one with this number.
     pub(super) fn serve_until<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
             let mut waiters = self.waiters.borrow_mut();
             loop {
-                let next = self.next(&mut waiters)?;
+                let next = waiters.next(self.waiting.get())?;
                 if self.wake(scheduler, next, last)? {
                     return Some(f(&mut next.data));
+                }
+                if self.is_void() {
+                    return None;
                 }
             }
         })
@@ -369,7 +373,10 @@ impl<D> Line<D> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
             let mut waiters = self.waiters.borrow_mut();
-            let next = self.next(&mut waiters)?;
+            if self.is_void() {
+                return None;
+            }
+            let next = waiters.next(self.waiting.get())?;
             self.wake(scheduler, next, u64::MAX)
         })
     }
@@ -377,13 +384,6 @@ impl<D> Line<D> {
     /// Serves all who are in line.
     pub(super) fn serve_all(&self, mut f: impl FnMut(&mut D)) {
         while self.serve(&mut f).is_some() {}
-    }
-
-    /// The first that has not had its turn.
-    #[inline]
-    fn next<'w>(&self, waiters: &'w mut Waiters<D>) -> Option<&'w mut Waiter<D>> {
-        let place = waiters.len() - self.waiting.get();
-        waiters.get_mut(place)
     }
 
     /// Wakes the next one, but not if it has come later than the one with this number; whether it

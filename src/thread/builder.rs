@@ -128,6 +128,7 @@ impl Builder {
     }
 
     /// Makes an ethread of its two sides, that which runs and that which is joined.
+    #[inline]
     pub(super) fn spawn_run<T>(
         self,
         scheduler: Rc<Scheduler>,
@@ -135,6 +136,18 @@ impl Builder {
         joinable: Rc<Joinable<'static, T>>,
         location: &'static Location<'static>,
     ) -> io::Result<JoinHandle<T>> {
+        let thread = self.enroll(scheduler, run, location)?;
+        Ok(JoinHandle::new(joinable, thread))
+    }
+
+    /// All of a spawn that does not depend on what the ethread returns.
+    #[inline(never)]
+    fn enroll(
+        self,
+        scheduler: Rc<Scheduler>,
+        run: Rc<dyn Run>,
+        location: &'static Location<'static>,
+    ) -> io::Result<Thread> {
         let legacy = scheduler.legacy();
         let (index, id) = scheduler.spawn(
             run,
@@ -146,9 +159,6 @@ impl Builder {
         if let Some(legacy) = legacy {
             scheduler.bequeath_locals(index, legacy);
         }
-        Ok(JoinHandle::new(
-            joinable,
-            Thread::new(scheduler, index, id, self.name),
-        ))
+        Ok(Thread::new(scheduler, index, id, self.name))
     }
 }

@@ -18,6 +18,8 @@ impl<'a, T> Iter<'a, T> {
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
+    // Inlined, as `park::leave` asks for.
+    #[inline(always)]
     #[track_caller]
     fn next(&mut self) -> Option<T> {
         self.receiver.recv().ok()
@@ -53,6 +55,8 @@ pub struct IntoIter<T> {
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
+    // Inlined, as `park::leave` asks for.
+    #[inline(always)]
     #[track_caller]
     fn next(&mut self) -> Option<T> {
         self.receiver.recv().ok()

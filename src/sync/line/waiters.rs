@@ -62,11 +62,21 @@ impl<D> Waiters<D> {
         }
     }
 
-    #[inline]
-    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Waiter<D>> {
-        match place {
+    /// The first of the last `waiting` ones, who are not none.
+    #[inline(always)]
+    pub(super) fn next(&mut self, waiting: usize) -> Option<&mut Waiter<D>> {
+        if self.rest.is_empty() {
+            self.first.as_mut()
+        } else {
+            self.next_of_many(waiting)
+        }
+    }
+
+    #[inline(never)]
+    fn next_of_many(&mut self, waiting: usize) -> Option<&mut Waiter<D>> {
+        match self.len() - waiting {
             0 => self.first.as_mut(),
-            _ => self.rest.get_mut(place - 1),
+            place => self.rest.get_mut(place - 1),
         }
     }
 
@@ -122,7 +132,10 @@ mod tests {
                 for place in 0..=model.len() {
                     let number = model.get(place).copied();
                     prop_assert_eq!(waiters.get(place).map(|w| w.number), number);
-                    prop_assert_eq!(waiters.get_mut(place).map(|w| w.data), number);
+                    if number.is_some() {
+                        let waiting = model.len() - place;
+                        prop_assert_eq!(waiters.next(waiting).map(|w| w.data), number);
+                    }
                 }
             }
         }

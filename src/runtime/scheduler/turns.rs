@@ -1,0 +1,245 @@
+//! What happens at every switch: who is next, its turn, and what becomes of it then.
+//!
+//! The core is borrowed once between two turns. All that is rare is called, so that the way from
+//! one ethread to the next is short and needs few registers.
+#![forbid(unsafe_code)]
+
+use std::cell::RefMut;
+use std::io;
+use std::rc::Rc;
+
+use super::{BUDGET, Core, Goal, SCHEDULER, Scheduler};
+use crate::runtime::coroutine::{Coroutine, Step};
+use crate::runtime::ethread::{HOST, Run, State};
+use crate::runtime::park;
+use crate::runtime::run_queue::Ready;
+use crate::runtime::stack::{Class, Stack};
+use crate::runtime::task::without_unwinding;
+
+/// How often the log tells that there is no stack, in nanoseconds.
+const STARVATION_PERIOD: u64 = 5_000_000_000;
+
+/// What an ethread is to run for which there is no stack.
+struct Unborn(Rc<dyn Run>, io::Error);
+
+impl Scheduler {
+    /// Runs those that are ready, at most so many; true once `goal` is reached.
+    pub(super) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
+        let mut core = self.core.borrow_mut();
+        if !core.ready.is_empty() {
+            self.want_sweep();
+        }
+        let mut left = most;
+        while left > 0 {
+            left -= 1;
+            if self.is_reached(goal, &core) {
+                return true;
+            }
+            let Some(ready) = self.next(&mut core) else {
+                return false;
+            };
+            let index = ready.index;
+            let coroutine = self.begin_turn(ready);
+            core = self.run_one(core, index, coroutine);
+        }
+        self.is_reached(goal, &core)
+    }
+
+    /// Lets an ethread whose turn has begun go on, or begin, until it leaves.
+    #[inline(always)]
+    pub(super) fn run_one<'a>(
+        &'a self,
+        mut core: RefMut<'a, Core>,
+        index: u32,
+        coroutine: Option<Coroutine>,
+    ) -> RefMut<'a, Core> {
+        let coroutine = match coroutine {
+            Some(coroutine) => coroutine,
+            None => match self.begin(&mut core, index) {
+                Ok(coroutine) => coroutine,
+                Err(unborn) => {
+                    drop(core);
+                    self.starve(index, unborn);
+                    return self.core.borrow_mut();
+                }
+            },
+        };
+        drop(core);
+        match coroutine.resume() {
+            Step::Suspended(coroutine) => {
+                let mut core = self.core.borrow_mut();
+                core.blocks.get_mut(index).coroutine = Some(coroutine);
+                self.current.set(SCHEDULER);
+                core
+            }
+            Step::Yielded(coroutine) => {
+                let mut borrowed = self.core.borrow_mut();
+                let core = &mut *borrowed;
+                let block = core.blocks.get_mut(index);
+                if block.may_be_interrupted() {
+                    drop(borrowed);
+                    return self.let_heed(index, coroutine);
+                }
+                block.coroutine = Some(coroutine);
+                block.yields_at(park::turn_at());
+                block.state = State::Ready;
+                core.ready.push(&mut core.blocks, index);
+                self.current.set(SCHEDULER);
+                borrowed
+            }
+            Step::Done(stack, rest) => {
+                let mut core = self.core.borrow_mut();
+                self.vacate(&mut core, index, stack, rest);
+                self.current.set(SCHEDULER);
+                core
+            }
+        }
+    }
+
+    /// Lets an ethread that would yield, but may have been told to unwind, see to that; if it need
+    /// not, it yields.
+    #[cold]
+    fn let_heed(&self, index: u32, mut coroutine: Coroutine) -> RefMut<'_, Core> {
+        loop {
+            let step = coroutine.heed();
+            let mut core = self.core.borrow_mut();
+            match step {
+                // It has unwound, gone on, and would yield once more.
+                Step::Yielded(again) => {
+                    coroutine = again;
+                    continue;
+                }
+                Step::Suspended(coroutine) => {
+                    core.blocks.get_mut(index).coroutine = Some(coroutine);
+                }
+                Step::Done(stack, rest) => self.vacate(&mut core, index, stack, rest),
+            }
+            self.current.set(SCHEDULER);
+            return core;
+        }
+    }
+
+    pub(super) fn reached(&self, goal: &Goal<'_>) -> bool {
+        self.is_reached(goal, &self.core.borrow())
+    }
+
+    #[inline(always)]
+    fn is_reached(&self, goal: &Goal<'_>, core: &Core) -> bool {
+        match goal {
+            Goal::AllEnded => core.blocks.live == core.blocks.daemons,
+            Goal::Flag(flag) => flag.get(),
+            // Apart, so that the others are told by a branch or two, not by a table.
+            _ => self.is_rare_goal_reached(goal, core),
+        }
+    }
+
+    #[inline(never)]
+    fn is_rare_goal_reached(&self, goal: &Goal<'_>, core: &Core) -> bool {
+        match goal {
+            Goal::HostWoken => core.blocks.get(HOST).state != State::Parked,
+            Goal::Shutdown(deadline) => core.blocks.live == 0 || self.now.get() >= *deadline,
+            Goal::AllEnded | Goal::Flag(_) => unreachable!("they are common"),
+        }
+    }
+
+    /// The next ethread to run.
+    #[inline(always)]
+    fn next<'a>(&self, core: &'a mut Core) -> Option<Ready<'a>> {
+        if self.is_virtual {
+            let choose = |n| self.driver.borrow_mut().choose(n);
+            core.ready.pop_any(&mut core.blocks, choose)
+        } else {
+            core.ready.pop(&mut core.blocks)
+        }
+    }
+
+    /// Begins the turn of an ethread; gives its computation, if it is on a stack already.
+    #[inline(always)]
+    pub(super) fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
+        debug_assert_eq!(block.state, State::Ready);
+        block.state = State::Running;
+        block.visits = 0;
+        self.heartbeat.beat(index, block.reason().location);
+        self.current.set(index);
+        self.budget.set(BUDGET);
+        block.coroutine.take()
+    }
+
+    /// Puts an ethread on a stack.
+    #[inline(always)]
+    fn begin(&self, core: &mut Core, index: u32) -> Result<Coroutine, Unborn> {
+        let block = core.blocks.get_mut(index);
+        let (outcome, class) = (block.outcome, block.class);
+        let run = block.start.take();
+        let run = run.expect("without a stack, it is yet to be run");
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            if std::mem::take(&mut block.reserved) {
+                Ok(stacks.take_reserved(class))
+            } else {
+                stacks.take(class)
+            }
+        };
+        match stack {
+            Ok(stack) => {
+                stack.set_occupant(std::ptr::from_ref(core.blocks.record(index)).cast());
+                Ok(Coroutine::new(stack, run, outcome))
+            }
+            Err(error) => Err(Unborn(run, error)),
+        }
+    }
+
+    /// Puts an ethread aside for which there is no stack. Those who have one go on, and each stack
+    /// that is freed lets one of these begin, in their order.
+    #[cold]
+    fn starve(&self, index: u32, Unborn(run, error): Unborn) {
+        self.current.set(SCHEDULER);
+        let (told, now) = (self.starvation_told.get(), self.now.get());
+        if told.is_none_or(|told| now.saturating_sub(told) >= STARVATION_PERIOD) {
+            self.starvation_told.set(Some(now));
+            // On the OS thread's stack: who waits there would not expect a logger's panic.
+            without_unwinding(|| {
+                log::error!("no stack for an ethread that became ready, it has to wait: {error}");
+            });
+        }
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        block.start = Some(run);
+        block.state = State::Ready;
+        core.starved.push_back(index);
+    }
+
+    /// Promises a stack of this class, which was just freed, to the one who has waited longest.
+    #[cold]
+    fn feed(&self, core: &mut Core, class: Class) {
+        let fits = |index: &u32| core.blocks.get(*index).class == class;
+        let Some(place) = core.starved.iter().position(fits) else {
+            return;
+        };
+        if self.stacks.borrow_mut().reserve(class).is_ok()
+            && let Some(index) = core.starved.remove(place)
+        {
+            core.blocks.get_mut(index).reserved = true;
+            core.make_ready(index);
+        }
+    }
+
+    /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
+    #[inline(always)]
+    fn vacate(&self, core: &mut Core, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
+        let class = stack.class();
+        self.stacks.borrow_mut().free(stack);
+        if rest.is_some() {
+            core.blocks.get_mut(index).start = rest;
+        } else {
+            // Only those that it was born with.
+            core.scopes.forget(core.blocks.get(index).scope);
+            if let Some(timer) = core.blocks.remove(index) {
+                core.timers.cancel(timer);
+            }
+        }
+        if !core.starved.is_empty() {
+            self.feed(core, class);
+        }
+    }
+}
