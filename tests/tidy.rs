@@ -88,6 +88,7 @@ const UNSAFE: &[&str] = &[
     "src/runtime/stack.rs",
     "src/runtime/stack/chunk.rs",
     "src/runtime/stack/registry.rs",
+    "src/runtime/task.rs",
     "src/runtime/watchdog.rs",
     "src/sync/mutex.rs",
     "src/sync/rwlock.rs",

@@ -101,7 +101,9 @@ where
         }
     }));
     let (index, id, token) = scheduler.starter(task.clone(), None, deadline, reason)?;
-    let handle = JoinHandle::new(task, Thread::new(scheduler.clone(), index, id, None));
+    let thread = Thread::new(scheduler.clone(), index, id, None);
+    task.packet().whose().set(thread);
+    let handle = JoinHandle::new(task);
     if let Err(error) = scheduler.wait_without_stack(fd, key, direction, token) {
         handle.cancel();
         return Err(error);

@@ -257,8 +257,9 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(task: Rc<Joinable<'static, T>>, thread: Thread) -> Self {
-        task.packet().set_thread(thread);
+    /// Of a task that knows whose it is.
+    #[inline]
+    pub(crate) fn new(task: Rc<Joinable<'static, T>>) -> Self {
         Self { task }
     }
 

@@ -1,5 +1,8 @@
 //! What an ethread runs, and what is left of it for whoever joins.
 
+// A task is written where it is to be: moved there, it would be stored twice at each spawn.
+#![allow(unsafe_code)]
+
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -80,8 +83,7 @@ impl<W> AnySlot for Slot<W> {}
 
 /// The result of an ethread, between its end and the join.
 pub(crate) struct Packet<T> {
-    /// Whose it is; set as soon as it is spawned.
-    thread: OnceCell<Thread>,
+    whose: Whose,
     result: Cell<Option<thread::Result<T>>>,
     /// The ethread that joins; [`NOBODY`] if none does.
     waiter: Cell<Token>,
@@ -93,6 +95,17 @@ pub(crate) struct Packet<T> {
     /// Who waits for the end of it, whatever becomes of its handle.
     // Boxed, as nearly none has one.
     family: Option<Box<Rc<dyn Family>>>,
+}
+
+/// Whose a task is; set as soon as it is spawned.
+#[derive(Default)]
+pub(crate) struct Whose(OnceCell<Thread>);
+
+impl Whose {
+    pub(crate) fn set(&self, thread: Thread) {
+        let set = self.0.set(thread);
+        debug_assert!(set.is_ok(), "a task is spawned once");
+    }
 }
 
 /// The children of a `thread::scope`, as each of them knows it.
@@ -114,9 +127,11 @@ impl<W, T> Task<Slot<W>, T> {
     }
 
     pub(crate) fn of(work: W, family: Option<Rc<dyn Family>>) -> Rc<Self> {
-        Rc::new(Self {
+        let mut task = Rc::new_uninit();
+        let place = Rc::get_mut(&mut task).expect("it has no other owner yet");
+        place.write(Self {
             packet: Packet {
-                thread: OnceCell::new(),
+                whose: Whose::default(),
                 result: Cell::new(None),
                 waiter: Cell::new(NOBODY),
                 ended: Cell::new(false),
@@ -125,7 +140,9 @@ impl<W, T> Task<Slot<W>, T> {
                 family: family.map(Box::new),
             },
             slot: Cell::new(Some(work)),
-        })
+        });
+        // SAFETY: it was written just now.
+        unsafe { task.assume_init() }
     }
 }
 
@@ -205,14 +222,12 @@ impl<T> Packet<T> {
         }
     }
 
-    /// Says whose it is.
-    pub(super) fn set_thread(&self, thread: Thread) {
-        let set = self.thread.set(thread);
-        debug_assert!(set.is_ok(), "a task is spawned once");
+    pub(crate) fn whose(&self) -> &Whose {
+        &self.whose
     }
 
     pub(super) fn thread(&self) -> &Thread {
-        self.thread.get().expect("it was spawned")
+        self.whose.0.get().expect("it was spawned")
     }
 
     pub(super) fn set_waiter(&self, waiter: Option<Token>) {

@@ -8,7 +8,7 @@ use crate::runtime::current;
 use crate::runtime::ethread::Run;
 use crate::runtime::handle::{JoinHandle, Thread};
 use crate::runtime::scheduler::Scheduler;
-use crate::runtime::task::{Joinable, Once, Task, Work};
+use crate::runtime::task::{Joinable, Once, Task, Whose, Work};
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
 ///
@@ -136,18 +136,19 @@ impl Builder {
         joinable: Rc<Joinable<'static, T>>,
         location: &'static Location<'static>,
     ) -> io::Result<JoinHandle<T>> {
-        let thread = self.enroll(scheduler, run, location)?;
-        Ok(JoinHandle::new(joinable, thread))
+        self.enroll(scheduler, run, joinable.packet().whose(), location)?;
+        Ok(JoinHandle::new(joinable))
     }
 
-    /// All of a spawn that does not depend on what the ethread returns.
+    /// All of a spawn that does not depend on what the ethread returns; says `whose` it is.
     #[inline(never)]
     fn enroll(
         self,
         scheduler: Rc<Scheduler>,
         run: Rc<dyn Run>,
+        whose: &Whose,
         location: &'static Location<'static>,
-    ) -> io::Result<Thread> {
+    ) -> io::Result<()> {
         let legacy = scheduler.legacy();
         let (index, id) = scheduler.spawn(
             run,
@@ -159,6 +160,7 @@ impl Builder {
         if let Some(legacy) = legacy {
             scheduler.bequeath_locals(index, legacy);
         }
-        Ok(Thread::new(scheduler, index, id, self.name))
+        whose.set(Thread::new(scheduler, index, id, self.name));
+        Ok(())
     }
 }
