@@ -30,7 +30,8 @@ use super::ethread::{Ending, Run};
 use super::stack::{Arena, Class, Room, Stack};
 use super::wait::Outcome;
 
-type WayOut = Option<NonNull<Yielder<Errand, Leave>>>;
+type Way = Yielder<Errand, Leave>;
+type WayOut = Option<NonNull<Way>>;
 type Inner = corosensei::Coroutine<Errand, Leave, Infallible, Stack>;
 
 /// What a computation is resumed for.
@@ -395,22 +396,31 @@ pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
 
 /// Leaves by `way_out`, which is what [`WAY_OUT`] holds.
 #[inline(always)]
-fn leave(way_out: NonNull<Yielder<Errand, Leave>>, reason: usize) -> Errand {
+fn leave(way_out: NonNull<Way>, reason: usize) -> Errand {
     debug_assert!(
         !std::thread::panicking(),
         "an ethread that unwinds must not leave its stack"
     );
-    let leave = Leave(stack_pointer() | reason);
-    loop {
-        // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before
-        // each switch back to it, and cleared by `resume` as soon as it has left. So it points to
-        // the yielder of the computation that calls us, which lives at the top of the stack we are
-        // on.
-        match unsafe { way_out.as_ref() }.suspend(leave) {
-            Errand::Trace => trace(),
-            errand => return errand,
-        }
+    // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before each
+    // switch back to it, and cleared by `resume` as soon as it has left. So it points to the
+    // yielder of the computation that calls us, which lives at the top of the stack we are on.
+    match unsafe { way_out.as_ref() }.suspend(Leave(stack_pointer() | reason)) {
+        Errand::GoOn => Errand::GoOn,
+        errand => run_errand(errand, way_out, reason),
     }
+}
+
+/// Tells where the computation is, and leaves again, as often as it is asked.
+#[cold]
+fn run_errand(mut errand: Errand, way_out: NonNull<Way>, reason: usize) -> Errand {
+    while errand == Errand::Trace {
+        // It is gone where the destructors of thread-locals run. A panic would unwind who is
+        // parked.
+        let _gone = TRACE.try_with(|trace| trace.set(Some(Backtrace::capture())));
+        // SAFETY: as in `leave`.
+        errand = unsafe { way_out.as_ref() }.suspend(Leave(stack_pointer() | reason));
+    }
+    errand
 }
 
 /// The stack pointer of whoever calls this, in whose frame it is inlined.
@@ -438,12 +448,6 @@ fn stack_pointer() -> usize {
         pointer = below() & !Leave::REASONS;
     }
     pointer
-}
-
-#[cold]
-fn trace() {
-    // It is gone where the destructors of thread-locals run. A panic would unwind who is parked.
-    let _gone = TRACE.try_with(|trace| trace.set(Some(Backtrace::capture())));
 }
 
 #[cfg(test)]

@@ -146,7 +146,11 @@ impl Cancel {
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(super) struct ControlBlock {
+    /// The first part of its [`Reason`].
+    kind: WaitKind,
     pub(super) state: State,
+    /// How often the sweep has met it since it ran.
+    pub(super) visits: u8,
     /// The token of the wait that began last was used, or the wait has ended without: nobody can
     /// wake with it any more. True before the first wait.
     pub(super) spent: bool,
@@ -157,11 +161,7 @@ pub(super) struct ControlBlock {
     pub(super) daemon: bool,
     /// The arena holds a stack for it: until its first turn.
     pub(super) reserved: bool,
-    /// How often the sweep has met it since it ran.
-    pub(super) visits: u8,
     pub(super) class: Class,
-    /// The first part of its [`Reason`].
-    kind: WaitKind,
     /// `deadline` is that of a scope, and not of the wait itself.
     pub(super) bounded: bool,
     pub(super) cancel: Cancel,

@@ -33,7 +33,6 @@ use super::driver::{Driver, DriverKind, Until};
 use super::ethread::{Birth, Blocks, HOST, Label, Run, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
 use super::locals::Locals;
-use super::run_queue::Ready;
 use super::source::Sources;
 use super::stack::{Arena, Class, StackConfig};
 use super::stats::Stats;
@@ -233,18 +232,6 @@ impl Scheduler {
         let (index, _) = self.core.borrow_mut().blocks.insert(&self.inbox, birth);
         self.errands.borrow_mut().push(index);
         Ok(())
-    }
-
-    /// Runs an errand, if there is one.
-    fn run_errand(&self) -> bool {
-        let Some(index) = self.errands.borrow_mut().pop() else {
-            return false;
-        };
-        let mut core = self.core.borrow_mut();
-        let block = core.blocks.get_mut(index);
-        let coroutine = self.begin_turn(Ready { index, block });
-        drop(self.run_one(core, index, coroutine));
-        true
     }
 
     /// Adds an ethread that begins, on a stack it gets only then, when its token is woken or at

@@ -25,6 +25,14 @@ struct Unborn(Rc<dyn Run>, io::Error);
 impl Scheduler {
     /// Runs those that are ready, at most so many; true once `goal` is reached.
     pub(super) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
+        let reached = self.run_ready(goal, most);
+        // Between two turns nobody asks.
+        self.current.set(SCHEDULER);
+        reached
+    }
+
+    #[inline(always)]
+    fn run_ready(&self, goal: &Goal<'_>, most: usize) -> bool {
         let mut core = self.core.borrow_mut();
         if !core.ready.is_empty() {
             self.want_sweep();
@@ -45,9 +53,22 @@ impl Scheduler {
         self.is_reached(goal, &core)
     }
 
+    /// Runs an errand, if there is one.
+    pub(super) fn run_errand(&self) -> bool {
+        let Some(index) = self.errands.borrow_mut().pop() else {
+            return false;
+        };
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        let coroutine = self.begin_turn(Ready { index, block });
+        drop(self.run_one(core, index, coroutine));
+        self.current.set(SCHEDULER);
+        true
+    }
+
     /// Lets an ethread whose turn has begun go on, or begin, until it leaves.
     #[inline(always)]
-    pub(super) fn run_one<'a>(
+    fn run_one<'a>(
         &'a self,
         mut core: RefMut<'a, Core>,
         index: u32,
@@ -69,7 +90,6 @@ impl Scheduler {
             Step::Suspended(coroutine) => {
                 let mut core = self.core.borrow_mut();
                 core.blocks.get_mut(index).coroutine = Some(coroutine);
-                self.current.set(SCHEDULER);
                 core
             }
             Step::Yielded(coroutine) => {
@@ -84,13 +104,11 @@ impl Scheduler {
                 block.yields_at(park::turn_at());
                 block.state = State::Ready;
                 core.ready.push(&mut core.blocks, index);
-                self.current.set(SCHEDULER);
                 borrowed
             }
             Step::Done(stack, rest) => {
                 let mut core = self.core.borrow_mut();
                 self.vacate(&mut core, index, stack, rest);
-                self.current.set(SCHEDULER);
                 core
             }
         }
@@ -114,7 +132,6 @@ impl Scheduler {
                 }
                 Step::Done(stack, rest) => self.vacate(&mut core, index, stack, rest),
             }
-            self.current.set(SCHEDULER);
             return core;
         }
     }
@@ -155,7 +172,7 @@ impl Scheduler {
 
     /// Begins the turn of an ethread; gives its computation, if it is on a stack already.
     #[inline(always)]
-    pub(super) fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
+    fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
         block.visits = 0;
