@@ -29,6 +29,24 @@ pub(super) struct Core<T> {
     receiver_count: Cell<usize>,
 }
 
+/// How far a send has come in one call.
+// One flat enum, as is `Receiving`: the tag of a `Result` within another one may be a byte that is
+// copied as a word, for which a processor waits until it is in the cache.
+enum Sending<'a, T> {
+    Done,
+    Waits(Place<'a, Option<T>>),
+    Closed(T),
+    Late(T),
+}
+
+/// How far a receive has come in one call.
+enum Receiving<'a, T> {
+    Done(T),
+    Waits(Place<'a, Option<T>>),
+    Closed,
+    Late,
+}
+
 impl<T> Core<T> {
     /// With one end of each kind.
     pub(super) fn new(capacity: Option<usize>) -> Self {
@@ -83,32 +101,39 @@ impl<T> Core<T> {
         location: &'static Location<'static>,
     ) -> Result<(), SendTimeoutError<T>> {
         match self.begin_send(message, deadline, location) {
-            Ok(place) => {
+            Sending::Done => Ok(()),
+            Sending::Waits(place) => {
                 park::leave();
                 end_send(place)
             }
-            Err(over) => over,
+            Sending::Closed(message) => Err(SendTimeoutError::Disconnected(message)),
+            Sending::Late(message) => Err(SendTimeoutError::Timeout(message)),
         }
     }
 
-    /// What is done before the stack is left; `Err` if it is not to be.
+    /// What is done before the stack is left, if it is to be.
     #[inline(never)]
     fn begin_send(
         &self,
         message: T,
         deadline: u64,
         location: &'static Location<'static>,
-    ) -> Result<Place<'_, Option<T>>, Result<(), SendTimeoutError<T>>> {
+    ) -> Sending<'_, T> {
         spend(location);
         let message = match self.try_send(message) {
-            Ok(()) => return Err(Ok(())),
-            Err(TrySendError::Disconnected(message)) => {
-                return Err(Err(SendTimeoutError::Disconnected(message)));
-            }
+            Ok(()) => return Sending::Done,
+            Err(TrySendError::Disconnected(message)) => return Sending::Closed(message),
             Err(TrySendError::Full(message)) => message,
         };
         let wait = Wait::new(WaitKind::Send, location).until(deadline);
-        self.senders.begin(wait, Some(message)).map_err(sent)
+        match self.senders.begin(wait, Some(message)) {
+            Ok(place) => Sending::Waits(place),
+            Err(over) => match sent(over) {
+                Ok(()) => Sending::Done,
+                Err(SendTimeoutError::Disconnected(message)) => Sending::Closed(message),
+                Err(SendTimeoutError::Timeout(message)) => Sending::Late(message),
+            },
+        }
     }
 
     #[inline]
@@ -145,29 +170,34 @@ impl<T> Core<T> {
         location: &'static Location<'static>,
     ) -> Result<T, RecvTimeoutError> {
         match self.begin_recv(deadline, location) {
-            Ok(place) => {
+            Receiving::Done(message) => Ok(message),
+            Receiving::Waits(place) => {
                 park::leave();
                 end_recv(place)
             }
-            Err(over) => over,
+            Receiving::Closed => Err(RecvTimeoutError::Disconnected),
+            Receiving::Late => Err(RecvTimeoutError::Timeout),
         }
     }
 
-    /// What is done before the stack is left; `Err` if it is not to be.
+    /// What is done before the stack is left, if it is to be.
     #[inline(never)]
-    fn begin_recv(
-        &self,
-        deadline: u64,
-        location: &'static Location<'static>,
-    ) -> Result<Place<'_, Option<T>>, Result<T, RecvTimeoutError>> {
+    fn begin_recv(&self, deadline: u64, location: &'static Location<'static>) -> Receiving<'_, T> {
         spend(location);
         match self.try_recv() {
-            Ok(message) => return Err(Ok(message)),
-            Err(TryRecvError::Disconnected) => return Err(Err(RecvTimeoutError::Disconnected)),
+            Ok(message) => return Receiving::Done(message),
+            Err(TryRecvError::Disconnected) => return Receiving::Closed,
             Err(TryRecvError::Empty) => {}
         }
         let wait = Wait::new(WaitKind::Receive, location).until(deadline);
-        self.receivers.begin(wait, None).map_err(received)
+        match self.receivers.begin(wait, None) {
+            Ok(place) => Receiving::Waits(place),
+            Err(over) => match received(over) {
+                Ok(message) => Receiving::Done(message),
+                Err(RecvTimeoutError::Disconnected) => Receiving::Closed,
+                Err(RecvTimeoutError::Timeout) => Receiving::Late,
+            },
+        }
     }
 
     pub(super) fn add_sender(&self) {
