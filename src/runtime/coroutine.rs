@@ -48,7 +48,7 @@ enum Errand {
 /// what it has left for in the bits that are zero there. A word, as corosensei passes one in a
 /// register.
 ///
-/// Below the stack pointer are only the frames of the switch itself.
+/// Below the stack pointer are only the frames of the switch itself, which are less than a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Leave(usize);
 
@@ -134,7 +134,7 @@ impl fmt::Debug for Coroutine {
 /// What came of a resume.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// It left through [`suspend`] and can be resumed.
+    /// It left through [`suspend`] or [`suspend_then`] and can be resumed.
     Suspended(Coroutine),
     /// It left through [`suspend_for_turn`].
     Yielded(Coroutine),
@@ -301,14 +301,22 @@ impl Coroutine {
             return None;
         }
         let kept = self.kept.as_ptr();
-        // SAFETY: as in `resume`. It may be another computation that asks, whose way out this puts
-        // back.
+        // SAFETY: as in `resume_for`. It may be another computation that asks, whose way out this
+        // puts back.
         let asker = WAY_OUT.replace(unsafe { (*kept).way_out });
         // SAFETY: likewise.
         let inner = unsafe { &mut (*kept).inner };
         // It leaves again from where it was, and nothing is to be called a second time.
         let left = inner.resume(Errand::Trace);
-        debug_assert!(matches!(left, CoroutineResult::Yield(leave) if leave != Leave::DONE));
+        match left {
+            CoroutineResult::Yield(leave) => {
+                debug_assert_ne!(leave, Leave::DONE);
+                // From a frame further down.
+                // SAFETY: likewise; it has left again.
+                unsafe { (*kept).left = leave };
+            }
+            CoroutineResult::Return(never) => match never {},
+        }
         WAY_OUT.set(asker);
         TRACE.try_with(Cell::take).ok().flatten()
     }

@@ -47,6 +47,11 @@ pub(crate) fn with_or_install<R>(f: impl FnOnce(&Scheduler) -> R) -> io::Result<
 /// A call that wants the scheduler in a variable: a closure is a function of its own, mostly.
 pub(crate) struct Call;
 
+/// So that each is a variable: without it a reference to one could live forever.
+impl Drop for Call {
+    fn drop(&mut self) {}
+}
+
 /// This OS thread's scheduler, for as long as a call's own variable lives; makes one with the
 /// default settings if there is none.
 #[inline(always)]

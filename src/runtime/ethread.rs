@@ -84,7 +84,7 @@ pub(crate) trait Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Over,
-    /// It has parked ([`Scheduler::rest`](super::scheduler::Scheduler::rest)), and gives up its
+    /// It has parked ([`Wait::rest`](super::park::Wait::rest)), and gives up its
     /// stack. What wakes it runs it again, on whichever stack is free then.
     Resting,
 }

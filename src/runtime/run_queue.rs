@@ -30,6 +30,7 @@ impl RunQueue {
     #[inline]
     pub(crate) fn push(&mut self, blocks: &mut Blocks, index: u32) {
         debug_assert_eq!(blocks.get(index).next_ready, NOBODY);
+        debug_assert!(self.first == NOBODY || self.last != index);
         if self.first == NOBODY {
             self.first = index;
         } else {

@@ -123,7 +123,7 @@ impl<D> Place<'_, D> {
     #[inline(always)]
     pub(super) fn end(self) -> Result<D, Missed<D>> {
         let (has_turn, data) = self.take_out();
-        if has_turn { Ok(data) } else { miss(data) }
+        if has_turn { Ok(data) } else { miss(None, data) }
     }
 
     /// Leaves the line with what was brought along, or what has come in its place.
@@ -139,14 +139,16 @@ impl<D> Place<'_, D> {
     }
 }
 
-/// The end of a wait that was not woken for a turn.
+/// The end of a wait without a turn: as `outcome` says, or as the ethread was told that has left
+/// its stack.
 // `data` may be the user's, and is dropped by the unwinding, if there is one.
 #[cold]
-fn miss<D>(data: D) -> Result<D, Missed<D>> {
+fn miss<D>(outcome: Option<Outcome>, data: D) -> Result<D, Missed<D>> {
     current::with(|scheduler| {
         let scheduler = scheduler.expect("it is the one that has parked it");
-        match scheduler.outcome() {
-            Outcome::Woken => Ok(data),
+        match outcome.unwrap_or_else(|| scheduler.outcome()) {
+            // To go on would be to hold what somebody else may hold.
+            Outcome::Woken => unreachable!("only who gives a waiter its turn wakes it"),
             Outcome::TimedOut => Err(Missed::TimedOut(data)),
             Outcome::Elapsed => scheduler.raise_elapsed(),
             Outcome::Cancelled => scheduler.raise_cancel(),
@@ -238,8 +240,14 @@ impl<D> Line<D> {
             return Err(Missed::Unwinding(data));
         };
         let place = self.enter(scheduler, parking.token(), data);
-        parking.park(deadline);
-        place.end()
+        // Not asked for afterwards: a wait that was over before it parked has told nobody.
+        let outcome = parking.park(deadline);
+        let (has_turn, data) = place.take_out();
+        if has_turn {
+            Ok(data)
+        } else {
+            miss(Some(outcome), data)
+        }
     }
 
     /// Lines up at the end, for a wait that has begun.
@@ -340,6 +348,7 @@ impl<D> Line<D> {
     /// As [`serve`](Self::serve) where the line is not void, but nobody who has come later than the
     /// one with this number.
     pub(super) fn serve_until<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+        debug_assert!(!self.is_void());
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
             let mut waiters = self.waiters.borrow_mut();

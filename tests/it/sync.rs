@@ -1,12 +1,13 @@
 //! `sync`: order, hand-over, poison, and what a waiter leaves behind that goes before its turn.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::TryLockError;
 use std::time::Duration;
 
-use ethreads::sync::{Barrier, Condvar, Mutex, Semaphore, WaitGroup};
+use ethreads::sync::channel::{self, RecvTimeoutError};
+use ethreads::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
 use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::time;
 
@@ -473,6 +474,85 @@ mod random_programs {
             seed in any::<u64>(),
         ) {
             run(programs, seed);
+        }
+    }
+}
+
+/// The OS thread's own code cannot leave its stack; a wait that is over before it begins has
+/// nothing to say but by its result.
+#[test]
+fn on_the_os_threads_own_side_a_wait_that_is_cancelled_before_it_begins_gets_nothing() {
+    let calls: [Call; 7] = [
+        ("Mutex::lock", |held| drop(held.mutex.lock())),
+        ("RwLock::read", |held| drop(held.lock.read())),
+        ("RwLock::write", |held| drop(held.lock.write())),
+        ("Semaphore::acquire", |held| drop(held.permits.acquire())),
+        ("Receiver::recv", |held| {
+            let _ = held.empty.1.recv();
+        }),
+        ("Sender::send", |held| {
+            let _ = held.empty.0.send(());
+        }),
+        ("Barrier::wait", |held| {
+            let _ = held.barrier.wait();
+        }),
+    ];
+    for (name, call) in calls {
+        fresh(move || {
+            let held = Rc::new(Held::default());
+            let theirs = held.clone();
+            let holder = thread::spawn(move || {
+                let _guards = (
+                    theirs.mutex.lock().unwrap(),
+                    theirs.lock.write().unwrap(),
+                    theirs.permits.acquire(),
+                );
+                thread::park();
+            });
+            thread::yield_now();
+            // What the wait before has come to is not what this one comes to.
+            let late = held.empty.1.recv_timeout(Duration::from_nanos(1));
+            assert_eq!(late, Err(RecvTimeoutError::Timeout));
+            let returned = Cell::new(false);
+            let scope = panic::catch_unwind(AssertUnwindSafe(|| {
+                thread::scope(|scope| {
+                    drop(scope.spawn(|| panic!("it cancels the body")));
+                    thread::yield_now();
+                    call(&held);
+                    returned.set(true);
+                });
+            }));
+            let payload = scope.expect_err("a child has panicked");
+            assert_eq!(text(&*payload), "it cancels the body", "{name}");
+            assert!(!returned.get(), "{name} has gone on");
+            assert!(!holder.is_finished(), "{name}: somebody else holds it");
+            holder.thread().unpark();
+            holder.join().expect("it lets go");
+            // No place in line is left behind.
+            drop((held.mutex.lock().unwrap(), held.lock.write().unwrap()));
+            drop(held.permits.acquire());
+        });
+    }
+}
+
+type Call = (&'static str, fn(&Held));
+
+struct Held {
+    mutex: Mutex<()>,
+    lock: RwLock<()>,
+    permits: Semaphore,
+    empty: (channel::Sender<()>, channel::Receiver<()>),
+    barrier: Barrier,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self {
+            mutex: Mutex::default(),
+            lock: RwLock::default(),
+            permits: Semaphore::new(1),
+            empty: channel::bounded(0),
+            barrier: Barrier::new(2),
         }
     }
 }

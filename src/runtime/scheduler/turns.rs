@@ -26,7 +26,8 @@ impl Scheduler {
     /// Runs those that are ready, at most so many; true once `goal` is reached.
     pub(super) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
         let reached = self.run_ready(goal, most);
-        // Between two turns nobody asks.
+        // Not after each turn: between two of them no code runs that asks, be it the user's or a
+        // line for the log.
         self.current.set(SCHEDULER);
         reached
     }
