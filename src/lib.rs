@@ -35,8 +35,8 @@
 //! An ethread is born, runs and ends on one OS thread, its *shard*. So closures need no `Send`,
 //! and [`Rc`](std::rc::Rc), [`RefCell`](std::cell::RefCell) and `thread_local!` keep working.
 //! [`spawn`] works on any OS thread; [`run`] runs what was spawned there, [`run_main`] a program.
-//! Use more cores with one `run` on each of several OS threads, and a listener with
-//! [`reuse_port`](net::ListenOptions::reuse_port) in each.
+//! For more cores there are [`Builder::shards`]: a scheduler on each of several OS threads, on which
+//! ethreads can be [spawned](runtime::Shard::spawn) from anywhere.
 //!
 //! # What suspends, and what blocks
 //!
@@ -46,7 +46,8 @@
 //! | call | what it does |
 //! | --- | --- |
 //! | [`sleep`](thread::sleep), [`yield_now`](thread::yield_now) | suspends |
-//! | [`park`](thread::park), [`join`](thread::JoinHandle::join) | suspends |
+//! | [`park`](thread::park), [`join`](thread::JoinHandle::join), also of another shard | suspends |
+//! | [`ShardGroup::shutdown`](runtime::ShardGroup::shutdown) | suspends |
 //! | [`suspend`](bridge::suspend), [`blocking`](bridge::blocking) | suspends |
 //! | locks, channels and the like of [`sync`], [`select!`] | suspends, if it has to wait |
 //! | looking up a host name | suspends |
@@ -140,10 +141,12 @@
 //! | error | a simulation that failed, with its seed |
 //! | error | ethreads that wait for each other, none of which can go on |
 //! | error | a start of a resource that panicked, or what stops it |
+//! | error | the panic of a shard's root, as the other shards go on |
 //! | error | the report that comes before an abort |
 //! | warn | an ethread that has held its shard for too long |
 //! | warn | an ethread that has caught its own cancel 16 times |
 //! | warn | ethreads that are left at the end of the grace period, or of their OS thread |
+//! | warn | ethreads that were sent to a shard, and did not begin before its end |
 //! | warn | a response that was broken off, connections that were cut at the end of a drain |
 //! | warn | connections that were answered with 503 for being too many, every 5 s at most |
 //! | warn | a server whose limits are above that of the process's descriptors |
@@ -167,7 +170,8 @@
 //! * `ETHREADS_DRIVER`, `epoll` or `polling`: the driver of shards whose
 //!   [`Builder`](Builder::driver) does not name one. The default is `epoll` on Linux, elsewhere
 //!   `polling`, which works everywhere.
-//! * `BLOCKING_MAX_THREADS`: the size of the pool of OS threads, 500 unless set.
+//! * `BLOCKING_MAX_THREADS`: the most OS threads that the pool can have, 500 unless set; see
+//!   [`bridge::set_blocking_limit`].
 //!
 //! # What is not promised
 //!

@@ -58,7 +58,15 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("backtrace", &["src/runtime/backtrace.rs"]),
-    ("loom", &["src/sync/remote"]),
+    (
+        "loom",
+        &[
+            "src/runtime/primitives.rs",
+            "src/runtime/mailbox/loom_tests.rs",
+            "src/runtime/parcel.rs",
+            "src/sync/remote",
+        ],
+    ),
     ("polling", &["src/runtime/driver/polling.rs"]),
     ("rustix", &["src/runtime/driver"]),
     ("socket2", &["src/runtime/driver"]),

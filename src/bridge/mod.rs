@@ -13,8 +13,9 @@ mod on_ready;
 mod run_until;
 pub(crate) mod suspend;
 
+pub use crate::runtime::pool::BlockingStats;
 pub use crate::runtime::source::Source;
-pub use blocking::blocking;
+pub use blocking::{blocking, blocking_stats, set_blocking_limit};
 pub use on_ready::{Interest, Wakeup, on_ready};
 pub use run_until::{Exit, run_until};
 pub use suspend::{RemoteSuspended, Suspended, suspend};

@@ -119,9 +119,16 @@ pub(crate) fn uninstall() {
 /// Ends a scheduler that has no ethreads, and leaks one that has: their frames may hold anything,
 /// also references to thread-locals whose destructors have run.
 fn retire(scheduler: Rc<Scheduler>) {
+    // While `CURRENT` is set: what did not begin is dropped here, and may look for its scheduler.
+    let unstarted = scheduler.inbox.close();
+    scheduler.abandon_awaited();
     CURRENT.set(ptr::null());
-    scheduler.inbox.close();
     super::watchdog::forget(&scheduler);
+    if unstarted > 0 {
+        without_unwinding(|| {
+            log::warn!("{unstarted} ethreads did not begin, as their shard ended before");
+        });
+    }
     let left = scheduler.labels();
     if left.is_empty() {
         return;

@@ -1,25 +1,20 @@
 //! What other OS threads send to a shard, and the handles that they send with.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::driver::Remote;
 use super::ethread::ThreadId;
+use super::mailbox::Mailbox;
 use super::roster::Roster;
+use super::shard::Begin;
 use super::wait::Token;
 
 /// The part of a shard that is shared with other OS threads. It outlives the shard: a handle may
 /// be used or dropped at any time, also in a thread-local's destructor.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    messages: Mutex<Vec<Message>>,
-    /// Set by the first message after a drain, which then notifies; the others need not.
-    pending: AtomicBool,
-    /// Handles that can still wake something here; while there are any, nothing is a deadlock.
-    handles: AtomicUsize,
-    /// The shard is gone and reads no messages.
-    closed: AtomicBool,
+    mailbox: Mailbox<Message>,
     pub(super) driver: Arc<Remote>,
     pub(super) roster: Roster,
 }
@@ -31,70 +26,79 @@ pub(crate) enum Message {
     Wake(Token),
     /// `Thread::unpark` from elsewhere.
     Unpark { index: u32, id: ThreadId },
+    /// `RemoteJoinHandle::cancel`.
+    Cancel { index: u32, id: ThreadId },
+    /// An ethread begins here.
+    Spawn(Box<dyn Begin>),
     /// The waiters of the source with this key look again: it was closed, for example.
     Nudged { key: u64 },
     /// The source with this key was dropped: its slot is free.
     Released { key: u64 },
+    /// The shard ends, if it is one of a group.
+    Stop,
 }
 
 impl Inbox {
     pub(super) fn new(driver: Arc<Remote>) -> Self {
         Self {
-            messages: Mutex::default(),
-            pending: AtomicBool::new(false),
-            handles: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
+            mailbox: Mailbox::new(),
             driver,
             roster: Roster::default(),
         }
     }
 
-    /// Queues a message and wakes the shard, once for all messages until it looks.
+    /// Queues a message and wakes the shard, once for all messages until it looks. One that has
+    /// ended needs none.
     pub(crate) fn send(&self, message: Message) {
-        if self.closed.load(Ordering::Acquire) {
-            return;
-        }
-        self.messages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(message);
-        self.ring();
+        // What is sent here is about ethreads and sources that have ended with the shard.
+        let _ = self.mailbox.send(message, || self.driver.notify());
     }
 
-    fn ring(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
-            self.driver.notify();
-        }
+    /// As [`send`](Self::send), for a message that begins something.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the shard ends or has ended.
+    pub(super) fn send_new(&self, message: Message) -> Result<(), Message> {
+        self.mailbox.send_new(message, || self.driver.notify())
+    }
+
+    /// Says whether the shard is being shut down, and so begins nothing.
+    pub(super) fn set_ending(&self, ending: bool) {
+        self.mailbox.set_ending(ending);
     }
 
     /// Whether there may be something to take. One load; the scheduler asks at every turn.
     pub(super) fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
+        self.mailbox.is_pending()
     }
 
-    pub(super) fn take(&self) -> Vec<Message> {
-        // In this order: a message that comes after the store rings again.
-        self.pending.store(false, Ordering::Release);
-        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes all messages, in exchange for `room`, which is empty.
+    pub(super) fn take(&self, room: &mut Vec<Message>) {
+        self.mailbox.take(room);
     }
 
     /// Whether another OS thread holds something that can wake this shard.
     pub(super) fn has_handles(&self) -> bool {
-        self.handles.load(Ordering::Acquire) > 0
+        self.mailbox.has_handles()
     }
 
     /// Whether the shard has ended.
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.mailbox.is_closed()
     }
 
-    /// No message is read any more.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.messages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    /// No message is read any more. Returns how many ethreads this has kept from beginning; whoever
+    /// waits for one of them is told.
+    pub(super) fn close(&self) -> usize {
+        let mut unstarted = 0;
+        for message in self.mailbox.close() {
+            if let Message::Spawn(spawn) = message {
+                unstarted += 1;
+                spawn.abandon();
+            }
+        }
+        unstarted
     }
 }
 
@@ -105,7 +109,7 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub(super) fn new(inbox: &Arc<Inbox>) -> Self {
-        inbox.handles.fetch_add(1, Ordering::Relaxed);
+        inbox.mailbox.add_handle();
         Self {
             inbox: inbox.clone(),
         }
@@ -125,9 +129,8 @@ impl Clone for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         // The last handle's end may be what makes a deadlock certain, so the shard looks again.
-        if self.inbox.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.inbox.ring();
-        }
+        let mailbox = &self.inbox.mailbox;
+        mailbox.remove_handle(|| self.inbox.driver.notify());
     }
 }
 

@@ -6,17 +6,18 @@ use std::fmt;
 use std::io;
 use std::panic::{self, Location};
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::current;
 use super::deadlock::Deadlock;
 use super::driver::DriverKind;
 use super::scheduler::{Goal, Scheduler, Settings, Stuck};
-use super::shard::Shards;
+use super::shards::Shards;
 use super::source::WouldPark;
 use super::stack::GuardKind;
 use super::stats::Stats;
-use super::task::{Cancelled, Once, Task};
+use super::task::{Cancelled, Once, Task, message};
 
 /// Why a run did not end as it should.
 #[derive(Debug)]
@@ -30,8 +31,60 @@ pub enum RunError {
     /// The `Exit` of a [`run_until`](crate::bridge::run_until) was dropped, so that nobody can
     /// finish it any more.
     Abandoned,
+    /// The root of one of several [shards](Shards::run) panicked. Elsewhere that panic is raised
+    /// again.
+    RootPanicked(RootPanic),
     /// The driver failed, or the shard could not be made.
     Io(io::Error),
+}
+
+/// The panic of a shard's root. In [`RunError::RootPanicked`].
+pub struct RootPanic {
+    shard: Box<str>,
+    /// The mutex is for `Sync`, which an error is expected to be.
+    payload: Mutex<Box<dyn Any + Send>>,
+}
+
+impl RootPanic {
+    /// Of the shard of this OS thread.
+    pub(super) fn new(payload: Box<dyn Any + Send>) -> Self {
+        Self {
+            shard: std::thread::current().name().unwrap_or("unnamed").into(),
+            payload: Mutex::new(payload),
+        }
+    }
+
+    /// Returns the name of the shard's OS thread.
+    #[must_use]
+    pub fn shard(&self) -> &str {
+        &self.shard
+    }
+
+    /// Returns the payload, as [`join`](crate::thread::JoinHandle::join) would.
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for RootPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload = self.payload.lock().unwrap_or_else(PoisonError::into_inner);
+        write!(
+            f,
+            "the root of {} panicked: {}",
+            self.shard,
+            message(&**payload)
+        )
+    }
+}
+
+impl fmt::Debug for RootPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RootPanic({:?})", self.to_string())
+    }
 }
 
 impl fmt::Display for RunError {
@@ -41,6 +94,7 @@ impl fmt::Display for RunError {
             Self::Panicked(1) => f.write_str("an ethread that nobody joined panicked"),
             Self::Panicked(n) => write!(f, "{n} ethreads that nobody joined panicked"),
             Self::Abandoned => f.write_str("the `Exit` of `run_until` was dropped"),
+            Self::RootPanicked(panic) => panic.fmt(f),
             Self::Io(error) => write!(f, "the scheduler failed: {error}"),
         }
     }
@@ -49,7 +103,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Deadlock(_) | Self::Panicked(_) | Self::Abandoned => None,
+            Self::Deadlock(_) | Self::Panicked(_) | Self::Abandoned | Self::RootPanicked(_) => None,
             Self::Io(error) => Some(error),
         }
     }
@@ -304,12 +358,14 @@ impl Builder {
         self
     }
 
-    /// The same on `count` OS threads: see [`Shards::run`].
+    /// The same on `count` OS threads; zero is one for each CPU that the process may use, where
+    /// what a cgroup grants counts too: see [`Shards`].
     pub fn shards(self, count: usize) -> Shards {
-        Shards {
-            builder: self,
-            count,
-        }
+        Shards::new(self, count)
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Runs `f` as the root ethread of a new scheduler on this OS thread, like
@@ -337,8 +393,8 @@ impl Builder {
     }
 }
 
-/// Ends the scheduler of a [`Builder::run`], also when its root's panic is raised.
-struct Uninstall;
+/// Ends the scheduler of this OS thread, also when a root's panic is raised.
+pub(super) struct Uninstall;
 
 impl Drop for Uninstall {
     fn drop(&mut self) {

@@ -33,6 +33,7 @@ use super::driver::{Driver, DriverKind, Until};
 use super::ethread::{Birth, Blocks, HOST, Label, Run, ThreadId};
 use super::inbox::{Handle, Inbox, Message, RemoteWaker};
 use super::locals::Locals;
+use super::shard::Awaited;
 use super::source::Sources;
 use super::stack::{Arena, Class, StackConfig};
 use super::stats::Stats;
@@ -47,7 +48,8 @@ pub(crate) const BATCH: usize = 64;
 /// Operations in a row that an ethread may do without having to wait; then it yields.
 pub(super) const BUDGET: u32 = 128;
 
-/// What `current` holds while no ethread and not the OS thread's own code runs.
+/// What `current` holds while no ethread and not the OS thread's own code runs. Between two turns
+/// of a batch, where nobody asks, it still holds the place of the one before.
 pub(super) const SCHEDULER: u32 = u32::MAX;
 
 /// The scheduler of one OS thread.
@@ -85,6 +87,14 @@ pub(crate) struct Scheduler {
     errands: RefCell<Vec<u32>>,
     /// When the log was told last that there is no stack for somebody.
     starvation_told: Cell<Option<u64>>,
+    /// Who waits elsewhere for ethreads of this shard, by their places.
+    awaited: RefCell<Vec<Option<Awaited>>>,
+    /// Kept between turns for its memory.
+    messages: Cell<Vec<Message>>,
+    /// Set by [`Message::Stop`].
+    pub(super) stopped: Cell<bool>,
+    /// The shard is being shut down: who begins now does so to be cancelled.
+    ending: Cell<bool>,
     pub(super) settings: Settings,
     /// Of the stacks of those that do not ask for another.
     class: Class,
@@ -173,6 +183,10 @@ impl Scheduler {
             sweep: Cell::default(),
             errands: RefCell::default(),
             starvation_told: Cell::default(),
+            awaited: RefCell::default(),
+            messages: Cell::default(),
+            stopped: Cell::default(),
+            ending: Cell::default(),
             settings,
             class,
         }))
@@ -210,6 +224,43 @@ impl Scheduler {
         );
         core.make_ready(index);
         Ok((index, id))
+    }
+
+    /// Adds an ethread that was spawned elsewhere, for whom `awaited` stands. If no stack can be
+    /// had it waits for one: nobody is here to be told.
+    pub(super) fn spawn_for(&self, mut birth: Birth, awaited: Awaited) -> (u32, ThreadId) {
+        birth.reserved = self.stacks.borrow_mut().reserve(birth.class).is_ok();
+        let (index, id) = {
+            let core = &mut *self.core.borrow_mut();
+            let (index, id) = core.blocks.insert(&self.inbox, birth);
+            core.make_ready(index);
+            (index, id)
+        };
+        let place = index as usize;
+        let mut all = self.awaited.borrow_mut();
+        if all.len() <= place {
+            all.resize_with(place + 1, || None);
+        }
+        all[place] = Some(awaited);
+        drop(all);
+        if self.ending.get() {
+            self.cancel(index, id);
+        }
+        (index, id)
+    }
+
+    /// The ethread that runs has told who waits for it elsewhere.
+    pub(super) fn settle_awaited(&self) {
+        let awaited = self.awaited.borrow_mut()[self.current_place() as usize].take();
+        drop(awaited);
+    }
+
+    /// Tells those who wait elsewhere for ethreads that are left behind.
+    pub(super) fn abandon_awaited(&self) {
+        let left = std::mem::take(&mut *self.awaited.borrow_mut());
+        for awaited in left.into_iter().flatten() {
+            awaited.abandon();
+        }
     }
 
     /// Adds a daemon that runs between two batches.
@@ -269,8 +320,15 @@ impl Scheduler {
         let _host = RestoreHost(self);
         self.heartbeat.rise();
         self.now.set(self.driver.borrow().now());
-        while !self.run_batch(goal, BATCH) {
-            self.turn(goal)?;
+        loop {
+            while !self.run_batch(goal, BATCH) {
+                self.turn(goal)?;
+            }
+            // Somebody else may have spawned here while the last one ended.
+            if !matches!(goal, Goal::AllEnded) || !self.inbox.is_pending() {
+                break;
+            }
+            self.deliver();
         }
         // What they have to tell should not come much later.
         while self.run_errand() {}
@@ -375,25 +433,36 @@ impl Scheduler {
     }
 
     fn deliver(&self) {
-        for message in self.inbox.take() {
+        let mut messages = self.messages.take();
+        self.inbox.take(&mut messages);
+        for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => {
                     self.wake(token);
                 }
                 Message::Unpark { index, id } => self.unpark(index, id),
+                Message::Cancel { index, id } => self.cancel(index, id),
+                Message::Spawn(spawn) => spawn.begin(self),
+                Message::Stop => self.stopped.set(true),
                 Message::Nudged { key } => self.source_nudged(key),
                 Message::Released { key } => self.source_released(key),
             }
         }
+        self.messages.set(messages);
     }
 
     /// Cancels every ethread and runs until none is left or the grace period is over; returns how
     /// many are left.
     pub(crate) fn shut_down(&self) -> io::Result<usize> {
+        self.ending.set(true);
+        self.inbox.set_ending(true);
         self.cancel_all();
         let grace = u64::try_from(self.settings.grace.as_nanos()).unwrap_or(NEVER);
         let deadline = self.driver.borrow_mut().begin_grace(grace);
-        match self.drive(&Goal::Shutdown(deadline)) {
+        let driven = self.drive(&Goal::Shutdown(deadline));
+        self.inbox.set_ending(false);
+        self.ending.set(false);
+        match driven {
             Ok(()) | Err(Stuck::Deadlock(_)) => Ok(self.core.borrow().blocks.live),
             Err(Stuck::Io(error)) => Err(error),
         }
@@ -423,6 +492,11 @@ impl Scheduler {
     /// The scheduler's number, unique in the process.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Of the stacks of those that do not ask for another.
+    pub(super) fn class(&self) -> Class {
+        self.class
     }
 
     /// The id of whoever runs; the OS thread's own on the scheduler's side.

@@ -1,66 +1,474 @@
-//! Many schedulers: one per OS thread, nothing shared but what is `Send`.
+//! One shard as others see it: what they spawn there, and how they learn what has become of it.
+#![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
 
-use super::run::{Builder, RunError};
+use super::current;
+use super::ethread::{Birth, Ending, Run, ThreadId};
+use super::handle::Thread;
+use super::inbox::{Inbox, Message};
+use super::parcel::{self, Abandoned, Missed, Parcel};
+use super::scheduler::Scheduler;
+use super::source::WouldPark;
+use super::stack::{Arena, Class};
+use super::task::{Cancelled, Joinable, Once, Task, discard, without_unwinding};
+use super::wait::{Outcome, WaitKind};
 
-/// A number of OS threads, each with a scheduler of its own. Made by [`Builder::shards`].
-#[derive(Clone, Debug)]
-#[must_use = "shards do nothing before `run`"]
-pub struct Shards {
-    pub(super) builder: Builder,
-    pub(super) count: usize,
+/// A shard, for other OS threads: what they spawn there runs there.
+///
+/// Holding one keeps no shard alive, and no shard waiting: one that has nothing to do ends, or
+/// reports a deadlock, unless it is of a [`ShardGroup`](super::ShardGroup) or was built with
+/// [`serve_inbox`](super::Builder::serve_inbox).
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::runtime::Shard;
+/// use ethreads::sync::remote;
+///
+/// ethreads::run_main(|| {
+///     let here = Shard::current();
+///     let (done, is_done) = remote::bounded(1);
+///     std::thread::spawn(move || {
+///         let answer = here.spawn(|| 6 * 7).expect("the shard lives").join();
+///         done.send(answer.ok())
+///     });
+///     assert_eq!(is_done.recv(), Ok(Some(42)));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[derive(Clone)]
+pub struct Shard {
+    inbox: Arc<Inbox>,
+    name: Arc<str>,
 }
 
-impl Shards {
-    /// Starts the OS threads, runs `f` as the root ethread of each with the shard's number, from 0
-    /// on, and waits until all have ended. Their results come in the order of the numbers.
-    ///
-    /// An ethread never leaves its shard; what crosses is `Send`. A server opens a listener with
-    /// `SO_REUSEPORT` on each, and the kernel spreads the connections.
-    ///
-    /// # Errors
-    ///
-    /// Each shard's own, as [`Builder::run`]; [`RunError::Io`] for one whose OS thread could not
-    /// be started.
+impl Shard {
+    /// Returns the shard of this OS thread.
     ///
     /// # Panics
     ///
-    /// With the panic of a shard's root, once all have ended.
+    /// If the OS thread has no scheduler yet and none can be made.
+    #[must_use]
+    pub fn current() -> Self {
+        match current::get_or_install() {
+            Ok(scheduler) => Self::of(&scheduler),
+            Err(error) => panic!("there is no shard here: {error}"),
+        }
+    }
+
+    pub(super) fn of(scheduler: &Scheduler) -> Self {
+        Self {
+            inbox: scheduler.inbox(),
+            name: thread::current().name().unwrap_or("unnamed").into(),
+        }
+    }
+
+    /// Returns the name of the shard's OS thread; `unnamed` if it has none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the shard has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Makes an ethread that runs `f` on this shard, as [`thread::spawn`](crate::thread::spawn)
+    /// does on its own, and returns a handle to it. Dropping the handle detaches the ethread.
     ///
-    /// # Examples
+    /// Not a suspension point. Where no stack can be had, the ethread waits for one. There is no
+    /// limit to how many may be spawned and not have begun: who spawns faster than the shard runs
+    /// takes a [`remote::Semaphore`](crate::sync::remote::Semaphore).
+    /// [`thread::Builder::spawn_on`](crate::thread::Builder::spawn_on) sets a name and more.
     ///
-    /// ```
-    /// let squares = ethreads::Runtime::builder().shards(3).run(|shard| shard * shard);
-    /// let squares: Result<Vec<_>, _> = squares.into_iter().collect();
-    /// assert_eq!(squares?, [0, 1, 4]);
-    /// # Ok::<(), ethreads::RunError>(())
-    /// ```
-    pub fn run<F, T>(self, f: F) -> Vec<Result<T, RunError>>
+    /// # Errors
+    ///
+    /// With `f` in it, if the shard ends or has ended.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
     where
-        F: Fn(usize) -> T + Send + Sync + 'static,
+        F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let f = Arc::new(f);
-        let threads: Vec<_> = (0..self.count)
-            .map(|shard| {
-                let (builder, f) = (self.builder.clone(), f.clone());
-                std::thread::Builder::new()
-                    .name(format!("shard {shard}"))
-                    .spawn(move || builder.run(move || f(shard)))
-            })
-            .collect();
-        // All are waited for before a panic goes on: none is left behind.
-        let ends: Vec<_> = threads
-            .into_iter()
-            .map(|thread| thread.map(|t| t.join()))
-            .collect();
-        ends.into_iter()
-            .map(|end| match end {
-                Ok(Ok(result)) => result,
-                Ok(Err(payload)) => std::panic::resume_unwind(payload),
-                Err(error) => Err(error.into()),
-            })
-            .collect()
+        self.spawn_as(Wishes::default(), f, Location::caller())
+    }
+
+    pub(crate) fn spawn_as<F, T>(
+        &self,
+        wishes: Wishes,
+        f: F,
+        location: &'static Location<'static>,
+    ) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let class = match wishes.stack_size.map(Arena::class_of).transpose() {
+            Ok(class) => class,
+            Err(error) => return Err(SpawnError { f, error }),
+        };
+        let joint = Arc::new(Joint {
+            parcel: Parcel::new(),
+            place: Mutex::new(Place::Unborn { cancelled: false }),
+        });
+        let posted = Posted {
+            f,
+            joint: joint.clone(),
+            name: wishes.name,
+            class,
+            daemon: wishes.daemon,
+            location,
+        };
+        match self.inbox.send_new(Message::Spawn(Box::new(posted))) {
+            Ok(()) => Ok(RemoteJoinHandle {
+                joint,
+                inbox: self.inbox.clone(),
+            }),
+            Err(message) => Err(SpawnError::of_ended(message)),
+        }
+    }
+
+    /// Ends the shard, if it is one of a group.
+    pub(super) fn stop(&self) {
+        self.inbox.send(Message::Stop);
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("name", &self.name())
+            .field("has_ended", &self.has_ended())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an ethread is to be like that is spawned elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) daemon: bool,
+}
+
+/// The ethread could not be spawned. Made by [`Shard::spawn`] and
+/// [`thread::Builder::spawn_on`](crate::thread::Builder::spawn_on).
+pub struct SpawnError<F> {
+    f: F,
+    error: io::Error,
+}
+
+impl<F: 'static> SpawnError<F> {
+    /// Of a message that has come back.
+    fn of_ended<T: Send + 'static>(message: Message) -> Self
+    where
+        F: FnOnce() -> T + Send,
+    {
+        let Message::Spawn(spawn) = message else {
+            unreachable!("what was sent comes back")
+        };
+        let posted = spawn.into_any().downcast::<Posted<F, T>>();
+        Self {
+            f: posted.expect("what was sent comes back").f,
+            error: io::Error::new(io::ErrorKind::NotConnected, "the shard ends, or has ended"),
+        }
+    }
+}
+
+impl<F> SpawnError<F> {
+    /// Returns what was to be run.
+    pub fn into_inner(self) -> F {
+        self.f
+    }
+
+    /// Returns the kind: `NotConnected` if the shard ends or has ended, `InvalidInput` for a stack
+    /// size that no ethread can have.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+}
+
+impl<F> fmt::Debug for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SpawnError").field(&self.error).finish()
+    }
+}
+
+impl<F> fmt::Display for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot spawn an ethread there: {}", self.error)
+    }
+}
+
+impl<F> std::error::Error for SpawnError<F> {}
+
+impl<F> From<SpawnError<F>> for io::Error {
+    fn from(error: SpawnError<F>) -> Self {
+        error.error
+    }
+}
+
+/// The payload of an ethread whose shard has ended before it: it did not begin, or was left behind.
+/// Given by [`RemoteJoinHandle::join`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardEnded;
+
+impl fmt::Display for ShardEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the shard has ended before the ethread")
+    }
+}
+
+impl std::error::Error for ShardEnded {}
+
+/// What the two sides of a spawn from elsewhere share.
+struct Joint<T> {
+    parcel: Parcel<thread::Result<T>>,
+    place: Mutex<Place>,
+}
+
+/// Where the ethread is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Unborn { cancelled: bool },
+    Born { index: u32, id: ThreadId },
+}
+
+impl<T> Joint<T> {
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ethread has its place; whether it was cancelled before.
+    fn is_born(&self, index: u32, id: ThreadId) -> bool {
+        let before = std::mem::replace(&mut *self.place(), Place::Born { index, id });
+        matches!(before, Place::Unborn { cancelled: true })
+    }
+}
+
+/// Waits, somewhere else, for an ethread of this shard.
+pub(super) struct Awaited(Arc<dyn Forsake>);
+
+impl Awaited {
+    pub(super) fn abandon(self) {
+        self.0.forsake();
+    }
+}
+
+/// A [`Joint`] of any type.
+trait Forsake {
+    fn forsake(&self);
+}
+
+impl<T> Forsake for Joint<T> {
+    fn forsake(&self) {
+        self.parcel.abandon();
+    }
+}
+
+/// An ethread on its way to its shard.
+pub(crate) trait Begin: Send {
+    /// On the scheduler's side: makes an ethread of it, and drops nothing of the user's.
+    fn begin(self: Box<Self>, scheduler: &Scheduler);
+
+    /// The shard has ended before.
+    fn abandon(self: Box<Self>);
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl fmt::Debug for dyn Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Begin")
+    }
+}
+
+struct Posted<F, T> {
+    f: F,
+    joint: Arc<Joint<T>>,
+    name: Option<Box<str>>,
+    class: Option<Class>,
+    daemon: bool,
+    location: &'static Location<'static>,
+}
+
+impl<F, T> Begin for Posted<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn begin(self: Box<Self>, scheduler: &Scheduler) {
+        let Self {
+            f,
+            joint,
+            name,
+            class,
+            daemon,
+            location,
+        } = *self;
+        let name: Option<Rc<str>> = name.map(Rc::from);
+        let task = Task::new(Once::new(move |_| f()));
+        let run = Rc::new(Away {
+            run: task.clone(),
+            task: task.clone(),
+            joint: joint.clone(),
+        });
+        let birth = Birth {
+            name: name.clone(),
+            daemon,
+            class: class.unwrap_or_else(|| scheduler.class()),
+            start: Some(run),
+            reserved: false,
+            location,
+        };
+        let (index, id) = scheduler.spawn_for(birth, Awaited(joint.clone()));
+        let thread = Thread::new(scheduler.keep(), index, id, name);
+        task.packet().whose().set(thread);
+        if joint.is_born(index, id) {
+            scheduler.cancel(index, id);
+        }
+    }
+
+    fn abandon(self: Box<Self>) {
+        let Self { f, joint, .. } = *self;
+        without_unwinding(|| drop(f));
+        joint.parcel.abandon();
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// Runs a task and hands its result to another OS thread.
+struct Away<T> {
+    run: Rc<dyn Run>,
+    /// The same.
+    task: Rc<Joinable<'static, T>>,
+    joint: Arc<Joint<T>>,
+}
+
+impl<T> Run for Away<T> {
+    fn run(&self, outcome: Outcome) -> Ending {
+        let ending = self.run.run(outcome);
+        debug_assert_eq!(ending, Ending::Over, "a closure does not rest");
+        let packet = self.task.packet();
+        packet.hand_over(|result| self.joint.parcel.put(result));
+        current::with(|scheduler| scheduler.map(Scheduler::settle_awaited));
+        ending
+    }
+}
+
+/// Waits for an ethread of another shard and takes its result. Made by [`Shard::spawn`].
+///
+/// It may be sent and waited for anywhere: in an ethread of any shard, on an OS thread without
+/// ethreads, or as a [`Future`]. Dropping it detaches the ethread, which goes on. While an ethread
+/// waits its shard does not take that for a deadlock, as the end comes from elsewhere.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::{Runtime, thread};
+///
+/// let shards = Runtime::builder().shards(2).start()?;
+/// let sleeper = shards.spawn(|| thread::sleep(std::time::Duration::from_secs(3600)))?;
+/// sleeper.cancel();
+/// assert!(sleeper.join().is_err_and(|payload| payload.is::<thread::Cancelled>()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "dropping it detaches the ethread"]
+pub struct RemoteJoinHandle<T> {
+    joint: Arc<Joint<T>>,
+    inbox: Arc<Inbox>,
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Suspends the caller until the ethread has ended, or blocks an OS thread without ethreads,
+    /// and returns its value or the payload of its panic.
+    ///
+    /// # Errors
+    ///
+    /// The payload of the panic that ended it; [`Cancelled`] if it was cancelled; [`ShardEnded`] if
+    /// its shard has ended before it could begin, or has left it behind;
+    /// [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the ethread has not
+    /// ended.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if the ethread has not ended.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
+    #[track_caller]
+    pub fn join(self) -> thread::Result<T> {
+        let location = Location::caller();
+        match self.joint.parcel.wait(WaitKind::Remote, location) {
+            Ok(result) => result,
+            Err(Missed::Abandoned) => Err(Box::new(ShardEnded)),
+            Err(Missed::Unwinding) => Err(Box::new(WouldPark { location })),
+            Err(Missed::Elapsed) => parcel::raise_elapsed(),
+        }
+    }
+
+    /// Whether the ethread has ended, or never will as its shard has.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.joint.parcel.has_come()
+    }
+
+    /// As [`JoinHandle::cancel`](crate::thread::JoinHandle::cancel). Takes effect when its shard
+    /// looks at its messages.
+    pub fn cancel(&self) {
+        let mut place = self.joint.place();
+        match *place {
+            Place::Unborn { .. } => *place = Place::Unborn { cancelled: true },
+            Place::Born { index, id } => self.inbox.send(Message::Cancel { index, id }),
+        }
+    }
+}
+
+impl<T> Future for RemoteJoinHandle<T> {
+    type Output = thread::Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.joint.parcel.poll(cx.waker()) {
+            Poll::Ready(Ok(result)) => Poll::Ready(result),
+            Poll::Ready(Err(Abandoned)) => Poll::Ready(Err(Box::new(ShardEnded))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for RemoteJoinHandle<T> {
+    fn drop(&mut self) {
+        match self.joint.parcel.detach() {
+            // Whoever asked for this end need not be told.
+            Some(Err(payload)) if payload.is::<Cancelled>() => {}
+            Some(result) => discard(result, || "of another shard".to_owned()),
+            None => {}
+        }
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle")
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
     }
 }

@@ -246,6 +246,17 @@ impl<T> Packet<T> {
         }
     }
 
+    /// Gives the result to who waits for it elsewhere; if that comes back, nobody asks for it.
+    pub(super) fn hand_over(
+        &self,
+        give: impl FnOnce(thread::Result<T>) -> Result<(), thread::Result<T>>,
+    ) {
+        let result = self.result.take();
+        if let Some(Err(result)) = result.map(give) {
+            self.orphan(result, current_label);
+        }
+    }
+
     /// Drops a result that nobody asks for, and tells of a panic.
     // Not inlined, so that nothing is prepared for it where a result was asked for.
     #[inline(never)]

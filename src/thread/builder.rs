@@ -8,6 +8,7 @@ use crate::runtime::current;
 use crate::runtime::ethread::Run;
 use crate::runtime::handle::{JoinHandle, Thread};
 use crate::runtime::scheduler::Scheduler;
+use crate::runtime::shard::{RemoteJoinHandle, Shard, SpawnError, Wishes};
 use crate::runtime::task::{Joinable, Once, Task, Whose, Work};
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
@@ -109,6 +110,38 @@ impl Builder {
         T: 'static,
     {
         self.spawn_work(Once::new(move |_| f()))
+    }
+
+    /// Makes the ethread on another shard. See [`Shard::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// With `f` in it, if the shard ends or has ended, and for a stack size above 1 GiB.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::{Runtime, thread};
+    ///
+    /// let shards = Runtime::builder().shards(2).start()?;
+    /// let named = thread::Builder::new()
+    ///     .name("far away")
+    ///     .spawn_on(&shards.shards()[1], || thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(named.join().ok().flatten().as_deref(), Some("far away"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn_on<F, T>(self, shard: &Shard, f: F) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let wishes = Wishes {
+            name: self.name.as_deref().map(Box::from),
+            stack_size: self.stack_size,
+            daemon: self.daemon,
+        };
+        shard.spawn_as(wishes, f, Location::caller())
     }
 
     /// Makes an ethread of something that may rest.

@@ -26,6 +26,7 @@ pub use suspension::{
 
 pub use crate::runtime::ethread::ThreadId;
 pub use crate::runtime::handle::{CancelOnDrop, JoinHandle, RemoteThread, Thread, current};
+pub use crate::runtime::shard::{RemoteJoinHandle, SpawnError};
 pub use crate::runtime::task::Cancelled;
 /// The result of a join: the ethread's value, or the payload of its panic.
 pub use std::thread::Result;

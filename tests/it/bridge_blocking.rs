@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread as os;
 
 use ethreads::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -11,7 +11,7 @@ use ethreads::thread::{self, Cancelled};
 use ethreads::{Runtime, bridge, runtime, spawn};
 
 use crate::bridge_support::{OsThread, Tally, until_asleep};
-use crate::support::{fresh, text};
+use crate::support::{fresh, in_child, stderr, text};
 
 /// Runs `test` as the root ethread of a runtime of its own.
 fn run<T: 'static>(test: impl FnOnce() -> T + 'static) -> T {
@@ -246,4 +246,56 @@ fn names_are_looked_up_on_the_pool() {
         other.cancel();
         assert!(other.join().is_err());
     });
+}
+
+#[test]
+fn the_pool_is_bounded_and_counted() {
+    const NAME: &str = "bridge_blocking::the_pool_is_bounded_and_counted";
+    // It is one for the whole process.
+    if let Some(output) = in_child(NAME) {
+        assert!(output.status.success(), "{}", stderr(&output));
+        return;
+    }
+    let numbers = || {
+        let stats = bridge::blocking_stats();
+        (stats.running, stats.waiting, stats.most, stats.ended)
+    };
+    run(move || {
+        assert_eq!(bridge::blocking_stats().limit, 500);
+        bridge::set_blocking_limit(2);
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let callers: Vec<_> = (0..5)
+            .map(|n| {
+                let gate = gate.clone();
+                spawn(move || {
+                    bridge::blocking(move || gate.lock().unwrap().recv().is_ok());
+                    n
+                })
+            })
+            .collect();
+        thread::yield_now();
+        assert_eq!(numbers(), (2, 3, 2, 0));
+        // Who waits may be cancelled; the job stays in line, and runs.
+        callers[4].cancel();
+        // The others are let in by a higher limit.
+        bridge::set_blocking_limit(4);
+        assert_eq!(numbers(), (4, 1, 4, 0));
+        (0..5).for_each(|_| open.send(()).unwrap());
+        let ends: Vec<_> = callers
+            .into_iter()
+            .map(|caller| caller.join().ok())
+            .collect();
+        assert_eq!(ends, [Some(0), Some(1), Some(2), Some(3), None]);
+        while bridge::blocking_stats().running > 0 {
+            os::yield_now();
+        }
+        assert_eq!(numbers(), (0, 0, 4, 5));
+    });
+}
+
+#[test]
+fn a_pool_of_nothing_is_refused() {
+    let refused = fresh(|| os::spawn(|| bridge::set_blocking_limit(0)).join());
+    assert!(text(&*refused.unwrap_err()).contains("would ever run"));
 }

@@ -25,6 +25,7 @@ mod scopes;
 mod select;
 mod select_io;
 mod select_more;
+mod shards;
 mod shutdown;
 mod stack_memory;
 mod suspends;

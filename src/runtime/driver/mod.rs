@@ -26,6 +26,7 @@
 //!    reporting under its old key, and nobody can remove it any more.
 //! 8. *Time is the driver's.* [`Driver::now`] never goes back; deadlines are on its clock.
 
+pub(crate) mod cpus;
 #[cfg(target_os = "linux")]
 mod epoll;
 pub(crate) mod file;

@@ -10,11 +10,11 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::primitives::{Mutex, MutexGuard, Thread, thread};
 use crate::runtime::current;
 use crate::runtime::driver::monotonic_now;
 use crate::runtime::inbox::RemoteWaker;
 use crate::runtime::park::deadline_after;
+use crate::runtime::primitives::{Mutex, MutexGuard, Thread, thread};
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
 

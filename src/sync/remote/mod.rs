@@ -53,17 +53,3 @@ pub use semaphore::{Permit, Semaphore};
 /// Exhaustive checks of all interleavings, with `RUSTFLAGS="--cfg ethreads_loom"`.
 #[cfg(all(test, ethreads_loom))]
 mod loom_tests;
-
-/// What the protocol is made of: std's, or that of the checker.
-mod primitives {
-    #[cfg(ethreads_loom)]
-    pub(super) use loom::{
-        sync::{Arc, Mutex, MutexGuard},
-        thread::{self, Thread},
-    };
-    #[cfg(not(ethreads_loom))]
-    pub(super) use std::{
-        sync::{Arc, Mutex, MutexGuard},
-        thread::{self, Thread},
-    };
-}

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ethreads::Runtime;
+use ethreads::runtime::WouldPark;
 use ethreads::sync::remote::channel::{Receiver, Sender};
 use ethreads::sync::remote::{Notifier, Promise, Semaphore, bounded, unbounded};
 
@@ -28,6 +30,12 @@ fn row(
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
+        row(
+            "runtime::RemoteJoinHandle::join",
+            "Ok(1)",
+            Returns("WouldPark"),
+            joined,
+        ),
         row("sync::remote::Notifier::wait", "()", Aborts, |when| {
             notified(when, |notifier| format!("{:?}", notifier.wait()))
         }),
@@ -107,6 +115,27 @@ pub(super) fn rows() -> Vec<Row> {
             },
         ),
     ]
+}
+
+/// An ethread of another shard.
+fn joined(when: When) -> Case {
+    let (sender, receiver) = bounded(1);
+    let shards = Runtime::builder().shards(1).start().unwrap();
+    let handle = shards.spawn(move || receiver.recv().unwrap_or(0)).unwrap();
+    if when == When::Ready {
+        sender.send(1).unwrap();
+        while !handle.is_finished() {
+            std::thread::yield_now();
+        }
+    }
+    let call = move || match handle.join() {
+        Err(payload) if payload.is::<WouldPark>() => "WouldPark".to_owned(),
+        result => format!("{result:?}"),
+    };
+    Case::new(call, move |_| {
+        let _in_time = &shards;
+        sender.send(1).unwrap();
+    })
 }
 
 fn notified(when: When, call: fn(&Notifier) -> String) -> Case {

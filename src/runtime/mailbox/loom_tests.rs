@@ -1,0 +1,158 @@
+//! The interleavings of senders and a taker that waits for the bell as a scheduler does.
+
+use std::sync::atomic::Ordering;
+
+use loom::model::Builder;
+use loom::sync::atomic::AtomicUsize;
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::{model, thread};
+
+use super::Mailbox;
+
+/// As `model`, but with at most three preemptions, beyond which the interleavings of three threads,
+/// or of several letters, are too many.
+fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
+    let mut model = Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(f);
+}
+
+/// As a driver's notification: it ends the wait that is going on, or else the next one.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    waiting: Condvar,
+    rings: AtomicUsize,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rings.fetch_add(1, Ordering::Relaxed);
+        *self.rung.lock().unwrap() = true;
+        self.waiting.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.waiting.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+struct Shard {
+    mailbox: Mailbox<u32>,
+    bell: Bell,
+}
+
+impl Shard {
+    /// With so many handles.
+    fn new(handles: usize) -> Arc<Self> {
+        let shard = Self {
+            mailbox: Mailbox::new(),
+            bell: Bell::default(),
+        };
+        (0..handles).for_each(|_| shard.mailbox.add_handle());
+        Arc::new(shard)
+    }
+
+    fn send(&self, letter: u32) -> Result<(), u32> {
+        self.mailbox.send(letter, || self.bell.ring())
+    }
+
+    fn drop_handle(&self) {
+        self.mailbox.remove_handle(|| self.bell.ring());
+    }
+
+    /// The loop of a scheduler: takes what comes until nobody can send any more. Returns the
+    /// letters, and how often it looked.
+    fn run(&self) -> (Vec<u32>, usize) {
+        let (mut received, mut room, mut looks) = (Vec::new(), Vec::new(), 0);
+        loop {
+            if self.mailbox.is_pending() {
+                looks += 1;
+                self.mailbox.take(&mut room);
+                received.append(&mut room);
+            }
+            let external = self.mailbox.has_handles();
+            if self.mailbox.is_pending() {
+                continue;
+            }
+            if !external {
+                return (received, looks);
+            }
+            self.bell.wait();
+        }
+    }
+}
+
+#[test]
+fn no_letter_is_lost_and_the_taker_ends() {
+    bounded_model(|| {
+        let shard = Shard::new(2);
+        let senders: Vec<_> = [1, 2]
+            .map(|letter| {
+                let shard = shard.clone();
+                thread::spawn(move || {
+                    shard.send(letter).unwrap();
+                    shard.drop_handle();
+                })
+            })
+            .into();
+        let (mut received, looks) = shard.run();
+        senders.into_iter().for_each(|s| s.join().unwrap());
+        received.sort_unstable();
+        assert_eq!(received, [1, 2]);
+        // One ring for all letters between two looks.
+        assert!(shard.bell.rings.load(Ordering::Relaxed) <= looks + 1);
+    });
+}
+
+#[test]
+fn letters_of_one_sender_keep_their_order() {
+    bounded_model(|| {
+        let shard = Shard::new(1);
+        let theirs = shard.clone();
+        let sender = thread::spawn(move || {
+            theirs.send(1).unwrap();
+            theirs.send(2).unwrap();
+            theirs.drop_handle();
+        });
+        assert_eq!(shard.run().0, [1, 2]);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_letter_is_taken_or_left_over_or_comes_back() {
+    bounded_model(|| {
+        let shard = Shard::new(0);
+        let senders: Vec<_> = [1, 2]
+            .map(|letter| {
+                let shard = shard.clone();
+                thread::spawn(move || shard.send(letter))
+            })
+            .into();
+        let mut ends = Vec::new();
+        if shard.mailbox.is_pending() {
+            shard.mailbox.take(&mut ends);
+        }
+        ends.extend(shard.mailbox.close());
+        let sent = senders.into_iter().map(|s| s.join().unwrap());
+        ends.extend(sent.filter_map(Result::err));
+        ends.sort_unstable();
+        assert_eq!(ends, [1, 2]);
+    });
+}
+
+#[test]
+fn the_end_of_the_last_handle_is_noticed() {
+    model(|| {
+        let shard = Shard::new(1);
+        let theirs = shard.clone();
+        let holder = thread::spawn(move || theirs.drop_handle());
+        assert_eq!(shard.run().0, []);
+        holder.join().unwrap();
+    });
+}

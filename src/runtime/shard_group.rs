@@ -1,0 +1,273 @@
+//! Shards that serve what is sent to them, and their end.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+
+use super::current;
+use super::parcel::{self, Missed, Parcel};
+use super::run::Uninstall;
+use super::scheduler::{Goal, Scheduler, Settings, Stuck};
+use super::shard::{RemoteJoinHandle, Shard, SpawnError};
+use super::shards::Shards;
+use super::source::WouldPark;
+use super::wait::WaitKind;
+
+/// Shards that run, each on an OS thread of its own, and serve what is sent to them. Made by
+/// [`Shards::start`].
+///
+/// `Send` and `Sync`: whoever is to use it from many places puts it into an `Arc`, or clones the
+/// [`Shard`]s. Dropping it ends the shards as [`shutdown`](Self::shutdown) does, without waiting
+/// for that.
+pub struct ShardGroup {
+    shards: Vec<Shard>,
+    next: AtomicUsize,
+    /// What has become of them; empty once somebody waits for that.
+    ends: Mutex<Vec<Arc<Parcel<ShardReport>>>>,
+}
+
+/// What was still alive when a group of shards was shut down. Given by [`ShardGroup::shutdown`].
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// One for each shard, in the order of their numbers.
+    pub shards: Vec<ShardReport>,
+}
+
+/// How a shard ended.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ShardReport {
+    /// The name of its OS thread.
+    pub shard: String,
+    /// The ethreads that were there at the end, by name and id. They were cancelled.
+    pub alive: Vec<String>,
+    /// Those of them that had not ended when the grace period was over. They are leaked.
+    pub left: Vec<String>,
+    /// How many were spawned, but came too late to begin. Whoever joins one is given
+    /// [`ShardEnded`](super::ShardEnded).
+    pub unstarted: usize,
+    /// How many have panicked, since the beginning, that nobody joined. The log has the messages.
+    pub panicked: usize,
+    /// Why it could not go on to serve, if it could not.
+    pub error: Option<io::Error>,
+}
+
+impl ShutdownReport {
+    /// Whether nothing was alive any more, nothing panicked, and nothing failed.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.shards.iter().all(|shard| {
+            shard.alive.is_empty()
+                && shard.unstarted == 0
+                && shard.panicked == 0
+                && shard.error.is_none()
+        })
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for shard in &self.shards {
+            write!(
+                f,
+                "{}: {} alive, {} left, {} unstarted, {} panicked",
+                shard.shard,
+                shard.alive.len(),
+                shard.left.len(),
+                shard.unstarted,
+                shard.panicked
+            )?;
+            if let Some(error) = &shard.error {
+                write!(f, ", failed: {error}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl ShardGroup {
+    /// Returns the shards, in the order of their numbers.
+    #[must_use]
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Returns the shard whose turn it is: one after the other.
+    #[must_use]
+    pub fn next(&self) -> &Shard {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.shards[turn % self.shards.len()]
+    }
+
+    /// Returns the shard that a key belongs to: the same one each time, so that what it guards
+    /// needs no lock. Keys are spread by their hash.
+    #[must_use]
+    pub fn by_key(&self, key: impl Hash) -> &Shard {
+        // Its keys are fixed, unlike those of a `RandomState`.
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let place = hasher.finish() % self.shards.len() as u64;
+        &self.shards[place as usize]
+    }
+
+    /// Makes an ethread on the shard whose turn it is; see [`Shard::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Shard::spawn`].
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.next().spawn(f)
+    }
+
+    /// Ends all shards, and suspends the caller until they have ended, or blocks an OS thread
+    /// without ethreads: cancels the ethreads that are left, and gives them the [grace
+    /// period](super::Builder::grace) to unwind.
+    ///
+    /// What was sent before this is delivered before; what is still on its way when a shard has
+    /// ended is counted, and whoever waits for it is told.
+    ///
+    /// A second call returns at once, with an empty report.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds; the shards end all the same. This goes for an ethread of the
+    /// group itself, too: it is cancelled by its own call.
+    #[track_caller]
+    pub fn shutdown(&self) -> ShutdownReport {
+        let location = Location::caller();
+        self.stop();
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = std::mem::take(&mut *ends);
+        let wait = |(shard, end): (&Shard, Arc<Parcel<ShardReport>>)| {
+            end.wait(WaitKind::Remote, location)
+                .unwrap_or_else(|missed| {
+                    let error = match missed {
+                        Missed::Elapsed => parcel::raise_elapsed(),
+                        Missed::Unwinding => io::Error::other(WouldPark { location }),
+                        Missed::Abandoned => io::Error::other("its OS thread panicked"),
+                    };
+                    ShardReport {
+                        shard: shard.name().to_owned(),
+                        error: Some(error),
+                        ..ShardReport::default()
+                    }
+                })
+        };
+        ShutdownReport {
+            shards: self.shards.iter().zip(ends).map(wait).collect(),
+        }
+    }
+
+    fn stop(&self) {
+        for shard in &self.shards {
+            shard.stop();
+        }
+    }
+}
+
+impl Drop for ShardGroup {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for ShardGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardGroup")
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts the shards of a group.
+pub(super) fn start(shards: &Shards) -> io::Result<ShardGroup> {
+    // Dropped on failure, which ends those that have begun.
+    let mut group = ShardGroup {
+        shards: Vec::new(),
+        next: AtomicUsize::new(0),
+        ends: Mutex::default(),
+    };
+    for number in 0..shards.count() {
+        let (begun, has_begun) = mpsc::sync_channel(1);
+        let end = Arc::new(Parcel::new());
+        let ends = AbandonOnDrop(end.clone());
+        let settings = shards.builder().settings().clone();
+        shards.spawn(number, move |pinned| {
+            let result = pinned.and_then(|()| install(settings));
+            match result {
+                Err(error) => drop(begun.send(Err(error))),
+                Ok(scheduler) => {
+                    // Who started it waits for this.
+                    let _ = begun.send(Ok(Shard::of(&scheduler)));
+                    let report = serve(scheduler);
+                    // If nobody waits any more, the log has what is of interest.
+                    let _ = ends.0.put(report);
+                }
+            }
+        })?;
+        let shard = has_begun
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the OS thread of a shard panicked")))?;
+        group.shards.push(shard);
+        group
+            .ends
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(end);
+    }
+    Ok(group)
+}
+
+fn install(mut settings: Settings) -> io::Result<Rc<Scheduler>> {
+    settings.serve_inbox = true;
+    current::install(settings)
+}
+
+/// Serves what is sent to this OS thread's shard until it is told to stop; then the shard ends.
+fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
+    let uninstall = Uninstall;
+    let mut report = ShardReport {
+        shard: thread::current().name().unwrap_or_default().to_owned(),
+        ..ShardReport::default()
+    };
+    let served = scheduler.drive(&Goal::Flag(&scheduler.stopped));
+    report.alive = scheduler.labels();
+    let ended = scheduler.shut_down();
+    report.left = scheduler.labels();
+    report.panicked = scheduler.panics.take();
+    report.error = match (served, ended) {
+        (Err(Stuck::Io(error)), _) | (Ok(()), Err(error)) => Some(error),
+        // It serves its inbox, so it is never stuck.
+        (Err(Stuck::Deadlock(_)), _) | (Ok(()), Ok(_)) => None,
+    };
+    report.unstarted = scheduler.inbox().close();
+    drop(scheduler);
+    drop(uninstall);
+    report
+}
+
+/// So that nobody waits for an OS thread that has panicked.
+struct AbandonOnDrop(Arc<Parcel<ShardReport>>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}

@@ -1,0 +1,166 @@
+//! Many schedulers: one per OS thread, nothing shared but what is `Send`.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread;
+
+use super::driver::cpus;
+use super::run::{Builder, RootPanic, RunError};
+use super::shard_group::{ShardGroup, start};
+use super::task::without_unwinding;
+
+/// A number of OS threads that are to be started, each with a scheduler of its own. Made by
+/// [`Builder::shards`].
+#[derive(Clone, Debug)]
+#[must_use = "shards do nothing before `run` or `start`"]
+pub struct Shards {
+    builder: Builder,
+    count: usize,
+    name: Arc<str>,
+    pinned: bool,
+}
+
+impl Shards {
+    /// So many; zero is one for each CPU that the process may use.
+    pub(super) fn new(builder: Builder, count: usize) -> Self {
+        Self {
+            builder,
+            count: match count {
+                0 => thread::available_parallelism().map_or(1, usize::from),
+                count => count,
+            },
+            name: "shard".into(),
+            pinned: false,
+        }
+    }
+
+    /// Sets the name of the OS threads, to which their numbers are added: `shard`. Logs and
+    /// debuggers show it, Linux the first 15 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into().into();
+        self
+    }
+
+    /// Whether each OS thread stays on one CPU: false. They take turns through those that the
+    /// process may use (sched_getaffinity(2)), in their order.
+    ///
+    /// It pays where nothing else wants these CPUs: what is in a CPU's cache stays of use, but a
+    /// shard cannot get out of the way. Linux only; elsewhere no shard can be started with it.
+    pub fn pin(mut self, pin: bool) -> Self {
+        self.pinned = pin;
+        self
+    }
+
+    /// Returns how many there will be.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Starts the OS threads, runs `f` as the root ethread of each with the shard's number, from 0
+    /// on, and waits until all have ended. Their results come in the order of the numbers.
+    ///
+    /// An ethread never leaves its shard; what crosses is `Send`. For shards to which work is sent,
+    /// see [`start`](Self::start).
+    ///
+    /// # Errors
+    ///
+    /// Each shard's own, as [`Builder::run`]; [`RunError::RootPanicked`] for one whose root
+    /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] for
+    /// one whose OS thread could not be started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let squares = ethreads::Runtime::builder().shards(3).run(|shard| shard * shard);
+    /// let squares: Result<Vec<_>, _> = squares.into_iter().collect();
+    /// assert_eq!(squares?, [0, 1, 4]);
+    /// # Ok::<(), ethreads::RunError>(())
+    /// ```
+    pub fn run<F, T>(self, f: F) -> Vec<Result<T, RunError>>
+    where
+        F: Fn(usize) -> T + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let f = Arc::new(f);
+        let threads: Vec<_> = (0..self.count)
+            .map(|shard| {
+                let f = f.clone();
+                let builder = self.builder.clone();
+                self.spawn(shard, move |pinned| {
+                    pinned?;
+                    let run = AssertUnwindSafe(|| builder.run(move || f(shard)));
+                    panic::catch_unwind(run).unwrap_or_else(|payload| Err(told(payload)))
+                })
+            })
+            .collect();
+        // All are waited for before the first is looked at: none is left behind.
+        let ends: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.map(thread::JoinHandle::join))
+            .collect();
+        let ends = ends.into_iter();
+        ends.map(|end| match end {
+            Ok(Ok(result)) => result,
+            Ok(Err(payload)) => Err(RunError::RootPanicked(RootPanic::new(payload))),
+            Err(error) => Err(error.into()),
+        })
+        .collect()
+    }
+
+    /// Starts the OS threads. They serve what is sent to them until the group is shut down, also
+    /// when they have nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps one of them from being started, for example that there are too many open
+    /// files; the others are ended then.
+    ///
+    /// # Examples
+    ///
+    /// Three sums, each on the shard that its key belongs to:
+    ///
+    /// ```
+    /// use ethreads::Runtime;
+    ///
+    /// let shards = Runtime::builder().shards(2).name("sum").start()?;
+    /// let sums = ["a", "b", "c"].map(|key| {
+    ///     let bytes = key.as_bytes().to_vec();
+    ///     shards.by_key(key).spawn(move || bytes.into_iter().map(u32::from).sum::<u32>())
+    /// });
+    /// let sums = sums.map(|sum| sum.map(|sum| sum.join().ok()).ok().flatten());
+    /// assert_eq!(sums, [Some(97), Some(98), Some(99)]);
+    /// assert!(shards.shutdown().is_clean());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn start(self) -> io::Result<ShardGroup> {
+        start(&self)
+    }
+
+    pub(super) fn builder(&self) -> &Builder {
+        &self.builder
+    }
+
+    /// Starts the OS thread of a shard. It calls `f` with whether it is on its CPU.
+    pub(super) fn spawn<R: Send + 'static>(
+        &self,
+        shard: usize,
+        f: impl FnOnce(io::Result<()>) -> R + Send + 'static,
+    ) -> io::Result<thread::JoinHandle<R>> {
+        let pinned = self.pinned;
+        thread::Builder::new()
+            .name(format!("{} {shard}", self.name))
+            .spawn(move || f(if pinned { cpus::pin(shard) } else { Ok(()) }))
+    }
+}
+
+/// Tells the log of a root's panic: the other shards go on, and whoever waits for all of them would
+/// not know for long.
+fn told(payload: Box<dyn Any + Send>) -> RunError {
+    let panic = RootPanic::new(payload);
+    without_unwinding(|| log::error!("{panic}"));
+    RunError::RootPanicked(panic)
+}
