@@ -28,9 +28,9 @@
 //! code can wait, however deep in whatever library, if only the call at the bottom is one of this
 //! crate. Names and signatures are those of [`std`]: [`thread`], [`net`], [`io`], [`time`].
 //! Between ethreads there are [`sync`]'s locks, channels and promises, and [`select!`] to wait for
-//! several things at once. [`bridge`] has the doors into and out of the scheduler:
-//! [`suspend`](bridge::suspend) and [`run_until`](bridge::run_until) turn a callback into a return
-//! value, and a framework inside out.
+//! several things at once. [`signal`] has the signals of the process. [`bridge`] has the doors into
+//! and out of the scheduler: [`suspend`](bridge::suspend) and [`run_until`](bridge::run_until) turn
+//! a callback into a return value, and a framework inside out.
 //!
 //! An ethread is born, runs and ends on one OS thread, its *shard*. So closures need no `Send`,
 //! and [`Rc`](std::rc::Rc), [`RefCell`](std::cell::RefCell) and `thread_local!` keep working.
@@ -53,6 +53,7 @@
 //! | looking up a host name | suspends |
 //! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
+//! | receiving a [`signal`] of the process | suspends, if it has to wait |
 //! | reading a request's body, writing a streamed response | suspends, if it has to wait |
 //! | `http::Server::{serve, run}`, `http::ServerHandle::drained` | suspends |
 //! | `http::WebServer::{read, write, close}` | suspends |
@@ -197,6 +198,7 @@ pub mod http;
 pub mod io;
 pub mod net;
 pub mod runtime;
+pub mod signal;
 pub mod sync;
 pub mod thread;
 pub mod time;

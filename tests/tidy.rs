@@ -79,6 +79,7 @@ const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("blocking", &["src/runtime/pool.rs"]),
+    ("signal_hook", &["src/signal"]),
     ("httparse", &["src/http/proto/head.rs"]),
 ];
 

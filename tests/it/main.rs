@@ -27,6 +27,7 @@ mod select_io;
 mod select_more;
 mod shards;
 mod shutdown;
+mod signals;
 mod stack_memory;
 mod suspends;
 mod sync;

@@ -8,6 +8,7 @@ mod look_ups;
 mod remote;
 #[cfg(feature = "http")]
 mod requests;
+mod signals;
 
 use std::cell::RefCell;
 use std::os::unix::process::ExitStatusExt;
@@ -21,6 +22,7 @@ use ethreads::{Runtime, bridge, time};
 use crate::support::{OnDrop, fresh, in_child, stderr, text};
 use calls::rows;
 use look_ups::look_ups;
+use signals::signals;
 
 /// How a call finds the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ fn the_table_is_complete() {
     let listed = include_str!("../suspends.txt").lines();
     let listed = listed.filter(|line| !line.starts_with('#') && !line.contains(" - "));
     let listed = listed.filter(|line| cfg!(feature = "http") || !line.starts_with("http::"));
-    let tested = rows().into_iter().chain(look_ups());
+    let tested = rows().into_iter().chain(look_ups()).chain(signals());
     let mut tested: Vec<_> = tested.map(|row| row.name).collect();
     tested.sort_unstable();
     let mut listed: Vec<_> = listed.collect();

@@ -1,0 +1,333 @@
+//! Signals of the process, as events that ethreads wait for.
+//!
+//! From [`Signals::new`] on, the signals named there do not do what they did before, but are told
+//! by [`recv`](Signals::recv), to each `Signals` that wants them. It does not matter which OS
+//! thread the system has interrupted.
+//!
+//! # What to know
+//!
+//! * *Taken for good.* When the last `Signals` that wanted a signal is dropped, what the signal did
+//!   by default does not come back: it does nothing from then on, so a program that has once
+//!   received SIGTERM and does not any more can be ended by SIGKILL only. That is how the crate
+//!   signal-hook, which this stands on, does it.
+//! * *Merged.* A signal that comes again before it was received is told once, as the system itself
+//!   does with signals that are pending. Different ones are all told, in no particular order.
+//! * *Handlers* that were there before are called as well. So `http::Server::run` and a `Signals`
+//!   can watch the same SIGTERM: the server drains, the `Signals` is told, and a second one ends
+//!   the process as long as the server runs.
+//! * *Stacks.* A signal is handled on the stack that its OS thread is on, which may be that of an
+//!   ethread. That takes some KiB, as the registers of the processor are saved there: leave room
+//!   where stacks are small.
+//! * *Children* begin with the default actions when they become another program. What hits one
+//!   between fork(2) and exec(2) is lost.
+//! * *Simulation:* under that driver there are no signals (`Unsupported`).
+//!
+//! # Examples
+//!
+//! Either a signal or something else:
+//!
+//! ```
+//! use std::time::Duration;
+//! use ethreads::signal::{Signal, Signals};
+//! use ethreads::{select, sync::select::{after, readable}};
+//!
+//! # use signal_hook::low_level::raise;
+//! ethreads::run_main(|| {
+//!     let signals = Signals::new([Signal::HANGUP, Signal::TERMINATE])?;
+//!     let mut rounds = 0;
+//!     let ended_by = loop {
+//!         select! {
+//!             ready = readable(&signals) => {
+//!                 ready?;
+//!                 if let Some(signal) = signals.try_recv() {
+//!                     break signal;
+//!                 }
+//!             }
+//!             () = after(Duration::from_millis(1)) => {
+//!                 rounds += 1;
+//! #               raise(Signal::TERMINATE.as_raw())?;
+//!             }
+//!         }
+//!     };
+//!     assert_eq!((ended_by, rounds), (Signal::TERMINATE, 1));
+//!     std::io::Result::Ok(())
+//! })??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod kind;
+
+use std::fmt;
+use std::io;
+use std::iter::FusedIterator;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::SigId;
+use signal_hook::{flag, low_level};
+
+use crate::io::Eport;
+use crate::runtime::driver::ops;
+use crate::runtime::source::{Registration, Source};
+
+pub use kind::Signal;
+
+/// Signals of the process that are received as events, as long as it lives.
+///
+/// It is `Send + Sync`. Any number of them may want the same signal, in any shards, and each is
+/// told. If several ethreads or OS threads wait for one `Signals`, one of them is. It takes a pipe,
+/// and a descriptor for each signal.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::signal::{Signal, Signals};
+///
+/// # use signal_hook::low_level::raise;
+/// ethreads::run_main(|| {
+///     let signals = Signals::new([Signal::HANGUP, Signal::TERMINATE])?;
+///     # ethreads::spawn(|| {
+///     #     raise(Signal::HANGUP.as_raw())?;
+///     #     ethreads::thread::yield_now();
+///     #     raise(Signal::TERMINATE.as_raw())
+///     # });
+///     loop {
+///         match signals.recv()? {
+///             Signal::HANGUP => println!("reading the settings again"),
+///             _ => break,
+///         }
+///     }
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Signals {
+    wanted: Vec<Wanted>,
+    /// What the handler does for us, until it is undone.
+    actions: Vec<SigId>,
+    /// Whose turn it is to be looked at first, so that none is told before another for ever.
+    first: AtomicUsize,
+    /// Has input as long as a signal that came was not taken; see [`Signals::take`].
+    reader: Eport<OwnedFd>,
+    writer: OwnedFd,
+}
+
+struct Wanted {
+    signal: Signal,
+    /// Whether it has come since it was last taken.
+    came: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Lets these signals be events from now on, instead of what they did before. A signal that is
+    /// named twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if there are none, or one that cannot be received: SIGKILL and SIGSTOP cannot
+    /// be caught, and SIGSEGV, SIGBUS, SIGFPE and SIGILL tell of faults, after which the program
+    /// cannot go on. Those of pipe(2) and dup(2), for example when there are too many open files;
+    /// `Unsupported` under the simulation driver.
+    pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Self> {
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for signal in signals {
+            if !signal.can_be_received() {
+                return Err(invalid(format!(
+                    "{signal} cannot be received: it cannot be caught, or tells of a fault"
+                )));
+            }
+            if wanted.iter().all(|wanted| wanted.signal != signal) {
+                let came = Arc::default();
+                wanted.push(Wanted { signal, came });
+            }
+        }
+        if wanted.is_empty() {
+            return Err(invalid("no signals to receive"));
+        }
+        let (reader, writer) = ops::pipe()?;
+        // Made before the first action, so that its destructor undoes what was done before an
+        // error.
+        let mut this = Self {
+            wanted,
+            actions: Vec::new(),
+            first: AtomicUsize::new(0),
+            reader: Eport::new(reader)?,
+            writer,
+        };
+        for Wanted { signal, came } in &this.wanted {
+            // In this order they are run as well: whoever is woken by the byte finds the flag.
+            let flag = flag::register(signal.as_raw(), came.clone())?;
+            this.actions.push(flag);
+            let writer = this.writer.try_clone()?;
+            let byte = low_level::pipe::register(signal.as_raw(), writer)?;
+            this.actions.push(byte);
+        }
+        Ok(this)
+    }
+
+    /// Receives a signal; suspends the ethread until one has come. On an OS thread without ethreads
+    /// it blocks.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` at the deadline of a scope; those of registering a descriptor with the driver.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and no signal is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::signal::{Signal, Signals};
+    ///
+    /// # use signal_hook::low_level::raise;
+    /// ethreads::run_main(|| {
+    ///     let signals = Signals::new([Signal::USER1])?;
+    ///     # raise(Signal::USER1.as_raw())?;
+    ///     assert_eq!(signals.recv()?, Signal::USER1);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn recv(&self) -> io::Result<Signal> {
+        self.reader
+            .read_with(|_| self.take().ok_or(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// Receives a signal if one has come; does not wait.
+    pub fn try_recv(&self) -> Option<Signal> {
+        self.take()
+    }
+
+    /// Returns an iterator of [`recv`](Self::recv)eived signals, which never ends. Each step
+    /// suspends the ethread like a `recv`.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { signals: self }
+    }
+
+    /// Takes one of the signals that have come.
+    ///
+    /// The handler sets a flag and then writes a byte; here the pipe is emptied first, and then the
+    /// flags are looked at. So a flag that is not seen here was set after the pipe was emptied, and
+    /// its byte is still to be read: the pipe is empty only if no flag is set, or if somebody is
+    /// about to look at them all. To keep it so, whoever leaves a flag set writes a byte itself:
+    /// that may be for another shard, or for whoever waits until the pipe is readable.
+    ///
+    /// A byte may come to nothing, if its flag was seen before it was written, or if it is from a
+    /// child process that has the pipe and its own flags until it is another program.
+    fn take(&self) -> Option<Signal> {
+        self.empty_pipe();
+        let count = self.wanted.len();
+        let first = self.first.load(Ordering::Relaxed);
+        let came = |at: &usize| self.wanted[*at].came.swap(false, Ordering::SeqCst);
+        let taken = (first..count).chain(0..first).find(came)?;
+        self.first.store((taken + 1) % count, Ordering::Relaxed);
+        let left = |wanted: &Wanted| wanted.came.load(Ordering::SeqCst);
+        if self.wanted.iter().any(left) {
+            // A pipe that is full has input anyway.
+            let _ = ops::write(self.writer.as_fd(), &[0]);
+        }
+        Some(self.wanted[taken].signal)
+    }
+
+    /// Reads until nothing is left: while a byte is, a pipe that is full reports no further ones.
+    fn empty_pipe(&self) {
+        let mut bytes = [0; 256];
+        // It is our own, so what fails is that it would block: the writing end lives.
+        while ops::read(self.reader.as_fd(), &mut bytes).is_ok() {}
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // Before the pipe is closed, as a write would raise SIGPIPE then. A handler that runs on
+        // another OS thread is waited for.
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
+        }
+    }
+}
+
+impl AsFd for Signals {
+    /// A descriptor that is readable while there may be a signal to receive. Nothing else is to be
+    /// done with it.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+impl Source for Signals {
+    fn registration(&self) -> &Registration {
+        self.reader.registration()
+    }
+}
+
+impl<'a> IntoIterator for &'a Signals {
+    type Item = io::Result<Signal>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signals = self.wanted.iter().map(|wanted| wanted.signal);
+        f.write_str("Signals ")?;
+        f.debug_set().entries(signals).finish()
+    }
+}
+
+/// The signals that are received. Made by [`Signals::iter`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is received before the iterator is asked"]
+pub struct Iter<'a> {
+    signals: &'a Signals,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = io::Result<Signal>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.signals.recv())
+    }
+}
+
+impl FusedIterator for Iter<'_> {}
+
+/// Suspends the ethread until Ctrl-C is pressed, or SIGINT comes in another way.
+///
+/// What comes before the call does what it does by default, and what comes after it nothing; see
+/// the [module](self). To receive more than one, or to wait for it from the start on, make a
+/// [`Signals`].
+///
+/// # Errors
+///
+/// As [`Signals::new`] and [`Signals::recv`].
+///
+/// # Cancellation
+///
+/// A cancelled ethread unwinds from here.
+///
+/// # Examples
+///
+/// ```no_run
+/// ethreads::run_main(|| {
+///     ethreads::spawn(|| println!("working"));
+///     ethreads::signal::ctrl_c()
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn ctrl_c() -> io::Result<()> {
+    Signals::new([Signal::INTERRUPT])?.recv().map(drop)
+}
+
+fn invalid(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message.into())
+}
