@@ -15,6 +15,7 @@
 //! * *Conversions:* a descriptor that becomes a type of this module is switched to non-blocking,
 //!   also in the eyes of whoever else has it. Converted back, it blocks again, unless
 //!   `set_nonblocking` was called.
+//! * *Several addresses* of one [`TcpStream::connect`] race, where std tries one after the other.
 //! * *Names* are looked up on a pool thread; [`ToSocketAddrs`] is a trait of this crate for that
 //!   reason, with the same implementations.
 //! * *Listeners* have a queue of 1,024 connections, where std has 128 or 4,096;

@@ -56,6 +56,7 @@ mod sim;
 mod net_descriptors;
 mod net_eport;
 mod net_host;
+mod net_race;
 mod net_support;
 mod net_tcp;
 mod net_udp;

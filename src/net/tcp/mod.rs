@@ -1,6 +1,7 @@
 //! TCP.
 
 mod listener;
+mod race;
 mod stream;
 
 pub use listener::{Incoming, ListenOptions, TcpListener};

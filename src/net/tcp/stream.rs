@@ -4,10 +4,12 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::Location;
 use std::time::Duration;
 
 use super::super::addr::{ToSocketAddrs, invalid};
 use super::super::socket::Socket;
+use super::race;
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::source::{Direction, Left, Limit, check_world};
 use crate::runtime::wait::WaitKind;
@@ -49,22 +51,35 @@ pub struct TcpStream(Socket);
 
 impl TcpStream {
     /// Connects to a remote host; suspends the ethread until the connection stands, and before
-    /// that for the look-up of a name. Addresses are tried in order until one answers.
+    /// that for the look-up of a name.
+    ///
+    /// Several addresses race as in RFC 8305 (happy eyeballs): IPv6 and IPv4 take turns, beginning
+    /// with the first address, and the next one is tried when the one before it has failed, or has
+    /// not answered within 250 ms. The first connection to stand wins, and the other attempts end.
+    /// On an OS thread without ethreads, and while an ethread unwinds, addresses are tried one
+    /// after the other, as std does.
     ///
     /// # Errors
     ///
-    /// The error of the last address that was tried; `InvalidInput` if there was none;
+    /// The error of the attempt that was the last to fail; `InvalidInput` if there was no address;
     /// `Unsupported` under the simulation driver.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, and the attempt ends.
+    /// A cancelled ethread unwinds from here, and all attempts end.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         check_world()?;
+        let mut addrs = addr.to_socket_addrs()?.fuse();
+        let (first, second) = (addrs.next(), addrs.next());
+        let is_race = second.is_some() && race::can_be_held();
+        let addrs = first.into_iter().chain(second).chain(addrs);
+        if is_race {
+            return race::connect(addrs.collect(), Location::caller());
+        }
         // A closure of its own would lose the caller's line.
         let mut last = None;
-        for addr in addr.to_socket_addrs()? {
+        for addr in addrs {
             match Self::connect_within(&addr, Limit::Never) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
@@ -97,6 +112,26 @@ impl TcpStream {
         let stream = Self(Socket::new(socket::tcp(addr)?));
         stream.0.connect(limit, |fd| socket::connect(fd, addr))?;
         Ok(stream)
+    }
+
+    /// Begins to connect; false says that it goes on, and [`connected`](Self::connected) tells how
+    /// it ends.
+    pub(super) fn begin(addr: &SocketAddr) -> io::Result<(Self, bool)> {
+        let stream = Self(Socket::new(socket::tcp(addr)?));
+        match socket::connect(stream.fd(), addr) {
+            Ok(()) => Ok((stream, true)),
+            Err(error) if goes_on(&error) => Ok((stream, false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the connection stands.
+    pub(super) fn connected(&self) -> io::Result<bool> {
+        match socket::connected(self.fd()) {
+            Ok(()) => Ok(true),
+            Err(error) if goes_on(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     #[inline]
@@ -259,6 +294,12 @@ impl TcpStream {
         self.0.set_nonblocking(nonblocking);
         Ok(())
     }
+}
+
+/// An interrupted connect goes on as well (connect(2)).
+fn goes_on(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 /// A TCP stream that gave or took less than it was asked for has no more, or no more room

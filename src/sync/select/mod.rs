@@ -18,10 +18,13 @@ mod leaves;
 mod macros;
 pub(super) mod sealed;
 
+use std::io;
 use std::panic::Location;
 
 use self::sealed::{Parts, Turn};
 use super::line;
+use crate::runtime::park::Unwinding;
+use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
 
 pub use combine::{Any, Either, Map, Or, any};
@@ -123,17 +126,57 @@ fn attempt<P: Parts>(parts: &mut P, first: u32) -> Option<P::Done> {
     cases.find_map(|case| parts.attempt(case))
 }
 
-fn perform<P: Parts>(
+fn perform<P: Parts>(parts: P, in_order: bool, location: &'static Location<'static>) -> P::Done {
+    let scheduler = line::scheduler();
+    scheduler.spend_or_unwind(location);
+    match wait(&scheduler, parts, in_order, location) {
+        Ok(done) => done,
+        Err(Missed::Elapsed) => scheduler.raise_elapsed(),
+        Err(Missed::Unwinding) => line::cannot_wait("Operation::perform", location),
+    }
+}
+
+/// Performs an operation, in order, for a call whose error tells of the deadline of a scope.
+///
+/// # Errors
+///
+/// `TimedOut` at that deadline.
+///
+/// # Panics
+///
+/// While the caller unwinds, if it would have to wait.
+pub(crate) fn perform_io<P: Parts>(
+    parts: P,
+    location: &'static Location<'static>,
+) -> io::Result<P::Done> {
+    let scheduler = line::scheduler();
+    scheduler.spend_budget(location)?;
+    match wait(&scheduler, parts, true, location) {
+        Ok(done) => Ok(done),
+        Err(Missed::Elapsed) => Err(scheduler.elapsed_error()),
+        Err(Missed::Unwinding) => line::cannot_wait("perform_io", location),
+    }
+}
+
+/// Why nothing has happened.
+enum Missed {
+    /// The deadline of a scope has passed.
+    Elapsed,
+    /// The caller unwinds, and so cannot wait.
+    Unwinding,
+}
+
+#[inline]
+fn wait<P: Parts>(
+    scheduler: &Scheduler,
     mut parts: P,
     in_order: bool,
     location: &'static Location<'static>,
-) -> P::Done {
-    let scheduler = line::scheduler();
-    scheduler.spend_or_unwind(location);
+) -> Result<P::Done, Missed> {
     let count = parts.count();
     let first = if in_order { 0 } else { scheduler.pick(count) };
     if let Some(done) = attempt(&mut parts, first) {
-        return done;
+        return Ok(done);
     }
     let waits_for_io = (0..count).any(|case| parts.is_io(case));
     let reason = Reason {
@@ -145,10 +188,10 @@ fn perform<P: Parts>(
         detail: u64::from(count),
         location,
     };
-    let Ok(wait) = scheduler.begin_wait(reason) else {
-        line::cannot_wait("Operation::perform", location);
-    };
-    let turn = Turn::new(&scheduler, wait.token());
+    let wait = scheduler
+        .begin_wait(reason)
+        .map_err(|Unwinding| Missed::Unwinding)?;
+    let turn = Turn::new(scheduler, wait.token());
     // Cases are counted from one: a token without one is that of the park itself.
     parts.enlist(&turn, 1);
     let (deadline, timer) = parts.deadline(1).unwrap_or((NEVER, 0));
@@ -158,10 +201,10 @@ fn perform<P: Parts>(
         outcome => {
             parts.withdraw();
             match outcome {
-                Outcome::Elapsed => scheduler.raise_elapsed(),
+                Outcome::Elapsed => return Err(Missed::Elapsed),
                 _ => scheduler.raise_cancel(),
             }
         }
     };
-    parts.commit(case - 1)
+    Ok(parts.commit(case - 1))
 }

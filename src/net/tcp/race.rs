@@ -1,0 +1,152 @@
+//! Connecting to one of several addresses: happy eyeballs, RFC 8305.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::time::Duration;
+
+use super::TcpStream;
+use crate::runtime::current;
+use crate::sync::select::{Either, Operation, any, at, perform_io, writable};
+use crate::time::Instant;
+
+/// How long an attempt has before the next one begins: the "Connection Attempt Delay" that RFC 8305
+/// recommends in section 5.
+const DELAY: Duration = Duration::from_millis(250);
+
+/// Whether several attempts can be waited for here.
+pub(super) fn can_be_held() -> bool {
+    current::with(|scheduler| scheduler.is_some()) && !std::thread::panicking()
+}
+
+/// Connects to whichever of the addresses is the first to take it.
+///
+/// One ethread waits for all attempts that are under way, and for the time of the next one. Those
+/// that have not won are closed with the list of them, however this ends.
+///
+/// # Errors
+///
+/// That of the attempt that was the last to fail; `TimedOut` at the deadline of a scope.
+pub(super) fn connect(
+    addrs: Vec<SocketAddr>,
+    location: &'static Location<'static>,
+) -> io::Result<TcpStream> {
+    let mut left = interleave(addrs).into_iter();
+    // In the order in which they were begun.
+    let mut attempts: Vec<TcpStream> = Vec::new();
+    let mut next_at = Instant::now();
+    loop {
+        let failed = match wait(&attempts, left.len() > 0, next_at, location) {
+            Ok(Event::Due) => {
+                let addr = left.next().expect("only then a time is waited for");
+                match TcpStream::begin(&addr) {
+                    Ok((stream, true)) => return Ok(stream),
+                    Ok((stream, false)) => {
+                        attempts.push(stream);
+                        next_at = Instant::now() + DELAY;
+                        continue;
+                    }
+                    // The time of the next one has come already.
+                    Err(error) => error,
+                }
+            }
+            Ok(Event::Ready(place, ready)) => {
+                match ready.and_then(|()| attempts[place].connected()) {
+                    Ok(true) => return Ok(attempts.swap_remove(place)),
+                    Ok(false) => continue,
+                    Err(error) => {
+                        attempts.remove(place);
+                        // It was the one that the next one gave time.
+                        if place == attempts.len() {
+                            next_at = Instant::now();
+                        }
+                        error
+                    }
+                }
+            }
+            Err(error) => {
+                // What has come in time counts, even if it was not reported yet.
+                let stands = |stream: &TcpStream| matches!(stream.connected(), Ok(true));
+                return attempts.into_iter().find(stands).ok_or(error);
+            }
+        };
+        if attempts.is_empty() && left.len() == 0 {
+            return Err(failed);
+        }
+    }
+}
+
+enum Event {
+    /// The attempt in this place may have ended.
+    Ready(usize, io::Result<()>),
+    /// The next attempt is to begin.
+    Due,
+}
+
+fn wait(
+    attempts: &[TcpStream],
+    has_next: bool,
+    next_at: Instant,
+    location: &'static Location<'static>,
+) -> io::Result<Event> {
+    let ends = any(attempts.iter().map(writable)).map(|(place, ready)| Event::Ready(place, ready));
+    if !has_next {
+        return perform_io(ends, location);
+    }
+    let event = ends.or(at(next_at)).map(|event| match event {
+        Either::First(end) => end,
+        Either::Second(()) => Event::Due,
+    });
+    perform_io(event, location)
+}
+
+/// Lets the two families take turns, so that one that leads nowhere does not hold up the other; the
+/// first address stays the first one (RFC 8305, section 4).
+fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let begins_with_ipv6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addrs
+        .into_iter()
+        .partition(|addr| addr.is_ipv6() == begins_with_ipv6);
+    let mut turns = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        match (first.next(), second.next()) {
+            (None, None) => return turns,
+            (one, other) => turns.extend(one.into_iter().chain(other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of `46` the first address is one of IPv4, the second one of IPv6; ports are their places.
+    fn addrs(families: &str) -> Vec<SocketAddr> {
+        let addr = |(port, family)| match family {
+            '4' => SocketAddr::from(([127, 0, 0, 1], port)),
+            _ => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)),
+        };
+        (0..).zip(families.chars()).map(addr).collect()
+    }
+
+    #[test]
+    fn families_take_turns_in_their_own_order() {
+        let table: [(&str, &[u16]); 8] = [
+            ("", &[]),
+            ("4", &[0]),
+            ("44", &[0, 1]),
+            ("46", &[0, 1]),
+            ("6644", &[0, 2, 1, 3]),
+            ("4466", &[0, 2, 1, 3]),
+            ("66664", &[0, 4, 1, 2, 3]),
+            ("46664", &[0, 1, 4, 2, 3]),
+        ];
+        for (families, expected) in table {
+            let ports = interleave(addrs(families)).into_iter();
+            let ports: Vec<_> = ports.map(|addr| addr.port()).collect();
+            assert_eq!(ports, expected, "{families}");
+        }
+    }
+}
