@@ -5,7 +5,7 @@
 //! nobody by itself: it wakes the acceptor, which looks at its queue.
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -14,23 +14,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admission::{Admission, Bounds, Counts, Decision, Permit, Place};
+use super::admission::{Admission, Bounds, Counts, Decision, Permit, Place, Whole};
 use super::drain::{CutConnection, CutState};
-use super::listener::{AcceptError, Accepted, Listener, classify};
+use super::inlet::Inlet;
+use super::listener::{AcceptError, Accepted, classify};
 use super::refusal::Refusal;
 use super::service::{Service, guarded};
 use super::shared::{Connection, Membership, Shared};
 use super::taskmaster::Taskmaster;
 use super::transport::{Deadline, Family, Transport, deadline_from_now};
+use super::trouble::{Exhaustion, LogPeriod};
 use crate::runtime::interrupt::is_elapsed;
 use crate::thread::{self, Thread};
-use crate::time::Instant;
-
-/// How long the acceptor pauses when it cannot even refuse.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// How often the log tells of one kind of trouble.
-const LOG_PERIOD: Duration = Duration::from_secs(5);
 
 /// Connections that are refused in one go when a server ends, at most. More than any listener's
 /// queue holds: net.core.somaxconn has 16 bits where it is not raised by hand.
@@ -43,13 +38,13 @@ pub(super) struct Acceptor {
     taskmaster: Taskmaster,
     refusal: Refusal,
     family: Family,
-    /// `None` once nobody can connect any more.
-    listener: RefCell<Option<Rc<Listener>>>,
+    /// `None` once nobody comes any more.
+    inlet: RefCell<Option<Rc<Inlet>>>,
     queue: RefCell<VecDeque<Queued>>,
     /// The one that runs this.
     ethread: OnceCell<Thread>,
     overloaded: LogPeriod,
-    exhausted: LogPeriod,
+    exhaustion: Exhaustion,
     failed: LogPeriod,
 }
 
@@ -64,12 +59,15 @@ struct Queued {
 impl Acceptor {
     pub(super) fn new(
         shared: Rc<Shared>,
-        listener: Listener,
+        inlet: Inlet,
         taskmaster: Taskmaster,
         bounds: Bounds,
         counts: Arc<Counts>,
+        whole: Option<Arc<Whole>>,
     ) -> Rc<Self> {
-        listener.take_reserve();
+        if let Some(listener) = inlet.listener() {
+            listener.take_reserve();
+        }
         Rc::new_cyclic(|this: &std::rc::Weak<Self>| {
             let this = this.clone();
             let freed = move || {
@@ -78,40 +76,45 @@ impl Acceptor {
                 }
             };
             Self {
-                admission: Admission::new(bounds, counts, freed),
+                admission: Admission::new(bounds, counts, whole, freed),
                 refusal: Refusal::new(&taskmaster, shared.config.timeouts.linger),
                 shared,
                 taskmaster,
-                family: listener.family,
-                listener: RefCell::new(Some(Rc::new(listener))),
+                family: inlet.family(),
+                inlet: RefCell::new(Some(Rc::new(inlet))),
                 queue: RefCell::default(),
                 ethread: OnceCell::new(),
                 overloaded: LogPeriod::default(),
-                exhausted: LogPeriod::default(),
+                exhaustion: Exhaustion::default(),
                 failed: LogPeriod::default(),
             }
         })
     }
 
-    /// Runs until the server drains, nobody waits to be accepted and nobody in the queue; or the
+    /// Runs until nobody comes any more, as the server drains, and nobody is in the queue; or the
     /// listener is broken.
     pub(super) fn run(&self) -> io::Result<()> {
-        let _ = self.ethread.set(thread::current());
-        while let Some(listener) = self.listener() {
-            let look = || self.shared.is_draining() || self.admission.has_room_for_queued();
-            match listener.accept(self.next_deadline(), look) {
+        let me = thread::current();
+        if let Some(inlet) = self.inlet() {
+            inlet.accept_in(&me);
+        }
+        let _ = self.ethread.set(me);
+        while let Some(inlet) = self.inlet() {
+            let ends = || inlet.ends(self.shared.is_draining());
+            let look = || ends() || self.admission.has_room_for_queued();
+            match inlet.accept(self.next_deadline(), look) {
                 Ok(Accepted::Connection(socket, peer)) => {
                     // Those in the queue were here first.
                     self.tend_queue();
                     self.admit(socket, peer);
                 }
                 Ok(Accepted::OnReserve(socket, error)) => {
-                    self.refuse_on_reserve(&listener, socket, &error);
+                    self.refuse_on_reserve(&inlet, socket, &error);
                 }
-                Ok(Accepted::Nobody) if self.shared.is_draining() => {
+                Ok(Accepted::Nobody) if ends() => {
                     // Closed as soon as nobody waits there, so that those who come later are told
                     // at once.
-                    self.listener.take();
+                    self.inlet.take();
                 }
                 Ok(Accepted::Nobody) => {}
                 // A deadline of ours, unlike those of a connection, and of a scope around us.
@@ -119,7 +122,10 @@ impl Acceptor {
                     if error.kind() == io::ErrorKind::TimedOut
                         && error.raw_os_error().is_none()
                         && !is_elapsed(&error) => {}
-                Err(error) => self.survive(&listener, error)?,
+                Err(error) => match inlet.listener() {
+                    Some(listener) => self.exhaustion.survive(listener, error)?,
+                    None => return Err(error),
+                },
             }
             self.tend_queue();
         }
@@ -133,10 +139,20 @@ impl Acceptor {
 
     /// Lets it look at its queue, and whether the server drains.
     pub(super) fn wake(&self) {
-        match (self.listener(), self.ethread.get()) {
-            (Some(listener), _) => listener.wake(),
+        match (self.inlet(), self.ethread.get()) {
+            (Some(inlet), ethread) => inlet.wake(ethread),
             (None, Some(ethread)) => ethread.unpark(),
             (None, None) => {}
+        }
+    }
+
+    /// Lets it look at its queue if one of those may be served. If nobody waits here, who does on
+    /// another shard may be.
+    pub(super) fn wake_for_queue(&self) {
+        if self.admission.has_room_for_queued() {
+            self.wake();
+        } else {
+            self.admission.pass_on();
         }
     }
 
@@ -153,19 +169,17 @@ impl Acceptor {
             self.admission.count_refusal();
             self.refusal.answer_and_close(&self.shared, queued.socket);
         }
-        if let Some(listener) = self.listener.take() {
-            self.sweep(&listener);
+        if let Some(inlet) = self.inlet.take() {
+            self.sweep(&inlet);
         }
         cut
     }
 
-    fn sweep(&self, listener: &Listener) {
+    fn sweep(&self, inlet: &Inlet) {
         for _ in 0..SWEEP_LIMIT {
-            match listener.accept_now() {
+            match inlet.accept_now() {
                 Ok(Accepted::Connection(socket, _) | Accepted::OnReserve(socket, _)) => {
-                    self.admission.count_refusal();
-                    self.refusal.answer_and_close(&self.shared, socket);
-                    listener.take_reserve();
+                    self.refuse_and_close(inlet, socket);
                 }
                 Err(error) if classify(&error) == AcceptError::Connection => {}
                 Ok(Accepted::Nobody) | Err(_) => return,
@@ -177,8 +191,8 @@ impl Acceptor {
         self.admission.counts()
     }
 
-    fn listener(&self) -> Option<Rc<Listener>> {
-        self.listener.borrow().clone()
+    fn inlet(&self) -> Option<Rc<Inlet>> {
+        self.inlet.borrow().clone()
     }
 
     fn next_in_queue(&self) -> Option<Deadline> {
@@ -243,36 +257,18 @@ impl Acceptor {
         });
     }
 
-    fn refuse_on_reserve(&self, listener: &Listener, socket: OwnedFd, error: &io::Error) {
-        self.admission.count_refusal();
+    fn refuse_on_reserve(&self, inlet: &Inlet, socket: OwnedFd, error: &io::Error) {
         // Not kept for a moment: its descriptor is the reserve.
-        self.refusal.answer_and_close(&self.shared, socket);
-        listener.take_reserve();
-        self.exhausted.tell(|times| {
-            log::error!(
-                "cannot accept connections, which are answered with 503 ({times} since it was said \
-                 last): {error}; raise RLIMIT_NOFILE (ulimit -n)"
-            );
-        });
+        self.refuse_and_close(inlet, socket);
+        self.exhaustion.refused(error);
     }
 
-    /// Goes on after an error of accept(2), unless it is the listener's.
-    fn survive(&self, listener: &Listener, error: io::Error) -> io::Result<()> {
-        match classify(&error) {
-            AcceptError::Connection => log::debug!("a connection was gone: {error}"),
-            AcceptError::Exhausted => {
-                self.exhausted.tell(|_| {
-                    log::error!(
-                        "cannot accept connections, which wait meanwhile: {error}; raise \
-                         RLIMIT_NOFILE (ulimit -n)"
-                    );
-                });
-                thread::sleep(EXHAUSTED_PAUSE);
-                listener.take_reserve();
-            }
-            AcceptError::Listener => return Err(error),
+    fn refuse_and_close(&self, inlet: &Inlet, socket: OwnedFd) {
+        self.admission.count_refusal();
+        self.refusal.answer_and_close(&self.shared, socket);
+        if let Some(listener) = inlet.listener() {
+            listener.take_reserve();
         }
-        Ok(())
     }
 
     /// Serves a connection: in an ethread of its own, or here and now.
@@ -327,27 +323,4 @@ fn serve(shared: &Shared, service: Service) {
         Some(around) => around(&mut serve),
         None => serve(),
     });
-}
-
-/// Keeps one kind of line to one a period.
-#[derive(Debug, Default)]
-struct LogPeriod {
-    told: Cell<Option<Instant>>,
-    times: Cell<u64>,
-}
-
-impl LogPeriod {
-    /// Counts, and calls `line` with the number since it was called last, if that is long ago.
-    fn tell(&self, line: impl FnOnce(u64)) {
-        self.times.set(self.times.get() + 1);
-        let now = Instant::now();
-        let is_due = self
-            .told
-            .get()
-            .is_none_or(|at| now.duration_since(at) >= LOG_PERIOD);
-        if is_due {
-            self.told.set(Some(now));
-            line(self.times.take());
-        }
-    }
 }

@@ -6,10 +6,14 @@
 //! a reset, a cancel, or an ethread that could not be made.
 #![forbid(unsafe_code)]
 
+mod whole;
+
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+pub(super) use whole::Whole;
 
 /// How many there may be; `None` is as many as come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +37,9 @@ pub(super) struct Counts {
 pub(super) struct Admission {
     bounds: Bounds,
     counts: Arc<Counts>,
-    /// Called when one who waits may have a permit.
+    /// What servers on other shards count with, if the bounds hold for all of them together.
+    whole: Option<Arc<Whole>>,
+    /// Called when one who waits here may have a permit.
     freed: Box<dyn Fn()>,
 }
 
@@ -52,7 +58,19 @@ pub(super) struct Permit(Rc<Admission>);
 
 /// A place among those who wait, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(Rc<Admission>);
+pub(super) struct Place {
+    admission: Rc<Admission>,
+    /// Its part of the whole has become a permit's.
+    promoted: bool,
+}
+
+/// What becomes of a newcomer, before anything is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Serve,
+    Queue,
+    Refuse,
+}
 
 impl Bounds {
     /// Whether the invariant holds, and somebody can be served at all.
@@ -63,40 +81,71 @@ impl Bounds {
             (Some(threads), accept) => threads > 0 && accept.is_none_or(|accept| accept > threads),
         }
     }
+
+    /// Decides about a newcomer, in Hunchentoot's order: without a limit it is served; at the
+    /// accept limit, or at the thread limit if there is no other, it is refused; at the thread
+    /// limit it waits; else it is served. While others wait it queues behind them.
+    fn judge(self, serving: usize, queued: usize) -> Verdict {
+        let Some(max_threads) = self.max_threads else {
+            return Verdict::Serve;
+        };
+        let is_full = match self.max_accept {
+            Some(max_accept) => serving + queued >= max_accept,
+            None => serving >= max_threads,
+        };
+        if is_full {
+            Verdict::Refuse
+        } else if serving >= max_threads || queued > 0 {
+            Verdict::Queue
+        } else {
+            Verdict::Serve
+        }
+    }
+
+    /// Whether one more may be served.
+    fn have_room(self, serving: usize) -> bool {
+        self.max_threads.is_none_or(|most| serving < most)
+    }
 }
 
 impl Admission {
     /// `freed` is called when a permit is given back while somebody waits for one. It must not
     /// wait, as that may happen in a destructor.
-    pub(super) fn new(bounds: Bounds, counts: Arc<Counts>, freed: impl Fn() + 'static) -> Rc<Self> {
+    pub(super) fn new(
+        bounds: Bounds,
+        counts: Arc<Counts>,
+        whole: Option<Arc<Whole>>,
+        freed: impl Fn() + 'static,
+    ) -> Rc<Self> {
         debug_assert!(bounds.are_valid());
         Rc::new(Self {
             bounds,
             counts,
+            whole,
             freed: Box::new(freed),
         })
     }
 
-    /// Decides about a newcomer, in Hunchentoot's order: without a limit it is served; at the
-    /// accept limit, or at the thread limit if there is no other, it is refused; at the thread
-    /// limit it waits; else it is served. While others wait it queues behind them.
+    /// Decides about a newcomer.
     pub(super) fn decide(self: &Rc<Self>) -> Decision {
-        let Some(max_threads) = self.bounds.max_threads else {
-            return Decision::Serve(self.permit());
+        let verdict = match &self.whole {
+            Some(whole) => whole.enter(self.bounds),
+            None => self.bounds.judge(self.serving(), self.queued()),
         };
-        let (serving, queued) = (self.serving(), self.queued());
-        let is_full = match self.bounds.max_accept {
-            Some(max_accept) => serving + queued >= max_accept,
-            None => serving >= max_threads,
-        };
-        if is_full {
-            self.count_refusal();
-            Decision::Refuse
-        } else if serving >= max_threads || queued > 0 {
-            self.counts.queued.fetch_add(1, Ordering::Relaxed);
-            Decision::Queue(Place(self.clone()))
-        } else {
-            Decision::Serve(self.permit())
+        match verdict {
+            Verdict::Serve => Decision::Serve(self.permit()),
+            Verdict::Queue => {
+                // Sequentially consistent, for `Whole::wake_one`.
+                self.counts.queued.fetch_add(1, Ordering::SeqCst);
+                Decision::Queue(Place {
+                    admission: self.clone(),
+                    promoted: false,
+                })
+            }
+            Verdict::Refuse => {
+                self.count_refusal();
+                Decision::Refuse
+            }
         }
     }
 
@@ -110,9 +159,19 @@ impl Admission {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether one who waits may be served.
+    /// Whether one who waits here may be served.
     pub(super) fn has_room_for_queued(&self) -> bool {
         self.queued() > 0 && self.has_room()
+    }
+
+    /// Lets somebody else be served who waits on another shard, if nobody waits here.
+    pub(super) fn pass_on(&self) {
+        if let Some(whole) = &self.whole
+            && self.queued() == 0
+            && whole.has_room_for_queued(self.bounds)
+        {
+            whole.wake_one();
+        }
     }
 
     pub(super) fn counts(&self) -> &Counts {
@@ -120,9 +179,11 @@ impl Admission {
     }
 
     fn has_room(&self) -> bool {
-        self.bounds
-            .max_threads
-            .is_none_or(|max_threads| self.serving() < max_threads)
+        let serving = match &self.whole {
+            Some(whole) => whole.serving(),
+            None => self.serving(),
+        };
+        self.bounds.have_room(serving)
     }
 
     fn serving(&self) -> usize {
@@ -145,27 +206,45 @@ impl Place {
     /// # Errors
     ///
     /// The place itself, if there is no room.
-    pub(super) fn into_permit(self) -> Result<Permit, Self> {
-        if self.0.has_room() {
-            Ok(self.0.permit())
-        } else {
-            Err(self)
+    pub(super) fn into_permit(mut self) -> Result<Permit, Self> {
+        let admission = &self.admission;
+        let is_served = match &admission.whole {
+            Some(whole) => whole.promote(admission.bounds),
+            None => admission.has_room(),
+        };
+        if !is_served {
+            return Err(self);
         }
+        let permit = admission.permit();
+        self.promoted = true;
+        Ok(permit)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.counts.serving.fetch_sub(1, Ordering::Relaxed);
-        if self.0.has_room_for_queued() {
-            (self.0.freed)();
+        let admission = &self.0;
+        admission.counts.serving.fetch_sub(1, Ordering::Relaxed);
+        if let Some(whole) = &admission.whole {
+            whole.leave();
+        }
+        if admission.has_room_for_queued() {
+            (admission.freed)();
+        } else {
+            admission.pass_on();
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.counts.queued.fetch_sub(1, Ordering::Relaxed);
+        let admission = &self.admission;
+        if let Some(whole) = &admission.whole
+            && !self.promoted
+        {
+            whole.leave_queue();
+        }
+        admission.counts.queued.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -25,6 +25,16 @@ pub struct DrainReport {
     pub took: Duration,
 }
 
+impl DrainReport {
+    /// Adds how it went on another shard, at the same time.
+    pub(super) fn add(&mut self, other: Self) {
+        self.ended += other.ended;
+        self.refused += other.refused;
+        self.cut.extend(other.cut);
+        self.took = self.took.max(other.took);
+    }
+}
+
 /// A connection that was cut at the end of a drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,6 +112,7 @@ impl<'a> Drain<'a> {
                 Some(next) => thread::park_timeout(next.duration_since(now)),
                 None => thread::park(),
             }
+            self.acceptor.wake_for_queue();
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::panic::Location;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::admission::Counts;
@@ -28,6 +28,8 @@ pub(super) struct Control {
     /// Told when the server has ended, for OS threads without ethreads.
     ended: Condvar,
     pub(super) counts: Arc<Counts>,
+    /// Those of its shards, once it is served on several.
+    shards: OnceLock<Box<[Arc<Self>]>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,11 +60,7 @@ impl ServerHandle {
     /// A second call does nothing. One that comes before the server is served takes effect when it
     /// is.
     pub fn drain(&self, grace: Duration) {
-        let mut state = self.control.lock();
-        state.drain.get_or_insert(grace);
-        if let Some(server) = &state.server {
-            server.unpark();
-        }
+        self.control.ask_to_drain(grace);
     }
 
     /// Suspends the caller until the server has ended, and tells how its drain went. On an OS
@@ -110,7 +108,7 @@ impl ServerHandle {
                 Ok(())
             })?;
         }
-        match self.control.lock().ended.clone().flatten() {
+        match self.control.report() {
             Some(report) => Ok(report),
             None => Err(io::Error::other("the server has ended without a drain")),
         }
@@ -119,13 +117,42 @@ impl ServerHandle {
     /// Returns how many connections the server has.
     #[must_use]
     pub fn counts(&self) -> ServerCounts {
-        ServerCounts::read(&self.control.counts)
+        self.control.counts()
     }
 }
 
 impl Control {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the server is served on several shards, each with a control of its own.
+    pub(super) fn spread(&self, shards: Box<[Arc<Self>]>) {
+        let set = self.shards.set(shards);
+        debug_assert!(set.is_ok(), "a server is served once");
+    }
+
+    /// How the drain went; `None` if there was none, or it is not over.
+    pub(super) fn report(&self) -> Option<DrainReport> {
+        self.lock().ended.clone().flatten()
+    }
+
+    pub(super) fn counts(&self) -> ServerCounts {
+        let mut counts = ServerCounts::default();
+        counts.add(&self.counts);
+        for shard in self.shards.get().into_iter().flatten() {
+            counts.add(&shard.counts);
+        }
+        counts
+    }
+
+    /// See [`ServerHandle::drain`].
+    pub(super) fn ask_to_drain(&self, grace: Duration) {
+        let mut state = self.lock();
+        state.drain.get_or_insert(grace);
+        if let Some(server) = &state.server {
+            server.unpark();
+        }
     }
 
     /// The drain that was asked for.

@@ -79,7 +79,7 @@ impl Server {
     }
 
     fn hooks(&mut self) -> &mut Hooks {
-        self.config.hooks.get_or_insert_default()
+        self.plan.config.hooks.get_or_insert_default()
     }
 }
 

@@ -14,6 +14,9 @@ use crate::runtime::driver::{ops, socket};
 use crate::runtime::source::{Direction, Left, Limit, Operation};
 use crate::runtime::wait::WaitKind;
 
+/// How many may wait to be accepted at each of several listeners, as at a single one.
+const BACKLOG: i32 = 1024;
+
 /// The socket of a server, with its reserve.
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -44,6 +47,20 @@ impl Listener {
             family,
             reserve: RefCell::default(),
         }
+    }
+
+    /// So many more listeners on the same address; `None` if its port is not shared, or the system
+    /// would not divide the connections.
+    pub(super) fn share(&self, more: usize) -> io::Result<Option<Vec<Self>>> {
+        let fd = self.socket.fd();
+        if !matches!(self.family, Family::Tcp) || !socket::divides_port_of(fd)? {
+            return Ok(None);
+        }
+        let listen = || Ok(Self::new(socket::share_port(fd, BACKLOG)?, self.family));
+        (0..more)
+            .map(|_| listen())
+            .collect::<io::Result<_>>()
+            .map(Some)
     }
 
     /// Waits for a connection, until `deadline`. With nobody there and `look` true it does not

@@ -14,10 +14,12 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::acceptor::Acceptor;
+use super::admission::Whole;
 use super::config::{Config, Timeouts};
 use super::drain::Drain;
 use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
+use super::inlet::Inlet;
 use super::listener::Listener;
 use super::proto::limits::Limits;
 use super::shared::Shared;
@@ -61,13 +63,32 @@ use crate::thread;
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    listener: RefCell<Option<Listener>>,
-    local_addr: Option<SocketAddr>,
+    /// `None` once it has been served.
+    inlet: RefCell<Option<Inlet>>,
+    pub(super) plan: Plan,
+    control: Arc<Control>,
+    share: Share,
+}
+
+/// What a server was told, for as many shards as are to do the same.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) local_addr: Option<SocketAddr>,
     pub(super) config: Config,
-    taskmaster: Taskmaster,
+    pub(super) taskmaster: Taskmaster,
     listener_name: Option<String>,
     pub(super) drain_grace: Duration,
-    control: Arc<Control>,
+}
+
+/// What a server has to do with those on other shards.
+#[derive(Clone, Debug)]
+pub(super) enum Share {
+    /// It is the only one.
+    Alone,
+    /// Each of so many has its own limits.
+    Each(usize),
+    /// Their limits hold for all of them together.
+    Whole(Arc<Whole>),
 }
 
 impl Server {
@@ -91,28 +112,55 @@ impl Server {
     }
 
     fn new(listener: OwnedFd, family: Family, local_addr: Option<SocketAddr>) -> Self {
-        Self {
-            listener: RefCell::new(Some(Listener::new(listener, family))),
+        let plan = Plan {
             local_addr,
             config: Config::default(),
             taskmaster: Taskmaster::default(),
             listener_name: None,
             drain_grace: Self::DRAIN_GRACE,
-            control: Arc::default(),
+        };
+        let inlet = Inlet::Listener(Listener::new(listener, family));
+        Self::of(plan, inlet, Arc::default(), Share::Alone)
+    }
+
+    pub(super) fn of(plan: Plan, inlet: Inlet, control: Arc<Control>, share: Share) -> Self {
+        Self {
+            inlet: RefCell::new(Some(inlet)),
+            plan,
+            control,
+            share,
         }
+    }
+
+    /// Takes what it listens on; an error if it has been served.
+    pub(super) fn take_inlet(&self) -> io::Result<Inlet> {
+        self.inlet.take().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotConnected,
+                "this server has been served before; bind another one",
+            )
+        })
+    }
+
+    pub(super) fn put_inlet(&self, inlet: Inlet) {
+        *self.inlet.borrow_mut() = Some(inlet);
+    }
+
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// Sets the size limits of requests.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
+        self.plan.config.limits = limits;
         self
     }
 
     /// Sets how long a peer may take for what.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.config.timeouts = timeouts;
+        self.plan.config.timeouts = timeouts;
         self
     }
 
@@ -123,14 +171,14 @@ impl Server {
     /// (`RLIMIT_NOFILE`) to the hard one.
     #[must_use]
     pub fn taskmaster(mut self, taskmaster: Taskmaster) -> Self {
-        self.taskmaster = taskmaster;
+        self.plan.taskmaster = taskmaster;
         self
     }
 
     /// Sets the `Server` header field; `None` leaves it out. The default is `ethreads`.
     #[must_use]
     pub fn server_header(mut self, value: impl Into<Option<HeaderValue>>) -> Self {
-        self.config.server = value.into();
+        self.plan.config.server = value.into();
         self
     }
 
@@ -138,7 +186,7 @@ impl Server {
     /// 1 MiB, of which only touched pages cost memory.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.config.stack_size = bytes;
+        self.plan.config.stack_size = bytes;
         self
     }
 
@@ -146,14 +194,14 @@ impl Server {
     /// [`DRAIN_GRACE`](Self::DRAIN_GRACE).
     #[must_use]
     pub fn drain_grace(mut self, grace: Duration) -> Self {
-        self.drain_grace = grace;
+        self.plan.drain_grace = grace;
         self
     }
 
     /// Sets the name of the acceptor's ethread. The default is `http-listener ADDRESS:PORT`.
     #[must_use]
     pub fn listener_name(mut self, name: impl Into<String>) -> Self {
-        self.listener_name = Some(name.into());
+        self.plan.listener_name = Some(name.into());
         self
     }
 
@@ -164,7 +212,7 @@ impl Server {
     where
         F: Fn(Option<SocketAddr>) -> String + Send + Sync + 'static,
     {
-        self.config.ethread_hooks.client_name = Some(Arc::new(format));
+        self.plan.config.ethread_hooks.client_name = Some(Arc::new(format));
         self
     }
 
@@ -196,7 +244,7 @@ impl Server {
     where
         F: Fn(&mut dyn FnMut()) + Send + Sync + 'static,
     {
-        self.config.ethread_hooks.around = Some(Arc::new(around));
+        self.plan.config.ethread_hooks.around = Some(Arc::new(around));
         self
     }
 
@@ -206,7 +254,7 @@ impl Server {
     ///
     /// `Unsupported` for a Unix socket, which has none of this kind.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.local_addr.ok_or_else(|| {
+        self.plan.local_addr.ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
                 "a Unix socket has no internet address",
@@ -223,7 +271,7 @@ impl Server {
     /// Returns how many connections the server has.
     #[must_use]
     pub fn counts(&self) -> ServerCounts {
-        ServerCounts::read(&self.control.counts)
+        self.control.counts()
     }
 
     /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller;
@@ -246,16 +294,11 @@ impl Server {
             let location = Location::caller();
             return Err(io::Error::other(WouldPark { location }));
         }
-        let Some(listener) = self.listener.borrow_mut().take() else {
-            return Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "this server has been served before; bind another one",
-            ));
-        };
+        let inlet = self.take_inlet()?;
         let me = thread::current();
         let _attached = self.control.attach(&me);
         let shared = Rc::new(Shared::new(self.connection_config(), Box::new(handler)));
-        let acceptor = self.acceptor(&shared, listener);
+        let acceptor = self.acceptor(&shared, inlet, &me);
         as_io(|| self.serve_until_drained(&shared, &acceptor, me))
     }
 
@@ -278,6 +321,7 @@ impl Server {
                 return ending.join_acceptor();
             }
             thread::park();
+            acceptor.wake_for_queue();
         };
         let mut drain = Drain::begin(shared, acceptor, grace, &me);
         drain.wait(|| ending.acceptor_has_ended());
@@ -290,21 +334,31 @@ impl Server {
     }
 
     fn connection_config(&self) -> Config {
-        let mut config = self.config.clone();
+        let mut config = self.plan.config.clone();
         // Between two requests of one connection nobody else would be served.
-        config.persistent = !self.taskmaster.is_single_threaded();
+        config.persistent = !self.plan.taskmaster.is_single_threaded();
         config
     }
 
-    fn acceptor(&self, shared: &Rc<Shared>, listener: Listener) -> Rc<Acceptor> {
-        let descriptors = if self.taskmaster.is_single_threaded() {
+    fn acceptor(&self, shared: &Rc<Shared>, inlet: Inlet, me: &thread::Thread) -> Rc<Acceptor> {
+        let descriptors = if self.plan.taskmaster.is_single_threaded() {
             None
         } else {
             ops::raise_descriptor_limit()
         };
-        let bounds = self.taskmaster.bounds(descriptors);
-        let (taskmaster, counts) = (self.taskmaster.clone(), self.control.counts.clone());
-        Acceptor::new(shared.clone(), listener, taskmaster, bounds, counts)
+        let (descriptors, whole) = match &self.share {
+            Share::Alone => (descriptors, None),
+            Share::Each(shards) => (descriptors.map(|limit| limit / *shards as u64), None),
+            Share::Whole(whole) => (descriptors, Some(whole.clone())),
+        };
+        let bounds = self.plan.taskmaster.bounds(descriptors);
+        let counts = self.control.counts.clone();
+        if let Some(whole) = &whole {
+            let me = me.downgrade();
+            whole.add(counts.clone(), move || me.unpark());
+        }
+        let taskmaster = self.plan.taskmaster.clone();
+        Acceptor::new(shared.clone(), inlet, taskmaster, bounds, counts, whole)
     }
 
     fn spawn_acceptor(
@@ -312,19 +366,25 @@ impl Server {
         acceptor: Rc<Acceptor>,
         server: thread::Thread,
     ) -> io::Result<JoinHandle<io::Result<()>>> {
-        let name = match (&self.listener_name, self.local_addr) {
-            (Some(name), _) => name.clone(),
-            (None, Some(address)) => format!("http-listener {address}"),
-            (None, None) => "http-listener unix".to_owned(),
-        };
-        let mut builder = thread::Builder::new().name(name);
-        if self.taskmaster.is_single_threaded() {
-            builder = builder.stack_size(self.config.stack_size);
+        let mut builder = thread::Builder::new().name(self.plan.listener_name());
+        if self.plan.taskmaster.is_single_threaded() {
+            builder = builder.stack_size(self.plan.config.stack_size);
         }
         builder.spawn(move || {
             let _wake = UnparkOnDrop(server);
             acceptor.run()
         })
+    }
+}
+
+impl Plan {
+    /// The name of the ethread that accepts.
+    pub(super) fn listener_name(&self) -> String {
+        match (&self.listener_name, self.local_addr) {
+            (Some(name), _) => name.clone(),
+            (None, Some(address)) => format!("http-listener {address}"),
+            (None, None) => "http-listener unix".to_owned(),
+        }
     }
 }
 
@@ -393,7 +453,7 @@ impl Drop for Ending<'_> {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.local_addr {
+        match self.plan.local_addr {
             Some(address) => write!(f, "http://{address}"),
             None => f.write_str("a Unix socket"),
         }

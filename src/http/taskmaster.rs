@@ -216,13 +216,12 @@ pub struct ServerCounts {
 }
 
 impl ServerCounts {
-    pub(super) fn read(counts: &Counts) -> Self {
-        Self {
-            serving: counts.serving.load(Ordering::Relaxed),
-            queued: counts.queued.load(Ordering::Relaxed),
-            served: counts.served.load(Ordering::Relaxed),
-            refused: counts.refused.load(Ordering::Relaxed),
-        }
+    /// Adds those of one shard.
+    pub(super) fn add(&mut self, counts: &Counts) {
+        self.serving += counts.serving.load(Ordering::Relaxed);
+        self.queued += counts.queued.load(Ordering::Relaxed);
+        self.served += counts.served.load(Ordering::Relaxed);
+        self.refused += counts.refused.load(Ordering::Relaxed);
     }
 }
 

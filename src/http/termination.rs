@@ -40,7 +40,7 @@ impl Server {
     /// ```
     #[track_caller]
     pub fn run(&self, handler: impl Handler) -> io::Result<()> {
-        let signals = Signals::drain(self.handle(), self.drain_grace)?;
+        let signals = Signals::drain(self.handle(), self.plan.drain_grace)?;
         let served = self.serve(handler);
         signals.end();
         served

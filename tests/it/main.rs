@@ -112,6 +112,8 @@ mod http_rest;
 #[cfg(feature = "http")]
 mod http_server;
 #[cfg(feature = "http")]
+mod http_sharded;
+#[cfg(feature = "http")]
 mod http_shutdown;
 #[cfg(feature = "http")]
 mod http_splits;

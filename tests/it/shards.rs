@@ -210,11 +210,13 @@ fn one_that_waits_for_another_shard_can_be_cut_short() {
 fn the_panic_of_one_that_nobody_joins_is_told_and_counted() {
     collect_log();
     let shards = group(1);
-    drop(
-        shards
-            .spawn(|| panic!("nobody joins this one of shards"))
-            .unwrap(),
-    );
+    let (go, wait) = remote::bounded(1);
+    let detached = shards.spawn(move || {
+        wait.recv().unwrap();
+        panic!("nobody joins this one of shards")
+    });
+    drop(detached.unwrap());
+    go.send(()).unwrap();
     wait_for_log("nobody joins this one of shards");
     // After its end.
     let late = shards

@@ -20,7 +20,7 @@ fn admission(bounds: Bounds) -> (Rc<Admission>, Rc<Cell<usize>>) {
     let calls = Rc::new(Cell::new(0));
     let counter = calls.clone();
     let freed = move || counter.set(counter.get() + 1);
-    (Admission::new(bounds, Arc::default(), freed), calls)
+    (Admission::new(bounds, Arc::default(), None, freed), calls)
 }
 
 fn numbers(admission: &Admission) -> (usize, usize) {

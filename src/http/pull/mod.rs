@@ -244,7 +244,7 @@ impl WebServer {
             return Ok(());
         };
         // A write that returns has given the kernel all that it takes, in one turn.
-        server.config.write_slice = usize::MAX;
+        server.plan.config.write_slice = usize::MAX;
         let desk = self.desk.clone();
         // Moved into the closure: it is dropped with it if it never runs.
         let end = EndOnDrop(desk.clone());

@@ -55,6 +55,30 @@ pub(crate) fn tcp_listener(addr: &SocketAddr, options: Listen) -> io::Result<Own
     Ok(socket.into())
 }
 
+/// Whether the system divides the connections among the listeners that share a port. Others accept
+/// `SO_REUSEPORT`, and give all of them to the last one.
+pub(crate) const DIVIDES_SHARED_PORTS: bool = cfg!(target_os = "linux");
+
+/// Whether the system divides the connections among this TCP listener and others on its address.
+pub(crate) fn divides_port_of(listener: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(DIVIDES_SHARED_PORTS && SockRef::from(&listener).reuse_port()?)
+}
+
+/// Another listener on the address of one that shares its port.
+pub(crate) fn share_port(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<OwnedFd> {
+    let first = SockRef::from(&listener);
+    let addr = inet(first.local_addr()?)?;
+    let only_v6 = addr.is_ipv6().then(|| first.only_v6()).transpose()?;
+    tcp_listener(
+        &addr,
+        Listen {
+            backlog,
+            reuse_port: true,
+            only_v6,
+        },
+    )
+}
+
 /// A TCP socket for [`connect`].
 pub(crate) fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
     Ok(open(Domain::for_address(*addr), Type::STREAM)?.into())

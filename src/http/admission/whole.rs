@@ -1,0 +1,156 @@
+//! Bounds that hold for the servers of several shards together.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Bounds, Counts, Verdict};
+
+/// How many all of them serve and let wait.
+#[derive(Default)]
+pub(in crate::http) struct Whole {
+    /// Served in the low half, waiting in the high half: a decision is about both.
+    load: AtomicU64,
+    members: Mutex<Vec<Member>>,
+    /// Who is asked first the next time.
+    turn: AtomicUsize,
+}
+
+/// One of the servers.
+struct Member {
+    counts: Arc<Counts>,
+    /// Lets it look at its queue.
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Clone, Copy)]
+struct Load {
+    serving: u32,
+    queued: u32,
+}
+
+impl Load {
+    fn of(word: u64) -> Self {
+        Self {
+            serving: word as u32,
+            queued: (word >> 32) as u32,
+        }
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.serving) | u64::from(self.queued) << 32
+    }
+}
+
+impl Whole {
+    /// Adds a server. `wake` lets it look at its queue, and is called on any OS thread.
+    pub(in crate::http) fn add(
+        &self,
+        counts: Arc<Counts>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.members().push(Member {
+            counts,
+            wake: Box::new(wake),
+        });
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn load(&self) -> Load {
+        Load::of(self.load.load(Ordering::SeqCst))
+    }
+
+    /// Changes both numbers at once, if `change` does.
+    fn update(&self, change: impl Fn(Load) -> Option<Load>) -> bool {
+        let change = |word| change(Load::of(word)).map(Load::word);
+        self.load
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
+            .is_ok()
+    }
+
+    pub(super) fn serving(&self) -> usize {
+        self.load().serving as usize
+    }
+
+    pub(super) fn has_room_for_queued(&self, bounds: Bounds) -> bool {
+        let load = self.load();
+        load.queued > 0 && bounds.have_room(load.serving as usize)
+    }
+
+    /// Decides about a newcomer, and counts it.
+    pub(super) fn enter(&self, bounds: Bounds) -> Verdict {
+        let mut word = self.load.load(Ordering::SeqCst);
+        loop {
+            let mut load = Load::of(word);
+            let verdict = bounds.judge(load.serving as usize, load.queued as usize);
+            match verdict {
+                Verdict::Serve => load.serving += 1,
+                Verdict::Queue => load.queued += 1,
+                Verdict::Refuse => return verdict,
+            }
+            let (now, then) = (load.word(), Ordering::SeqCst);
+            match self.load.compare_exchange_weak(word, now, then, then) {
+                Ok(_) => return verdict,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Lets one who waits be served, if there is room.
+    pub(super) fn promote(&self, bounds: Bounds) -> bool {
+        self.update(|load| {
+            bounds.have_room(load.serving as usize).then_some(Load {
+                serving: load.serving + 1,
+                queued: load.queued - 1,
+            })
+        })
+    }
+
+    /// One who was served is gone.
+    pub(super) fn leave(&self) {
+        self.update(|load| {
+            Some(Load {
+                serving: load.serving - 1,
+                ..load
+            })
+        });
+    }
+
+    /// One who waited is gone.
+    pub(super) fn leave_queue(&self) {
+        self.update(|load| {
+            Some(Load {
+                queued: load.queued - 1,
+                ..load
+            })
+        });
+    }
+
+    /// Lets a server look that has somebody in its queue.
+    ///
+    /// Who was counted in `load` just now may not be in its server's own number yet, and is not
+    /// found here. But that server looks for room before it waits, after it has counted.
+    pub(super) fn wake_one(&self) {
+        let members = self.members();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (before, from) = members.split_at(turn % members.len().max(1));
+        let waits = |member: &&Member| member.counts.queued.load(Ordering::SeqCst) > 0;
+        if let Some(member) = from.iter().chain(before).find(waits) {
+            (member.wake)();
+        }
+    }
+}
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let load = self.load();
+        f.debug_struct("Whole")
+            .field("serving", &load.serving)
+            .field("queued", &load.queued)
+            .finish_non_exhaustive()
+    }
+}

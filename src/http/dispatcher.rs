@@ -1,0 +1,146 @@
+//! The acceptor of a server on several shards that has one listener: it hands the connections
+//! round.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::StatusCode;
+
+use super::admission::Counts;
+use super::handover::Sender;
+use super::listener::{Accepted, Listener};
+use super::refusal::Refusal;
+use super::request::Request;
+use super::server::Server;
+use super::shared::Shared;
+use super::trouble::Exhaustion;
+use crate::runtime::handle::JoinHandle;
+use crate::thread::{self, Thread};
+
+/// The ethread that accepts. Dropping it cancels that.
+pub(super) struct Dispatcher {
+    accepting: Rc<Accepting>,
+    ethread: thread::CancelOnDrop<io::Result<()>>,
+}
+
+struct Accepting {
+    /// `None` once nobody can connect any more.
+    listener: RefCell<Option<Rc<Listener>>>,
+    draining: Cell<bool>,
+    /// Empty once nothing more is handed over.
+    senders: RefCell<Vec<Sender>>,
+    next: Cell<usize>,
+    counts: Arc<Counts>,
+    /// For what is answered here: that there are no descriptors.
+    shared: Shared,
+    refusal: Refusal,
+    exhaustion: Exhaustion,
+}
+
+impl Dispatcher {
+    /// Starts to accept; `server` is unparked at the end of that.
+    pub(super) fn start(
+        server: &Server,
+        listener: Listener,
+        senders: Vec<Sender>,
+        me: Thread,
+    ) -> io::Result<Self> {
+        let config = server.plan.config.clone();
+        listener.take_reserve();
+        let accepting = Rc::new(Accepting {
+            refusal: Refusal::new(&server.plan.taskmaster, config.timeouts.linger),
+            shared: Shared::new(
+                config,
+                Box::new(|_: &mut Request| StatusCode::SERVICE_UNAVAILABLE),
+            ),
+            listener: RefCell::new(Some(Rc::new(listener))),
+            draining: Cell::new(false),
+            senders: RefCell::new(senders),
+            next: Cell::new(0),
+            counts: server.control().counts.clone(),
+            exhaustion: Exhaustion::default(),
+        });
+        let accepts = accepting.clone();
+        let ethread = thread::Builder::new()
+            .name(server.plan.listener_name())
+            .spawn(move || {
+                let ended = accepts.run();
+                accepts.listener.take();
+                // Those who serve are told that nobody comes any more.
+                accepts.senders.take();
+                me.unpark();
+                ended
+            })?;
+        Ok(Self {
+            accepting,
+            ethread: ethread.cancel_on_drop(),
+        })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        !self.ethread.is_finished()
+    }
+
+    /// Accepts who waits, and then ends.
+    pub(super) fn end(&self) {
+        self.accepting.draining.set(true);
+        if let Some(listener) = &*self.accepting.listener.borrow() {
+            listener.wake();
+        }
+    }
+
+    pub(super) fn join(self) -> io::Result<()> {
+        let ethread: JoinHandle<_> = self.ethread.into_inner();
+        ethread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the acceptor of the server panicked")))
+    }
+}
+
+impl Accepting {
+    fn run(&self) -> io::Result<()> {
+        let listener = self.listener.borrow().clone();
+        let listener = listener.expect("it is given up at the end of this");
+        loop {
+            match listener.accept(None, || self.draining.get()) {
+                Ok(Accepted::Connection(socket, peer)) => self.hand_over((socket, peer)),
+                Ok(Accepted::OnReserve(socket, error)) => {
+                    self.refuse(socket);
+                    listener.take_reserve();
+                    self.exhaustion.refused(&error);
+                }
+                Ok(Accepted::Nobody) if self.draining.get() => return Ok(()),
+                Ok(Accepted::Nobody) => {}
+                Err(error) => self.exhaustion.survive(&listener, error)?,
+            }
+        }
+    }
+
+    fn refuse(&self, socket: OwnedFd) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.refusal.answer_and_close(&self.shared, socket);
+    }
+
+    /// Gives a connection to the shard whose turn it is, or to one behind that if its server has
+    /// ended.
+    fn hand_over(&self, mut connection: (OwnedFd, Option<SocketAddr>)) {
+        let senders = self.senders.borrow();
+        let turn = self.next.get();
+        self.next.set((turn + 1) % senders.len());
+        let (before, from) = senders.split_at(turn);
+        for sender in from.iter().chain(before) {
+            match sender.send(connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        // All have ended, and this ends with them.
+        self.refuse(connection.0);
+    }
+}

@@ -1,0 +1,145 @@
+//! Connections that one shard accepts and others serve.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::listener::Accepted;
+use super::transport::{Deadline, Family, deadline_from_now};
+use crate::runtime::handle::WeakThread;
+use crate::thread;
+
+/// An accepted connection, on its way.
+type Handed = (OwnedFd, Option<SocketAddr>);
+
+/// The side that accepts. Dropping it ends the other one, when that has taken what is here.
+#[derive(Debug)]
+pub(super) struct Sender(Arc<Shared>);
+
+/// The side that serves, in place of a listener.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    shared: Arc<Shared>,
+    pub(super) family: Family,
+}
+
+#[derive(Debug, Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    connections: VecDeque<Handed>,
+    /// Nobody sends any more.
+    ended: bool,
+    /// Nobody receives any more.
+    closed: bool,
+    /// The ethread that receives.
+    receiver: Option<WeakThread>,
+}
+
+/// Makes the two sides.
+pub(super) fn handover(family: Family) -> (Sender, Receiver) {
+    let shared = Arc::<Shared>::default();
+    (Sender(shared.clone()), Receiver { shared, family })
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&self) {
+        if let Some(receiver) = &self.receiver {
+            receiver.unpark();
+        }
+    }
+}
+
+impl Sender {
+    /// Hands a connection over.
+    ///
+    /// # Errors
+    ///
+    /// The connection, if nobody receives any more.
+    pub(super) fn send(&self, connection: Handed) -> Result<(), Handed> {
+        let mut state = self.0.lock();
+        if state.closed {
+            return Err(connection);
+        }
+        state.connections.push_back(connection);
+        state.wake();
+        Ok(())
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        state.wake();
+    }
+}
+
+impl Receiver {
+    /// As [`Listener::accept`](super::listener::Listener::accept).
+    pub(super) fn accept(
+        &self,
+        deadline: Option<Deadline>,
+        look: impl Fn() -> bool,
+    ) -> io::Result<Accepted> {
+        loop {
+            match self.accept_now() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            if look() {
+                return Ok(Accepted::Nobody);
+            }
+            match deadline {
+                None => thread::park(),
+                Some(deadline) => {
+                    let now = deadline_from_now(Duration::ZERO);
+                    if deadline <= now {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    thread::park_timeout(Duration::from_nanos(deadline - now));
+                }
+            }
+        }
+    }
+
+    /// Takes one of those who are here; `WouldBlock` if there are none.
+    pub(super) fn accept_now(&self) -> io::Result<Accepted> {
+        match self.shared.lock().connections.pop_front() {
+            Some((socket, peer)) => Ok(Accepted::Connection(socket, peer)),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Whether nobody sends any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.lock().ended
+    }
+
+    /// Says who waits here, and is woken by what comes.
+    pub(super) fn receive_in(&self, ethread: &thread::Thread) {
+        self.shared.lock().receiver = Some(ethread.downgrade());
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        // Closing a socket may take a moment, and the other side would wait for the lock.
+        let connections = std::mem::take(&mut state.connections);
+        drop(state);
+        drop(connections);
+    }
+}

@@ -1,0 +1,412 @@
+//! One server on several shards.
+//!
+//! Each shard has a [`Server`] of its own, in an ethread; here they are started, and ended
+//! together. Where the system does not divide the connections among listeners, whoever serves
+//! accepts them and hands them round.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::dispatcher::Dispatcher;
+use super::drain::DrainReport;
+use super::handle::{Control, ServerHandle};
+use super::handler::Handler;
+use super::handover::handover;
+use super::inlet::Inlet;
+use super::listener::Listener;
+use super::message::Response;
+use super::request::Request;
+use super::server::{Server, Share};
+use super::signals::Signals;
+use super::taskmaster::ServerCounts;
+use crate::net::{TcpListener, ToSocketAddrs};
+use crate::runtime::driver::socket;
+use crate::runtime::interrupt::as_io;
+use crate::runtime::shard::RemoteJoinHandle;
+use crate::runtime::source::WouldPark;
+use crate::runtime::task::message;
+use crate::runtime::{ShardGroup, Shards};
+use crate::thread::{self, RemoteThread};
+
+/// An HTTP server on several shards, each on an OS thread of its own. Made by
+/// [`Server::on_shards`].
+///
+/// The app is either one for all, shared and so never changed, or one for each shard, which may
+/// have state that is not `Send`. To serve different apps on different ports, run a [`Server`] on
+/// each shard: see [`Shards::run`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::time::Duration;
+/// use ethreads::http::{Request, Server};
+/// use ethreads::net::TcpStream;
+/// use ethreads::{Runtime, thread};
+///
+/// ethreads::run_main(|| {
+///     let shards = Runtime::builder().shards(2);
+///     let server = Server::bind_shared("127.0.0.1:0")?.on_shards(shards)?;
+///     let (address, handle) = (server.local_addr()?, server.handle());
+///     let served = thread::spawn(move || server.serve(|_: &mut Request| "hello"));
+///     let mut client = TcpStream::connect(address)?;
+///     client.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+///     let mut answer = String::new();
+///     client.read_to_string(&mut answer)?;
+///     assert!(answer.ends_with("hello"));
+///     handle.drain(Duration::from_secs(1));
+///     served.join().expect("serving does not panic")
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ShardedServer {
+    server: Server,
+    shards: Shards,
+    /// Listeners of the other shards; `None` where one listener is for all.
+    others: RefCell<Option<Vec<Listener>>>,
+    limits_per_shard: bool,
+}
+
+impl Server {
+    /// Listens as [`bind`](Self::bind) does, for a server [on shards](Self::on_shards). Where the
+    /// system divides connections among several listeners on one address, as Linux does, the port
+    /// is shared (`SO_REUSEPORT`): each shard gets a listener, and other processes of the same user
+    /// may listen there too. Suspends the caller for the look-up of a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpListener::bind`].
+    ///
+    /// # Cancellation
+    ///
+    /// As [`TcpListener::bind`].
+    #[track_caller]
+    pub fn bind_shared(address: impl ToSocketAddrs) -> io::Result<Self> {
+        let mut options = TcpListener::builder();
+        if socket::DIVIDES_SHARED_PORTS {
+            options = options.reuse_port(true);
+        }
+        Ok(options.bind(address)?.into())
+    }
+
+    /// Spreads the server over shards, which are started when it is served.
+    ///
+    /// If its port is shared ([`bind_shared`](Self::bind_shared), or
+    /// [`reuse_port`](crate::net::ListenOptions::reuse_port) on a listener of one's own), the
+    /// system divides the connections, by a hash of their addresses. Otherwise whoever serves
+    /// accepts them and hands them to the shards in turns: they are divided evenly, each costs a
+    /// message to another OS thread, and Unix sockets can be served so too.
+    ///
+    /// # Errors
+    ///
+    /// If the other listeners cannot be had.
+    pub fn on_shards(self, shards: Shards) -> io::Result<ShardedServer> {
+        let inlet = self.take_inlet()?;
+        let others = match inlet.listener() {
+            Some(listener) => listener.share(shards.count() - 1)?,
+            None => None,
+        };
+        self.put_inlet(inlet);
+        Ok(ShardedServer {
+            server: self,
+            shards,
+            others: RefCell::new(others),
+            limits_per_shard: false,
+        })
+    }
+}
+
+impl ShardedServer {
+    /// Whether each shard has the limits of the [`Taskmaster`](super::Taskmaster) to itself: false,
+    /// they hold for the server as a whole. Counting together costs an atomic operation of all
+    /// shards for each connection, and none for a request.
+    #[must_use]
+    pub fn limits_per_shard(mut self, per_shard: bool) -> Self {
+        self.limits_per_shard = per_shard;
+        self
+    }
+
+    /// Returns the address that it listens on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::local_addr`].
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.server.local_addr()
+    }
+
+    /// Returns a handle that ends the server on all shards.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Returns how many connections all shards have together.
+    #[must_use]
+    pub fn counts(&self) -> ServerCounts {
+        self.server.counts()
+    }
+
+    /// Serves one app on all shards, until the server is drained by its [`handle`](Self::handle);
+    /// suspends the caller as [`Server::serve`] does. The app cannot be changed, but what it refers
+    /// to can be, where that is `Sync`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::serve`], of the first shard that fails: then the server ends on all. If the
+    /// shards cannot be started.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Server::serve`].
+    #[track_caller]
+    pub fn serve(&self, app: impl Handler + Send + Sync) -> io::Result<()> {
+        let app = Arc::new(app);
+        self.serve_each(move |_| Shared(app.clone()))
+    }
+
+    /// As [`serve`](Self::serve), with an app for each shard: `make` is called on each, with its
+    /// number. Suspends the caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve); if `make` panics.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Server::serve`].
+    ///
+    /// # Examples
+    ///
+    /// Each shard counts for itself, without a lock:
+    ///
+    /// ```no_run
+    /// use std::cell::Cell;
+    /// use ethreads::Runtime;
+    /// use ethreads::http::{Request, Server};
+    ///
+    /// let server = Server::bind_shared("127.0.0.1:8080")?.on_shards(Runtime::builder().shards(0))?;
+    /// server.serve_each(|shard| {
+    ///     let hits = Cell::new(0);
+    ///     move |_: &mut Request| {
+    ///         hits.set(hits.get() + 1);
+    ///         format!("hit {} of shard {shard}\n", hits.get())
+    ///     }
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn serve_each<H, F>(&self, make: F) -> io::Result<()>
+    where
+        F: Fn(usize) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
+        if std::thread::panicking() {
+            let location = Location::caller();
+            return Err(io::Error::other(WouldPark { location }));
+        }
+        let me = thread::current();
+        let _attached = self.server.control().attach(&me);
+        let serving = self.start(&me, Arc::new(make))?;
+        as_io(move || serving.wait())
+    }
+
+    /// As [`serve`](Self::serve), until SIGTERM or SIGINT drains the server; suspends the caller.
+    /// See [`Server::run`].
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve) and [`Server::run`].
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Server::serve`].
+    #[track_caller]
+    pub fn run(&self, app: impl Handler + Send + Sync) -> io::Result<()> {
+        self.until_signal(|| self.serve(app))
+    }
+
+    /// As [`serve_each`](Self::serve_each), until SIGTERM or SIGINT drains the server; suspends the
+    /// caller. See [`Server::run`].
+    ///
+    /// # Errors
+    ///
+    /// As [`serve_each`](Self::serve_each) and [`Server::run`].
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Server::serve`].
+    #[track_caller]
+    pub fn run_each<H, F>(&self, make: F) -> io::Result<()>
+    where
+        F: Fn(usize) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
+        self.until_signal(|| self.serve_each(make))
+    }
+
+    fn until_signal(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let signals = Signals::drain(self.handle(), self.server.plan.drain_grace)?;
+        let served = serve();
+        signals.end();
+        served
+    }
+
+    /// Starts the shards, and a server on each.
+    fn start<H, F>(&self, me: &thread::Thread, make: Arc<F>) -> io::Result<Serving>
+    where
+        F: Fn(usize) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
+        let (inlets, dispatcher) = self.inlets(me)?;
+        let group = self.shards.clone().start()?;
+        let control = self.server.control().clone();
+        let controls: Vec<Arc<Control>> = inlets.iter().map(|_| Arc::default()).collect();
+        control.spread(controls.clone().into());
+        let share = match self.limits_per_shard {
+            true => Share::Each(inlets.len()),
+            false => Share::Whole(Arc::default()),
+        };
+        let ended = Arc::<AtomicUsize>::default();
+        let mut servers = Vec::new();
+        for (number, (inlet, control)) in inlets.into_iter().zip(&controls).enumerate() {
+            let (plan, control) = (self.server.plan.clone(), control.clone());
+            let (share, make) = (share.clone(), make.clone());
+            let ends = TellOnDrop(ended.clone(), me.clone().into_remote());
+            let serve = move || {
+                let _ends = ends;
+                Server::of(plan, inlet, control, share).serve(make(number))
+            };
+            let ethread = thread::Builder::new().name("http-server");
+            servers.push(ethread.spawn_on(&group.shards()[number], serve)?);
+        }
+        Ok(Serving {
+            control,
+            controls,
+            servers,
+            ended,
+            dispatcher,
+            group,
+        })
+    }
+
+    /// What each shard accepts from, and who hands it to them if that is not a listener.
+    fn inlets(&self, me: &thread::Thread) -> io::Result<(Vec<Inlet>, Option<Dispatcher>)> {
+        let inlet = self.server.take_inlet()?;
+        let others = self.others.take();
+        if let Some(others) = others {
+            let others = others.into_iter().map(Inlet::Listener);
+            return Ok(([inlet].into_iter().chain(others).collect(), None));
+        }
+        let count = self.shards.count();
+        let (senders, inlets) = (0..count)
+            .map(|_| handover(inlet.family()))
+            .map(|(sender, receiver)| (sender, Inlet::Handed(receiver)))
+            .unzip();
+        let Inlet::Listener(listener) = inlet else {
+            unreachable!("it was bound")
+        };
+        let dispatcher = Dispatcher::start(&self.server, listener, senders, me.clone())?;
+        Ok((inlets, Some(dispatcher)))
+    }
+}
+
+/// A server that runs on its shards. Dropping it ends them, without waiting for that.
+struct Serving {
+    control: Arc<Control>,
+    /// Those of the shards.
+    controls: Vec<Arc<Control>>,
+    servers: Vec<RemoteJoinHandle<io::Result<()>>>,
+    /// How many of them have told that they are through.
+    ended: Arc<AtomicUsize>,
+    dispatcher: Option<Dispatcher>,
+    group: ShardGroup,
+}
+
+impl Serving {
+    /// Waits until it has ended on all shards, by a drain or as one of them has failed.
+    fn wait(mut self) -> io::Result<()> {
+        let mut drains = false;
+        loop {
+            if !drains && let Some(grace) = self.control.drain() {
+                drains = true;
+                self.drain(grace);
+            }
+            let ended = self.ended.load(Ordering::Acquire);
+            let accepts = self.dispatcher.as_ref().is_some_and(Dispatcher::is_running);
+            if ended == self.servers.len() && !accepts {
+                break;
+            }
+            let has_failed = ended > 0 || (self.dispatcher.is_some() && !accepts);
+            if !drains && has_failed {
+                // What is left of it is of no use.
+                self.control.ask_to_drain(Duration::ZERO);
+                continue;
+            }
+            thread::park();
+        }
+        let accepted = self.dispatcher.take().map_or(Ok(()), Dispatcher::join);
+        let served = self.servers.drain(..).zip(self.group.shards());
+        let served = served.map(|(server, shard)| {
+            server.join().unwrap_or_else(|payload| {
+                let text = message(&*payload);
+                let shard = shard.name();
+                Err(io::Error::other(format!(
+                    "the server of {shard} panicked: {text}"
+                )))
+            })
+        });
+        let served = served.fold(accepted, io::Result::and);
+        self.group.shutdown();
+        served?;
+        let mut report = DrainReport::default();
+        for shard in &self.controls {
+            report.add(shard.report().unwrap_or_default());
+        }
+        self.control.end(Some(report));
+        Ok(())
+    }
+
+    fn drain(&self, grace: Duration) {
+        // Those who have been accepted come to their shards before these take no more.
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.end();
+        }
+        for shard in &self.controls {
+            shard.ask_to_drain(grace);
+        }
+    }
+}
+
+/// An app that several shards have in common.
+struct Shared<H>(Arc<H>);
+
+impl<H: Handler + Send + Sync> Handler for Shared<H> {
+    fn handle(&self, request: &mut Request) -> Response {
+        self.0.handle(request)
+    }
+}
+
+/// Tells whoever serves of the end of a shard's server. Its join does not wait for long after that.
+struct TellOnDrop(Arc<AtomicUsize>, RemoteThread);
+
+impl Drop for TellOnDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+        self.1.unpark();
+    }
+}
+
+impl fmt::Display for ShardedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.server.fmt(f)
+    }
+}
