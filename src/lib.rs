@@ -26,7 +26,7 @@
 //!
 //! There is no `async`, and no function has a colour: an ethread has a stack of its own, so any
 //! code can wait, however deep in whatever library, if only the call at the bottom is one of this
-//! crate. Names and signatures are those of [`std`]: [`thread`], [`net`], [`io`], [`time`].
+//! crate. Names and signatures are those of [`std`]: [`thread`], [`net`], [`fs`], [`io`], [`time`].
 //! Between ethreads there are [`sync`]'s locks, channels and promises, and [`select!`] to wait for
 //! several things at once. [`signal`] has the signals of the process. [`bridge`] has the doors into
 //! and out of the scheduler: [`suspend`](bridge::suspend) and [`run_until`](bridge::run_until) turn
@@ -51,6 +51,7 @@
 //! | [`suspend`](bridge::suspend), [`blocking`](bridge::blocking) | suspends |
 //! | locks, channels and the like of [`sync`], [`select!`] | suspends, if it has to wait |
 //! | looking up a host name | suspends |
+//! | open, read, write, list, remove and the like of [`fs`] | suspends |
 //! | connect, accept, read, write of [`net`] and [`io`] | suspends, if it has to wait |
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
 //! | receiving a [`signal`] of the process | suspends, if it has to wait |
@@ -69,9 +70,9 @@
 //! thread without ethreads, I/O and `sleep` block it as std's do; on a shard's own OS thread,
 //! outside of [`run`], they drive the shard meanwhile.
 //!
-//! What blocks belongs into [`bridge::blocking`], which runs it on a pool of OS threads. An ethread
-//! that has held its shard for more than 100 ms is named in the log, with the line where it last
-//! parked.
+//! Files are never ready or not, so the calls of [`fs`] run on a pool of OS threads. What else
+//! blocks belongs into [`bridge::blocking`], which runs it there too. An ethread that has held its
+//! shard for more than 100 ms is named in the log, with the line where it last parked.
 //!
 //! # The guarantee
 //!
@@ -193,6 +194,7 @@ compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by u
 compile_error!("ethreads supports 64-bit Linux, macOS and FreeBSD");
 
 pub mod bridge;
+pub mod fs;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod io;

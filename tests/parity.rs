@@ -1,6 +1,6 @@
-//! The same source, compiled and run against std's sockets and against ours.
+//! The same source, compiled and run against std's sockets and files and against ours.
 //!
-//! What differs is listed here, and in the documentation of `net`.
+//! What differs is listed here, and in the documentation of `net` and `fs`.
 
 // `from_raw_fd` is unsafe in both.
 #![allow(unsafe_code)]
@@ -14,6 +14,12 @@ mod in_std {
     use std::thread;
 
     include!("parity/scenarios.rs");
+
+    mod files {
+        use std::fs;
+
+        include!("parity/files.rs");
+    }
 }
 
 mod in_ethreads {
@@ -22,6 +28,12 @@ mod in_ethreads {
     use ethreads::thread;
 
     include!("parity/scenarios.rs");
+
+    mod files {
+        use ethreads::fs;
+
+        include!("parity/files.rs");
+    }
 }
 
 use std::collections::BTreeMap;

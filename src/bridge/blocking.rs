@@ -18,7 +18,8 @@ use crate::runtime::pool::{self, BlockingStats};
 ///
 /// # Cancellation
 ///
-/// A cancelled ethread unwinds at once; `f` goes on, and its value is dropped on the pool.
+/// A cancelled ethread unwinds at once; `f` goes on, and its value is dropped on the pool. If the
+/// ethread was cancelled before the call, or is beyond a deadline, `f` does not run.
 ///
 /// # Examples
 ///

@@ -355,12 +355,17 @@ impl Scheduler {
 
     /// Unwinds whoever runs, if it is to.
     pub(crate) fn raise_if_due(&self) {
+        self.raise_if_cancelled();
+        if self.has_elapsed() {
+            self.raise_elapsed();
+        }
+    }
+
+    /// Unwinds whoever runs, if it was cancelled.
+    pub(crate) fn raise_if_cancelled(&self) {
         let index = self.current.get();
         if index != SCHEDULER && self.core.borrow().interrupt_is_due(index) {
             self.raise_cancel();
-        }
-        if self.has_elapsed() {
-            self.raise_elapsed();
         }
     }
 

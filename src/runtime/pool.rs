@@ -158,6 +158,13 @@ where
         let Some(scheduler) = scheduler else {
             return Ok(call(f));
         };
+        // What nobody is to wait for is not begun: no file is removed after a deadline.
+        if scheduler.can_leave() {
+            scheduler.raise_if_cancelled();
+            if scheduler.has_elapsed() {
+                return Err(elapsed(scheduler));
+            }
+        }
         let reason = Reason {
             kind: WaitKind::Blocking,
             detail: 0,

@@ -53,6 +53,8 @@ mod model;
 #[cfg(feature = "sim")]
 mod sim;
 
+mod fs;
+
 mod net_descriptors;
 mod net_eport;
 mod net_host;

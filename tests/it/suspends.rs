@@ -2,6 +2,7 @@
 //! one test a situation.
 
 mod calls;
+mod files;
 mod handed;
 mod locks;
 mod look_ups;
@@ -21,6 +22,7 @@ use ethreads::{Runtime, bridge, time};
 
 use crate::support::{OnDrop, fresh, in_child, stderr, text};
 use calls::rows;
+use files::files;
 use look_ups::look_ups;
 use signals::signals;
 
@@ -122,7 +124,8 @@ fn the_table_is_complete() {
     let listed = include_str!("../suspends.txt").lines();
     let listed = listed.filter(|line| !line.starts_with('#') && !line.contains(" - "));
     let listed = listed.filter(|line| cfg!(feature = "http") || !line.starts_with("http::"));
-    let tested = rows().into_iter().chain(look_ups()).chain(signals());
+    let tested = rows().into_iter().chain(look_ups());
+    let tested = tested.chain(files()).chain(signals());
     let mut tested: Vec<_> = tested.map(|row| row.name).collect();
     tested.sort_unstable();
     let mut listed: Vec<_> = listed.collect();
@@ -311,25 +314,27 @@ fn outside_an_ethread_it_drives_the_shard() {
     rows().into_iter().for_each(outside_an_ethread);
 }
 
+/// What a call says that has to wait on the scheduler's side.
+fn said_on_the_schedulers_side(row: &Row) -> String {
+    let Case { call, wake: _keep } = (row.case)(When::Forever);
+    let name = row.name;
+    let outer = thread::spawn(move || {
+        bridge::suspend(|me: bridge::Suspended<String>| {
+            let caught = panic::catch_unwind(AssertUnwindSafe(call));
+            let payload = caught
+                .map(|given| panic!("{name} gave {given}"))
+                .unwrap_err();
+            assert!(me.resume(text(&*payload).to_owned()).is_ok());
+        })
+    });
+    outer.join().unwrap()
+}
+
 fn on_the_schedulers_side(row: Row) {
     in_a_runtime(row, |row| {
-        let Case { call, wake: _keep } = (row.case)(When::Forever);
+        let said = said_on_the_schedulers_side(row);
         let name = row.name;
-        let outer = thread::spawn(move || {
-            bridge::suspend(|me: bridge::Suspended<()>| {
-                let caught = panic::catch_unwind(AssertUnwindSafe(call));
-                let payload = caught
-                    .map(|given| panic!("{name} gave {given}"))
-                    .unwrap_err();
-                let message = text(&*payload);
-                assert!(
-                    message.contains("on the scheduler's side"),
-                    "{name}: {message}"
-                );
-                assert!(me.resume(()).is_ok());
-            })
-        });
-        outer.join().unwrap();
+        assert!(said.contains("on the scheduler's side"), "{name}: {said}");
     });
 }
 

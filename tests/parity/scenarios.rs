@@ -25,6 +25,7 @@ pub(crate) fn all(side: &str) -> super::Report {
     unix_datagrams(&mut report, &path(side, "datagram"));
     pipes(&mut report);
     addresses(&mut report);
+    files::all(&mut report, &path(side, "files"));
     report
 }
 

@@ -10,8 +10,8 @@ use super::calls::outcome;
 use super::{Case, Row, SITUATIONS, Unwinding, When};
 use crate::net_support::{assert_success, in_child, is_child};
 
-/// A look-up; it waits while another call has the only OS thread of the pool.
-fn look_up(when: When, call: fn() -> io::Result<usize>) -> Case {
+/// A call on the pool; it waits while another one has the only OS thread there.
+pub(super) fn busy(when: When, call: impl FnOnce() -> io::Result<usize> + 'static) -> Case {
     let mut taken = (when != When::Ready).then(|| {
         let (open, gate) = mpsc::channel::<()>();
         drop(thread::spawn(move || {
@@ -24,7 +24,7 @@ fn look_up(when: When, call: fn() -> io::Result<usize>) -> Case {
     Case::new(move || outcome(call()), move |_| drop(taken.take()))
 }
 
-fn row(name: &'static str, case: fn(When) -> Case) -> Row {
+pub(super) fn row(name: &'static str, case: fn(When) -> Case) -> Row {
     Row {
         name,
         case,
@@ -38,43 +38,49 @@ pub(super) fn look_ups() -> Vec<Row> {
     const NAME: (&str, u16) = ("localhost", 0);
     vec![
         row("net::ToSocketAddrs::to_socket_addrs", |when| {
-            look_up(when, || Ok(NAME.to_socket_addrs()?.count().min(1)))
+            busy(when, || Ok(NAME.to_socket_addrs()?.count().min(1)))
         }),
         row("net::TcpListener::bind", |when| {
-            look_up(when, || TcpListener::bind(NAME).map(|_| 1))
+            busy(when, || TcpListener::bind(NAME).map(|_| 1))
         }),
         row("net::ListenOptions::bind", |when| {
-            look_up(when, || TcpListener::builder().bind(NAME).map(|_| 1))
+            busy(when, || TcpListener::builder().bind(NAME).map(|_| 1))
         }),
         row("net::UdpSocket::bind", |when| {
-            look_up(when, || UdpSocket::bind(NAME).map(|_| 1))
+            busy(when, || UdpSocket::bind(NAME).map(|_| 1))
         }),
         row("net::UdpSocket::connect", |when| {
-            look_up(when, || {
+            busy(when, || {
                 let socket = UdpSocket::bind("127.0.0.1:0")?;
                 socket.connect(("localhost", 9)).map(|()| 1)
             })
         }),
         #[cfg(feature = "http")]
         row("http::Server::bind", |when| {
-            look_up(when, || ethreads::http::Server::bind(NAME).map(|_| 1))
+            busy(when, || ethreads::http::Server::bind(NAME).map(|_| 1))
         }),
         #[cfg(feature = "http")]
         row("http::WebServer::bind", |when| {
-            look_up(when, || ethreads::http::WebServer::bind(NAME).map(|_| 1))
+            busy(when, || ethreads::http::WebServer::bind(NAME).map(|_| 1))
         }),
     ]
 }
 
+/// Runs `test`, which is that of this full name, in a process whose pool has one OS thread.
+pub(super) fn assert_success_in_child(name: &str, test: fn()) {
+    // The pool is of the whole process, and so is the number of its OS threads.
+    if is_child(name) {
+        return test();
+    }
+    let output = in_child(name).env("BLOCKING_MAX_THREADS", "1").output();
+    assert_success(&output.unwrap());
+}
+
 #[test]
 fn in_every_situation() {
-    // The pool is of the whole process, and so is the number of its OS threads.
-    let name = "suspends::look_ups::in_every_situation";
-    if !is_child(name) {
-        let output = in_child(name).env("BLOCKING_MAX_THREADS", "1").output();
-        return assert_success(&output.unwrap());
-    }
-    for situation in SITUATIONS {
-        look_ups().into_iter().for_each(situation);
-    }
+    assert_success_in_child("suspends::look_ups::in_every_situation", || {
+        for situation in SITUATIONS {
+            look_ups().into_iter().for_each(situation);
+        }
+    });
 }

@@ -1,0 +1,112 @@
+//! Files and directories with the names, signatures and errors of [`std::fs`]: where those block
+//! the OS thread, these suspend the ethread.
+//!
+//! No system can tell when a file is ready, so each call is one trip to the pool of OS threads of
+//! [`blocking`](crate::bridge::blocking), and the other ethreads go on meanwhile. On an OS thread
+//! without ethreads, and in a destructor while the ethread unwinds, a call is made right here.
+//!
+//! # What a call costs
+//!
+//! A trip takes some 20 µs, much more than a small read from memory. So read and write in large
+//! pieces, put std's [`BufReader`](std::io::BufReader) and [`BufWriter`](std::io::BufWriter) around
+//! a [`File`], with some 64 KiB each, and prefer what is done in one trip, such as [`read`],
+//! [`write`](write()) and [`copy`]. [`std::io::copy`] moves 8 KiB a trip.
+//!
+//! # What differs from std
+//!
+//! * *Reads and writes* move 256 KiB at most, so also of a regular file a `read` may give less than
+//!   was asked for, and an append of more may be broken into pieces. A job on another OS thread
+//!   cannot borrow from an ethread that may be unwound meanwhile; so it has a buffer of its own,
+//!   which the [`File`] keeps for the next one.
+//! * *Cancellation:* a cancelled ethread unwinds at once from the call in which it waits, and in a
+//!   [`timeout`](crate::time::timeout) whose deadline passes the call fails with `TimedOut`. What
+//!   has begun goes on in the pool in both cases: afterwards nobody knows whether the file was
+//!   removed, or is going to be. What it gives is dropped there, an open file among it. A call
+//!   that is made after a cancel or a deadline does not begin.
+//! * *Conversions* to std's types may fail; see [`File::into_std`].
+//! * *Pipes and terminals* can be opened, but a read that waits for somebody holds an OS thread of
+//!   the pool until he comes, even if its ethread is long gone. Open them here, without waiting by
+//!   `O_NONBLOCK`, and read them as an [`Eport`](crate::io::Eport).
+//! * *Simulation:* the files are the real ones, and a run waits for them in real time.
+//!
+//! On the scheduler's side, in a closure given to [`suspend`](crate::bridge::suspend), the calls
+//! panic.
+//!
+//! # Examples
+//!
+//! ```
+//! use ethreads::fs;
+//!
+//! ethreads::run_main(|| {
+//!     let dir = std::env::temp_dir().join(format!("ethreads-fs-{}", std::process::id()));
+//!     fs::create_dir_all(dir.join("in"))?;
+//!     fs::write(dir.join("in/greeting"), "hello")?;
+//!     for entry in fs::read_dir(dir.join("in"))? {
+//!         assert_eq!(fs::read_to_string(entry?.path())?, "hello");
+//!     }
+//!     fs::remove_dir_all(&dir)
+//! })??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod file;
+mod options;
+mod paths;
+mod read_dir;
+mod whole;
+
+pub use file::File;
+pub use options::{DirBuilder, OpenOptions};
+pub use paths::{
+    canonicalize, create_dir, create_dir_all, exists, hard_link, metadata, read_link, remove_dir,
+    remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
+};
+pub use read_dir::{DirEntry, ReadDir, read_dir};
+pub use whole::{copy, read, read_to_string, write};
+
+/// Plain values, the same as in [`std::fs`].
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
+
+use std::io;
+use std::panic::{self, Location};
+
+use crate::runtime::pool;
+
+/// Makes a call on the pool; its panic goes on here.
+#[track_caller]
+fn offload<T: Send + 'static>(
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match pool::run_io(call, Location::caller())? {
+        Ok(result) => result,
+        Err(payload) => panic::resume_unwind(payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::panic;
+
+    use super::{DirEntry, File, OpenOptions, ReadDir, offload};
+
+    #[test]
+    fn a_panic_on_the_pool_goes_on_in_the_caller() {
+        let run = || {
+            let call = || -> io::Result<()> { panic::panic_any(17) };
+            panic::catch_unwind(|| offload(call)).unwrap_err()
+        };
+        let payload = crate::run_main(run).unwrap();
+        assert_eq!(payload.downcast_ref(), Some(&17));
+    }
+
+    #[test]
+    fn other_threads_may_have_them_and_share_them() {
+        fn assert_send_sync<T: Send + Sync>() {}
+        assert_send_sync::<File>();
+        assert_send_sync::<OpenOptions>();
+        assert_send_sync::<ReadDir>();
+        assert_send_sync::<DirEntry>();
+    }
+}
