@@ -211,6 +211,7 @@ pub mod cancellation {}
 #[cfg(feature = "sim")]
 pub mod sim;
 
+pub use bridge::future;
 pub use runtime::{Builder, Deadlock, DriverKind, RunError, Runtime, run, run_main};
 pub use thread::spawn;
 

@@ -6,9 +6,11 @@
 //!   acceptor and each client are plain loops, each in charge of its own thread. The idea is Andy
 //!   Wingo's, of Guile's ethreads (2012).
 //! * [`on_ready`] waits for a descriptor without holding a stack.
+//! * [`future::block_on`] waits for a future.
 //! * [`blocking`] runs a call that would block the OS thread on a pool.
 
 mod blocking;
+pub mod future;
 mod on_ready;
 mod run_until;
 pub(crate) mod suspend;

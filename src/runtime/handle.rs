@@ -1,10 +1,13 @@
 //! Handles to ethreads.
 
 use std::fmt;
+use std::future::Future;
 use std::ops::Deref;
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use super::current as shard;
 use super::deadlock::Peer;
@@ -362,6 +365,25 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn cancel_on_drop(self) -> CancelOnDrop<T> {
         CancelOnDrop { handle: Some(self) }
+    }
+}
+
+/// For [`block_on`](crate::future::block_on), and executors of futures on the same OS thread.
+///
+/// # Panics
+///
+/// If it is polled after it was ready; as [`join`](JoinHandle::join) where the ethread's shard has
+/// ended and left it behind.
+impl<T> Future for JoinHandle<T> {
+    type Output = std::thread::Result<T>;
+
+    #[track_caller]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let packet = self.task.packet();
+        if !packet.has_ended() && !packet.thread().is_here() {
+            return Poll::Ready(self.join_leaked(Location::caller()));
+        }
+        packet.poll(cx.waker())
     }
 }
 

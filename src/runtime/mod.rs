@@ -60,6 +60,7 @@ mod sweep;
 pub(crate) mod task;
 mod timers;
 pub(crate) mod wait;
+pub(crate) mod waker;
 mod watchdog;
 
 pub use backtrace::Backtrace;

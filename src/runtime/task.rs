@@ -8,6 +8,7 @@ use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::thread;
 
 use super::coroutine;
@@ -87,6 +88,9 @@ pub(crate) struct Packet<T> {
     result: Cell<Option<thread::Result<T>>>,
     /// The ethread that joins; [`NOBODY`] if none does.
     waiter: Cell<Token>,
+    /// What else wakes whoever joins, if it polls.
+    // Boxed, as nearly none has one.
+    task: Cell<Option<Box<Waker>>>,
     ended: Cell<bool>,
     /// Nobody will ask for the result.
     detached: Cell<bool>,
@@ -134,6 +138,7 @@ impl<W, T> Task<Slot<W>, T> {
                 whose: Whose::default(),
                 result: Cell::new(None),
                 waiter: Cell::new(NOBODY),
+                task: Cell::new(None),
                 ended: Cell::new(false),
                 detached: Cell::new(false),
                 interrupted: Cell::new(false),
@@ -220,6 +225,9 @@ impl<T> Packet<T> {
         if waiter != NOBODY {
             current::with(|scheduler| scheduler.map(|scheduler| scheduler.wake(waiter)));
         }
+        if let Some(task) = self.task.take() {
+            without_unwinding(|| task.wake());
+        }
     }
 
     pub(crate) fn whose(&self) -> &Whose {
@@ -238,9 +246,21 @@ impl<T> Packet<T> {
         self.ended.get()
     }
 
+    /// Takes the result, or lets the task be woken at the end.
+    pub(super) fn poll(&self, waker: &Waker) -> Poll<thread::Result<T>> {
+        if self.ended.get() {
+            let result = self.result.take();
+            return Poll::Ready(result.expect("a future that was ready is not polled again"));
+        }
+        let before = self.task.replace(Some(Box::new(waker.clone())));
+        drop(before);
+        Poll::Pending
+    }
+
     /// Nobody joins. A panic that was waiting for that is told to the log.
     pub(crate) fn detach(&self) {
         self.detached.set(true);
+        drop(self.task.take());
         if let Some(result) = self.result.take() {
             self.orphan(result, || self.thread().to_string());
         }

@@ -85,6 +85,7 @@ pub(crate) enum WaitKind {
     Choice,
     Remote,
     Suspend,
+    Future,
     Blocking,
     // Those that the world outside can end, side by side: it is asked at each park and wake.
     ChoiceWithIo,
@@ -158,6 +159,7 @@ impl fmt::Display for Reason {
             }
             WaitKind::Remote => f.write_str("somebody on any OS thread"),
             WaitKind::Suspend => f.write_str("resume"),
+            WaitKind::Future => f.write_str("the waker of a future"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),
             WaitKind::Read => write!(f, "input on fd {}", self.detail),
             WaitKind::Write => write!(f, "room for output on fd {}", self.detail),

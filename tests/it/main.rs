@@ -15,6 +15,7 @@ mod deadlock;
 mod driver;
 mod ends;
 mod forgotten;
+mod futures;
 mod hazards;
 mod interrupts;
 mod overflow;

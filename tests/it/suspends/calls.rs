@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use ethreads::bridge::{self, Suspended};
+use ethreads::future::block_on;
 use ethreads::io::Eport;
 use ethreads::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use ethreads::runtime::WouldPark;
@@ -100,6 +101,7 @@ fn waits() -> Vec<Row> {
         // Of its own abort tells `it::scopes`.
         row("thread::scope", scopes, "()", false, Aborts),
         row("bridge::blocking", blocks, "1", true, InPlace),
+        row("bridge::block_on", polls, "1", false, Aborts),
     ]
 }
 
@@ -212,6 +214,15 @@ fn blocks(when: When) -> Case {
     }
     let call = move || show(bridge::blocking(move || receiver.recv().unwrap_or(0)));
     Case::new(call, move |_| sender.send(1).unwrap())
+}
+
+fn polls(when: When) -> Case {
+    let (sender, receiver) = async_channel::bounded(1);
+    if when == When::Ready {
+        sender.try_send(1).unwrap();
+    }
+    let call = move || show(block_on(receiver.recv()).unwrap_or(0));
+    Case::new(call, move |_| sender.try_send(1).unwrap())
 }
 
 fn show(value: impl Debug) -> String {
