@@ -35,8 +35,9 @@
 //! An ethread is born, runs and ends on one OS thread, its *shard*. So closures need no `Send`,
 //! and [`Rc`](std::rc::Rc), [`RefCell`](std::cell::RefCell) and `thread_local!` keep working.
 //! [`spawn`] works on any OS thread; [`run`] runs what was spawned there, [`run_main`] a program.
-//! For more cores there are [`Builder::shards`]: a scheduler on each of several OS threads, on which
-//! ethreads can be [spawned](runtime::Shard::spawn) from anywhere.
+//! For more cores there are [`Builder::shards`]: a scheduler on each of several OS threads, on
+//! which ethreads can be [spawned](runtime::Shard::spawn) from anywhere, and
+//! `http::Server::on_shards`.
 //!
 //! # What suspends, and what blocks
 //!
@@ -48,7 +49,8 @@
 //! | [`sleep`](thread::sleep), [`yield_now`](thread::yield_now) | suspends |
 //! | [`park`](thread::park), [`join`](thread::JoinHandle::join), also of another shard | suspends |
 //! | [`ShardGroup::shutdown`](runtime::ShardGroup::shutdown) | suspends |
-//! | [`suspend`](bridge::suspend), [`blocking`](bridge::blocking) | suspends |
+//! | [`suspend`](bridge::suspend), [`blocking`](fn@bridge::blocking) | suspends |
+//! | [`block_on`](future::block_on) | suspends, if the future is not ready |
 //! | locks, channels and the like of [`sync`], [`select!`] | suspends, if it has to wait |
 //! | looking up a host name | suspends |
 //! | open, read, write, list, remove and the like of [`fs`] | suspends |
@@ -56,7 +58,7 @@
 //! | the same, 128 times in a row without having to wait | suspends, for one turn |
 //! | receiving a [`signal`] of the process | suspends, if it has to wait |
 //! | reading a request's body, writing a streamed response | suspends, if it has to wait |
-//! | `http::Server::{serve, run}`, `http::ServerHandle::drained` | suspends |
+//! | `http::Server::{serve, run}`, also on shards, `http::ServerHandle::drained` | suspends |
 //! | `http::WebServer::{read, write, close}` | suspends |
 //! | [`spawn`], `unpark`, `cancel`, [`resume`](bridge::Suspended::resume) | goes on at once |
 //! | [`on_ready`](bridge::on_ready), [`Instant::now`](time::Instant::now) | goes on at once |
@@ -121,7 +123,8 @@
 //!   foreign code that is larger than that, and not probed, can step over it.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
-//! * There is no executor for futures yet. HTTP is 1.0 and 1.1, without TLS.
+//! * [`future::block_on`] drives futures; what needs the reactor of another runtime, such as tokio's
+//!   sockets, needs that runtime. HTTP is 1.0 and 1.1, without TLS.
 //! * Needs `panic = "unwind"` and a 64-bit Unix. Linux on x86-64 is what is tested.
 //!
 //! # Log

@@ -19,6 +19,8 @@
 //! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
 //! of by a handler.
 //!
+//! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU.
+//!
 //! Ctrl-C lets the requests in flight end, a second one exits at once.
 
 mod asked;
@@ -29,6 +31,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use ethreads::Runtime;
 use ethreads::http::{Request, Server, Taskmaster, Timeouts};
 use lexopt::ValueExt;
 
@@ -36,7 +39,7 @@ use crate::routes::Routes;
 
 const USAGE: &str = "\
 usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|none]
-                   [--timeouts SECONDS] [--pull]
+                   [--timeouts SECONDS] [--shards N | --pull]
 
   --addr         where to listen; port 0 chooses one (default 127.0.0.1:8080)
   --max-threads  connections that are served at the same time (default 10000)
@@ -44,6 +47,7 @@ usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|
                  none: nobody waits, beyond --max-threads the answer is 503)
   --timeouts     how long a peer may be idle, take for a head, or pause in a body or in reading
                  an answer (default 75 for idle, 30 for the others)
+  --shards       OS threads that serve; 0 is one for each CPU (default 1)
   --pull         a loop reads the requests and answers them
 ";
 
@@ -53,19 +57,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         address,
         taskmaster,
         timeouts,
+        shards,
         pull,
     } = args()?;
     ethreads::run_main(move || -> io::Result<()> {
-        let server = Server::bind(address)?
-            .taskmaster(taskmaster)
-            .timeouts(timeouts);
+        let server = if shards == 1 {
+            Server::bind(address)?
+        } else {
+            Server::bind_shared(address)?
+        };
+        let server = server.taskmaster(taskmaster).timeouts(timeouts);
         println!("listening on http://{}", server.local_addr()?);
         let routes = Routes::new(server.handle());
         if pull {
-            pulled::serve(server, routes)
-        } else {
-            server.run(move |request: &mut Request| routes.answer(request))
+            return pulled::serve(server, routes);
         }
+        let app = move |request: &mut Request| routes.answer(request);
+        if shards == 1 {
+            return server.run(app);
+        }
+        server
+            .on_shards(Runtime::builder().shards(shards))?
+            .run(app)
     })??;
     Ok(())
 }
@@ -76,6 +89,8 @@ struct Args {
     taskmaster: Taskmaster,
     /// How long a peer may take.
     timeouts: Timeouts,
+    /// OS threads that serve.
+    shards: usize,
     /// Whether requests are pulled.
     pull: bool,
 }
@@ -83,7 +98,7 @@ struct Args {
 fn args() -> Result<Args, Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
     let mut timeouts = Timeouts::default();
-    let mut pull = false;
+    let (mut shards, mut pull) = (1, false);
     let (mut max_threads, mut max_accept) = (None, None);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
@@ -101,6 +116,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
                 timeouts.body_grace = limit;
                 timeouts.write = limit;
             }
+            lexopt::Arg::Long("shards") => shards = args.value()?.parse()?,
             lexopt::Arg::Long("pull") => pull = true,
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
                 print!("{USAGE}");
@@ -119,10 +135,14 @@ fn args() -> Result<Args, Box<dyn Error>> {
             Taskmaster::with_limits(threads, accept)?
         }
     };
+    if pull && shards != 1 {
+        return Err("--pull serves on one OS thread: leave --shards out".into());
+    }
     Ok(Args {
         address,
         taskmaster,
         timeouts,
+        shards,
         pull,
     })
 }

@@ -193,7 +193,8 @@ impl ShardedServer {
     /// use ethreads::Runtime;
     /// use ethreads::http::{Request, Server};
     ///
-    /// let server = Server::bind_shared("127.0.0.1:8080")?.on_shards(Runtime::builder().shards(0))?;
+    /// let shards = Runtime::builder().shards(0);
+    /// let server = Server::bind_shared("127.0.0.1:8080")?.on_shards(shards)?;
     /// server.serve_each(|shard| {
     ///     let hits = Cell::new(0);
     ///     move |_: &mut Request| {

@@ -60,6 +60,12 @@ pub(super) fn look_ups() -> Vec<Row> {
             busy(when, || ethreads::http::Server::bind(NAME).map(|_| 1))
         }),
         #[cfg(feature = "http")]
+        row("http::Server::bind_shared", |when| {
+            busy(when, || {
+                ethreads::http::Server::bind_shared(NAME).map(|_| 1)
+            })
+        }),
+        #[cfg(feature = "http")]
         row("http::WebServer::bind", |when| {
             busy(when, || ethreads::http::WebServer::bind(NAME).map(|_| 1))
         }),
