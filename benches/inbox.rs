@@ -140,11 +140,10 @@ fn main() {
         0,
         "messages that have not arrived exactly once"
     );
-    println!(
-        "{messages} messages of {SENDERS} OS threads arrived exactly once in {took:.1?}, {} ns each",
-        took.as_nanos() / u128::from(messages)
-    );
-    println!("{stops} shards were stopped; {again} messages were sent again, of which {unstarted}");
+    let each = took.as_nanos() / u128::from(messages);
+    println!("{messages} messages of {SENDERS} OS threads arrived exactly once: {took:.1?},");
+    println!("{each} ns each");
+    println!("{stops} shards were stopped; {again} messages were sent again, of them {unstarted}");
     println!("had reached a shard that ended before it looked");
     assert!(runtime::stats().is_none(), "this OS thread has no shard");
 }

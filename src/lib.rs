@@ -123,8 +123,8 @@
 //!   foreign code that is larger than that, and not probed, can step over it.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
-//! * [`future::block_on`] drives futures; what needs the reactor of another runtime, such as tokio's
-//!   sockets, needs that runtime. HTTP is 1.0 and 1.1, without TLS.
+//! * [`future::block_on`] drives futures; what needs the reactor of another runtime, such as
+//!   tokio's sockets, needs that runtime. HTTP is 1.0 and 1.1, without TLS.
 //! * Needs `panic = "unwind"` and a 64-bit Unix. Linux on x86-64 is what is tested.
 //!
 //! # Log

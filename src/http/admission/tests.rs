@@ -203,3 +203,99 @@ proptest! {
         prop_assert_eq!(numbers(&admission), (0, 0));
     }
 }
+
+/// One of several servers with limits in common.
+struct Member {
+    admission: Rc<Admission>,
+    /// How often it was called to its queue.
+    calls: Arc<AtomicUsize>,
+    serving: Vec<Permit>,
+    waiting: VecDeque<Place>,
+}
+
+fn members(count: usize, bounds: Bounds) -> Vec<Member> {
+    let whole = Arc::<Whole>::default();
+    let member = |_| {
+        let (calls, counts) = (Arc::<AtomicUsize>::default(), Arc::<Counts>::default());
+        let (freed, woken) = (calls.clone(), calls.clone());
+        whole.add(counts.clone(), move || {
+            _ = woken.fetch_add(1, Ordering::Relaxed)
+        });
+        let freed = move || _ = freed.fetch_add(1, Ordering::Relaxed);
+        Member {
+            admission: Admission::new(bounds, counts, Some(whole.clone()), freed),
+            calls,
+            serving: Vec::new(),
+            waiting: VecDeque::new(),
+        }
+    };
+    (0..count).map(member).collect()
+}
+
+proptest! {
+    /// The same for several servers together: who is served anywhere counts, and when there is room
+    /// one of those is called who has somebody in its queue.
+    #[test]
+    fn holds_limits_of_several_together(
+        bounds in valid_bounds(),
+        count in 1..4_usize,
+        steps in proptest::collection::vec((0..4_usize, steps()), 0..20),
+    ) {
+        let mut members = members(count, bounds);
+        let at_one = |(at, steps): (usize, Vec<Step>)| steps.into_iter().map(move |s| (at, s));
+        let steps = steps.into_iter().flat_map(at_one);
+        for (at, step) in steps {
+            let all = |members: &[Member]| {
+                let serving: usize = members.iter().map(|member| member.serving.len()).sum();
+                (serving, members.iter().map(|member| member.waiting.len()).sum::<usize>())
+            };
+            let before = all(&members);
+            let calls: Vec<_> = members.iter().map(|m| m.calls.load(Ordering::Relaxed)).collect();
+            let member = &mut members[at % count];
+            match step {
+                Step::Arrive => match member.admission.decide() {
+                    Decision::Serve(permit) => {
+                        prop_assert_eq!(before.1, 0, "nobody overtakes those who wait");
+                        member.serving.push(permit);
+                    }
+                    Decision::Queue(place) => member.waiting.push_back(place),
+                    Decision::Refuse => {
+                        let limit = bounds.max_accept.or(bounds.max_threads);
+                        prop_assert_eq!(Some(before.0 + before.1), limit);
+                    }
+                },
+                Step::End(which) if !member.serving.is_empty() => {
+                    drop(member.serving.swap_remove(which % member.serving.len()));
+                    let called = |(member, before): (&Member, &usize)| {
+                        let more = member.calls.load(Ordering::Relaxed) - before;
+                        (more > 0).then_some((more, member.waiting.is_empty()))
+                    };
+                    let called: Vec<_> = members.iter().zip(&calls).filter_map(called).collect();
+                    let expected = if before.1 > 0 { vec![(1, false)] } else { vec![] };
+                    prop_assert_eq!(called, expected);
+                }
+                Step::GiveUp(which) if !member.waiting.is_empty() => {
+                    drop(member.waiting.remove(which % member.waiting.len()));
+                }
+                Step::Promote => while let Some(place) = member.waiting.pop_front() {
+                    match place.into_permit() {
+                        Ok(permit) => member.serving.push(permit),
+                        Err(place) => {
+                            member.waiting.push_front(place);
+                            break;
+                        }
+                    }
+                },
+                _ => {}
+            }
+            let (serving, waiting) = all(&members);
+            prop_assert!(bounds.max_threads.is_none_or(|most| serving <= most));
+            let most = bounds.max_accept.or(bounds.max_threads);
+            prop_assert!(most.is_none_or(|most| serving + waiting <= most));
+            for member in &members {
+                let held = (member.serving.len(), member.waiting.len());
+                prop_assert_eq!(numbers(&member.admission), held);
+            }
+        }
+    }
+}
