@@ -42,10 +42,10 @@ where
     }
 }
 
-/// Sets how many [`blocking`](fn@blocking) calls may run at a time, in the whole process; name
-/// look-ups count. The pool has at most as many OS threads; a lower limit holds for calls that
-/// begin after this. The environment variable `BLOCKING_MAX_THREADS`, 500 unless set, is the most
-/// that can be had.
+/// Sets how many [`blocking`](fn@blocking) calls may run at a time, in the whole process; those of
+/// [`fs`](crate::fs) and name look-ups count. A lower limit holds for calls that begin after this.
+/// The environment variable `BLOCKING_MAX_THREADS`, 500 unless set, is the most that can be had.
+/// There may be a few OS threads more, which are about to see whether there is something to do.
 ///
 /// # Panics
 ///

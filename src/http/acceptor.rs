@@ -115,6 +115,7 @@ impl Acceptor {
                     // Closed as soon as nobody waits there, so that those who come later are told
                     // at once.
                     self.inlet.take();
+                    self.admit_last(&inlet);
                 }
                 Ok(Accepted::Nobody) => {}
                 // A deadline of ours, unlike those of a connection, and of a scope around us.
@@ -135,6 +136,15 @@ impl Acceptor {
             self.tend_queue();
         }
         Ok(())
+    }
+
+    /// Admits those who came from another shard between the last look and the end of that.
+    fn admit_last(&self, inlet: &Inlet) {
+        if inlet.listener().is_none() {
+            while let Ok(Accepted::Connection(socket, peer)) = inlet.accept_now() {
+                self.admit(socket, peer);
+            }
+        }
     }
 
     /// Lets it look at its queue, and whether the server drains.
@@ -170,6 +180,7 @@ impl Acceptor {
             self.refusal.answer_and_close(&self.shared, queued.socket);
         }
         if let Some(inlet) = self.inlet.take() {
+            inlet.close();
             self.sweep(&inlet);
         }
         cut

@@ -225,13 +225,16 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let admission = &self.0;
         admission.counts.serving.fetch_sub(1, Ordering::Relaxed);
-        if let Some(whole) = &admission.whole {
-            whole.leave();
-        }
-        if admission.has_room_for_queued() {
-            (admission.freed)();
-        } else {
-            admission.pass_on();
+        match &admission.whole {
+            Some(whole) => {
+                whole.leave();
+                // Not this one's queue first: with many newcomers here the others would starve.
+                if whole.has_room_for_queued(admission.bounds) {
+                    whole.wake_one();
+                }
+            }
+            None if admission.has_room_for_queued() => (admission.freed)(),
+            None => {}
         }
     }
 }

@@ -70,12 +70,8 @@ impl Dispatcher {
         let ethread = thread::Builder::new()
             .name(server.plan.listener_name())
             .spawn(move || {
-                let ended = accepts.run();
-                accepts.listener.take();
-                // Those who serve are told that nobody comes any more.
-                accepts.senders.take();
-                me.unpark();
-                ended
+                let _end = End(&accepts, me);
+                accepts.run()
             })?;
         Ok(Self {
             accepting,
@@ -100,6 +96,18 @@ impl Dispatcher {
         ethread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the acceptor of the server panicked")))
+    }
+}
+
+/// The end of accepting, also by a panic.
+struct End<'a>(&'a Accepting, Thread);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.listener.take();
+        // Those who serve are told that nobody comes any more.
+        self.0.senders.take();
+        self.1.unpark();
     }
 }
 

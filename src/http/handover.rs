@@ -122,7 +122,12 @@ impl Receiver {
         }
     }
 
-    /// Whether nobody sends any more.
+    /// Takes no more: what comes from here on goes back.
+    pub(super) fn close(&self) {
+        self.shared.lock().closed = true;
+    }
+
+    /// Whether nobody sends any more. What was sent before that may still be here.
     pub(super) fn has_ended(&self) -> bool {
         self.shared.lock().ended
     }
@@ -141,5 +146,44 @@ impl Drop for Receiver {
         let connections = std::mem::take(&mut state.connections);
         drop(state);
         drop(connections);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::driver::socket::unix_stream_pair;
+
+    fn connection() -> Handed {
+        (unix_stream_pair().expect("there are descriptors").0, None)
+    }
+
+    #[test]
+    fn what_comes_right_before_the_end_is_still_there() {
+        let (sender, receiver) = handover(Family::Unix);
+        let sender = std::cell::Cell::new(Some(sender));
+        // Between the look into the queue and the one at the end.
+        let look = || {
+            if let Some(sender) = sender.take() {
+                sender.send(connection()).expect("somebody receives");
+            }
+            receiver.has_ended()
+        };
+        assert!(matches!(receiver.accept(None, look), Ok(Accepted::Nobody)));
+        let last = receiver.accept_now();
+        assert!(matches!(last, Ok(Accepted::Connection(..))), "{last:?}");
+        assert!(receiver.accept_now().is_err());
+    }
+
+    #[test]
+    fn what_nobody_takes_goes_back() {
+        let (sender, receiver) = handover(Family::Unix);
+        sender.send(connection()).expect("somebody receives");
+        receiver.close();
+        assert!(sender.send(connection()).is_err());
+        assert!(receiver.accept_now().is_ok(), "what was here before");
+        let (sender, receiver) = handover(Family::Unix);
+        drop(receiver);
+        assert!(sender.send(connection()).is_err());
     }
 }

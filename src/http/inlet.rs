@@ -58,6 +58,13 @@ impl Inlet {
         }
     }
 
+    /// Nobody comes from another shard from here on; whoever is here can still be accepted.
+    pub(super) fn close(&self) {
+        if let Self::Handed(receiver) = self {
+            receiver.close();
+        }
+    }
+
     /// Whether it ends as soon as nobody waits there: a listener when its server drains, what comes
     /// from elsewhere when that has ended.
     pub(super) fn ends(&self, draining: bool) -> bool {

@@ -32,7 +32,7 @@ use crate::runtime::interrupt::as_io;
 use crate::runtime::shard::RemoteJoinHandle;
 use crate::runtime::source::WouldPark;
 use crate::runtime::task::message;
-use crate::runtime::{ShardGroup, Shards};
+use crate::runtime::{ShardEnded, ShardGroup, Shards};
 use crate::thread::{self, RemoteThread};
 
 /// An HTTP server on several shards, each on an OS thread of its own. Made by
@@ -336,9 +336,12 @@ impl Serving {
     /// Waits until it has ended on all shards, by a drain or as one of them has failed.
     fn wait(mut self) -> io::Result<()> {
         let mut drains = false;
+        // Refused by the dispatcher, before a drain began.
+        let mut refused = 0;
         loop {
             if !drains && let Some(grace) = self.control.drain() {
                 drains = true;
+                refused = self.control.counts.refused.load(Ordering::Relaxed);
                 self.drain(grace);
             }
             let ended = self.ended.load(Ordering::Acquire);
@@ -358,17 +361,19 @@ impl Serving {
         let served = self.servers.drain(..).zip(self.group.shards());
         let served = served.map(|(server, shard)| {
             server.join().unwrap_or_else(|payload| {
-                let text = message(&*payload);
                 let shard = shard.name();
-                Err(io::Error::other(format!(
-                    "the server of {shard} panicked: {text}"
-                )))
+                Err(io::Error::other(if payload.is::<ShardEnded>() {
+                    format!("{shard} has ended before its server")
+                } else {
+                    format!("the server of {shard} panicked: {}", message(&*payload))
+                }))
             })
         });
         let served = served.fold(accepted, io::Result::and);
         self.group.shutdown();
         served?;
         let mut report = DrainReport::default();
+        report.refused = self.control.counts.refused.load(Ordering::Relaxed) - refused;
         for shard in &self.controls {
             report.add(shard.report().unwrap_or_default());
         }

@@ -6,11 +6,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::handle::ServerHandle;
-use crate::io::pipe;
+use crate::io::PipeReader;
+use crate::runtime::driver::ops;
 use crate::runtime::driver::signal::TerminationSignals;
 use crate::thread::{self, JoinHandle};
 
@@ -24,8 +24,10 @@ pub(super) struct Signals {
 impl Signals {
     /// Drains `server` within `grace` at the first signal.
     pub(super) fn drain(server: ServerHandle, grace: Duration) -> io::Result<Self> {
-        let (mut receiver, sender) = pipe()?;
-        let watch = TerminationSignals::install(OwnedFd::from(sender))?;
+        // Non-blocking at both ends: a signal's handler must not wait.
+        let (receiver, sender) = ops::pipe()?;
+        let mut receiver = PipeReader::from(receiver);
+        let watch = TerminationSignals::install(sender)?;
         // A daemon: a signal may come, but waiting for one keeps no shard alive.
         let drainer = thread::Builder::new()
             .name("http-signals")

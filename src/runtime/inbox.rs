@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::driver::Remote;
 use super::ethread::ThreadId;
@@ -15,6 +16,8 @@ use super::wait::Token;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     mailbox: Mailbox<Message>,
+    /// Panics of ethreads whose handles were dropped elsewhere, after their ends.
+    late_panics: AtomicUsize,
     pub(super) driver: Arc<Remote>,
     pub(super) roster: Roster,
 }
@@ -42,6 +45,7 @@ impl Inbox {
     pub(super) fn new(driver: Arc<Remote>) -> Self {
         Self {
             mailbox: Mailbox::new(),
+            late_panics: AtomicUsize::new(0),
             driver,
             roster: Roster::default(),
         }
@@ -66,6 +70,15 @@ impl Inbox {
     /// Says whether the shard is being shut down, and so begins nothing.
     pub(super) fn set_ending(&self, ending: bool) {
         self.mailbox.set_ending(ending);
+    }
+
+    /// Nobody has asked for the panic of an ethread that has ended.
+    pub(super) fn count_late_panic(&self) {
+        self.late_panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn late_panics(&self) -> usize {
+        self.late_panics.load(Ordering::Relaxed)
     }
 
     /// Whether there may be something to take. One load; the scheduler asks at every turn.

@@ -75,9 +75,9 @@ pub(crate) fn set_limit(limit: usize) {
     let mut jobs = jobs();
     jobs.stats.limit = limit;
     // Those who wait may be let in by a higher one.
-    while let Some(job) = jobs.next() {
-        start(job);
-    }
+    let now: Vec<_> = std::iter::from_fn(|| jobs.next()).collect();
+    drop(jobs);
+    now.into_iter().for_each(start);
 }
 
 impl Jobs {

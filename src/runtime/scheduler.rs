@@ -251,7 +251,13 @@ impl Scheduler {
 
     /// The ethread that runs has told who waits for it elsewhere.
     pub(super) fn settle_awaited(&self) {
-        let awaited = self.awaited.borrow_mut()[self.current_place() as usize].take();
+        let place = self.current_place() as usize;
+        // Those who were left behind may go on for a moment, after their waiters have been told.
+        let awaited = self
+            .awaited
+            .borrow_mut()
+            .get_mut(place)
+            .and_then(Option::take);
         drop(awaited);
     }
 
@@ -325,7 +331,12 @@ impl Scheduler {
                 self.turn(goal)?;
             }
             // Somebody else may have spawned here while the last one ended.
-            if !matches!(goal, Goal::AllEnded) || !self.inbox.is_pending() {
+            let takes_in = match goal {
+                Goal::AllEnded => true,
+                Goal::Shutdown(deadline) => self.now.get() < *deadline,
+                Goal::HostWoken | Goal::Flag(_) => false,
+            };
+            if !takes_in || !self.inbox.is_pending() {
                 break;
             }
             self.deliver();

@@ -15,19 +15,21 @@ use std::thread;
 use super::current;
 use super::ethread::{Birth, Ending, Run, ThreadId};
 use super::handle::Thread;
-use super::inbox::{Inbox, Message};
+use super::inbox::{Handle, Inbox, Message};
 use super::parcel::{self, Abandoned, Missed, Parcel};
 use super::scheduler::Scheduler;
 use super::source::WouldPark;
 use super::stack::{Arena, Class};
-use super::task::{Cancelled, Joinable, Once, Task, discard, without_unwinding};
+use super::task::{Cancelled, Joinable, Once, Task, discard_elsewhere, without_unwinding};
 use super::wait::{Outcome, WaitKind};
 
 /// A shard, for other OS threads: what they spawn there runs there.
 ///
-/// Holding one keeps no shard alive, and no shard waiting: one that has nothing to do ends, or
-/// reports a deadlock, unless it is of a [`ShardGroup`](super::ShardGroup) or was built with
-/// [`serve_inbox`](super::Builder::serve_inbox).
+/// Holding one keeps no shard alive, and no shard waiting: a run that has nothing to do ends, or
+/// reports a deadlock, unless the shard is of a [`ShardGroup`](super::ShardGroup) or was built with
+/// [`serve_inbox`](super::Builder::serve_inbox). The shard of an OS thread that has called
+/// [`run`](crate::run) or [`run_main`](crate::run_main) is there until that ends, and what is sent
+/// between two runs begins with the next one.
 ///
 /// # Examples
 ///
@@ -134,7 +136,7 @@ impl Shard {
         match self.inbox.send_new(Message::Spawn(Box::new(posted))) {
             Ok(()) => Ok(RemoteJoinHandle {
                 joint,
-                inbox: self.inbox.clone(),
+                shard: Handle::new(&self.inbox),
             }),
             Err(message) => Err(SpawnError::of_ended(message)),
         }
@@ -377,7 +379,8 @@ impl<T> Run for Away<T> {
 ///
 /// It may be sent and waited for anywhere: in an ethread of any shard, on an OS thread without
 /// ethreads, or as a [`Future`]. Dropping it detaches the ethread, which goes on. While an ethread
-/// waits its shard does not take that for a deadlock, as the end comes from elsewhere.
+/// waits here its shard does not take that for a deadlock, as the end comes from elsewhere; nor
+/// does the shard of the ethread that is waited for, as this can cancel it.
 ///
 /// # Examples
 ///
@@ -393,7 +396,8 @@ impl<T> Run for Away<T> {
 #[must_use = "dropping it detaches the ethread"]
 pub struct RemoteJoinHandle<T> {
     joint: Arc<Joint<T>>,
-    inbox: Arc<Inbox>,
+    /// Of the ethread's shard, which this can cancel it in.
+    shard: Handle,
 }
 
 impl<T> RemoteJoinHandle<T> {
@@ -437,7 +441,7 @@ impl<T> RemoteJoinHandle<T> {
         let mut place = self.joint.place();
         match *place {
             Place::Unborn { .. } => *place = Place::Unborn { cancelled: true },
-            Place::Born { index, id } => self.inbox.send(Message::Cancel { index, id }),
+            Place::Born { index, id } => self.shard.send(Message::Cancel { index, id }),
         }
     }
 }
@@ -459,7 +463,12 @@ impl<T> Drop for RemoteJoinHandle<T> {
         match self.joint.parcel.detach() {
             // Whoever asked for this end need not be told.
             Some(Err(payload)) if payload.is::<Cancelled>() => {}
-            Some(result) => discard(result, || "of another shard".to_owned()),
+            Some(result) => {
+                if result.is_err() {
+                    self.shard.inbox.count_late_panic();
+                }
+                discard_elsewhere(result, || "of another shard".to_owned());
+            }
             None => {}
         }
     }

@@ -53,22 +53,25 @@ pub struct ShardReport {
     /// How many were spawned, but came too late to begin. Whoever joins one is given
     /// [`ShardEnded`](super::ShardEnded).
     pub unstarted: usize,
-    /// How many have panicked, since the beginning, that nobody joined. The log has the messages.
+    /// How many have panicked, since the beginning, whose handles were dropped before this. The log
+    /// has the messages.
     pub panicked: usize,
     /// Why it could not go on to serve, if it could not.
     pub error: Option<io::Error>,
 }
 
 impl ShutdownReport {
-    /// Whether nothing was alive any more, nothing panicked, and nothing failed.
+    /// Whether nothing was alive any more, nothing panicked, and nothing failed; false if this is
+    /// the empty report of a second call.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.shards.iter().all(|shard| {
+        let is_clean = |shard: &ShardReport| {
             shard.alive.is_empty()
                 && shard.unstarted == 0
                 && shard.panicked == 0
                 && shard.error.is_none()
-        })
+        };
+        !self.shards.is_empty() && self.shards.iter().all(is_clean)
     }
 }
 
@@ -139,7 +142,9 @@ impl ShardGroup {
     /// What was sent before this is delivered before; what is still on its way when a shard has
     /// ended is counted, and whoever waits for it is told.
     ///
-    /// A second call returns at once, with an empty report.
+    /// A second call returns at once, with an empty report. While the caller unwinds this does not
+    /// wait either: the report of each shard that has not ended has the error
+    /// [`WouldPark`](super::WouldPark).
     ///
     /// # Panics
     ///
@@ -153,8 +158,8 @@ impl ShardGroup {
     pub fn shutdown(&self) -> ShutdownReport {
         let location = Location::caller();
         self.stop();
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = std::mem::take(&mut *ends);
+        // Not locked any more when this waits.
+        let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
         let wait = |(shard, end): (&Shard, Arc<Parcel<ShardReport>>)| {
             end.wait(WaitKind::Remote, location)
                 .unwrap_or_else(|missed| {
@@ -251,7 +256,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     report.alive = scheduler.labels();
     let ended = scheduler.shut_down();
     report.left = scheduler.labels();
-    report.panicked = scheduler.panics.take();
+    report.panicked = scheduler.panics.take() + scheduler.inbox().late_panics();
     report.error = match (served, ended) {
         (Err(Stuck::Io(error)), _) | (Ok(()), Err(error)) => Some(error),
         // It serves its inbox, so it is never stuck.

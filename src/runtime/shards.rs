@@ -7,8 +7,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 
+use super::current;
 use super::driver::cpus;
 use super::run::{Builder, RootPanic, RunError};
+use super::scheduler::Scheduler;
 use super::shard_group::{ShardGroup, start};
 use super::task::without_unwinding;
 
@@ -61,7 +63,8 @@ impl Shards {
     }
 
     /// Starts the OS threads, runs `f` as the root ethread of each with the shard's number, from 0
-    /// on, and waits until all have ended. Their results come in the order of the numbers.
+    /// on, and waits until all have ended, which blocks the OS thread. Their results come in the
+    /// order of the numbers.
     ///
     /// An ethread never leaves its shard; what crosses is `Send`. For shards to which work is sent,
     /// see [`start`](Self::start).
@@ -71,6 +74,11 @@ impl Shards {
     /// Each shard's own, as [`Builder::run`]; [`RunError::RootPanicked`] for one whose root
     /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] for
     /// one whose OS thread could not be started.
+    ///
+    /// # Panics
+    ///
+    /// Inside an ethread, whose shard would be held up: use [`start`](Self::start), and join what
+    /// is spawned there.
     ///
     /// # Examples
     ///
@@ -85,6 +93,11 @@ impl Shards {
         F: Fn(usize) -> T + Send + Sync + 'static,
         T: Send + 'static,
     {
+        assert!(
+            !current::with(|scheduler| scheduler.is_some_and(Scheduler::in_ethread)),
+            "`Shards::run` was called inside an ethread, which it would block with its whole \
+             shard; use `Shards::start`, and join what you spawn there"
+        );
         let f = Arc::new(f);
         let threads: Vec<_> = (0..self.count)
             .map(|shard| {

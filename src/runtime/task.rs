@@ -388,14 +388,22 @@ pub(crate) fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
 
 /// As [`discard`]; an end that somebody asked for is not a panic.
 fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupted: bool) {
-    if let Err(payload) = &result
-        && !interrupted
-    {
+    if interrupted {
+        return drop_result(result, who);
+    }
+    if result.is_err() {
         current::with(|scheduler| {
             if let Some(scheduler) = scheduler {
                 scheduler.panics.set(scheduler.panics.get() + 1);
             }
         });
+    }
+    discard_elsewhere(result, who);
+}
+
+/// As [`discard`], of an ethread of another shard: a panic does not count for this one.
+pub(super) fn discard_elsewhere<T>(result: thread::Result<T>, who: impl Fn() -> String) {
+    if let Err(payload) = &result {
         without_unwinding(|| {
             log::error!(
                 "ethread {}, which nobody joins, panicked: {}",
@@ -404,6 +412,10 @@ fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupte
             );
         });
     }
+    drop_result(result, who);
+}
+
+fn drop_result<T>(result: thread::Result<T>, who: impl Fn() -> String) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
         without_unwinding(|| {
             log::error!(

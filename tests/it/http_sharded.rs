@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use ethreads::http::{Request, Server, ServerHandle, ShardedServer, Taskmaster};
@@ -14,6 +14,7 @@ use ethreads::net::{TcpListener, UnixListener, UnixStream};
 use ethreads::sync::remote;
 use ethreads::sync::remote::channel::{Receiver, Sender};
 use ethreads::{Runtime, thread};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::http_util::{Client, LONG, SHORT, on_a_shard, timeouts};
 use crate::support::{in_child, stderr};
@@ -144,6 +145,33 @@ fn an_app_of_each_shard_has_a_state_of_its_own() {
         made.lock().unwrap().sort_unstable();
         assert_eq!(*made.lock().unwrap(), [0, 1]);
         drop(clients);
+        site.end();
+    });
+}
+
+#[test]
+fn a_shard_that_is_held_up_holds_up_no_other() {
+    on_a_shard(|| {
+        let (go, wait) = mpsc::channel();
+        let wait = Mutex::new(wait);
+        let app = move |request: &mut Request| {
+            if request.path() == "/holds" {
+                // Blocks the OS thread, as a computation would.
+                wait.lock().unwrap().recv().unwrap();
+            }
+            shard_name(request)
+        };
+        let site = Site::of(on_shards(bind(Way::Handed), 2), |server| server.serve(app));
+        let mut held = Client::new(site.addr);
+        held.send("GET /holds HTTP/1.1\r\nhost: a\r\n\r\n");
+        site.until((1, 0, 0));
+        let mut other = Client::new(site.addr);
+        for _ in 0..100 {
+            assert_eq!(body(&mut other), "shard 1");
+        }
+        go.send(()).unwrap();
+        assert_eq!(held.answer().body, b"shard 0");
+        drop((held, other));
         site.end();
     });
 }
@@ -445,4 +473,62 @@ fn a_signal_drains_all_shards() {
             client.end();
         });
     }
+}
+
+/// Panics at what an acceptor says that finds no descriptors.
+struct Angry;
+
+impl log::Log for Angry {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = record.args().to_string();
+        assert!(!line.contains("cannot accept"), "in the logger");
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn an_acceptor_that_panics_ends_all_of_it() {
+    const NAME: &str = "http_sharded::an_acceptor_that_panics_ends_all_of_it";
+    if let Some(output) = in_child(NAME) {
+        assert!(output.status.success(), "{}", stderr(&output));
+        return;
+    }
+    log::set_logger(&Angry).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let few = Rlimit {
+        current: Some(64),
+        maximum: Some(64),
+    };
+    setrlimit(Resource::Nofile, few).unwrap();
+    on_a_shard(|| {
+        let site = Site::of(on_shards(bind(Way::Handed), 2), |server| {
+            server.serve(shard_name)
+        });
+        // Both shards serve, so they have what they need.
+        for _ in 0..2 {
+            body(&mut Client::new(site.addr));
+        }
+        // Nobody gives any descriptors back from here on.
+        site.until((0, 0, 0));
+        // It is in the queue of the listener, and then there are no descriptors to accept it.
+        let waiting = std::net::TcpStream::connect(site.addr).unwrap();
+        let mut spare = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            spare.push(file);
+        }
+        until(|| site.served.is_finished());
+        drop((spare, waiting));
+        let error = site.served.join().unwrap().unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("the acceptor of the server panicked"),
+            "{error}"
+        );
+    });
 }

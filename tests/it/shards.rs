@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use ethreads::runtime::{Shard, ShardEnded, ShardGroup};
@@ -229,8 +229,8 @@ fn the_panic_of_one_that_nobody_joins_is_told_and_counted() {
     wait_for_log("nobody joins this late one");
     let report = shards.shutdown();
     assert_eq!(
-        report.shards[0].panicked, 1,
-        "the other's end was told here"
+        report.shards[0].panicked, 2,
+        "whenever the handle was dropped"
     );
 }
 
@@ -435,4 +435,166 @@ fn one_of_a_group_that_ends_it_is_cancelled_by_that() {
     while !shards.shards().iter().all(Shard::has_ended) {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn shutdowns_at_the_same_time_do_not_hold_each_other_up() {
+    // By two ethreads of one OS thread: one of them gets the report.
+    let reports = fresh(|| {
+        ethreads::run_main(|| {
+            let shards = Arc::new(group(1));
+            let each: Vec<_> = (0..2)
+                .map(|_| {
+                    let shards = shards.clone();
+                    ethreads::spawn(move || shards.shutdown().shards.len())
+                })
+                .collect();
+            let mut each: Vec<_> = each.into_iter().map(|e| e.join().unwrap()).collect();
+            each.sort_unstable();
+            each
+        })
+    });
+    assert_eq!(reports.unwrap(), [0, 1]);
+    // By two ethreads of the group: both are cancelled by that.
+    let shards = Arc::new(group(1));
+    let each: Vec<_> = (0..2)
+        .map(|_| {
+            let theirs = shards.clone();
+            shards.spawn(move || drop(theirs.shutdown())).unwrap()
+        })
+        .collect();
+    // That they end is what counts: the second one may come when nothing is to be waited for.
+    each.into_iter().for_each(|ends| drop(ends.join()));
+    // From another OS thread, while the shard cannot end yet.
+    let shards = Arc::new(group(1));
+    let (go, wait) = mpsc::channel::<()>();
+    let (begins, has_begun) = mpsc::channel();
+    let blocks = move || {
+        begins.send(()).unwrap();
+        wait.recv().is_err()
+    };
+    drop(shards.spawn(blocks).unwrap());
+    has_begun.recv().unwrap();
+    let (tell, reports) = mpsc::channel();
+    for _ in 0..2 {
+        let (theirs, tell) = (shards.clone(), tell.clone());
+        std::thread::spawn(move || tell.send(theirs.shutdown().shards.len()));
+    }
+    // Whichever comes second returns at once; the other one waits for the shard.
+    assert_eq!(reports.recv(), Ok(0));
+    drop(go);
+    assert_eq!(reports.recv(), Ok(1));
+}
+
+#[test]
+fn what_was_sent_before_the_end_of_a_run_begins_in_order_to_be_cancelled() {
+    fresh(|| {
+        let (told, tells) = mpsc::channel();
+        ethreads::run_main(move || {
+            let here = Shard::current();
+            // Its shard does not look before the root has ended.
+            let handle = std::thread::spawn(move || here.spawn(|| ()).unwrap());
+            told.send(handle.join().unwrap()).unwrap();
+        })
+        .unwrap();
+        // Nobody drives the shard here.
+        let handle: thread::RemoteJoinHandle<()> = tells.recv().unwrap();
+        assert!(handle.is_finished());
+        assert!(is::<Cancelled>(handle.join()));
+    });
+}
+
+#[test]
+fn a_panic_that_is_dropped_elsewhere_counts_for_its_own_shard() {
+    collect_log();
+    let shards = group(1);
+    let handle = shards.spawn(|| panic!("dropped elsewhere")).unwrap();
+    while !handle.is_finished() {
+        std::thread::yield_now();
+    }
+    fresh(|| ethreads::run_main(move || drop::<thread::RemoteJoinHandle<()>>(handle))).unwrap();
+    let report = shards.shutdown();
+    assert_eq!(report.shards[0].panicked, 1);
+    assert!(!report.is_clean());
+}
+
+#[test]
+fn one_that_can_be_cancelled_from_elsewhere_is_no_deadlock() {
+    fresh(|| {
+        let here = Shard::current();
+        let (spawned, has_spawned) = mpsc::channel();
+        let cancels = std::thread::spawn(move || {
+            let (begins, has_begun) = mpsc::channel();
+            let parks = move || {
+                begins.send(()).unwrap();
+                thread::park();
+            };
+            let handle = here.spawn(parks).unwrap();
+            spawned.send(()).unwrap();
+            has_begun.recv().unwrap();
+            // Time enough to find that nothing else can wake it.
+            (0..1000).for_each(|_| std::thread::yield_now());
+            handle.cancel();
+            is::<Cancelled>(handle.join())
+        });
+        has_spawned.recv().unwrap();
+        ethreads::run().unwrap();
+        assert!(cancels.join().unwrap());
+    });
+}
+
+/// A waker that suspends: it drives the shard that ends, and those who are left behind go on.
+struct Sleeps(Arc<AtomicBool>);
+
+impl Wake for Sleeps {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+        (0..100).for_each(|_| thread::yield_now());
+    }
+}
+
+#[test]
+fn a_waker_may_suspend_while_the_shard_ends() {
+    let shards = Runtime::builder().grace(Duration::ZERO);
+    let shards = shards.shards(1).start().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (begins, has_begun) = mpsc::channel();
+    let stubborn = |begins: Option<mpsc::Sender<()>>| {
+        let stop = stop.clone();
+        move || {
+            if let Some(begins) = begins {
+                begins.send(()).unwrap();
+            }
+            while !stop.load(Ordering::SeqCst) {
+                thread::uncancellable(thread::yield_now);
+            }
+        }
+    };
+    let left = shards.spawn(stubborn(None)).unwrap();
+    let other = shards.spawn(stubborn(Some(begins))).unwrap();
+    has_begun.recv().unwrap();
+    let waker = Arc::new(Sleeps(stop.clone())).into();
+    let mut left = pin!(left);
+    assert!(
+        left.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let report = shards.shutdown();
+    assert_eq!(report.shards[0].left.len(), 2, "{report}");
+    let ended = left.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(ended, Poll::Ready(Err(_))));
+    // It has ended meanwhile, or was left behind.
+    let _ = other.join();
+}
+
+#[test]
+fn shards_are_not_run_in_an_ethread() {
+    let refused = fresh(|| {
+        ethreads::run_main(|| {
+            let inner = ethreads::spawn(|| Runtime::builder().shards(1).run(|_| ()).len());
+            text(&*inner.join().unwrap_err()).to_owned()
+        })
+    });
+    assert!(refused.unwrap().contains("use `Shards::start`"));
 }

@@ -232,6 +232,31 @@ fn members(count: usize, bounds: Bounds) -> Vec<Member> {
     (0..count).map(member).collect()
 }
 
+/// A newcomer comes to the one whenever somebody is served there, as under load, while somebody
+/// waits at the other.
+#[test]
+fn no_queue_starves_beside_a_busy_one() {
+    let mut members = members(2, bounds(Some(1), Some(10)));
+    let (idle, busy) = members.split_at_mut(1);
+    let (idle, busy) = (&mut idle[0], &mut busy[0]);
+    let Decision::Serve(mut permit) = busy.admission.decide() else {
+        panic!("there is room");
+    };
+    let Decision::Queue(place) = idle.admission.decide() else {
+        panic!("there is none");
+    };
+    for _ in 0..2 {
+        let Decision::Queue(newcomer) = busy.admission.decide() else {
+            panic!("there is none");
+        };
+        drop(permit);
+        permit = newcomer.into_permit().expect("one has gone");
+    }
+    assert_eq!(idle.calls.load(Ordering::Relaxed), 1, "every second one");
+    drop(permit);
+    place.into_permit().expect("nobody is left before it");
+}
+
 proptest! {
     /// The same for several servers together: who is served anywhere counts, and when there is room
     /// one of those is called who has somebody in its queue.
