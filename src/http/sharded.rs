@@ -372,8 +372,10 @@ impl Serving {
         let served = served.fold(accepted, io::Result::and);
         self.group.shutdown();
         served?;
-        let mut report = DrainReport::default();
-        report.refused = self.control.counts.refused.load(Ordering::Relaxed) - refused;
+        let mut report = DrainReport {
+            refused: self.control.counts.refused.load(Ordering::Relaxed) - refused,
+            ..DrainReport::default()
+        };
         for shard in &self.controls {
             report.add(shard.report().unwrap_or_default());
         }
