@@ -4,16 +4,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::StatusCode;
 
 use super::admission::Counts;
-use super::handover::Sender;
+use super::handover::{Handed, SendError, Sender};
 use super::listener::{Accepted, Listener};
 use super::refusal::Refusal;
 use super::request::Request;
@@ -22,6 +22,9 @@ use super::shared::Shared;
 use super::trouble::Exhaustion;
 use crate::runtime::handle::JoinHandle;
 use crate::thread::{self, Thread};
+
+/// How long it waits when all shards are far behind.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// The ethread that accepts. Dropping it cancels that.
 pub(super) struct Dispatcher {
@@ -136,19 +139,29 @@ impl Accepting {
     }
 
     /// Gives a connection to the shard whose turn it is, or to one behind that if its server has
-    /// ended.
-    fn hand_over(&self, mut connection: (OwnedFd, Option<SocketAddr>)) {
-        let senders = self.senders.borrow();
-        let turn = self.next.get();
-        self.next.set((turn + 1) % senders.len());
-        let (before, from) = senders.split_at(turn);
-        for sender in from.iter().chain(before) {
-            match sender.send(connection) {
-                Ok(()) => return,
-                Err(back) => connection = back,
+    /// ended or is too far behind.
+    fn hand_over(&self, mut connection: Handed) {
+        loop {
+            let mut all_closed = true;
+            let count = self.senders.borrow().len();
+            for _ in 0..count {
+                let turn = self.next.get();
+                self.next.set((turn + 1) % count);
+                match self.senders.borrow()[turn].send(connection) {
+                    Ok(()) => return,
+                    Err(SendError::Closed(back)) => connection = back,
+                    Err(SendError::Full(back)) => {
+                        all_closed = false;
+                        connection = back;
+                    }
+                }
             }
+            if all_closed {
+                // This ends with them.
+                return self.refuse(connection.0);
+            }
+            // The others wait in the listener's queue meanwhile.
+            thread::sleep(FULL_PAUSE);
         }
-        // All have ended, and this ends with them.
-        self.refuse(connection.0);
     }
 }

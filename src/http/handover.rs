@@ -14,11 +14,19 @@ use crate::runtime::handle::WeakThread;
 use crate::thread;
 
 /// An accepted connection, on its way.
-type Handed = (OwnedFd, Option<SocketAddr>);
+pub(super) type Handed = (OwnedFd, Option<SocketAddr>);
+
+/// Connections on their way to a shard, at most: as many as wait in the queue of a listener. Where
+/// a shard is so far behind, those who come are better off there.
+const MOST: usize = 1024;
 
 /// The side that accepts. Dropping it ends the other one, when that has taken what is here.
 #[derive(Debug)]
-pub(super) struct Sender(Arc<Shared>);
+pub(super) struct Sender {
+    shared: Arc<Shared>,
+    /// Connections on their way, at most.
+    most: usize,
+}
 
 /// The side that serves, in place of a listener.
 #[derive(Debug)]
@@ -43,8 +51,17 @@ struct State {
 
 /// Makes the two sides.
 pub(super) fn handover(family: Family) -> (Sender, Receiver) {
+    handover_of(family, MOST)
+}
+
+/// With room for so many.
+fn handover_of(family: Family, most: usize) -> (Sender, Receiver) {
     let shared = Arc::<Shared>::default();
-    (Sender(shared.clone()), Receiver { shared, family })
+    let sender = Sender {
+        shared: shared.clone(),
+        most,
+    };
+    (sender, Receiver { shared, family })
 }
 
 impl Shared {
@@ -61,16 +78,28 @@ impl State {
     }
 }
 
+/// Why a connection comes back.
+#[derive(Debug)]
+pub(super) enum SendError {
+    /// Nobody receives any more.
+    Closed(Handed),
+    /// There are too many on their way.
+    Full(Handed),
+}
+
 impl Sender {
     /// Hands a connection over.
     ///
     /// # Errors
     ///
-    /// The connection, if nobody receives any more.
-    pub(super) fn send(&self, connection: Handed) -> Result<(), Handed> {
-        let mut state = self.0.lock();
+    /// With the connection, if nobody receives any more, or too many are on their way.
+    pub(super) fn send(&self, connection: Handed) -> Result<(), SendError> {
+        let mut state = self.shared.lock();
         if state.closed {
-            return Err(connection);
+            return Err(SendError::Closed(connection));
+        }
+        if state.connections.len() >= self.most {
+            return Err(SendError::Full(connection));
         }
         state.connections.push_back(connection);
         state.wake();
@@ -80,7 +109,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.shared.lock();
         state.ended = true;
         state.wake();
     }
@@ -173,6 +202,17 @@ mod tests {
         let last = receiver.accept_now();
         assert!(matches!(last, Ok(Accepted::Connection(..))), "{last:?}");
         assert!(receiver.accept_now().is_err());
+    }
+
+    #[test]
+    fn a_shard_that_is_behind_gets_no_more() {
+        let (sender, receiver) = handover_of(Family::Unix, 3);
+        for _ in 0..3 {
+            sender.send(connection()).expect("there is room");
+        }
+        assert!(matches!(sender.send(connection()), Err(SendError::Full(_))));
+        receiver.accept_now().expect("there are many");
+        assert!(sender.send(connection()).is_ok());
     }
 
     #[test]

@@ -30,11 +30,12 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
 /// For those above and below, who limit for how long it is used.
 #[inline(always)]
 fn current<'a>() -> Option<&'a Scheduler> {
-    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,
-    // `Owner::drop`). A scheduler with live ethreads is never freed, so a frame of an ethread may
-    // hold this reference over a switch; on the OS thread's own stack, a scheduler is
-    // freed (`uninstall`) by the `Builder::run` that has installed it alone, which refuses to begin
-    // within a call that has found another one; `run_main` uninstalls only what it leaks.
+    // SAFETY: `CURRENT` is set to what `OWNER` holds, or `retire` in its place, and cleared before
+    // that goes (`uninstall`, `Owner::drop`). A scheduler with live ethreads is never freed, so a
+    // frame of an ethread may hold this reference over a switch; on the OS thread's own stack, a
+    // scheduler is freed (`uninstall`) by the `Builder::run` that has installed it alone, which
+    // refuses to begin within a call that has found another one; `run_main` uninstalls only what it
+    // leaks.
     unsafe { CURRENT.get().as_ref() }
 }
 
@@ -122,7 +123,10 @@ fn retire(scheduler: Rc<Scheduler>) {
     // While `CURRENT` is set: what did not begin is dropped here, and may look for its scheduler.
     let unstarted = scheduler.inbox.close();
     scheduler.abandon_awaited();
-    CURRENT.set(ptr::null());
+    // What was dropped may have run, and ended, a scheduler of its own.
+    if ptr::eq(CURRENT.get(), Rc::as_ptr(&scheduler)) {
+        CURRENT.set(ptr::null());
+    }
     super::watchdog::forget(&scheduler);
     if unstarted > 0 {
         without_unwinding(|| {
