@@ -157,7 +157,22 @@ impl ShardedServer {
 
     /// Serves one app on all shards, until the server is drained by its [`handle`](Self::handle);
     /// suspends the caller as [`Server::serve`] does. The app cannot be changed, but what it refers
-    /// to can be, where that is `Sync`.
+    /// to can be, where that is `Sync`. What could be changed by one shard under the eyes of
+    /// another does not compile:
+    ///
+    /// ```compile_fail,E0277
+    /// use std::cell::Cell;
+    /// use ethreads::Runtime;
+    /// use ethreads::http::{Request, Server};
+    ///
+    /// let shards = Runtime::builder().shards(2);
+    /// let hits = Cell::new(0);
+    /// Server::bind_shared("127.0.0.1:0")?.on_shards(shards)?.serve(move |_: &mut Request| {
+    ///     hits.set(hits.get() + 1);
+    ///     "counted"
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -34,8 +34,8 @@ fn current<'a>() -> Option<&'a Scheduler> {
     // that goes (`uninstall`, `Owner::drop`). A scheduler with live ethreads is never freed, so a
     // frame of an ethread may hold this reference over a switch; on the OS thread's own stack, a
     // scheduler is freed (`uninstall`) by the `Builder::run` that has installed it alone, which
-    // refuses to begin within a call that has found another one; `run_main` uninstalls only what it
-    // leaks.
+    // refuses to begin within a call that has found another one, or by the OS thread of a group's
+    // shard, below which there is no call; `run_main` uninstalls only what it leaks.
     unsafe { CURRENT.get().as_ref() }
 }
 
