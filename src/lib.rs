@@ -115,6 +115,9 @@
 //! * Code that takes one OS thread for one stack is wrong in an ethread: do not suspend inside a
 //!   `thread_local!` initialiser, nor inside a scope that keeps a pointer to its frame in a
 //!   thread-local (scoped-tls, entered spans of tracing). Nothing can detect this.
+//! * Do not run ethreads, nor join one, in the destructor of a thread-local: one that is parked may
+//!   refer to a thread-local that is gone already. At the end of an OS thread none goes on by
+//!   itself.
 //! * A std lock, `OnceLock` or `LazyLock` that is held over a suspension hangs the shard when a
 //!   second ethread wants it. The watchdog names who waits.
 //! * Stacks have a fixed size: 512 KiB, 1 MiB in debug builds and for HTTP handlers, of which only

@@ -19,7 +19,8 @@
 //! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
 //! of by a handler.
 //!
-//! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU.
+//! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU. The ethreads
+//! and stacks in `/stats` are those of the shard that answers.
 //!
 //! Ctrl-C lets the requests in flight end, a second one exits at once.
 

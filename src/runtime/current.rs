@@ -30,12 +30,12 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
 /// For those above and below, who limit for how long it is used.
 #[inline(always)]
 fn current<'a>() -> Option<&'a Scheduler> {
-    // SAFETY: `CURRENT` is set to what `OWNER` holds, or `retire` in its place, and cleared before
-    // that goes (`uninstall`, `Owner::drop`). A scheduler with live ethreads is never freed, so a
-    // frame of an ethread may hold this reference over a switch; on the OS thread's own stack, a
-    // scheduler is freed (`uninstall`) by the `Builder::run` that has installed it alone, which
-    // refuses to begin within a call that has found another one, or by the OS thread of a group's
-    // shard, below which there is no call; `run_main` uninstalls only what it leaks.
+    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,
+    // `Owner::drop`). A scheduler with live ethreads is never freed, so a frame of an ethread may
+    // hold this reference over a switch; on the OS thread's own stack, a scheduler is freed
+    // (`uninstall`) by the `Builder::run` that has installed it alone, which refuses to begin
+    // within a call that has found another one, or by the OS thread of a group's shard, below which
+    // there is no call; `run_main` uninstalls only what it leaks.
     unsafe { CURRENT.get().as_ref() }
 }
 
@@ -108,6 +108,8 @@ pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
 
 /// Takes this OS thread's scheduler away.
 pub(crate) fn uninstall() {
+    // What is dropped and woken by that is the user's code, and finds the scheduler still.
+    with(|scheduler| scheduler.map(settle));
     let scheduler = OWNER
         .try_with(|owner| owner.0.borrow_mut().take())
         .ok()
@@ -117,22 +119,25 @@ pub(crate) fn uninstall() {
     }
 }
 
-/// Ends a scheduler that has no ethreads, and leaks one that has: their frames may hold anything,
-/// also references to thread-locals whose destructors have run.
-fn retire(scheduler: Rc<Scheduler>) {
-    // While `CURRENT` is set: what did not begin is dropped here, and may look for its scheduler.
+/// Takes no more messages, and tells those who wait for what will not come any more.
+fn settle(scheduler: &Scheduler) {
     let unstarted = scheduler.inbox.close();
     scheduler.abandon_awaited();
-    // What was dropped may have run, and ended, a scheduler of its own.
-    if ptr::eq(CURRENT.get(), Rc::as_ptr(&scheduler)) {
-        CURRENT.set(ptr::null());
-    }
-    super::watchdog::forget(&scheduler);
     if unstarted > 0 {
         without_unwinding(|| {
             log::warn!("{unstarted} ethreads did not begin, as their shard ended before");
         });
     }
+}
+
+/// Ends a scheduler that has no ethreads, and leaks one that has: their frames may hold anything,
+/// also references to thread-locals whose destructors have run.
+fn retire(scheduler: Rc<Scheduler>) {
+    // First of all: the code of the user's that follows may wait, and in the destructor of a
+    // thread-local no ethread may go on meanwhile.
+    CURRENT.set(ptr::null());
+    settle(&scheduler);
+    super::watchdog::forget(&scheduler);
     let left = scheduler.labels();
     if left.is_empty() {
         return;

@@ -400,6 +400,23 @@ fn an_os_thread_that_ends_tells_those_who_wait() {
     assert!(dropped.load(Ordering::SeqCst));
 }
 
+/// Their frames may refer to thread-locals that are gone.
+#[test]
+fn no_ethread_goes_on_when_its_os_thread_ends() {
+    let went_on = Arc::new(AtomicBool::new(false));
+    let theirs = went_on.clone();
+    let handle = fresh(move || {
+        drop(ethreads::spawn(move || {
+            theirs.store(true, Ordering::SeqCst)
+        }));
+        // Dropped by the end of the OS thread, where it would let the others run.
+        let yields = OnDrop(thread::yield_now);
+        Shard::current().spawn(move || drop(yields)).unwrap()
+    });
+    assert!(is::<ShardEnded>(handle.join()));
+    assert!(!went_on.load(Ordering::SeqCst));
+}
+
 #[test]
 fn a_stack_that_no_ethread_can_have_is_an_error() {
     let shards = group(1);
