@@ -27,6 +27,7 @@ use corosensei::{CoroutineResult, Yielder};
 
 use super::backtrace::Backtrace;
 use super::ethread::{Ending, Run};
+use super::locals;
 use super::stack::{Arena, Class, Room, Stack};
 use super::wait::Outcome;
 
@@ -276,6 +277,9 @@ fn work(kept: NonNull<Kept>) {
     } else {
         // It may hold values of the user's: dropped here, on the stack of the ethread.
         drop(run);
+        // The ethread's result, its destructor and the wakers of its joiners may have made local
+        // values after those of its closure were dropped. No user code runs here afterwards.
+        locals::drop_all();
     }
 }
 

@@ -1,12 +1,19 @@
 //! The values that ethreads have of `thread::Local` keys.
+//!
+//! They are kept by place. A place is empty when an ethread is born in it: [`drop_all`] is the last
+//! thing that runs on the stack of the one before.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
+use super::current;
+use super::interrupt::at_root;
 use super::scheduler::{SCHEDULER, Scheduler};
+use super::task::{current_label, message, without_unwinding};
 
 /// A value, and how a child gets one of it.
 #[derive(Clone)]
@@ -41,15 +48,22 @@ impl Scheduler {
     }
 
     /// Gives the ethread that runs a value, unless it got one meanwhile; returns the one it has.
-    pub(crate) fn set_local(&self, entry: Entry) -> Rc<dyn Any> {
+    ///
+    /// # Errors
+    ///
+    /// The entry, outside of ethreads.
+    pub(crate) fn set_local(&self, entry: Entry) -> Result<Rc<dyn Any>, Entry> {
+        let Some(owner) = self.owner() else {
+            return Err(entry);
+        };
         let mut locals = self.locals.0.borrow_mut();
-        let entries = locals.entry(self.current_place()).or_default();
+        let entries = locals.entry(owner).or_default();
         if let Some(old) = entries.iter().find(|old| old.key == entry.key) {
-            return old.value.clone();
+            return Ok(old.value.clone());
         }
         let value = entry.value.clone();
         entries.push(entry);
-        value
+        Ok(value)
     }
 
     /// Whether any ethread of the shard has values.
@@ -82,16 +96,56 @@ impl Scheduler {
         own.into_iter().flatten().filter_map(inherit).collect()
     }
 
-    /// Gives an ethread that has not begun what it inherits.
+    /// Gives an ethread that has not begun what it inherits. Runs no user code.
     pub(crate) fn bequeath_locals(&self, index: u32, entries: Vec<Entry>) {
         if !entries.is_empty() {
-            self.locals.0.borrow_mut().insert(index, entries);
+            let before = self.locals.0.borrow_mut().insert(index, entries);
+            debug_assert!(before.is_none(), "a place is empty when it is given away");
         }
     }
 
     /// Takes the values of the ethread that ends, to be dropped by it. They may make others.
-    pub(crate) fn take_locals(&self) -> Vec<Entry> {
+    fn take_locals(&self) -> Vec<Entry> {
         let mut locals = self.locals.0.borrow_mut();
         locals.remove(&self.current_place()).unwrap_or_default()
     }
+}
+
+/// Drops the values that the running ethread has of `thread::Local` keys, and the values that this
+/// makes. After some rounds the rest is leaked: some destructor makes a value whenever one is
+/// dropped.
+#[inline]
+pub(super) fn drop_all() {
+    if current::with(|scheduler| scheduler.is_some_and(Scheduler::has_locals)) {
+        drop_in_rounds();
+    }
+}
+
+#[inline(never)]
+fn drop_in_rounds() {
+    const ROUNDS: usize = 8;
+    let take = || current::with(|scheduler| scheduler.map(Scheduler::take_locals));
+    for _ in 0..ROUNDS {
+        let values = take().unwrap_or_default();
+        if values.is_empty() {
+            return;
+        }
+        for value in values {
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                if at_root(&*payload).is_some() {
+                    // The ethread is cancelled, and the destructor came to a suspension point.
+                    continue;
+                }
+                without_unwinding(|| {
+                    log::error!(
+                        "dropping a local value of ethread {} panicked: {}",
+                        current_label(),
+                        message(&*payload)
+                    );
+                });
+                std::mem::forget(payload);
+            }
+        }
+    }
+    std::mem::forget(take());
 }

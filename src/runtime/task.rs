@@ -17,8 +17,8 @@ use super::deadlock::Whom;
 use super::ethread::{Ending, Run};
 use super::handle::Thread;
 use super::interrupt::{AtRoot, Elapsed, at_root};
+use super::locals;
 use super::park::Unwinding;
-use super::scheduler::Scheduler;
 use super::source::WouldPark;
 use super::wait::{NEVER, NOBODY, Outcome, Reason, Token, WaitKind};
 
@@ -192,9 +192,7 @@ impl<W: Work<T>, T> Run for Task<Slot<W>, T> {
                 Err(payload)
             }
         };
-        if current::with(|scheduler| scheduler.is_some_and(Scheduler::has_locals)) {
-            drop_locals();
-        }
+        locals::drop_all();
         let interrupted = &self.packet.interrupted;
         self.packet.end(result.map_err(|payload| {
             let (payload, asked): (Box<dyn Any + Send>, _) = match at_root(&*payload) {
@@ -348,36 +346,6 @@ impl Drop for ForgetWaiter<'_> {
     fn drop(&mut self) {
         self.0.set(NOBODY);
     }
-}
-
-/// Drops the values that the ethread has of `thread::Local` keys, and those that this makes. After
-/// some rounds the rest is leaked: somebody makes one whenever one is dropped.
-fn drop_locals() {
-    const ROUNDS: usize = 8;
-    let take = || current::with(|scheduler| scheduler.map(Scheduler::take_locals));
-    for _ in 0..ROUNDS {
-        let values = take().unwrap_or_default();
-        if values.is_empty() {
-            return;
-        }
-        for value in values {
-            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
-                if at_root(&*payload).is_some() {
-                    // Cancelled, it was not to suspend.
-                    continue;
-                }
-                without_unwinding(|| {
-                    log::error!(
-                        "dropping a local value of ethread {} panicked: {}",
-                        current_label(),
-                        message(&*payload)
-                    );
-                });
-                std::mem::forget(payload);
-            }
-        }
-    }
-    std::mem::forget(take());
 }
 
 /// Drops a result that nobody asked for. Its destructor may panic, and the payload of that panic

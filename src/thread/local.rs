@@ -92,7 +92,6 @@ impl<T: 'static> Local<T> {
     fn value(&'static self) -> Rc<T> {
         let key = std::ptr::from_ref(self).addr();
         let found = current::with(|scheduler| scheduler.and_then(|s| s.local(key)));
-        let is_in_ethread = found.is_some();
         let found = found.unwrap_or_else(|| {
             OUTSIDE.with_borrow(|entries| {
                 let mut found = entries.iter().filter(|entry| entry.key == key);
@@ -106,16 +105,11 @@ impl<T: 'static> Local<T> {
                 value: Rc::new((self.init)()),
                 heir: self.heir(),
             };
-            if is_in_ethread {
-                current::with(|scheduler| match scheduler {
-                    Some(scheduler) => scheduler.set_local(entry),
-                    None => entry.value,
-                })
-            } else {
-                let value = entry.value.clone();
-                OUTSIDE.with_borrow_mut(|entries| entries.push(entry));
-                value
-            }
+            let kept = current::with(|scheduler| match scheduler {
+                Some(scheduler) => scheduler.set_local(entry),
+                None => Err(entry),
+            });
+            kept.unwrap_or_else(set_outside)
         });
         value
             .downcast()
@@ -129,6 +123,17 @@ impl<T: 'static> Local<T> {
             Rc::new(inherit(value.expect("the value is of this key"))) as Rc<dyn Any>
         }))
     }
+}
+
+/// Gives the OS thread's own code a value, unless it got one meanwhile; returns the one it has.
+fn set_outside(entry: Entry) -> Rc<dyn Any> {
+    OUTSIDE.with_borrow_mut(|entries| {
+        if let Some(old) = entries.iter().find(|old| old.key == entry.key) {
+            return old.value.clone();
+        }
+        entries.push(entry.clone());
+        entry.value.clone()
+    })
 }
 
 impl<T: 'static> Local<Cell<T>> {

@@ -1,7 +1,11 @@
 //! `thread::Local`: values that each ethread has of its own.
 
 use std::cell::{Cell, RefCell};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use ethreads::thread::{self, Cancelled, Local};
 
@@ -179,5 +183,110 @@ fn values_that_misbehave_when_they_go_do_no_harm() {
         });
         assert_eq!(ethread.join().unwrap(), 7);
         assert_eq!(logged("a local value that explodes").len(), 1);
+    });
+}
+
+/// Sets the local value of the ethread that drops it.
+struct SetsOnDrop;
+
+impl Drop for SetsOnDrop {
+    fn drop(&mut self) {
+        COUNTER.set(7);
+    }
+}
+
+#[test]
+fn a_value_that_a_dropped_result_makes_is_not_the_next_ethreads() {
+    check(|| {
+        drop(thread::spawn(|| SetsOnDrop));
+        thread::yield_now();
+        assert_eq!(thread::spawn(|| COUNTER.get()).join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_value_that_a_joiners_waker_makes_is_not_the_next_ethreads() {
+    struct Sets;
+    impl Wake for Sets {
+        fn wake(self: Arc<Self>) {
+            COUNTER.set(7);
+        }
+    }
+    check(|| {
+        let waker = Waker::from(Arc::new(Sets));
+        let mut ethread = thread::spawn(|| ());
+        let poll = Pin::new(&mut ethread).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        thread::yield_now();
+        assert!(ethread.is_finished());
+        assert_eq!(thread::spawn(|| COUNTER.get()).join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_value_that_a_remote_result_makes_is_not_the_next_ethreads() {
+    let shards = ethreads::Runtime::builder().shards(1).start().unwrap();
+    let shard = &shards.shards()[0];
+    let (begins, has_begun) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let handle = shard.spawn(move || {
+        begins.send(()).unwrap();
+        gone.recv().unwrap();
+        SetsOnDrop
+    });
+    has_begun.recv().unwrap();
+    drop(handle.unwrap());
+    go.send(()).unwrap();
+    // Behind the first one, in its place or in another: so one after the other.
+    for _ in 0..3 {
+        let next = shard.spawn(|| COUNTER.get()).unwrap();
+        assert_eq!(next.join().unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_late_value_whose_destructor_sleeps_holds_nothing_up() {
+    struct Sleeps;
+    impl Drop for Sleeps {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(1));
+            SLEPT.set(true);
+        }
+    }
+    static LATE: Local<RefCell<Option<Sleeps>>> = Local::new(|| RefCell::new(None));
+    thread_local! {
+        static SLEPT: Cell<bool> = const { Cell::new(false) };
+    }
+    struct MakesLate;
+    impl Drop for MakesLate {
+        fn drop(&mut self) {
+            LATE.with_borrow_mut(|late| *late = Some(Sleeps));
+        }
+    }
+    fresh(|| {
+        drop(thread::spawn(|| MakesLate));
+        ethreads::run().unwrap();
+        assert!(SLEPT.get());
+        // In the same place.
+        let other = thread::spawn(|| LATE.with_borrow(Option::is_none));
+        assert!(other.join().unwrap());
+    });
+}
+
+#[test]
+fn a_value_made_outside_of_ethreads_is_made_once() {
+    static TWICE: Local<u32> = Local::new(|| {
+        if !MAKES.replace(true) {
+            TWICE.with(|inner| assert_eq!(*inner, 2));
+            return 1;
+        }
+        2
+    });
+    thread_local! {
+        static MAKES: Cell<bool> = const { Cell::new(false) };
+    }
+    fresh(|| {
+        TWICE.with(|value| assert_eq!(*value, 2));
+        TWICE.with(|value| assert_eq!(*value, 2));
     });
 }
