@@ -80,9 +80,10 @@
 //!
 //! Ready ethreads run in the order in which they became ready; an ethread that yields goes behind
 //! all others, new ones included. After at most 64 runs the shard looks for events: messages from
-//! other OS threads, descriptors, timers. An ethread whose input or output is always ready yields
-//! after 128 operations. So nothing starves that does not itself depend on an ethread that never
-//! suspends.
+//! other OS threads, descriptors, timers. If the last time was about 10 ms ago it looks for them
+//! after the run that goes on; an ethread that an event wakes queues behind the others. An ethread
+//! whose input or output is always ready yields after 128 operations. So nothing starves that does
+//! not itself depend on an ethread that never suspends.
 //!
 //! # Panics and cancellation
 //!
@@ -117,7 +118,11 @@
 //!   thread-local (scoped-tls, entered spans of tracing). Nothing can detect this.
 //! * Do not run ethreads, nor join one, in the destructor of a thread-local: one that is parked may
 //!   refer to a thread-local that is gone already. At the end of an OS thread none goes on by
-//!   itself.
+//!   itself. [`std::process::exit`] runs these destructors where it is called: call it on the OS
+//!   thread's own side if one of them may suspend.
+//! * Do not lend a thread-local's value to another OS thread (by [`std::thread::scope`]) from an
+//!   ethread that may be left behind: an ethread that outlives the grace period is leaked, and the
+//!   value is gone when its OS thread ends. Nothing can detect this.
 //! * A std lock, `OnceLock` or `LazyLock` that is held over a suspension hangs the shard when a
 //!   second ethread wants it. The watchdog names who waits.
 //! * Stacks have a fixed size: 512 KiB, 1 MiB in debug builds and for HTTP handlers, of which only
@@ -153,7 +158,7 @@
 //! | error | the report that comes before an abort |
 //! | warn | an ethread that has held its shard for too long |
 //! | warn | an ethread that has caught its own cancel 16 times |
-//! | warn | ethreads that are left at the end of the grace period, or of their OS thread |
+//! | warn | ethreads that are left at the end of the grace period, or of their OS thread; the latter from the watchdog's OS thread |
 //! | warn | ethreads that were sent to a shard, and did not begin before its end |
 //! | warn | a response that was broken off, connections that were cut at the end of a drain |
 //! | warn | connections that were answered with 503 for being too many, every 5 s at most |

@@ -15,6 +15,7 @@ use std::thread;
 use crate::runtime::current;
 use crate::runtime::park::Unwinding;
 use crate::runtime::scheduler::Scheduler;
+use crate::runtime::wait::{Reason, WaitKind};
 use crate::runtime::waker::Wakeups;
 
 /// Polls a future until it is ready, and returns its output; suspends the ethread in between, until
@@ -59,40 +60,84 @@ use crate::runtime::waker::Wakeups;
 #[track_caller]
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     let location = Location::caller();
-    let future = pin!(future.into_future());
-    current::with(|scheduler| match scheduler {
-        Some(scheduler) => suspend_on(scheduler, future, location),
-        None => block_thread_on(future),
-    })
-}
-
-fn suspend_on<F: Future>(
-    scheduler: &Scheduler,
-    mut future: Pin<&mut F>,
-    location: &'static Location<'static>,
-) -> F::Output {
-    let mut wakeups = Wakeups::new(scheduler, location);
+    let mut future = pin!(future.into_future());
+    let mut waiter = None;
     loop {
-        scheduler.spend_or_unwind(location);
-        let waker = wakeups.waker();
-        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        drop(waker);
-        if let Poll::Ready(output) = polled {
+        // Found anew for each poll, which is user code: it may have begun or ended a run on this
+        // OS thread, or brought its caller to another ethread.
+        let waiter = match &mut waiter {
+            Some(waiter) if Waiter::is_here(waiter) => waiter,
+            _ => waiter.insert(Waiter::here(location)),
+        };
+        if let Poll::Ready(output) = waiter.poll(future.as_mut()) {
             return output;
         }
-        if let Err(Unwinding) = wakeups.wait() {
-            scheduler.abort_unwinding("block_on", location);
+        if waiter.is_here() {
+            waiter.wait();
         }
     }
 }
 
-fn block_thread_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    loop {
-        match future.as_mut().poll(&mut cx) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+/// How the code that runs waits for the waker of a future.
+enum Waiter {
+    Ethread(Wakeups, &'static Location<'static>),
+    /// On an OS thread without ethreads.
+    OsThread(Waker),
+    /// In a closure given to `suspend`.
+    Nowhere(&'static Location<'static>),
+}
+
+impl Waiter {
+    fn here(location: &'static Location<'static>) -> Self {
+        let Some(scheduler) = current::get() else {
+            return Self::OsThread(Waker::from(Arc::new(Unpark(thread::current()))));
+        };
+        match Wakeups::here(scheduler, location) {
+            Some(wakeups) => Self::Ethread(wakeups, location),
+            None => Self::Nowhere(location),
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        match self {
+            Self::Ethread(wakeups, _) => wakeups.are_here(),
+            Self::OsThread(_) => current::with(|scheduler| scheduler.is_none()),
+            Self::Nowhere(_) => {
+                current::with(|scheduler| scheduler.is_some_and(Scheduler::on_scheduler_side))
+            }
+        }
+    }
+
+    fn poll<F: Future>(&mut self, future: Pin<&mut F>) -> Poll<F::Output> {
+        match self {
+            Self::Ethread(wakeups, location) => {
+                current::with(|scheduler| scheduler.map(|s| s.spend_or_unwind(location)));
+                let waker = wakeups.waker();
+                future.poll(&mut Context::from_waker(&waker))
+            }
+            Self::OsThread(waker) => future.poll(&mut Context::from_waker(waker)),
+            Self::Nowhere(_) => future.poll(&mut Context::from_waker(Waker::noop())),
+        }
+    }
+
+    fn wait(&self) {
+        match self {
+            Self::Ethread(wakeups, location) => {
+                if let Err(Unwinding) = wakeups.wait() {
+                    let abort = |s: &Scheduler| s.abort_unwinding("block_on", location);
+                    current::with(|scheduler| scheduler.map(abort));
+                }
+            }
+            Self::OsThread(_) => thread::park(),
+            Self::Nowhere(location) => {
+                let reason = Reason {
+                    kind: WaitKind::Future,
+                    detail: 0,
+                    location,
+                };
+                // Panics, as every wait does there.
+                current::with(|scheduler| scheduler.map(|s| s.begin_wait(reason).is_ok()));
+            }
         }
     }
 }

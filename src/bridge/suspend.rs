@@ -168,7 +168,8 @@ impl<T> Suspended<T> {
     ///
     /// # Errors
     ///
-    /// Gives `value` back if the ethread has left its `suspend`: it was cancelled.
+    /// Gives `value` back if the ethread does not wait any more: it was cancelled, or its shard has
+    /// ended and left it behind.
     pub fn resume(mut self, value: T) -> Result<(), T> {
         match self.start_delivery() {
             Some(delivery) => {
@@ -185,7 +186,7 @@ impl<T> Suspended<T> {
     ///
     /// # Errors
     ///
-    /// Gives `f` back if the ethread has left its `suspend`: it was cancelled.
+    /// Gives `f` back if the ethread does not wait any more, as [`resume`](Self::resume).
     pub fn resume_with<F>(mut self, f: F) -> Result<(), F>
     where
         F: FnOnce() -> T + 'static,
@@ -235,7 +236,7 @@ impl<T> Suspended<T> {
     /// The place for the delivery, if the ethread is still there to take it.
     fn start_delivery(&mut self) -> Option<Rc<Cell<Option<Delivery<T>>>>> {
         let delivery = self.delivery.take();
-        delivery.filter(|_| self.scheduler.is_parked(self.token))
+        delivery.filter(|_| self.scheduler.is_parked(self.token) && !self.scheduler.has_ended())
     }
 }
 
@@ -278,6 +279,10 @@ impl<T: Send> RemoteSuspended<T> {
     }
 
     fn deliver(&self, delivery: RemoteDelivery<T>) {
+        // Nothing takes it there: it is dropped here.
+        if self.waker.is_gone() {
+            return;
+        }
         *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) = delivery;
     }
 }

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{self, Location};
 
 use super::watched::Watched;
+use crate::runtime::current;
 use crate::runtime::driver::ops::{self, FdKind};
+use crate::runtime::origin::Origin;
 use crate::runtime::pool;
 use crate::runtime::source::{
     Direction, Left, Limit, Operation, Registration, Source, check_world,
@@ -200,16 +202,33 @@ impl<T: AsFd> Eport<T> {
             limit: Limit::Never,
             location: Location::caller(),
         };
-        self.watched.perform(
-            operation,
-            |_| Left::Unknown,
-            |io| {
-                if self.shared && !ops::is_ready(io.as_fd(), read)? {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                f(io)
-            },
-        )
+        loop {
+            // `f` is user code: it may bring its caller to another ethread, or end the run. Then
+            // the wait begins anew where the caller is now.
+            let origin = current::get().and_then(Origin::here);
+            let mut has_moved = false;
+            let result = self.watched.perform(
+                operation,
+                |_| Left::Unknown,
+                |io| {
+                    let result = if self.shared && !ops::is_ready(io.as_fd(), read)? {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    } else {
+                        f(io)
+                    };
+                    let blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+                    has_moved = result.as_ref().is_err_and(blocked)
+                        && origin.as_ref().is_some_and(|origin| !origin.is_here());
+                    if has_moved {
+                        return Err(io::ErrorKind::Other.into());
+                    }
+                    result
+                },
+            );
+            if !has_moved {
+                return result;
+            }
+        }
     }
 
     /// Runs `f` on the pool, with a duplicate of the descriptor: the position is common to both.

@@ -30,12 +30,12 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
 /// For those above and below, who limit for how long it is used.
 #[inline(always)]
 fn current<'a>() -> Option<&'a Scheduler> {
-    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that goes (`uninstall`,
-    // `Owner::drop`). A scheduler with live ethreads is never freed, so a frame of an ethread may
+    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that is freed (`retire`). A scheduler with live ethreads is never freed, so a frame of an ethread may
     // hold this reference over a switch; on the OS thread's own stack, a scheduler is freed
     // (`uninstall`) by the `Builder::run` that has installed it alone, which refuses to begin
     // within a call that has found another one, or by the OS thread of a group's shard, below which
-    // there is no call; `run_main` uninstalls only what it leaks.
+    // there is no call; `run_main` uninstalls only what it leaks. A frame on a coroutine of the
+    // program's own may outlive the run: what calls user code holds an `Origin` instead.
     unsafe { CURRENT.get().as_ref() }
 }
 
@@ -106,58 +106,79 @@ pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
     Ok(scheduler)
 }
 
-/// Takes this OS thread's scheduler away.
-pub(crate) fn uninstall() {
-    // What is dropped and woken by that is the user's code, and finds the scheduler still.
-    with(|scheduler| scheduler.map(settle));
+/// Takes this OS thread's scheduler away. Returns how many ethreads were spawned here from elsewhere
+/// and did not begin.
+pub(crate) fn uninstall() -> usize {
     let scheduler = OWNER
         .try_with(|owner| owner.0.borrow_mut().take())
         .ok()
         .flatten();
-    if let Some(scheduler) = scheduler {
-        retire(scheduler);
+    let Some(scheduler) = scheduler else {
+        return 0;
+    };
+    let remains = retire(scheduler);
+    for line in remains.lines() {
+        // While a root's panic is raised, a logger's panic would end the process.
+        without_unwinding(|| log::warn!("{line}"));
     }
+    remains.unstarted
 }
 
-/// Takes no more messages, and tells those who wait for what will not come any more.
-fn settle(scheduler: &Scheduler) {
-    let unstarted = scheduler.inbox.close();
-    scheduler.abandon_awaited();
-    if unstarted > 0 {
-        without_unwinding(|| {
-            log::warn!("{unstarted} ethreads did not begin, as their shard ended before");
+/// What a scheduler has left at its end.
+struct Remains {
+    /// The labels of the ethreads that are leaked.
+    leaked: Vec<String>,
+    /// How many ethreads were spawned from elsewhere and did not begin.
+    unstarted: usize,
+}
+
+impl Remains {
+    /// For the log.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let unstarted = (self.unstarted > 0).then(|| {
+            let count = self.unstarted;
+            format!("{count} ethreads did not begin, as their shard ended before")
         });
+        let leaked = (!self.leaked.is_empty()).then(|| {
+            format!(
+                "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
+                self.leaked.len(),
+                self.leaked.join(", "),
+            )
+        });
+        unstarted.into_iter().chain(leaked)
     }
 }
 
 /// Ends a scheduler that has no ethreads, and leaks one that has: their frames may hold anything,
 /// also references to thread-locals whose destructors have run.
-fn retire(scheduler: Rc<Scheduler>) {
-    // First of all: the code of the user's that follows may wait, and in the destructor of a
-    // thread-local no ethread may go on meanwhile.
+fn retire(scheduler: Rc<Scheduler>) -> Remains {
+    // Counted before user code runs, which may let an ethread end: a frame that goes on below the
+    // caller may refer to a scheduler that leaves ethreads behind.
+    let mut leaked = scheduler.labels();
+    // From here on no scheduler is current. What is dropped and woken next is user code. It may
+    // wait, and no ethread may go on meanwhile, as thread-locals may be gone; and the wake-up that
+    // it waits for would not be taken from the inbox. Without a scheduler it blocks the OS thread.
     CURRENT.set(ptr::null());
-    settle(&scheduler);
+    let unstarted = scheduler.inbox.close();
+    scheduler.abandon_awaited();
     super::watchdog::forget(&scheduler);
-    let left = scheduler.labels();
-    if left.is_empty() {
-        return;
+    if leaked.is_empty() {
+        leaked = scheduler.labels();
     }
-    std::mem::forget(scheduler);
-    // In the destructor of a thread-local, or while a root's panic is raised: a logger's panic
-    // would end the process.
-    without_unwinding(|| {
-        log::warn!(
-            "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
-            left.len(),
-            left.join(", "),
-        );
-    });
+    if !leaked.is_empty() {
+        std::mem::forget(scheduler);
+    }
+    Remains { leaked, unstarted }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
         if let Some(scheduler) = self.0.get_mut().take() {
-            retire(scheduler);
+            // A logger may need thread-locals of this OS thread that are gone.
+            for line in retire(scheduler).lines() {
+                super::watchdog::log_for_another(line);
+            }
         }
     }
 }

@@ -9,11 +9,13 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::coroutine;
 use super::current;
 use super::ethread::{HOST, State, ThreadId};
+use super::origin::Origin;
 use super::scheduler::{Core, SCHEDULER, Scheduler};
 use super::scopes::{ScopeId, ScopeIndex, ScopeKind};
 use super::task::without_unwinding;
@@ -309,7 +311,14 @@ impl Scheduler {
                 );
             });
         }
-        if raises <= 1 || matches!(index, HOST | SCHEDULER) {
+        if matches!(index, HOST | SCHEDULER) {
+            return;
+        }
+        // The first time is free within the budget. A scope is new in each round of a loop.
+        if raises <= 1
+            && let Some(left) = self.budget.get().checked_sub(1)
+        {
+            self.budget.set(left);
             return;
         }
         {
@@ -397,89 +406,77 @@ impl Scheduler {
         let innermost = self.innermost();
         self.core.borrow().scopes.contains(innermost, scope)
     }
-
-    /// Opens a scope for whoever runs, until the guard is dropped. On the scheduler's side, where
-    /// nothing waits, it is of no effect.
-    pub(crate) fn enter_scope(
-        &self,
-        kind: ScopeKind,
-        location: &'static Location<'static>,
-    ) -> ScopeGuard<'_> {
-        let index = self.current.get();
-        let mut id = 0;
-        if index != SCHEDULER {
-            let mut core = self.core.borrow_mut();
-            let core = &mut *core;
-            let block = core.blocks.get_mut(index);
-            (block.scope, id) = core.scopes.enter(block.scope, kind, location);
-        }
-        ScopeGuard {
-            scheduler: self,
-            index,
-            id,
-        }
-    }
-
-    /// Masks cancels of the running ethread, and the scopes around it, until the guard is dropped.
-    pub(crate) fn mask(&self, location: &'static Location<'static>) -> Mask<'_> {
-        let index = self.current.get();
-        if index != SCHEDULER {
-            self.core.borrow_mut().blocks.get_mut(index).masks += 1;
-        }
-        // Nothing to be kept away, mostly.
-        let is_in_scope = self.innermost() != ScopeIndex::NONE;
-        Mask {
-            _scope: is_in_scope.then(|| self.enter_scope(ScopeKind::Mask, location)),
-            scheduler: self,
-            index,
-        }
-    }
 }
 
-/// Ends a scope; see [`Scheduler::enter_scope`].
-#[derive(Debug)]
-pub(crate) struct ScopeGuard<'a> {
-    scheduler: &'a Scheduler,
-    index: u32,
+/// Ends a scope when it is dropped.
+pub(crate) struct ScopeGuard {
+    /// `None` if there is no scope.
+    origin: Option<Origin>,
     id: ScopeId,
 }
 
-impl ScopeGuard<'_> {
+impl ScopeGuard {
+    /// Opens a scope for the code that runs. On the scheduler's side, where nothing waits, it is of
+    /// no effect.
+    pub(crate) fn enter(
+        scheduler: Rc<Scheduler>,
+        kind: ScopeKind,
+        location: &'static Location<'static>,
+    ) -> Self {
+        let mut id = 0;
+        let origin = Origin::changing(scheduler, |block, scopes| {
+            (block.scope, id) = scopes.enter(block.scope, kind, location);
+        });
+        Self { origin, id }
+    }
+
     pub(crate) fn id(&self) -> ScopeId {
         self.id
     }
 }
 
-impl Drop for ScopeGuard<'_> {
+impl Drop for ScopeGuard {
     fn drop(&mut self) {
-        if self.index == SCHEDULER {
-            return;
-        }
-        let mut core = self.scheduler.core.borrow_mut();
-        let core = &mut *core;
-        let block = core.blocks.get_mut(self.index);
-        block.scope = core.scopes.leave(block.scope, self.id);
-        if block.cancel.is_scoped() {
-            let scoped = core.scopes.any_cancelled(block.scope);
-            block.cancel.set_scoped(scoped);
+        let Some(origin) = &self.origin else { return };
+        origin.with_block(|block, scopes| {
+            block.scope = scopes.leave(block.scope, self.id);
+            if block.cancel.is_scoped() {
+                let scoped = scopes.any_cancelled(block.scope);
+                block.cancel.set_scoped(scoped);
+            }
+        });
+    }
+}
+
+/// Keeps cancels and scopes away from the code that runs, until it is dropped.
+pub(crate) struct Mask {
+    /// `None` if there was nothing to be kept away.
+    _scope: Option<ScopeGuard>,
+    /// `None` if nothing is masked.
+    origin: Option<Origin>,
+}
+
+impl Mask {
+    pub(crate) fn new(scheduler: Rc<Scheduler>, location: &'static Location<'static>) -> Self {
+        let mut is_in_scope = false;
+        let origin = Origin::changing(scheduler, |block, _| {
+            block.masks += 1;
+            is_in_scope = block.scope != ScopeIndex::NONE;
+        });
+        let origin_of_scope = origin.as_ref().filter(|_| is_in_scope);
+        Self {
+            _scope: origin_of_scope.map(|origin| {
+                ScopeGuard::enter(origin.scheduler().clone(), ScopeKind::Mask, location)
+            }),
+            origin,
         }
     }
 }
 
-/// Keeps cancels and scopes away; see [`Scheduler::mask`].
-#[derive(Debug)]
-pub(crate) struct Mask<'a> {
-    /// `None` if there was nothing to be kept away.
-    _scope: Option<ScopeGuard<'a>>,
-    scheduler: &'a Scheduler,
-    index: u32,
-}
-
-impl Drop for Mask<'_> {
+impl Drop for Mask {
     fn drop(&mut self) {
-        if self.index != SCHEDULER {
-            let mut core = self.scheduler.core.borrow_mut();
-            core.blocks.get_mut(self.index).masks -= 1;
+        if let Some(origin) = &self.origin {
+            origin.with_block(|block, _| block.masks -= 1);
         }
     }
 }

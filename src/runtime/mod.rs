@@ -7,9 +7,11 @@
 //!
 //! Ready ethreads run in the order in which they became ready, each until it suspends or ends.
 //! After at most 64 runs the scheduler takes messages from other OS threads, asks the driver, and
-//! fires the timers that are due. An ethread that does I/O without ever having to wait yields after
-//! 128 operations. One that computes, or blocks its OS thread, holds up all others; a watchdog
-//! names it in the log.
+//! fires the timers that are due. It does so earlier if the last time was about 10 ms ago: after the
+//! run that goes on then. An ethread that an event wakes queues behind the others. An ethread that
+//! does I/O without ever having to wait yields after 128 operations. One that computes, or blocks
+//! its OS thread, holds up all others; a watchdog names it in the log. The watchdog is an OS thread
+//! that also keeps that time; where it cannot be started, the bound is 64 runs.
 //!
 //! # Stacks
 //!
@@ -40,6 +42,7 @@ pub(crate) mod inbox;
 pub(crate) mod interrupt;
 pub(crate) mod locals;
 mod mailbox;
+pub(crate) mod origin;
 mod overflow;
 pub(crate) mod parcel;
 pub(crate) mod park;
@@ -60,6 +63,7 @@ mod sweep;
 pub(crate) mod task;
 mod timers;
 pub(crate) mod wait;
+mod wake_cell;
 pub(crate) mod waker;
 mod watchdog;
 

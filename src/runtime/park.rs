@@ -122,15 +122,22 @@ impl Scheduler {
     }
 
     /// Yields where a cancel or a scope may be against it.
+    ///
+    /// The others have their turns before a deadline unwinds: a loop whose time slices are over
+    /// whenever it yields would let nothing else run.
     fn yield_heeding(&self, location: &'static Location<'static>) {
-        let index = self.current.get();
-        self.core
-            .borrow_mut()
-            .blocks
-            .get_mut(index)
-            .yields_at(location);
+        self.raise_if_cancelled();
+        self.leave_for_turn(location);
         self.raise_if_due();
-        self.core.borrow_mut().make_ready(index);
+    }
+
+    /// Puts the running ethread behind the others that are ready, and leaves its stack.
+    fn leave_for_turn(&self, location: &'static Location<'static>) {
+        let index = self.current.get();
+        let mut core = self.core.borrow_mut();
+        core.blocks.get_mut(index).yields_at(location);
+        core.make_ready(index);
+        drop(core);
         coroutine::suspend();
     }
 
@@ -143,10 +150,10 @@ impl Scheduler {
         if self.on_scheduler_side() {
             scheduler_side(reason);
         }
-        self.raise_if_due();
         if let Err(stuck) = self.drive_once() {
             host_is_stuck(&reason, &stuck);
         }
+        self.raise_if_due();
     }
 
     /// Counts an operation that is about to be tried, and yields when the budget is used up, so
@@ -206,22 +213,15 @@ impl Scheduler {
     }
 
     /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed; the OS
-    /// thread's own code only looks for that. One look at the clock decides: a second one might
-    /// unwind.
+    /// thread's own code only looks for that.
     fn yield_io(&self, location: &'static Location<'static>) -> io::Result<()> {
-        let index = self.current.get();
-        if self.core.borrow().interrupt_is_due(index) {
-            self.raise_cancel();
+        self.raise_if_cancelled();
+        if self.current.get() != HOST {
+            self.leave_for_turn(location);
+            self.raise_if_cancelled();
         }
         if self.has_elapsed() {
             return Err(self.elapsed_error());
-        }
-        if index != HOST {
-            let mut core = self.core.borrow_mut();
-            core.blocks.get_mut(index).yields_at(location);
-            core.make_ready(index);
-            drop(core);
-            coroutine::suspend();
         }
         Ok(())
     }

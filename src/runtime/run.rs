@@ -41,7 +41,9 @@ pub enum RunError {
 /// The panic of a shard's root. In [`RunError::RootPanicked`].
 pub struct RootPanic {
     shard: Box<str>,
-    /// The mutex is for `Sync`, which an error is expected to be.
+    /// Of the payload. Kept apart, so that no lock is held while it is written.
+    message: Box<str>,
+    /// The mutex is for `Sync`, which an error is expected to be; nothing locks it.
     payload: Mutex<Box<dyn Any + Send>>,
 }
 
@@ -50,6 +52,7 @@ impl RootPanic {
     pub(super) fn new(payload: Box<dyn Any + Send>) -> Self {
         Self {
             shard: std::thread::current().name().unwrap_or("unnamed").into(),
+            message: message(&*payload).into(),
             payload: Mutex::new(payload),
         }
     }
@@ -71,13 +74,7 @@ impl RootPanic {
 
 impl fmt::Display for RootPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let payload = self.payload.lock().unwrap_or_else(PoisonError::into_inner);
-        write!(
-            f,
-            "the root of {} panicked: {}",
-            self.shard,
-            message(&**payload)
-        )
+        write!(f, "the root of {} panicked: {}", self.shard, self.message)
     }
 }
 
@@ -193,7 +190,7 @@ where
     T: 'static,
 {
     refuse_nested("run_main")?;
-    run_root(&current::get_or_install()?, f, Location::caller())
+    run_root(&current::get_or_install()?, f, false, Location::caller())
 }
 
 /// Refuses to run ethreads from a destructor while its OS thread unwinds, where all of them would
@@ -219,10 +216,11 @@ pub(crate) fn refuse_nested(what: &str) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Runs `f` as the root ethread and then shuts the shard down.
+/// Runs `f` as the root ethread and then shuts the shard down, for the last time if `is_last`.
 fn run_root<F, T>(
     scheduler: &Rc<Scheduler>,
     f: F,
+    is_last: bool,
     location: &'static Location<'static>,
 ) -> Result<T, RunError>
 where
@@ -237,7 +235,7 @@ where
     }));
     scheduler.spawn(root.clone(), Some(Rc::from("main")), false, None, location)?;
     let result = scheduler.drive(&Goal::Flag(&ended));
-    let left = scheduler.shut_down()?;
+    let left = scheduler.shut_down(is_last)?;
     let panics = scheduler.panics.take();
     if left > 0 {
         // They are leaked, and so is the scheduler that holds them: nothing resumes them any more.
@@ -345,7 +343,8 @@ impl Builder {
     }
 
     /// Sets how long an ethread may hold the shard before a log warning names it: 100 ms. `None`
-    /// turns the watchdog off.
+    /// turns these reports off. The watchdog's OS thread runs in any case, as it makes busy shards
+    /// look for events in time: see [the module](crate::runtime#scheduling).
     pub fn watchdog(mut self, threshold: Option<Duration>) -> Self {
         self.settings.watchdog = threshold;
         self
@@ -389,7 +388,7 @@ impl Builder {
         refuse_nested("Builder::run")?;
         let scheduler = current::install(self.settings)?;
         let _uninstall = Uninstall;
-        run_root(&scheduler, f, location)
+        run_root(&scheduler, f, true, location)
     }
 }
 

@@ -247,6 +247,7 @@ fn install(mut settings: Settings) -> io::Result<Rc<Scheduler>> {
 
 /// Serves what is sent to this OS thread's shard until it is told to stop; then the shard ends.
 fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
+    // Also when this unwinds.
     let uninstall = Uninstall;
     let mut report = ShardReport {
         shard: thread::current().name().unwrap_or_default().to_owned(),
@@ -254,7 +255,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     };
     let served = scheduler.drive(&Goal::Flag(&scheduler.stopped));
     report.alive = scheduler.labels();
-    let ended = scheduler.shut_down();
+    let ended = scheduler.shut_down(true);
     report.left = scheduler.labels();
     report.panicked = scheduler.panics.take() + scheduler.inbox().late_panics();
     report.error = match (served, ended) {
@@ -262,8 +263,8 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
         // It serves its inbox, so it is never stuck.
         (Err(Stuck::Deadlock(_)), _) | (Ok(()), Ok(_)) => None,
     };
-    report.unstarted = scheduler.inbox().close();
     drop(scheduler);
+    report.unstarted = current::uninstall();
     drop(uninstall);
     report
 }

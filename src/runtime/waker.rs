@@ -1,32 +1,27 @@
 //! A park of an ethread that is ended by a [`std::task::Waker`].
 //!
-//! ```text
-//!   the ethread                        a waker
-//!   polls, gets `Pending`              sets `woken`
-//!   begins a wait, sets `park`         looks at `park`, and ends that park
-//!   looks at `woken`, parks if unset
-//! ```
-//! Both set theirs before they look at the other's, so one of them sees the other: no wake is lost,
-//! and one that comes too late names a park that is over, which does nothing.
+//! The protocol between the two is in [`WakeCell`].
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::current;
 use super::inbox::{Handle, Message};
+use super::origin::Origin;
 use super::park::{Unwinding, yield_now};
 use super::scheduler::Scheduler;
 use super::wait::{NEVER, Reason, Token, WaitKind};
+use super::wake_cell::WakeCell;
 
 /// The ethread's side.
-pub(crate) struct Wakeups<'a> {
-    scheduler: &'a Scheduler,
+pub(crate) struct Wakeups {
+    origin: Origin,
     location: &'static Location<'static>,
     shared: Arc<Shared>,
-    /// The wakers that were handed out last, as long as somebody has one.
+    /// The wakers that were handed out last, as long as any of them lives.
     handed_out: Weak<Wakeup>,
 }
 
@@ -35,16 +30,14 @@ struct Shared {
     /// Of the scheduler.
     shard: u64,
     index: u32,
-    woken: AtomicBool,
-    /// The number of the park that goes on; zero if none does.
-    park: AtomicU64,
+    cell: WakeCell,
 }
 
 /// What a waker is made of.
 #[derive(Debug)]
 struct Wakeup {
     shared: Arc<Shared>,
-    /// As long as somebody has a waker, waiting for it is no deadlock.
+    /// As long as a waker lives, waiting for it is no deadlock.
     handle: Handle,
 }
 
@@ -55,13 +48,9 @@ impl Wake for Wakeup {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let shared = &self.shared;
-        if shared.woken.swap(true, Ordering::SeqCst) {
+        let Some(park) = shared.cell.wake() else {
             return;
-        }
-        let park = shared.park.load(Ordering::SeqCst);
-        if park == 0 {
-            return;
-        }
+        };
         let token = Token {
             index: shared.index,
             case: 0,
@@ -76,28 +65,38 @@ impl Wake for Wakeup {
     }
 }
 
-impl<'a> Wakeups<'a> {
-    pub(crate) fn new(scheduler: &'a Scheduler, location: &'static Location<'static>) -> Self {
-        Self {
-            scheduler,
+impl Wakeups {
+    /// Of the code that runs now; `None` on the scheduler's side.
+    pub(crate) fn here(
+        scheduler: Rc<Scheduler>,
+        location: &'static Location<'static>,
+    ) -> Option<Self> {
+        let origin = Origin::here(scheduler)?;
+        Some(Self {
             location,
             shared: Arc::new(Shared {
-                shard: scheduler.id(),
-                index: scheduler.current_place(),
-                woken: AtomicBool::new(false),
-                park: AtomicU64::new(0),
+                shard: origin.scheduler().id(),
+                index: origin.index(),
+                cell: WakeCell::new(),
             }),
+            origin,
             handed_out: Weak::new(),
-        }
+        })
     }
 
-    /// A waker for the next poll. It is to be dropped before [`wait`](Self::wait): only those count
-    /// that others have.
+    /// Whether these are still of the code that runs now. A poll is user code: it may have brought
+    /// its caller to another ethread, or ended the run.
+    pub(crate) fn are_here(&self) -> bool {
+        self.origin.is_here()
+    }
+
+    /// A waker for the next poll. It is to be dropped before [`wait`](Self::wait): only wakers that
+    /// are kept elsewhere count.
     pub(crate) fn waker(&mut self) -> Waker {
         let wakeup = self.handed_out.upgrade().unwrap_or_else(|| {
             Arc::new(Wakeup {
                 shared: self.shared.clone(),
-                handle: self.scheduler.handle(),
+                handle: self.origin.scheduler().handle(),
             })
         });
         self.handed_out = Arc::downgrade(&wakeup);
@@ -111,24 +110,22 @@ impl<'a> Wakeups<'a> {
     ///
     /// If the caller unwinds.
     pub(crate) fn wait(&self) -> Result<(), Unwinding> {
+        debug_assert!(self.are_here(), "an ethread waits for its own wakers");
         if std::thread::panicking() {
             return Err(Unwinding);
         }
-        let shared = &self.shared;
-        if shared.woken.swap(false, Ordering::SeqCst) {
-            // By itself, maybe, again and again: the others have their turn.
-            yield_now(self.location);
-            return Ok(());
-        }
-        let wait = self.scheduler.begin_wait(Reason {
+        let cell = &self.shared.cell;
+        let wait = self.origin.scheduler().begin_wait(Reason {
             kind: WaitKind::Future,
             detail: 0,
             location: self.location,
         })?;
-        shared.park.store(wait.token().park, Ordering::SeqCst);
-        // However this ends: nobody wakes by it any more.
-        let _over = Over(shared);
-        if !shared.woken.load(Ordering::SeqCst) {
+        // However this ends: no waker wakes by it any more.
+        let _over = Over(cell);
+        if cell.begin(wait.token().park) {
+            // By itself, maybe, again and again: the others have their turn.
+            yield_now(self.location);
+        } else {
             wait.park_or_unwind(NEVER);
         }
         Ok(())
@@ -136,19 +133,17 @@ impl<'a> Wakeups<'a> {
 }
 
 /// The end of a wait.
-struct Over<'a>(&'a Shared);
+struct Over<'a>(&'a WakeCell);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        self.0.park.store(0, Ordering::SeqCst);
-        self.0.woken.store(false, Ordering::SeqCst);
+        self.0.end();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::rc::Rc;
 
     use super::*;
 
@@ -162,7 +157,7 @@ mod tests {
         let theirs = waker.clone();
         let waits = crate::spawn(move || {
             let scheduler = scheduler();
-            let mut wakeups = Wakeups::new(&scheduler, Location::caller());
+            let mut wakeups = Wakeups::here(scheduler, Location::caller()).expect("an ethread");
             *theirs.borrow_mut() = Some(wakeups.waker());
             wakeups.wait().expect("nothing unwinds");
         });
@@ -180,7 +175,7 @@ mod tests {
     #[test]
     fn a_waker_that_somebody_keeps_is_handed_out_again() {
         let scheduler = scheduler();
-        let mut wakeups = Wakeups::new(&scheduler, Location::caller());
+        let mut wakeups = Wakeups::here(scheduler, Location::caller()).expect("the OS thread");
         let first = wakeups.waker();
         let again = wakeups.waker();
         assert!(first.will_wake(&again));

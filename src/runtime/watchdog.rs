@@ -1,14 +1,17 @@
-//! The one OS thread that the library starts by itself: it names an ethread that has held its
-//! shard for too long.
+//! The one OS thread that the library starts by itself. It makes busy shards look for events in
+//! time, and names an ethread that has held its shard for too long.
 //!
-//! The shard's part is three stores a switch. The watchdog compares what it reads with what
-//! it read before; only when they are the same for longer than the threshold does it ask the
-//! shard's roster who that is. While all shards wait it sleeps, so that an idle process does not
-//! wake up for it: the first shard that goes on rings.
+//! The shard's part is three stores and a load a switch; it reads no clock. The watchdog samples
+//! each shard every few milliseconds. It sets a flag if the shard runs ethreads and has not looked
+//! for events since the last sample. It compares the run that goes on with the one that it saw
+//! before; only when they are the same for longer than the threshold does it ask the shard's roster
+//! which ethread that is. While all shards wait it sleeps, so that an idle process does not wake up
+//! for it: the first shard that goes on rings.
 
 // One pointer that was a `&'static` and becomes one again.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
@@ -19,6 +22,10 @@ use super::driver::monotonic_now;
 use super::inbox::Inbox;
 use super::scheduler::Scheduler;
 use super::task::without_unwinding;
+
+/// The time between two samples. A shard looks for events at the latest after two of them, and the
+/// end of the run that goes on then.
+const TICK: Duration = Duration::from_millis(5);
 
 /// Samples taken within one threshold.
 const SAMPLES: u32 = 4;
@@ -46,6 +53,10 @@ pub(crate) struct Heartbeat {
     index: AtomicU32,
     /// Where the ethread of that run parked last, or was spawned.
     location: AtomicPtr<Location<'static>>,
+    /// How often the shard has looked for events.
+    looks: AtomicU32,
+    /// Set by the watchdog: the shard is to look for events after this run.
+    overdue: AtomicBool,
 }
 
 impl Heartbeat {
@@ -90,6 +101,21 @@ impl Heartbeat {
         }
     }
 
+    /// The shard looks for events now.
+    #[inline]
+    pub(super) fn look(&self) {
+        let looks = self.looks.load(Ordering::Relaxed);
+        self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
+        // A flag that is set right after this costs one look more.
+        self.overdue.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the shard is to look for events before the next run. One load: asked at each switch.
+    #[inline(always)]
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed)
+    }
+
     fn rests(&self) -> bool {
         self.index.load(Ordering::Relaxed) == 0
     }
@@ -97,7 +123,7 @@ impl Heartbeat {
 
 #[cold]
 fn ring() {
-    let _shards = WATCHDOG.shards();
+    let _state = WATCHDOG.state();
     ASLEEP.store(false, Ordering::Relaxed);
     WATCHDOG.bell.notify_one();
 }
@@ -106,7 +132,10 @@ fn ring() {
 struct Watched {
     heartbeat: Arc<Heartbeat>,
     inbox: Arc<Inbox>,
-    threshold: Duration,
+    /// Held for longer, the shard is reported; `None` for never.
+    threshold: Option<Duration>,
+    /// How often it had looked for events.
+    looks: u32,
     /// The run seen last, when it was first seen, and whether it was reported.
     last: (u64, u32),
     since: u64,
@@ -114,83 +143,114 @@ struct Watched {
 }
 
 struct Watchdog {
-    shards: Mutex<Vec<Watched>>,
+    state: Mutex<State>,
     /// Rung when a shard goes on while the watchdog sleeps.
     bell: Condvar,
 }
 
+struct State {
+    /// The OS thread runs.
+    started: bool,
+    shards: Vec<Watched>,
+    /// For the log, from OS threads that cannot log themselves.
+    lines: Vec<String>,
+}
+
 static WATCHDOG: Watchdog = Watchdog {
-    shards: Mutex::new(Vec::new()),
+    state: Mutex::new(State {
+        started: false,
+        shards: Vec::new(),
+        lines: Vec::new(),
+    }),
     bell: Condvar::new(),
 };
 
 impl Watchdog {
-    fn shards(&self) -> MutexGuard<'_, Vec<Watched>> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Puts a shard under watch, once; starts the thread for the first one.
+/// Puts a shard under watch, once; starts the OS thread for the first one.
 pub(super) fn watch(scheduler: &Scheduler) {
-    let Some(threshold) = scheduler.settings.watchdog else {
-        return;
-    };
     if scheduler.is_virtual || scheduler.watched.replace(true) {
         return;
     }
-    static STARTED: std::sync::Once = std::sync::Once::new();
-    STARTED.call_once(|| {
-        let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
-        if let Err(error) = thread.spawn(patrol) {
-            without_unwinding(|| log::warn!("no watchdog: {error}"));
-        }
-    });
-    WATCHDOG.shards().push(Watched {
+    if let Err(error) = enlist(scheduler) {
+        // Not locked any more: a logger is user code.
+        without_unwinding(|| log::warn!("no watchdog: {error}"));
+    }
+}
+
+fn enlist(scheduler: &Scheduler) -> io::Result<()> {
+    let mut state = WATCHDOG.state();
+    state.shards.push(Watched {
         heartbeat: scheduler.heartbeat.clone(),
         inbox: scheduler.inbox.clone(),
-        threshold,
+        threshold: scheduler.settings.watchdog,
+        looks: 0,
         last: (0, 0),
         since: monotonic_now(),
         reported: false,
     });
+    if !state.started {
+        let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
+        thread.spawn(patrol)?;
+        state.started = true;
+    }
+    Ok(())
 }
 
 /// Takes a shard out of the watch.
 pub(super) fn forget(scheduler: &Scheduler) {
     WATCHDOG
-        .shards()
+        .state()
+        .shards
         .retain(|shard| !Arc::ptr_eq(&shard.heartbeat, &scheduler.heartbeat));
+}
+
+/// Lets the watchdog's OS thread log a line for an OS thread that cannot, as its thread-locals are
+/// being destroyed. Without a watchdog, and at the end of the process, the line is lost.
+pub(super) fn log_for_another(line: String) {
+    let mut state = WATCHDOG.state();
+    if state.started {
+        state.lines.push(line);
+        drop(state);
+        ring();
+    }
 }
 
 fn patrol() {
     let mut idle = 0;
-    let mut shards = WATCHDOG.shards();
+    let mut state = WATCHDOG.state();
     loop {
-        if idle >= IDLE_SAMPLES && all_rest_for_good(&shards) {
-            let asleep = |_: &mut Vec<Watched>| ASLEEP.load(Ordering::Relaxed);
-            let woken = WATCHDOG.bell.wait_while(shards, asleep);
-            shards = woken.unwrap_or_else(PoisonError::into_inner);
+        if idle >= IDLE_SAMPLES && all_rest_for_good(&state.shards) {
+            let asleep = |_: &mut State| ASLEEP.load(Ordering::Relaxed);
+            let woken = WATCHDOG.bell.wait_while(state, asleep);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
             idle = 0;
         }
-        let pause = shards.iter().map(|shard| shard.threshold / SAMPLES).min();
-        let pause = pause.unwrap_or(SHORTEST_PAUSE).max(SHORTEST_PAUSE);
-        let waited = WATCHDOG.bell.wait_timeout(shards, pause);
-        shards = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let pause = state.shards.iter().map(Watched::pause).min();
+        let waited = WATCHDOG.bell.wait_timeout(state, pause.unwrap_or(TICK));
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let now = monotonic_now();
-        let reports: Vec<String> = shards
-            .iter_mut()
-            .filter_map(|shard| shard.sample(now))
-            .collect();
-        let all_rest = shards.iter().all(|shard| shard.heartbeat.rests());
+        let mut lines = std::mem::take(&mut state.lines);
+        lines.extend(
+            state
+                .shards
+                .iter_mut()
+                .filter_map(|shard| shard.sample(now)),
+        );
+        let all_rest = state.shards.iter().all(|shard| shard.heartbeat.rests());
         idle = if all_rest { idle + 1 } else { 0 };
-        if !reports.is_empty() {
+        if !lines.is_empty() {
             // A logger is user code: it may wait for a shard that waits for this lock.
-            drop(shards);
-            for report in reports {
+            drop(state);
+            for line in lines {
                 // The watch goes on after a logger's panic.
-                without_unwinding(|| log::warn!("{report}"));
+                without_unwinding(|| log::warn!("{line}"));
             }
-            shards = WATCHDOG.shards();
+            state = WATCHDOG.state();
         }
     }
 }
@@ -207,8 +267,29 @@ fn all_rest_for_good(shards: &[Watched]) -> bool {
 }
 
 impl Watched {
+    fn pause(&self) -> Duration {
+        let pause = self.threshold.map(|threshold| threshold / SAMPLES);
+        pause.unwrap_or(TICK).clamp(SHORTEST_PAUSE, TICK)
+    }
+
+    /// Lets the shard look for events, if it runs ethreads and has not done so since the last time.
+    fn tick(&mut self) {
+        let looks = self.heartbeat.looks.load(Ordering::Relaxed);
+        if self.heartbeat.rests() {
+            // It looks when it goes on; the time counts from the next sample.
+            self.looks = looks.wrapping_sub(1);
+            return;
+        }
+        if looks == self.looks {
+            self.heartbeat.overdue.store(true, Ordering::Relaxed);
+        }
+        self.looks = looks;
+    }
+
     /// Looks at the shard; the text of a report, once for each run that is too long.
     fn sample(&mut self, now: u64) -> Option<String> {
+        self.tick();
+        let threshold = self.threshold?;
         let run = self.heartbeat.read();
         if run != self.last {
             (self.last, self.since, self.reported) = (run, now, false);
@@ -216,7 +297,7 @@ impl Watched {
         }
         let held = Duration::from_nanos(now.saturating_sub(self.since));
         let (_, index) = run;
-        if index == 0 || index == NOBODY || self.reported || held < self.threshold {
+        if index == 0 || index == NOBODY || self.reported || held < threshold {
             return None;
         }
         let who = self.inbox.roster.snapshot(index)?;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::{Builder, JoinHandle, Thread, ThreadId};
 use crate::runtime::current as shard;
 use crate::runtime::ethread::Run;
-use crate::runtime::interrupt::{Addressed, addressed};
+use crate::runtime::interrupt::{Addressed, Mask, ScopeGuard, addressed};
 use crate::runtime::park::Unwinding;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::scopes::{ScopeId, ScopeKind};
@@ -79,7 +79,7 @@ where
         Err(error) => panic!("there is no ethread to open a scope, and no scheduler: {error}"),
     };
     let inherited = scheduler.scope_deadline();
-    let group = scheduler.enter_scope(ScopeKind::Group, location);
+    let group = ScopeGuard::enter(scheduler.clone(), ScopeKind::Group, location);
     let scope = Scope {
         children: Rc::new(Children {
             parent: scheduler.current_place(),
@@ -240,6 +240,8 @@ impl Builder {
             mem::transmute::<Rc<Joinable<'scope, T>>, Rc<Joinable<'static, T>>>(joinable)
         };
         let handle = self.spawn_run(scheduler.clone(), run, joinable, location)?;
+        // Right after the child has become ready: what is user code in a spawn, inheriting local
+        // values, comes before that. So no child that can run is missing in the count.
         let thread: &Thread = handle.thread();
         children.add(thread.id(), thread.place());
         Ok(ScopedJoinHandle {
@@ -310,7 +312,7 @@ impl Children {
             // From here on nothing else can end this wait.
             interrupted = true;
             self.cancel();
-            mask.get_or_insert_with(|| self.scheduler.mask(location));
+            mask.get_or_insert_with(|| Mask::new(self.scheduler.clone(), location));
         }
         mem::forget(bomb);
         self.waiter.set(None);
@@ -365,8 +367,10 @@ impl Family for Children {
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not borrowed while the writer runs, which is user code: it may spawn, or let children end.
+        let running = self.children.running.borrow().len();
         f.debug_struct("Scope")
-            .field("running", &self.children.running.borrow().len())
+            .field("running", &running)
             .finish_non_exhaustive()
     }
 }

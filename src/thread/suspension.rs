@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::runtime::clock::Instant;
 use crate::runtime::current as shard;
-use crate::runtime::interrupt::passes;
+use crate::runtime::interrupt::{Mask, passes};
 use crate::runtime::park::{self, deadline_after};
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::NEVER;
@@ -194,8 +194,7 @@ where
 #[track_caller]
 pub fn uncancellable<R>(f: impl FnOnce() -> R) -> R {
     let location = Location::caller();
-    shard::with(|scheduler| {
-        let _mask = scheduler.map(|scheduler| scheduler.mask(location));
-        f()
-    })
+    // No reference to the scheduler is held over `f`: see `Origin`.
+    let _mask = shard::get().map(|scheduler| Mask::new(scheduler, location));
+    f()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Elapsed, Instant};
 use crate::runtime::current;
-use crate::runtime::interrupt::{Addressed, addressed};
+use crate::runtime::interrupt::{Addressed, ScopeGuard, addressed};
 use crate::runtime::park::deadline_after;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::scopes::ScopeKind;
@@ -121,7 +121,7 @@ where
         Err(error) => panic!("there is no ethread to bound, and no scheduler: {error}"),
     };
     let kind = ScopeKind::Deadline(deadline(&scheduler));
-    let scope = scheduler.enter_scope(kind, location);
+    let scope = ScopeGuard::enter(scheduler, kind, location);
     // What `f` leaves half done is seen by the same code as after any other early return: locks are
     // poisoned, and a payload that is not for this scope goes on.
     match panic::catch_unwind(AssertUnwindSafe(f)) {

@@ -1,6 +1,7 @@
 //! `thread::scope`: children that borrow, and what ends them.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
@@ -567,4 +568,61 @@ fn failures_of_one_scope_after_the_other_are_not_held_against_their_ethread() {
     })
     .unwrap();
     assert_eq!(logged("'supervisor of failures'").len(), 0);
+}
+
+/// Writes nothing, and calls a closure where the number of children is written.
+struct Writer<F: FnMut()>(F);
+
+impl<F: FnMut()> fmt::Write for Writer<F> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if part.contains("running") {
+            (self.0)();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_writer_may_spawn_in_the_scope_that_it_writes_about() {
+    check(|| {
+        let ran = Cell::new(false);
+        thread::scope(|scope| {
+            let spawn = || {
+                scope.spawn(|| {
+                    thread::yield_now();
+                    ran.set(true);
+                });
+            };
+            write!(Writer(spawn), "{scope:?}").unwrap();
+        });
+        assert!(ran.get(), "the scope has waited for it");
+    });
+}
+
+#[test]
+fn children_may_end_while_a_writer_is_suspended() {
+    check(|| {
+        thread::scope(|scope| {
+            let child = scope.spawn(|| 7);
+            write!(Writer(thread::yield_now), "{scope:?}").unwrap();
+            assert!(child.is_finished());
+            assert_eq!(child.join().unwrap(), 7);
+        });
+    });
+}
+
+#[test]
+fn no_child_begins_where_inheriting_a_local_value_panics() {
+    static REFUSES: thread::Local<u8> = thread::Local::inherited(|| 1, |_| panic!("no heirs"));
+    check(|| {
+        REFUSES.with(|_| ());
+        let ran = Cell::new(false);
+        let payload = panic::catch_unwind(AssertUnwindSafe(|| {
+            thread::scope(|scope| {
+                scope.spawn(|| ran.set(true));
+            });
+        }));
+        assert_eq!(text(&*payload.unwrap_err()), "no heirs");
+        assert!(!ran.get());
+    });
 }

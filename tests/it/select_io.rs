@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -418,5 +419,40 @@ fn children_of_a_scope_can_be_waited_for_in_the_order_in_which_they_end() {
             order
         });
         assert_eq!(order, [2, 0, 3, 1]);
+    });
+}
+
+/// A descriptor whose owner yields whenever it is asked for it.
+struct Yields(UnixStream);
+
+impl AsFd for Yields {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        thread::yield_now();
+        self.0.as_fd()
+    }
+}
+
+#[test]
+fn an_owner_of_a_descriptor_may_suspend_when_it_is_asked_for_it() {
+    check(|| {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let port = Eport::new(Yields(ours)).unwrap();
+        let (sender, receiver) = channel::unbounded::<u8>();
+        let writes = thread::spawn(move || {
+            (0..10).for_each(|_| thread::yield_now());
+            theirs.write_all(b"x").unwrap();
+            thread::park();
+            drop(theirs);
+            sender
+        });
+        // Its channel stands in line before the descriptor is asked for.
+        let is_readable = select! {
+            biased;
+            _ = receiver.receiving() => false,
+            ready = readable(&port) => { ready.unwrap(); true }
+        };
+        assert!(is_readable);
+        writes.thread().unpark();
+        writes.join().unwrap();
     });
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::fmt::{self, Write};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use ethreads::runtime::{Shard, ShardEnded, ShardGroup};
 use ethreads::sync::remote;
 use ethreads::thread::Cancelled;
-use ethreads::{RunError, Runtime, thread, time};
+use ethreads::{RunError, Runtime, bridge, thread, time};
 
 use crate::support::{OnDrop, collect_log, fresh, text, wait_for_log};
 
@@ -560,7 +561,7 @@ fn one_that_can_be_cancelled_from_elsewhere_is_no_deadlock() {
     });
 }
 
-/// A waker that suspends: it drives the shard that ends, and those who are left behind go on.
+/// A waker that lets the ethreads end that are left behind, if they go on.
 struct Sleeps(Arc<AtomicBool>);
 
 impl Wake for Sleeps {
@@ -601,8 +602,7 @@ fn a_waker_may_suspend_while_the_shard_ends() {
     assert_eq!(report.shards[0].left.len(), 2, "{report}");
     let ended = left.poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(ended, Poll::Ready(Err(_))));
-    // It has ended meanwhile, or was left behind.
-    let _ = other.join();
+    assert!(other.join().unwrap_err().is::<ShardEnded>());
 }
 
 #[test]
@@ -614,4 +614,78 @@ fn shards_are_not_run_in_an_ethread() {
         })
     });
     assert!(refused.unwrap().contains("use `Shards::start`"));
+}
+
+#[test]
+fn closures_that_do_not_begin_may_wait_when_they_are_dropped() {
+    /// Waits in its destructor as `fs::remove_file` does.
+    struct Offloads(Arc<AtomicUsize>);
+    impl Drop for Offloads {
+        fn drop(&mut self) {
+            let dropped = self.0.clone();
+            bridge::blocking(move || dropped.fetch_add(1, Ordering::SeqCst));
+        }
+    }
+    // Without a grace, closures that were accepted do not begin any more.
+    for grace in [20, 0, 20, 0].map(Duration::from_millis) {
+        let shards = Runtime::builder().grace(grace).shards(1).start().unwrap();
+        let shard = shards.shards()[0].clone();
+        for _ in 0..2_000 {
+            let holds_on = thread::Builder::new().name("holds on");
+            drop(holds_on.spawn_on(&shard, || thread::uncancellable(thread::park)));
+        }
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let drops = dropped.clone();
+        let (begins, has_begun) = mpsc::channel();
+        let floods = std::thread::spawn(move || {
+            let mut made = 0;
+            loop {
+                let offloads = Offloads(drops.clone());
+                made += 1;
+                drop(shard.spawn(move || drop(offloads)));
+                if made == 10 {
+                    begins.send(()).unwrap();
+                }
+                if shard.has_ended() {
+                    return made;
+                }
+            }
+        });
+        has_begun.recv().unwrap();
+        let report = shards.shutdown();
+        assert_eq!(report.shards.len(), 1);
+        let made = floods.join().unwrap();
+        // Those that are left behind in their destructors have not counted.
+        let left = report.shards[0].left.iter();
+        let left = left.filter(|label| !label.contains("holds on")).count();
+        let lost = made - dropped.load(Ordering::SeqCst);
+        assert!(lost <= left, "{lost} were lost, {left} are left");
+    }
+}
+
+#[test]
+fn the_panic_of_a_root_may_be_written_by_several_at_once() {
+    struct Yields(String);
+    impl fmt::Write for Yields {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            thread::yield_now();
+            self.0.push_str(part);
+            Ok(())
+        }
+    }
+    let ends = Runtime::builder().shards(1).run(|_| panic!("by the root"));
+    let Err(error) = ends.into_iter().next().unwrap();
+    let texts = Runtime::builder().run(move || {
+        thread::scope(|scope| {
+            let write = || {
+                let mut text = Yields(String::new());
+                write!(text, "{error} / {error:?}").unwrap();
+                text.0
+            };
+            [scope.spawn(write), scope.spawn(write)].map(|ethread| ethread.join().unwrap())
+        })
+    });
+    for text in texts.unwrap() {
+        assert_eq!(text.matches("panicked: by the root").count(), 2, "{text}");
+    }
 }

@@ -156,3 +156,54 @@ fn the_end_of_the_last_handle_is_noticed() {
         holder.join().unwrap();
     });
 }
+
+/// The taker is told to stop and ends, as a shard does, while a spawn, a wake and the drop of the
+/// last handle come from elsewhere.
+#[test]
+fn the_end_of_a_shard_loses_no_letter() {
+    const STOP: u32 = 0;
+    const SPAWN: u32 = 1;
+    const WAKE: u32 = 2;
+    let mut model = Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let shard = Shard::new(1);
+        let [spawns, wakes] = [shard.clone(), shard.clone()];
+        let spawns = thread::spawn(move || {
+            let spawned = spawns.mailbox.send_new(SPAWN, || spawns.bell.ring());
+            spawned.is_ok()
+        });
+        let wakes = thread::spawn(move || {
+            let stopped = wakes.send(STOP).is_ok();
+            let woken = wakes.send(WAKE).is_ok();
+            wakes.drop_handle();
+            (stopped, woken)
+        });
+        let (mut received, mut room) = (Vec::new(), Vec::new());
+        while !received.contains(&STOP) {
+            while !shard.mailbox.is_pending() {
+                shard.bell.wait();
+            }
+            shard.mailbox.take(&mut room);
+            received.append(&mut room);
+        }
+        shard.mailbox.set_ending(true);
+        // The grace period: what was accepted before is taken in.
+        if shard.mailbox.is_pending() {
+            shard.mailbox.take(&mut room);
+            received.append(&mut room);
+        }
+        let left = shard.mailbox.close();
+        let (spawned, (stopped, woken)) = (spawns.join().unwrap(), wakes.join().unwrap());
+        assert!(stopped);
+        let count = |letter| {
+            let all = received.iter().chain(&left);
+            all.filter(|&&other| other == letter).count()
+        };
+        assert_eq!(count(SPAWN), usize::from(spawned));
+        assert_eq!(count(WAKE), usize::from(woken));
+        // Nothing opens it again.
+        assert_eq!(shard.send(WAKE), Err(WAKE));
+        assert_eq!(shard.mailbox.send_new(SPAWN, || ()), Err(SPAWN));
+    });
+}

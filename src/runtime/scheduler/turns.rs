@@ -50,6 +50,9 @@ impl Scheduler {
             let index = ready.index;
             let coroutine = self.begin_turn(ready);
             core = self.run_one(core, index, coroutine);
+            if self.heartbeat.is_overdue() {
+                break;
+            }
         }
         self.is_reached(goal, &core)
     }

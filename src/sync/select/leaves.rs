@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::sealed::{Parts, Turn};
@@ -174,6 +175,8 @@ impl fmt::Debug for Finished<'_> {
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Ready<'a, S: Source + ?Sized> {
     source: &'a S,
+    /// Asked for once, before any of the operations is in line: `as_fd` may be user code.
+    fd: BorrowedFd<'a>,
     direction: Direction,
     /// Where it stands in line.
     place: Option<(u64, Token)>,
@@ -230,6 +233,7 @@ impl<'a, S: Source + ?Sized> Ready<'a, S> {
     fn new(source: &'a S, direction: Direction) -> Self {
         Self {
             source,
+            fd: source.as_fd(),
             direction,
             place: None,
             error: None,
@@ -245,8 +249,8 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
     }
 
     fn attempt(&mut self, _: u32) -> Option<io::Result<()>> {
-        let fd = self.source.as_fd();
-        let ready = super::line::scheduler().ask(self.source.registration(), fd, self.direction);
+        let registration = self.source.registration();
+        let ready = super::line::scheduler().ask(registration, self.fd, self.direction);
         match ready {
             Ok(ready) => ready.then_some(Ok(())),
             Err(error) => Some(Err(error)),
@@ -255,8 +259,8 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
 
     fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
         let (scheduler, token) = (turn.scheduler(), turn.token(case));
-        let fd = self.source.as_fd();
-        match scheduler.enter_line(self.source.registration(), fd, self.direction, token) {
+        let registration = self.source.registration();
+        match scheduler.enter_line(registration, self.fd, self.direction, token) {
             Ok(key) => self.place = Some((key, token)),
             Err(error) => {
                 self.error = Some(error);
