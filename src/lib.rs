@@ -122,7 +122,8 @@
 //!   thread's own side if one of them may suspend.
 //! * Do not lend a thread-local's value to another OS thread (by [`std::thread::scope`]) from an
 //!   ethread that may be left behind: an ethread that outlives the grace period is leaked, and the
-//!   value is gone when its OS thread ends. Nothing can detect this.
+//!   value is gone when its OS thread ends. Nothing can detect this. (The OS threads of
+//!   [`Builder::shards`](runtime::Builder::shards) stay, asleep, if ethreads are left behind.)
 //! * A std lock, `OnceLock` or `LazyLock` that is held over a suspension hangs the shard when a
 //!   second ethread wants it. The watchdog names who waits.
 //! * Stacks have a fixed size: 512 KiB, 1 MiB in debug builds and for HTTP handlers, of which only
@@ -158,7 +159,8 @@
 //! | error | the report that comes before an abort |
 //! | warn | an ethread that has held its shard for too long |
 //! | warn | an ethread that has caught its own cancel 16 times |
-//! | warn | ethreads that are left at the end of the grace period, or of their OS thread; the latter from the watchdog's OS thread |
+//! | warn | ethreads that are left at the end of the grace period |
+//! | warn | ethreads that are left at the end of their OS thread; by the watchdog's OS thread |
 //! | warn | ethreads that were sent to a shard, and did not begin before its end |
 //! | warn | a response that was broken off, connections that were cut at the end of a drain |
 //! | warn | connections that were answered with 503 for being too many, every 5 s at most |

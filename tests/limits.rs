@@ -99,6 +99,110 @@ fn scopes_kept_in_a_thread_local_do_not_nest_over_a_park() {
     assert!(printed.contains("left: Some(\"second\")"), "{printed}");
 }
 
+/// Tells on standard error when it is dropped.
+struct Lent(&'static str);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        eprintln!("{} is dropped", self.0);
+    }
+}
+
+thread_local! {
+    static VALUE: Lent = const { Lent("the value") };
+    /// Its destructor suspends, which it must not.
+    static SUSPENDS: Suspends = const { Suspends };
+}
+
+struct Suspends;
+
+impl Drop for Suspends {
+    fn drop(&mut self) {
+        thread::yield_now();
+    }
+}
+
+/// The lines that a child wrote to standard error, of those that the test is about.
+fn lines(output: &Output) -> Vec<String> {
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let about = ["the value is", "the ethread", "the OS thread"];
+    let lines = printed.lines();
+    let lines = lines.filter(|line| about.iter().any(|part| line.starts_with(part)));
+    lines.map(str::to_owned).collect()
+}
+
+/// An OS thread of the program's own ends when the program wants it to, and destroys its
+/// thread-locals, whatever the ethreads that it has left behind have lent of them. (Nothing is read
+/// here.) The OS threads of `Runtime::builder().shards(..)` stay.
+#[test]
+fn an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them() {
+    let name = "an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them";
+    let Some(output) = in_child(name) else {
+        let (lends, is_lent) = std::sync::mpsc::channel();
+        let (looks, look) = std::sync::mpsc::channel::<()>();
+        let (tells, told) = std::sync::mpsc::channel();
+        let shard = std::thread::spawn(move || {
+            let run = Runtime::builder().grace(std::time::Duration::ZERO).run(|| {
+                drop(thread::spawn(|| {
+                    VALUE.with(|value| {
+                        std::thread::scope(|scope| {
+                            scope.spawn(move || {
+                                let _borrowed = value;
+                                lends.send(()).unwrap();
+                                look.recv().unwrap();
+                                eprintln!("the OS thread still borrows it");
+                                tells.send(()).unwrap();
+                            });
+                            thread::uncancellable(thread::park);
+                        });
+                    });
+                }));
+                thread::yield_now();
+            });
+            is_lent.recv().unwrap();
+            run.unwrap();
+        });
+        shard.join().unwrap();
+        looks.send(()).unwrap();
+        return told.recv().unwrap();
+    };
+    assert!(output.status.success());
+    assert_eq!(
+        lines(&output),
+        ["the value is dropped", "the OS thread still borrows it"]
+    );
+}
+
+/// `exit` runs the destructors of thread-locals on the stack of the ethread that calls it. One that
+/// suspends lets other ethreads go on, whose frames may refer to what is gone. (Nothing is read
+/// here.)
+#[test]
+fn an_exit_in_an_ethread_lets_others_go_on_without_their_thread_locals() {
+    let name = "an_exit_in_an_ethread_lets_others_go_on_without_their_thread_locals";
+    let Some(output) = in_child(name) else {
+        // On the main OS thread of a child there would be the harness.
+        let run = Runtime::builder().run(|| {
+            // Registered first, so it is the last to be destroyed.
+            SUSPENDS.with(|_| ());
+            let borrows = thread::spawn(|| {
+                VALUE.with(|_borrowed| {
+                    thread::park();
+                    eprintln!("the ethread still borrows it");
+                });
+            });
+            thread::yield_now();
+            borrows.thread().unpark();
+            std::process::exit(7)
+        });
+        return run.unwrap();
+    };
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(
+        lines(&output),
+        ["the value is dropped", "the ethread still borrows it"]
+    );
+}
+
 /// Makes a frame of 160 KiB as a C compiler does without `-fstack-clash-protection`: the stack
 /// pointer moves at once, and nothing in between is touched. Returns the lowest address, where a
 /// byte was written.

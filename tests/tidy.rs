@@ -63,6 +63,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "src/runtime/primitives.rs",
             "src/runtime/mailbox/loom_tests.rs",
+            "src/runtime/wake_cell/loom_tests.rs",
             "src/runtime/parcel.rs",
             "src/sync/remote",
         ],

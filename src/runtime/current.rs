@@ -16,6 +16,13 @@ thread_local! {
     /// Null, or the scheduler that `OWNER` keeps alive.
     static CURRENT: Cell<*const Scheduler> = const { Cell::new(ptr::null()) };
     static OWNER: Owner = const { Owner(RefCell::new(None)) };
+    /// A scheduler of this OS thread has left ethreads behind.
+    static HAS_LEAKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether ethreads of this OS thread were left behind, with what is on their stacks.
+pub(super) fn has_leaked() -> bool {
+    HAS_LEAKED.get()
 }
 
 /// Keeps the scheduler of the thread, and decides its end with it.
@@ -30,12 +37,13 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
 /// For those above and below, who limit for how long it is used.
 #[inline(always)]
 fn current<'a>() -> Option<&'a Scheduler> {
-    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that is freed (`retire`). A scheduler with live ethreads is never freed, so a frame of an ethread may
-    // hold this reference over a switch; on the OS thread's own stack, a scheduler is freed
-    // (`uninstall`) by the `Builder::run` that has installed it alone, which refuses to begin
-    // within a call that has found another one, or by the OS thread of a group's shard, below which
-    // there is no call; `run_main` uninstalls only what it leaks. A frame on a coroutine of the
-    // program's own may outlive the run: what calls user code holds an `Origin` instead.
+    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that is freed (`retire`). A
+    // scheduler with live ethreads is never freed, so a frame of an ethread may hold this reference
+    // over a switch; on the OS thread's own stack, a scheduler is freed (`uninstall`) by the
+    // `Builder::run` that has installed it alone, which refuses to begin within a call that has
+    // found another one, or by the OS thread of a group's shard, below which there is no call;
+    // `run_main` uninstalls only what it leaks. A frame on a coroutine of the program's own may
+    // outlive the run: what calls user code holds an `Origin` instead.
     unsafe { CURRENT.get().as_ref() }
 }
 
@@ -106,8 +114,8 @@ pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
     Ok(scheduler)
 }
 
-/// Takes this OS thread's scheduler away. Returns how many ethreads were spawned here from elsewhere
-/// and did not begin.
+/// Takes this OS thread's scheduler away. Returns how many ethreads were spawned here from
+/// elsewhere and did not begin.
 pub(crate) fn uninstall() -> usize {
     let scheduler = OWNER
         .try_with(|owner| owner.0.borrow_mut().take())
@@ -167,6 +175,7 @@ fn retire(scheduler: Rc<Scheduler>) -> Remains {
         leaked = scheduler.labels();
     }
     if !leaked.is_empty() {
+        HAS_LEAKED.set(true);
         std::mem::forget(scheduler);
     }
     Remains { leaked, unstarted }

@@ -7,11 +7,11 @@
 //!
 //! Ready ethreads run in the order in which they became ready, each until it suspends or ends.
 //! After at most 64 runs the scheduler takes messages from other OS threads, asks the driver, and
-//! fires the timers that are due. It does so earlier if the last time was about 10 ms ago: after the
-//! run that goes on then. An ethread that an event wakes queues behind the others. An ethread that
-//! does I/O without ever having to wait yields after 128 operations. One that computes, or blocks
-//! its OS thread, holds up all others; a watchdog names it in the log. The watchdog is an OS thread
-//! that also keeps that time; where it cannot be started, the bound is 64 runs.
+//! fires the timers that are due. It does so earlier if the last time was about 10 ms ago: after
+//! the run that goes on then. An ethread that an event wakes queues behind the others. An ethread
+//! that does I/O without ever having to wait yields after 128 operations. One that computes, or
+//! blocks its OS thread, holds up all others; a watchdog names it in the log. The watchdog is an OS
+//! thread that also keeps that time; where it cannot be started, the bound is 64 runs.
 //!
 //! # Stacks
 //!

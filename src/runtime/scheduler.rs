@@ -3,10 +3,10 @@
 //! # The guarantee
 //!
 //! Ready ethreads run in the order in which they became ready. One turn of the loop runs at most
-//! [`BATCH`] of them, then takes the inbox, asks the driver (without waiting, if an ethread is still
-//! ready) for as many events, and fires the timers that are due. So an ethread that is ready runs
-//! after at most the ones before it; and an event is seen after at most [`BATCH`] runs, however
-//! many are ready, and as many more for each [`BATCH`] of other events that came before it.
+//! [`BATCH`] of them, then takes the inbox, asks the driver (without waiting, if an ethread is
+//! still ready) for as many events, and fires the timers that are due. So an ethread that is ready
+//! runs after at most the ones before it; and an event is seen after at most [`BATCH`] runs,
+//! however many are ready, and as many more for each [`BATCH`] of other events before it.
 //!
 //! The bound holds in time, too. The watchdog's OS thread sees a shard that has not looked for
 //! events for 5 to 10 ms, and sets a flag. The batch ends after the run in which the flag is found.

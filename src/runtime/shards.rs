@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::current;
@@ -113,7 +113,7 @@ impl Shards {
         // All are waited for before the first is looked at: none is left behind.
         let ends: Vec<_> = threads
             .into_iter()
-            .map(|thread| thread.map(thread::JoinHandle::join))
+            .map(|thread| thread.map(ShardThread::join))
             .collect();
         let ends = ends.into_iter();
         ends.map(|end| match end {
@@ -162,11 +162,47 @@ impl Shards {
         &self,
         shard: usize,
         f: impl FnOnce(io::Result<()>) -> R + Send + 'static,
-    ) -> io::Result<thread::JoinHandle<R>> {
+    ) -> io::Result<ShardThread<R>> {
         let pinned = self.pinned;
-        thread::Builder::new()
+        let (sender, end) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
             .name(format!("{} {shard}", self.name))
-            .spawn(move || f(if pinned { cpus::pin(shard) } else { Ok(()) }))
+            .spawn(move || {
+                let result = f(if pinned { cpus::pin(shard) } else { Ok(()) });
+                let has_leaked = current::has_leaked();
+                // A group does not wait here.
+                let _ = sender.send((result, has_leaked));
+                if has_leaked {
+                    loop {
+                        thread::park();
+                    }
+                }
+            })?;
+        Ok(ShardThread { thread, end })
+    }
+}
+
+/// The OS thread of a shard.
+///
+/// It does not end if its shard has left ethreads behind: their frames may have lent the value of a
+/// thread-local to another OS thread, and its destructor would run under that.
+pub(super) struct ShardThread<R> {
+    thread: thread::JoinHandle<()>,
+    /// What it returns, and whether it stays.
+    end: mpsc::Receiver<(R, bool)>,
+}
+
+impl<R> ShardThread<R> {
+    /// Blocks the OS thread until the shard has ended.
+    fn join(self) -> thread::Result<R> {
+        match self.end.recv() {
+            Ok((result, true)) => Ok(result),
+            Ok((result, false)) => self.thread.join().map(|()| result),
+            Err(mpsc::RecvError) => match self.thread.join() {
+                Err(payload) => Err(payload),
+                Ok(()) => unreachable!("it sends what it returns"),
+            },
+        }
     }
 }
 

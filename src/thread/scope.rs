@@ -367,7 +367,7 @@ impl Family for Children {
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not borrowed while the writer runs, which is user code: it may spawn, or let children end.
+        // Not borrowed while the writer runs, which is user code: it may spawn or suspend.
         let running = self.children.running.borrow().len();
         f.debug_struct("Scope")
             .field("running", &running)

@@ -29,6 +29,7 @@ mod select;
 mod select_io;
 mod select_more;
 mod shards;
+mod shards_end;
 mod shutdown;
 mod signals;
 mod stack_memory;

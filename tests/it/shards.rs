@@ -15,7 +15,7 @@ use std::time::Duration;
 use ethreads::runtime::{Shard, ShardEnded, ShardGroup};
 use ethreads::sync::remote;
 use ethreads::thread::Cancelled;
-use ethreads::{RunError, Runtime, bridge, thread, time};
+use ethreads::{RunError, Runtime, thread, time};
 
 use crate::support::{OnDrop, collect_log, fresh, text, wait_for_log};
 
@@ -614,53 +614,6 @@ fn shards_are_not_run_in_an_ethread() {
         })
     });
     assert!(refused.unwrap().contains("use `Shards::start`"));
-}
-
-#[test]
-fn closures_that_do_not_begin_may_wait_when_they_are_dropped() {
-    /// Waits in its destructor as `fs::remove_file` does.
-    struct Offloads(Arc<AtomicUsize>);
-    impl Drop for Offloads {
-        fn drop(&mut self) {
-            let dropped = self.0.clone();
-            bridge::blocking(move || dropped.fetch_add(1, Ordering::SeqCst));
-        }
-    }
-    // Without a grace, closures that were accepted do not begin any more.
-    for grace in [20, 0, 20, 0].map(Duration::from_millis) {
-        let shards = Runtime::builder().grace(grace).shards(1).start().unwrap();
-        let shard = shards.shards()[0].clone();
-        for _ in 0..2_000 {
-            let holds_on = thread::Builder::new().name("holds on");
-            drop(holds_on.spawn_on(&shard, || thread::uncancellable(thread::park)));
-        }
-        let dropped = Arc::new(AtomicUsize::new(0));
-        let drops = dropped.clone();
-        let (begins, has_begun) = mpsc::channel();
-        let floods = std::thread::spawn(move || {
-            let mut made = 0;
-            loop {
-                let offloads = Offloads(drops.clone());
-                made += 1;
-                drop(shard.spawn(move || drop(offloads)));
-                if made == 10 {
-                    begins.send(()).unwrap();
-                }
-                if shard.has_ended() {
-                    return made;
-                }
-            }
-        });
-        has_begun.recv().unwrap();
-        let report = shards.shutdown();
-        assert_eq!(report.shards.len(), 1);
-        let made = floods.join().unwrap();
-        // Those that are left behind in their destructors have not counted.
-        let left = report.shards[0].left.iter();
-        let left = left.filter(|label| !label.contains("holds on")).count();
-        let lost = made - dropped.load(Ordering::SeqCst);
-        assert!(lost <= left, "{lost} were lost, {left} are left");
-    }
 }
 
 #[test]
