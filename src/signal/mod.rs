@@ -128,7 +128,7 @@ impl Signals {
     /// `InvalidInput` if there are none, or one that cannot be received: SIGKILL and SIGSTOP cannot
     /// be caught, and SIGSEGV, SIGBUS, SIGFPE and SIGILL tell of faults, after which the program
     /// cannot go on. Those of pipe(2) and dup(2), for example when there are too many open files;
-    /// `Unsupported` under the simulation driver.
+    /// `Unsupported` under the simulation driver. After an error the signals do what they did before.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Self> {
         let mut wanted: Vec<Wanted> = Vec::new();
         for signal in signals {
@@ -155,11 +155,14 @@ impl Signals {
             reader: Eport::new(reader)?,
             writer,
         };
-        for Wanted { signal, came } in &this.wanted {
-            // In this order they are run as well: whoever is woken by the byte finds the flag.
+        // A signal whose action was undone does not get its old one back: what can fail for the
+        // lack of something comes first.
+        let writers = this.wanted.iter().map(|_| this.writer.try_clone());
+        let writers: Vec<_> = writers.collect::<io::Result<_>>()?;
+        for (Wanted { signal, came }, writer) in this.wanted.iter().zip(writers) {
+            // In this order they are run as well: a waiter that the byte wakes finds the flag.
             let flag = flag::register(signal.as_raw(), came.clone())?;
             this.actions.push(flag);
-            let writer = this.writer.try_clone()?;
             let byte = low_level::pipe::register(signal.as_raw(), writer)?;
             this.actions.push(byte);
         }
