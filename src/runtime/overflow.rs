@@ -16,6 +16,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 
+use super::driver::exhausted;
 use super::roster::Record;
 use super::stack::find_guard;
 
@@ -196,7 +197,9 @@ impl AlternateStack {
             )
         };
         if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+            let error = io::Error::last_os_error();
+            let failed = "cannot map the alternate stack of a shard's OS thread";
+            return Err(exhausted::mappings(failed, error));
         }
         let stack = libc::stack_t {
             ss_sp: memory,

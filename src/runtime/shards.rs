@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::current;
-use super::driver::cpus;
+use super::driver::{cpus, exhausted};
 use super::run::{Builder, RootPanic, RunError};
 use super::scheduler::Scheduler;
 use super::shard_group::{ShardGroup, start};
@@ -72,8 +72,8 @@ impl Shards {
     /// # Errors
     ///
     /// Each shard's own, as [`Builder::run`]; [`RunError::RootPanicked`] for one whose root
-    /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] for
-    /// one whose OS thread could not be started.
+    /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] of kind
+    /// `QuotaExceeded` for one whose OS thread cannot be started, with a text that names the limit.
     ///
     /// # Panics
     ///
@@ -129,8 +129,8 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// Whatever keeps one of them from being started, for example that there are too many open
-    /// files; the others are ended then.
+    /// Whatever keeps one of them from being started, with a text that names the limit where it is
+    /// one: of descriptors, or, of kind `QuotaExceeded`, of OS threads. The others are ended then.
     ///
     /// # Examples
     ///
@@ -177,6 +177,9 @@ impl Shards {
                         thread::park();
                     }
                 }
+            })
+            .map_err(|error| {
+                exhausted::os_threads("cannot start the OS thread of a shard", error)
             })?;
         Ok(ShardThread { thread, end })
     }

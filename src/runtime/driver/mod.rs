@@ -29,6 +29,7 @@
 pub(crate) mod cpus;
 #[cfg(target_os = "linux")]
 mod epoll;
+pub(crate) mod exhausted;
 pub(crate) mod file;
 pub(crate) mod ops;
 mod polling;
@@ -160,6 +161,12 @@ pub(crate) enum Driver {
 
 impl Driver {
     pub(crate) fn open(kind: DriverKind) -> io::Result<Self> {
+        Self::open_now(kind)
+            .map_err(exhausted::watches)
+            .map_err(|error| exhausted::descriptors("cannot open the driver of a shard", error))
+    }
+
+    fn open_now(kind: DriverKind) -> io::Result<Self> {
         match kind {
             #[cfg(target_os = "linux")]
             DriverKind::Epoll => epoll::Epoll::open().map(Self::Epoll),
@@ -187,15 +194,17 @@ impl Driver {
 
     /// Watches `fd` in both directions under `key`.
     ///
-    /// Fails with `EPERM` for a descriptor that cannot be polled (a regular file).
+    /// Fails with `EPERM` for a descriptor that cannot be polled (a regular file), and with
+    /// `QuotaExceeded` where too many are watched.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        match self {
+        let registered = match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(epoll) => epoll.register(fd, key),
             Self::Polling(polling) => polling.register(fd, key),
             #[cfg(feature = "sim")]
             Self::Sim(_) => Err(sim::no_network()),
-        }
+        };
+        registered.map_err(exhausted::watches)
     }
 
     /// Arms a registered descriptor for the directions that have waiters. Costs nothing where
