@@ -1,0 +1,530 @@
+//! No memory for stacks: RLIMIT_AS, vm.max_map_count, and what madvise(2) can be refused for.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::ptr;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ethreads::bridge::{Interest, Wakeup, on_ready};
+use ethreads::net::UnixStream;
+use ethreads::runtime::{GuardKind, Shard};
+use ethreads::thread::{self, JoinHandle};
+use ethreads::{RunError, Runtime, runtime, spawn, time};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::limits::{
+    Argument, address_space, goes_on, isolated, open_descriptors, refuse, set_limit,
+    without_spinning,
+};
+use crate::support::{collect_log, fresh, in_child, logged, stderr, text};
+
+const SIZE: usize = 2 << 20;
+
+/// Ethreads with all stacks of the default size that this process can have, and what lifts the
+/// limit of its address space.
+struct Exhausted {
+    parked: Vec<JoinHandle<()>>,
+    before: Rlimit,
+    error: io::Error,
+}
+
+impl Exhausted {
+    fn new() -> Self {
+        // What is left is less than a stack, and for the heap.
+        let before = set_limit(Resource::As, address_space() + 2 * SIZE as u64);
+        let mut parked = Vec::new();
+        let error = loop {
+            match thread::Builder::new().spawn(thread::park) {
+                Ok(ethread) => parked.push(ethread),
+                Err(error) => break error,
+            }
+        };
+        thread::yield_now();
+        Self {
+            parked,
+            before,
+            error,
+        }
+    }
+
+    /// Ends one of those that have a stack.
+    fn end_one(&mut self) {
+        let one = self.parked.pop().unwrap();
+        one.thread().unpark();
+        one.join().unwrap();
+    }
+
+    fn lift(self) {
+        setrlimit(Resource::As, self.before).unwrap();
+        for parked in self.parked {
+            parked.thread().unpark();
+            parked.join().unwrap();
+        }
+    }
+}
+
+fn names_the_limit(error: &io::Error) {
+    assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+    let text = error.to_string();
+    for part in ["RLIMIT_AS (ulimit -v)", "vm.max_map_count (now ", "cgroup"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+fn with_large_stacks(name: &str, test: fn()) {
+    isolated(name, || {
+        collect_log();
+        Runtime::builder().stack_size(SIZE).run(test).unwrap();
+    });
+}
+
+/// The shard goes on with the stacks that there are.
+fn deadlines_fire() {
+    assert!(time::timeout(Duration::from_millis(1), thread::park).is_err());
+}
+
+#[test]
+fn an_ethread_that_can_have_no_stack_is_an_error_or_a_panic_that_says_so() {
+    const NAME: &str =
+        "stacks::an_ethread_that_can_have_no_stack_is_an_error_or_a_panic_that_says_so";
+    with_large_stacks(NAME, || {
+        let mut exhausted = Exhausted::new();
+        names_the_limit(&exhausted.error);
+        let counts = || {
+            let stats = runtime::stats().unwrap();
+            (stats.ethreads, stats.ready, stats.stacks)
+        };
+        let before = counts();
+        let panics: [fn(); 2] = [
+            || drop(spawn(|| ())),
+            || thread::scope(|scope| drop(scope.spawn(|| ()))),
+        ];
+        for f in panics {
+            let payload = thread::catch_panic(f).unwrap_err();
+            let text = text(&*payload);
+            assert!(text.starts_with("cannot spawn "), "{text}");
+            assert!(text.contains("RLIMIT_AS (ulimit -v)"), "{text}");
+        }
+        for _ in 0..1000 {
+            assert!(thread::Builder::new().spawn(|| ()).is_err());
+        }
+        assert_eq!(counts(), before);
+        deadlines_fire();
+        without_spinning_alone();
+        exhausted.end_one();
+        spawn(|| ()).join().unwrap();
+        exhausted.lift();
+        goes_on();
+        spawn(|| ()).join().unwrap();
+    });
+}
+
+/// As `without_spinning`, for those who can have no other ethread.
+fn without_spinning_alone() {
+    let cpu = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    let (began, cpu_began) = (std::time::Instant::now(), nanos(cpu()));
+    thread::sleep(Duration::from_millis(200));
+    let spent = Duration::from_nanos((nanos(cpu()) - cpu_began) as u64);
+    let took = began.elapsed();
+    assert!(spent < took / 2, "{spent:?} of CPU time in {took:?}");
+}
+
+const NO_STACK: &str = "no stack for an ethread that became ready";
+
+/// The caller is elsewhere and cannot be told: the ethread waits for a stack.
+#[test]
+fn one_that_is_spawned_from_elsewhere_waits_for_a_stack() {
+    const NAME: &str = "stacks::one_that_is_spawned_from_elsewhere_waits_for_a_stack";
+    with_large_stacks(NAME, || {
+        let shard = Shard::current();
+        let (go, may_go) = mpsc::channel();
+        let elsewhere = std::thread::spawn(move || {
+            may_go.recv().unwrap();
+            let ethreads = [1, 2].map(|n| shard.spawn(move || n).unwrap());
+            ethreads.map(|ethread| ethread.join().unwrap())
+        });
+        let mut exhausted = Exhausted::new();
+        go.send(()).unwrap();
+        while logged(NO_STACK).is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        without_spinning_alone();
+        deadlines_fire();
+        let told = logged(NO_STACK);
+        assert_eq!(told.len(), 1, "once a period: {told:?}");
+        assert!(told[0].contains("RLIMIT_AS (ulimit -v)"), "{told:?}");
+        assert!(!elsewhere.is_finished());
+        // Each that ends lets one begin.
+        exhausted.end_one();
+        while !elsewhere.is_finished() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(elsewhere.join().unwrap(), [1, 2]);
+        exhausted.lift();
+        goes_on();
+    });
+}
+
+#[test]
+fn a_starter_waits_for_a_stack_and_keeps_its_event() {
+    const NAME: &str = "stacks::a_starter_waits_for_a_stack_and_keeps_its_event";
+    with_large_stacks(NAME, || {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (late, _silent) = UnixStream::pair().unwrap();
+        let read = Rc::new(Cell::new(0));
+        let (seen, reader) = (read.clone(), Rc::new(ours));
+        let reads = reader.clone();
+        let ready = on_ready(&*reader, Interest::Readable, None, move |wakeup| {
+            assert_eq!(wakeup, Wakeup::Ready);
+            let mut byte = [0];
+            (&*reads).read_exact(&mut byte).unwrap();
+            seen.set(byte[0]);
+        });
+        let mut exhausted = Exhausted::new();
+        let soon = time::Instant::now() + Duration::from_millis(1);
+        let timed = on_ready(&late, Interest::Readable, Some(soon), |wakeup| wakeup).unwrap();
+        theirs.write_all(b"a").unwrap();
+        while logged(NO_STACK).is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        without_spinning_alone();
+        assert_eq!(read.get(), 0);
+        exhausted.end_one();
+        ready.unwrap().join().unwrap();
+        assert_eq!(read.get(), b'a');
+        assert_eq!(timed.join().unwrap(), Wakeup::TimedOut);
+        // One that waits for a stack can be cancelled, and is once it has one.
+        let cancelled = on_ready(&late, Interest::Writable, None, |_| unreachable!()).unwrap();
+        let last = thread::Builder::new().spawn(thread::park).unwrap();
+        cancelled.cancel();
+        last.thread().unpark();
+        last.join().unwrap();
+        assert!(cancelled.join().unwrap_err().is::<thread::Cancelled>());
+        exhausted.lift();
+        goes_on();
+    });
+}
+
+#[cfg(feature = "http")]
+mod http {
+    use std::os::unix::process::ExitStatusExt;
+
+    use ethreads::http::{Request, Server, WebServer};
+    use ethreads::net::TcpStream;
+
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    fn head(stream: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    #[test]
+    fn connections_without_a_stack_are_refused_and_those_at_rest_wait() {
+        const NAME: &str =
+            "stacks::http::connections_without_a_stack_are_refused_and_those_at_rest_wait";
+        with_large_stacks(NAME, || {
+            let server = Server::bind("127.0.0.1:0").unwrap().stack_size(SIZE);
+            let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+            let serving = spawn(move || server.serve(|_: &mut Request| ""));
+            let mut resting = TcpStream::connect(addr).unwrap();
+            resting.write_all(GET).unwrap();
+            assert!(head(&mut resting).starts_with("HTTP/1.1 200 OK\r\n"));
+            // Its stack is one of those that are taken now.
+            thread::sleep(Duration::from_millis(1));
+            let mut exhausted = Exhausted::new();
+            let mut refused = TcpStream::connect(addr).unwrap();
+            let mut answer = String::new();
+            refused.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            let told = logged("no ethread for connections");
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].contains("RLIMIT_AS (ulimit -v)"), "{told:?}");
+            resting.write_all(GET).unwrap();
+            while logged(NO_STACK).is_empty() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            without_spinning_alone();
+            exhausted.end_one();
+            assert!(head(&mut resting).starts_with("HTTP/1.1 200 OK\r\n"));
+            exhausted.lift();
+            let mut next = TcpStream::connect(addr).unwrap();
+            next.write_all(GET).unwrap();
+            assert!(head(&mut next).starts_with("HTTP/1.1 200 OK\r\n"));
+            drop((resting, next));
+            handle.drain(Duration::from_secs(60));
+            serving.join().unwrap().unwrap();
+        });
+    }
+
+    /// Each of the styles of serving; what came before its own ethreads is undone.
+    #[test]
+    fn a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error() {
+        const NAME: &str =
+            "stacks::http::a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error";
+        let Some(output) = in_child(NAME) else {
+            let run = Runtime::builder().stack_size(SIZE).run(|| {
+                let exhausted = Exhausted::new();
+                let bind = || Server::bind("127.0.0.1:0").unwrap();
+                let app = |_: &mut Request| "x";
+                names_the_limit(&bind().serve(app).unwrap_err());
+                names_the_limit(&bind().run(app).unwrap_err());
+                let shards = Runtime::builder().shards(1);
+                let sharded = bind().on_shards(shards).unwrap();
+                names_the_limit(&sharded.serve(app).unwrap_err());
+                let web = WebServer::from(bind());
+                names_the_limit(&web.read().unwrap_err());
+                exhausted.lift();
+                goes_on();
+            });
+            run.unwrap();
+            eprintln!("all refused");
+            signal_hook::low_level::raise(libc::SIGTERM).unwrap();
+            return;
+        };
+        let printed = stderr(&output);
+        assert!(printed.contains("all refused"), "{printed}");
+        assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
+    }
+
+    /// The answer to the first of two requests that come together would go out while the second
+    /// one waits. Without a stack for that it goes out with the second one's.
+    #[test]
+    fn output_that_cannot_go_out_early_goes_out_later() {
+        with_large_stacks(
+            "stacks::http::output_that_cannot_go_out_early_goes_out_later",
+            || {
+                let server = Server::bind("127.0.0.1:0").unwrap().stack_size(SIZE);
+                let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+                let serving = spawn(move || {
+                    server.serve(|request: &mut Request| {
+                        if request.path() == "/slow" {
+                            thread::sleep(Duration::from_millis(20));
+                        }
+                        request.path().to_owned()
+                    })
+                });
+                let mut client = TcpStream::connect(addr).unwrap();
+                client.write_all(GET).unwrap();
+                head(&mut client);
+                let mut exhausted = Exhausted::new();
+                exhausted.end_one();
+                let requests = "GET /fast HTTP/1.1\r\nhost: a\r\n\r\nGET /slow HTTP/1.0\r\n\r\n";
+                client.write_all(requests.as_bytes()).unwrap();
+                let mut answers = String::new();
+                client.read_to_string(&mut answers).unwrap();
+                assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+                assert!(answers.ends_with("/slow"), "{answers}");
+                assert_eq!(logged("no ethread to send output early").len(), 1);
+                exhausted.lift();
+                handle.drain(Duration::from_secs(60));
+                serving.join().unwrap().unwrap();
+            },
+        );
+    }
+}
+
+/// Mappings of pages with changing rights, as many as the process may have.
+struct Mappings {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Mappings {
+    fn all_but(free: usize) -> Option<Self> {
+        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+        let most: usize = text.trim().parse().unwrap();
+        if most > 1_000_000 {
+            crate::limits::skipped("vm.max_map_count is out of reach");
+            return None;
+        }
+        let page = rustix::param::page_size();
+        let len = most * page;
+        // SAFETY: a new mapping replaces nothing.
+        let start = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            libc::mmap(ptr::null_mut(), len, libc::PROT_READ, flags, -1, 0)
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        let set = |n: usize, rights| {
+            // SAFETY: a page of this mapping, which nobody uses.
+            unsafe { libc::mprotect(start.byte_add(n * page), page, rights) }
+        };
+        let mut cut = 0;
+        while set(2 * cut + 1, libc::PROT_NONE) == 0 {
+            cut += 1;
+        }
+        for n in cut - free.div_ceil(2)..cut {
+            assert_eq!(set(2 * n + 1, libc::PROT_READ), 0);
+        }
+        Some(Self { start, len })
+    }
+}
+
+impl Drop for Mappings {
+    fn drop(&mut self) {
+        // SAFETY: this mapping alone, which nobody uses.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+#[test]
+fn guards_that_are_one_mapping_too_many_are_an_error_and_nothing_is_lost() {
+    const NAME: &str =
+        "stacks::guards_that_are_one_mapping_too_many_are_an_error_and_nothing_is_lost";
+    isolated(NAME, || {
+        let before = open_descriptors();
+        let run = Runtime::builder()
+            .guard(GuardKind::Mprotect)
+            .watchdog(None)
+            .run(|| {
+                let mappings = Mappings::all_but(12)?;
+                let mut ethreads = Vec::new();
+                let error = loop {
+                    match thread::Builder::new().spawn(|| thread::yield_now()) {
+                        Ok(ethread) => ethreads.push(ethread),
+                        Err(error) => break error,
+                    }
+                };
+                assert!(ethreads.len() < 16, "{}", ethreads.len());
+                for _ in 0..1000 {
+                    assert!(thread::Builder::new().spawn(|| ()).is_err());
+                }
+                deadlines_fire();
+                ethreads.into_iter().for_each(|one| one.join().unwrap());
+                // What there is goes on working, and there is more when the limit is lifted.
+                spawn(|| ()).join().unwrap();
+                drop(mappings);
+                let ethreads: Vec<_> = (0..20).map(|_| spawn(|| thread::yield_now())).collect();
+                ethreads.into_iter().for_each(|one| one.join().unwrap());
+                Some(error)
+            });
+        if let Some(error) = run.unwrap() {
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+            let text = error.to_string();
+            assert!(text.contains("raise vm.max_map_count (now "), "{text}");
+        }
+        assert_eq!(open_descriptors(), before);
+    });
+}
+
+/// Cutting a hole into a mapping makes one more, and may be refused.
+#[test]
+fn a_shard_ends_where_no_mapping_can_be_cut() {
+    isolated("stacks::a_shard_ends_where_no_mapping_can_be_cut", || {
+        // Neighbours merge into one mapping, of which each shard cuts out its part.
+        let shards: Vec<_> = (0..4).map(|_| ending_shard()).collect();
+        let Some(mappings) = Mappings::all_but(0) else {
+            return;
+        };
+        for (end, shard) in shards {
+            end.send(()).unwrap();
+            shard.join().unwrap().unwrap();
+        }
+        drop(mappings);
+        ethreads::run_main(goes_on).unwrap();
+    });
+
+    type Shard = std::thread::JoinHandle<Result<(), RunError>>;
+
+    fn ending_shard() -> (mpsc::Sender<()>, Shard) {
+        let (end, ends) = mpsc::channel();
+        let (begun, has_begun) = mpsc::channel();
+        let shard = std::thread::spawn(move || {
+            Runtime::builder().watchdog(None).run(move || {
+                let ethreads: Vec<_> = (0..40).map(|_| spawn(|| thread::yield_now())).collect();
+                ethreads.into_iter().for_each(|one| one.join().unwrap());
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+            })
+        });
+        has_begun.recv().unwrap();
+        (end, shard)
+    }
+}
+
+#[test]
+fn an_alternate_stack_that_cannot_be_mapped_is_an_error_and_nothing_is_lost() {
+    const NAME: &str =
+        "stacks::an_alternate_stack_that_cannot_be_mapped_is_an_error_and_nothing_is_lost";
+    isolated(NAME, || {
+        let run = || Runtime::builder().watchdog(None).run(goes_on);
+        fresh(|| run().unwrap());
+        let before = open_descriptors();
+        fresh(|| {
+            // Of all that is mapped here this one has that size.
+            if !refuse(libc::SYS_mmap, &[(1, Argument::Is(64 << 10))], libc::ENOMEM) {
+                return;
+            }
+            for _ in 0..1000 {
+                let Err(RunError::Io(error)) = run() else {
+                    panic!("it ran");
+                };
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+                let text = error.to_string();
+                assert!(text.contains("cannot map the alternate stack"), "{text}");
+                assert!(text.contains("raise RLIMIT_AS (ulimit -v)"), "{text}");
+            }
+            assert_eq!(open_descriptors(), before);
+        });
+        fresh(|| run().unwrap());
+    });
+}
+
+const GUARD_INSTALL: u32 = 102;
+
+#[test]
+fn guards_for_which_there_is_no_memory_are_an_error() {
+    isolated(
+        "stacks::guards_for_which_there_is_no_memory_are_an_error",
+        || {
+            let advice = [(2, Argument::Is(GUARD_INSTALL))];
+            if !refuse(libc::SYS_madvise, &advice, libc::ENOMEM) {
+                return;
+            }
+            for guard in [GuardKind::Auto, GuardKind::Madvise] {
+                let run = Runtime::builder().guard(guard).run(|| ());
+                let Err(RunError::Io(error)) = run else {
+                    panic!("it ran");
+                };
+                assert_eq!(error.kind(), ErrorKind::OutOfMemory);
+                let text = error.to_string();
+                assert!(
+                    text.contains("raise the memory limit of the cgroup"),
+                    "{text}"
+                );
+            }
+            let run = Runtime::builder().guard(GuardKind::Mprotect).run(goes_on);
+            run.unwrap();
+        },
+    );
+}
+
+/// Memory that cannot be given back stays: what was to be freed by it is not.
+#[test]
+fn pages_that_are_not_taken_back_are_no_error() {
+    isolated("stacks::pages_that_are_not_taken_back_are_no_error", || {
+        let advice = [(2, Argument::Is(libc::MADV_DONTNEED as u32))];
+        if !refuse(libc::SYS_madvise, &advice, libc::ENOMEM) {
+            return;
+        }
+        let run = Runtime::builder().hot_stacks(0).run(|| {
+            for _ in 0..3 {
+                let ethreads: Vec<_> = (0..40).map(|_| spawn(|| thread::yield_now())).collect();
+                ethreads.into_iter().for_each(|one| one.join().unwrap());
+            }
+            without_spinning(|| thread::sleep(Duration::from_millis(50)));
+        });
+        run.unwrap();
+    });
+}
