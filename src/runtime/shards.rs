@@ -72,8 +72,9 @@ impl Shards {
     /// # Errors
     ///
     /// Each shard's own, as [`Builder::run`]; [`RunError::RootPanicked`] for one whose root
-    /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] of kind
-    /// `QuotaExceeded` for one whose OS thread cannot be started, with a text that names the limit.
+    /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] of
+    /// kind `QuotaExceeded`, with a text that names the limit, for one whose OS thread cannot be
+    /// started.
     ///
     /// # Panics
     ///

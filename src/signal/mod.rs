@@ -128,7 +128,8 @@ impl Signals {
     /// `InvalidInput` if there are none, or one that cannot be received: SIGKILL and SIGSTOP cannot
     /// be caught, and SIGSEGV, SIGBUS, SIGFPE and SIGILL tell of faults, after which the program
     /// cannot go on. Those of pipe(2) and dup(2), for example when there are too many open files;
-    /// `Unsupported` under the simulation driver. After an error the signals do what they did before.
+    /// `Unsupported` under the simulation driver. After an error the signals do what they did
+    /// before.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Self> {
         let mut wanted: Vec<Wanted> = Vec::new();
         for signal in signals {

@@ -392,8 +392,9 @@ mod http {
     use crate::limits::without_spinning;
 
     #[test]
-    fn a_server_that_cannot_watch_for_signals_says_so_and_leaves_them_alone() {
-        const NAME: &str = "descriptors::http::a_server_that_cannot_watch_for_signals_says_so_and_leaves_them_alone";
+    fn a_server_that_cannot_watch_signals_leaves_them_alone() {
+        const NAME: &str =
+            "descriptors::http::a_server_that_cannot_watch_signals_leaves_them_alone";
         let Some(output) = in_child(NAME) else {
             few_descriptors();
             let run = ethreads::run_main(|| {
