@@ -1,16 +1,20 @@
 //! The documented limits, each shown by what a program sees of it, in a process of its own: code
-//! that takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; and foreign
-//! code without stack probes can step over a guard.
+//! that takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; foreign code
+//! without stack probes can step over a guard; and a child of fork(2) shares its parent's epoll
+//! instance.
 
-// A frame without probes.
+// A frame without probes, and fork(2).
 #![allow(unsafe_code)]
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
 use std::process::{Command, Output};
 use std::rc::Rc;
+use std::time::Duration;
 
+use ethreads::net::UnixStream;
 use ethreads::{Runtime, thread};
 
 const CHILD: &str = "ETHREADS_TEST_CHILD";
@@ -251,4 +255,77 @@ fn a_frame_larger_than_the_guard_that_is_not_probed_ends_in_another_stack() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}");
     assert!(printed.contains("of the neighbour\n"), "{printed}");
+}
+
+/// Runs `f` in a child of fork(2), which ends by `_exit(2)`, and waits for that.
+#[cfg(target_os = "linux")]
+fn in_a_fork(f: impl FnOnce()) {
+    // SAFETY: the child runs `f`, which takes no lock that another OS thread may hold, and ends
+    // without running anything else. The parent waits for a child of its own.
+    let status = unsafe {
+        match libc::fork() {
+            0 => {
+                f();
+                libc::_exit(0)
+            }
+            child => {
+                assert!(child > 0);
+                let mut status = -1;
+                assert_eq!(libc::waitpid(child, &mut status, 0), child);
+                status
+            }
+        }
+    };
+    assert_eq!(status, 0);
+}
+
+/// Whether an ethread that waits for a stream is woken after `f` has run meanwhile.
+#[cfg(target_os = "linux")]
+fn is_woken_after(f: impl FnOnce(Rc<UnixStream>)) -> bool {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let ours = Rc::new(ours);
+    let reads = ours.clone();
+    let reader = thread::spawn(move || (&*reads).read(&mut [0]).unwrap());
+    // The first wait registers it.
+    thread::yield_now();
+    f(ours);
+    theirs.write_all(b"x").unwrap();
+    // What is reported is seen before the sleep ends.
+    thread::sleep(Duration::from_millis(50));
+    let woken = reader.is_finished();
+    reader.cancel();
+    drop(reader.join());
+    woken
+}
+
+/// Both processes have one epoll instance, and to it the same number is the same registration.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_child_of_fork_that_drops_a_stream_takes_the_parents_registration_away() {
+    let name = "a_child_of_fork_that_drops_a_stream_takes_the_parents_registration_away";
+    let Some(output) = in_child(name) else {
+        let run = Runtime::builder().run(|| {
+            let dropped = is_woken_after(|stream| {
+                in_a_fork(|| {
+                    // Its last owner, as the reader's frame never goes on here.
+                    let stream = Rc::into_raw(stream);
+                    // SAFETY: the parent keeps its own copy of the memory; in the child nothing
+                    // uses the stream again.
+                    unsafe { std::ptr::drop_in_place(stream.cast_mut()) };
+                });
+            });
+            let exited = is_woken_after(|stream| in_a_fork(move || std::mem::forget(stream)));
+            let executed = is_woken_after(|_| {
+                assert!(Command::new("true").status().unwrap().success());
+            });
+            println!("woken: {dropped} after a drop, {exited} after _exit, {executed} after exec");
+        });
+        return run.unwrap();
+    };
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}");
+    assert!(
+        printed.contains("woken: false after a drop, true after _exit, true after exec\n"),
+        "{printed}"
+    );
 }
