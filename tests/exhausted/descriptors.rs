@@ -365,6 +365,30 @@ fn signals_that_cannot_be_received_do_what_they_did_before() {
     assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
 }
 
+/// The calls of an ethread are told from files that cannot be opened here.
+#[test]
+fn a_deadlock_is_reported_without_descriptors() {
+    isolated(
+        "descriptors::a_deadlock_is_reported_without_descriptors",
+        || {
+            few_descriptors();
+            let builder = thread::Builder::new().name("never-woken");
+            let parked = builder.spawn(|| thread::park()).unwrap();
+            let taken = take_descriptors();
+            let Err(RunError::Deadlock(deadlock)) = ethreads::run() else {
+                panic!("it has ended");
+            };
+            let report = deadlock.to_string();
+            drop(taken);
+            assert!(report.contains("never-woken"), "{report}");
+            assert!(report.contains(file!()), "{report}");
+            parked.thread().unpark();
+            ethreads::run().unwrap();
+            parked.join().unwrap();
+        },
+    );
+}
+
 #[test]
 fn standard_streams_need_no_descriptor() {
     isolated("descriptors::standard_streams_need_no_descriptor", || {
@@ -442,6 +466,68 @@ mod http {
                 run.unwrap();
             },
         );
+    }
+
+    /// Where shards have no listeners of their own, one acceptor hands connections to them.
+    #[test]
+    fn an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors() {
+        const NAME: &str =
+            "descriptors::http::an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors";
+        isolated(NAME, || {
+            few_descriptors();
+            let run = ethreads::run_main(|| {
+                let server = Server::bind("127.0.0.1:0").unwrap();
+                let (addr, handle) = (server.local_addr().unwrap(), server.handle());
+                let server = server.on_shards(Runtime::builder().shards(2)).unwrap();
+                let serving = spawn(move || server.serve(|_: &mut Request| "served"));
+                let connect = || {
+                    let mut client = std::net::TcpStream::connect(addr).unwrap();
+                    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+                    TcpStream::from(client)
+                };
+                let answer = |mut client: TcpStream| {
+                    let mut answer = String::new();
+                    client.read_to_string(&mut answer).unwrap();
+                    answer
+                };
+                let first = answer(connect());
+                assert!(first.starts_with("HTTP/1.1 200 OK\r\n"), "{first}");
+                // Nothing lets the acceptor run in between.
+                let clients = [connect(), connect(), connect()];
+                let taken = take_descriptors();
+                without_spinning(|| thread::sleep(Duration::from_millis(300)));
+                for client in clients {
+                    let refused = answer(client);
+                    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+                }
+                drop(taken);
+                let next = answer(connect());
+                assert!(next.starts_with("HTTP/1.1 200 OK\r\n"), "{next}");
+                handle.drain(Duration::from_secs(60));
+                serving.join().unwrap().unwrap();
+            });
+            run.unwrap();
+        });
+    }
+
+    #[test]
+    fn listeners_that_cannot_be_shared_among_all_shards_are_closed() {
+        const NAME: &str =
+            "descriptors::http::listeners_that_cannot_be_shared_among_all_shards_are_closed";
+        isolated(NAME, || {
+            few_descriptors();
+            let run = ethreads::run_main(|| {
+                let before = open_descriptors();
+                let bind = || Server::bind_shared("127.0.0.1:0").unwrap();
+                let shards = || Runtime::builder().shards(8);
+                let error = with_free(4, || bind().on_shards(shards()).unwrap_err());
+                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+                assert_eq!(open_descriptors(), before);
+                drop(bind().on_shards(shards()).unwrap());
+                assert_eq!(open_descriptors(), before);
+            });
+            run.unwrap();
+        });
     }
 
     #[test]

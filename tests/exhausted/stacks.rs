@@ -18,7 +18,7 @@ use crate::limits::{
     Argument, address_space, goes_on, isolated, open_descriptors, refuse, set_limit,
     without_spinning,
 };
-use crate::support::{collect_log, fresh, in_child, logged, stderr, text};
+use crate::support::{collect_log, fresh, logged, text};
 
 const SIZE: usize = 2 << 20;
 
@@ -216,6 +216,7 @@ mod http {
     use ethreads::net::TcpStream;
 
     use super::*;
+    use crate::support::{in_child, stderr};
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
