@@ -131,9 +131,9 @@
 //!   process with a message that names the ethread. The guard that it hits has 64 KiB; a frame of
 //!   foreign code that is larger than that, and not probed, can step over it.
 //! * A child of fork(2) shares the epoll instance of each shard with its parent, and what it does
-//!   with a stream changes what the parent's shard is told: one that the child drops no longer wakes
-//!   the parent's ethreads. Safe in the child are exec(2) at once, as `std::process::Command` does
-//!   it, and `_exit(2)`. Nothing of this crate may run there, destructors included.
+//!   with a stream changes what the parent's shard is told: one that the child drops no longer
+//!   wakes the parent's ethreads. Safe in the child are exec(2) at once, as `std::process::Command`
+//!   does it, and `_exit(2)`. Nothing of this crate may run there, destructors included.
 //! * Unwinding cannot cross C frames: a C function that calls back into code that suspends must be
 //!   wrapped in [`thread::uncancellable`], and panics must not leave the callback.
 //! * [`future::block_on`] drives futures; what needs the reactor of another runtime, such as

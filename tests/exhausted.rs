@@ -30,6 +30,9 @@ mod descriptors;
 mod disk;
 #[path = "exhausted/ports.rs"]
 mod ports;
+#[cfg(feature = "http")]
+#[path = "exhausted/servers.rs"]
+mod servers;
 #[path = "exhausted/stacks.rs"]
 mod stacks;
 #[path = "exhausted/threads.rs"]

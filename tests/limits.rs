@@ -1,7 +1,7 @@
 //! The documented limits, each shown by what a program sees of it, in a process of its own: code
-//! that takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; foreign code
-//! without stack probes can step over a guard; and a child of fork(2) shares its parent's epoll
-//! instance.
+//! that takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; foreign
+//! code without stack probes can step over a guard; and a child of fork(2) shares its parent's
+//! epoll instance.
 
 // A frame without probes, and fork(2).
 #![allow(unsafe_code)]

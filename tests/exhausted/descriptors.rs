@@ -26,7 +26,7 @@ use crate::support::{fresh, in_child, stderr, text};
 const DRIVERS: [DriverKind; 2] = [DriverKind::Epoll, DriverKind::Polling];
 
 /// Few enough that taking all is fast.
-fn few_descriptors() {
+pub(crate) fn few_descriptors() {
     set_limit(Resource::Nofile, 64);
 }
 
@@ -124,7 +124,7 @@ fn a_scheduler_that_cannot_be_made_leaves_nothing_behind() {
 }
 
 /// Lets all descriptors but so many be taken, calls `f`, and gives them back.
-fn with_free<R>(free: usize, f: impl FnOnce() -> R) -> R {
+pub(crate) fn with_free<R>(free: usize, f: impl FnOnce() -> R) -> R {
     let mut taken = take_descriptors();
     taken.truncate(taken.len() - free);
     f()
@@ -404,172 +404,6 @@ fn standard_streams_need_no_descriptor() {
         });
         run.unwrap();
     });
-}
-
-#[cfg(feature = "http")]
-mod http {
-    use std::os::unix::process::ExitStatusExt;
-
-    use ethreads::http::{Request, Response, Server};
-
-    use super::*;
-    use crate::limits::without_spinning;
-
-    #[test]
-    fn a_server_that_cannot_watch_signals_leaves_them_alone() {
-        const NAME: &str =
-            "descriptors::http::a_server_that_cannot_watch_signals_leaves_them_alone";
-        let Some(output) = in_child(NAME) else {
-            few_descriptors();
-            let run = ethreads::run_main(|| {
-                for free in 0..2 {
-                    let server = Server::bind("127.0.0.1:0").unwrap();
-                    let error = with_free(free, || server.run(|_: &mut Request| "x").unwrap_err());
-                    assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "with {free} free");
-                }
-                goes_on();
-            });
-            run.unwrap();
-            eprintln!("all refused");
-            signal_hook::low_level::raise(libc::SIGTERM).unwrap();
-            return;
-        };
-        let printed = stderr(&output);
-        assert!(printed.contains("all refused"), "{printed}");
-        assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
-    }
-
-    /// accept(2) fails at once while there is no descriptor: the acceptor pauses.
-    #[test]
-    fn an_acceptor_without_descriptors_does_not_spin() {
-        isolated(
-            "descriptors::http::an_acceptor_without_descriptors_does_not_spin",
-            || {
-                few_descriptors();
-                let run = ethreads::run_main(|| {
-                    let server = Server::bind("127.0.0.1:0").unwrap();
-                    let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-                    let mut client = std::net::TcpStream::connect(addr).unwrap();
-                    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-                    // Not even a reserve, as there is none to be had.
-                    let taken = take_descriptors();
-                    let serving = spawn(move || server.serve(|_: &mut Request| "served"));
-                    without_spinning(|| thread::sleep(Duration::from_millis(400)));
-                    drop(taken);
-                    let mut answer = String::new();
-                    TcpStream::from(client).read_to_string(&mut answer).unwrap();
-                    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-                    assert!(answer.ends_with("served"), "{answer}");
-                    handle.drain(Duration::from_secs(60));
-                    serving.join().unwrap().unwrap();
-                });
-                run.unwrap();
-            },
-        );
-    }
-
-    /// Where shards have no listeners of their own, one acceptor hands connections to them.
-    #[test]
-    fn an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors() {
-        const NAME: &str =
-            "descriptors::http::an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors";
-        isolated(NAME, || {
-            few_descriptors();
-            let run = ethreads::run_main(|| {
-                let server = Server::bind("127.0.0.1:0").unwrap();
-                let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-                let server = server.on_shards(Runtime::builder().shards(2)).unwrap();
-                let serving = spawn(move || server.serve(|_: &mut Request| "served"));
-                let connect = || {
-                    let mut client = std::net::TcpStream::connect(addr).unwrap();
-                    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-                    TcpStream::from(client)
-                };
-                let answer = |mut client: TcpStream| {
-                    let mut answer = String::new();
-                    client.read_to_string(&mut answer).unwrap();
-                    answer
-                };
-                let first = answer(connect());
-                assert!(first.starts_with("HTTP/1.1 200 OK\r\n"), "{first}");
-                // Nothing lets the acceptor run in between.
-                let clients = [connect(), connect(), connect()];
-                let taken = take_descriptors();
-                without_spinning(|| thread::sleep(Duration::from_millis(300)));
-                for client in clients {
-                    let refused = answer(client);
-                    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-                }
-                drop(taken);
-                let next = answer(connect());
-                assert!(next.starts_with("HTTP/1.1 200 OK\r\n"), "{next}");
-                handle.drain(Duration::from_secs(60));
-                serving.join().unwrap().unwrap();
-            });
-            run.unwrap();
-        });
-    }
-
-    #[test]
-    fn listeners_that_cannot_be_shared_among_all_shards_are_closed() {
-        const NAME: &str =
-            "descriptors::http::listeners_that_cannot_be_shared_among_all_shards_are_closed";
-        isolated(NAME, || {
-            few_descriptors();
-            let run = ethreads::run_main(|| {
-                let before = open_descriptors();
-                let bind = || Server::bind_shared("127.0.0.1:0").unwrap();
-                let shards = || Runtime::builder().shards(8);
-                let error = with_free(4, || bind().on_shards(shards()).unwrap_err());
-                assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
-                assert_eq!(open_descriptors(), before);
-                drop(bind().on_shards(shards()).unwrap());
-                assert_eq!(open_descriptors(), before);
-            });
-            run.unwrap();
-        });
-    }
-
-    #[test]
-    fn an_upgrade_that_cannot_have_a_descriptor_of_its_own_is_given_back() {
-        const NAME: &str =
-            "descriptors::http::an_upgrade_that_cannot_have_a_descriptor_of_its_own_is_given_back";
-        isolated(NAME, || {
-            few_descriptors();
-            let run = ethreads::run_main(|| {
-                let server = Server::bind("127.0.0.1:0").unwrap();
-                let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-                let app = |_: &mut Request| {
-                    Response::upgrade("echo", |stream| {
-                        let taken = take_descriptors();
-                        let stream = stream.into_tcp().unwrap_err();
-                        drop(taken);
-                        let stream = stream.into_tcp().unwrap();
-                        std::io::copy(&mut &stream, &mut &stream).unwrap();
-                    })
-                };
-                let serving = spawn(move || server.serve(app));
-                let mut client = TcpStream::connect(addr).unwrap();
-                let head =
-                    "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
-                client.write_all(head.as_bytes()).unwrap();
-                let mut got = Vec::new();
-                while !got.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    client.read_exact(&mut byte).unwrap();
-                    got.push(byte[0]);
-                }
-                client.write_all(b"again").unwrap();
-                client.shutdown(std::net::Shutdown::Write).unwrap();
-                let mut text = String::new();
-                client.read_to_string(&mut text).unwrap();
-                assert_eq!(text, "again");
-                handle.drain(Duration::from_secs(60));
-                serving.join().unwrap().unwrap();
-            });
-            run.unwrap();
-        });
-    }
 }
 
 #[test]

@@ -20,18 +20,18 @@ use crate::limits::{
 };
 use crate::support::{collect_log, fresh, logged, text};
 
-const SIZE: usize = 2 << 20;
+pub(crate) const SIZE: usize = 2 << 20;
 
 /// Ethreads with all stacks of the default size that this process can have, and what lifts the
 /// limit of its address space.
-struct Exhausted {
+pub(crate) struct Exhausted {
     parked: Vec<JoinHandle<()>>,
     before: Rlimit,
     error: io::Error,
 }
 
 impl Exhausted {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // What is left is less than a stack, and for the heap.
         let before = set_limit(Resource::As, address_space() + 2 * SIZE as u64);
         let mut parked = Vec::new();
@@ -50,13 +50,13 @@ impl Exhausted {
     }
 
     /// Ends one of those that have a stack.
-    fn end_one(&mut self) {
+    pub(crate) fn end_one(&mut self) {
         let one = self.parked.pop().unwrap();
         one.thread().unpark();
         one.join().unwrap();
     }
 
-    fn lift(self) {
+    pub(crate) fn lift(self) {
         setrlimit(Resource::As, self.before).unwrap();
         for parked in self.parked {
             parked.thread().unpark();
@@ -65,7 +65,7 @@ impl Exhausted {
     }
 }
 
-fn names_the_limit(error: &io::Error) {
+pub(crate) fn names_the_limit(error: &io::Error) {
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
     let text = error.to_string();
     for part in ["RLIMIT_AS (ulimit -v)", "vm.max_map_count (now ", "cgroup"] {
@@ -73,7 +73,7 @@ fn names_the_limit(error: &io::Error) {
     }
 }
 
-fn with_large_stacks(name: &str, test: fn()) {
+pub(crate) fn with_large_stacks(name: &str, test: fn()) {
     isolated(name, || {
         collect_log();
         Runtime::builder().stack_size(SIZE).run(test).unwrap();
@@ -122,7 +122,7 @@ fn an_ethread_that_can_have_no_stack_is_an_error_or_a_panic_that_says_so() {
 }
 
 /// As `without_spinning`, for those who can have no other ethread.
-fn without_spinning_alone() {
+pub(crate) fn without_spinning_alone() {
     let cpu = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
     let (began, cpu_began) = (std::time::Instant::now(), nanos(cpu()));
@@ -132,7 +132,7 @@ fn without_spinning_alone() {
     assert!(spent < took / 2, "{spent:?} of CPU time in {took:?}");
 }
 
-const NO_STACK: &str = "no stack for an ethread that became ready";
+pub(crate) const NO_STACK: &str = "no stack for an ethread that became ready";
 
 /// The caller is elsewhere and cannot be told: the ethread waits for a stack.
 #[test]
@@ -206,133 +206,6 @@ fn a_starter_waits_for_a_stack_and_keeps_its_event() {
         exhausted.lift();
         goes_on();
     });
-}
-
-#[cfg(feature = "http")]
-mod http {
-    use std::os::unix::process::ExitStatusExt;
-
-    use ethreads::http::{Request, Server, WebServer};
-    use ethreads::net::TcpStream;
-
-    use super::*;
-    use crate::support::{in_child, stderr};
-
-    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-
-    fn head(stream: &mut TcpStream) -> String {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        String::from_utf8(head).unwrap()
-    }
-
-    #[test]
-    fn connections_without_a_stack_are_refused_and_those_at_rest_wait() {
-        const NAME: &str =
-            "stacks::http::connections_without_a_stack_are_refused_and_those_at_rest_wait";
-        with_large_stacks(NAME, || {
-            let server = Server::bind("127.0.0.1:0").unwrap().stack_size(SIZE);
-            let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-            let serving = spawn(move || server.serve(|_: &mut Request| ""));
-            let mut resting = TcpStream::connect(addr).unwrap();
-            resting.write_all(GET).unwrap();
-            assert!(head(&mut resting).starts_with("HTTP/1.1 200 OK\r\n"));
-            // Its stack is one of those that are taken now.
-            thread::sleep(Duration::from_millis(1));
-            let mut exhausted = Exhausted::new();
-            let mut refused = TcpStream::connect(addr).unwrap();
-            let mut answer = String::new();
-            refused.read_to_string(&mut answer).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-            let told = logged("no ethread for connections");
-            assert_eq!(told.len(), 1, "{told:?}");
-            assert!(told[0].contains("RLIMIT_AS (ulimit -v)"), "{told:?}");
-            resting.write_all(GET).unwrap();
-            while logged(NO_STACK).is_empty() {
-                thread::sleep(Duration::from_millis(1));
-            }
-            without_spinning_alone();
-            exhausted.end_one();
-            assert!(head(&mut resting).starts_with("HTTP/1.1 200 OK\r\n"));
-            exhausted.lift();
-            let mut next = TcpStream::connect(addr).unwrap();
-            next.write_all(GET).unwrap();
-            assert!(head(&mut next).starts_with("HTTP/1.1 200 OK\r\n"));
-            drop((resting, next));
-            handle.drain(Duration::from_secs(60));
-            serving.join().unwrap().unwrap();
-        });
-    }
-
-    /// Each of the styles of serving; what came before its own ethreads is undone.
-    #[test]
-    fn a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error() {
-        const NAME: &str =
-            "stacks::http::a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error";
-        let Some(output) = in_child(NAME) else {
-            let run = Runtime::builder().stack_size(SIZE).run(|| {
-                let exhausted = Exhausted::new();
-                let bind = || Server::bind("127.0.0.1:0").unwrap();
-                let app = |_: &mut Request| "x";
-                names_the_limit(&bind().serve(app).unwrap_err());
-                names_the_limit(&bind().run(app).unwrap_err());
-                let shards = Runtime::builder().shards(1);
-                let sharded = bind().on_shards(shards).unwrap();
-                names_the_limit(&sharded.serve(app).unwrap_err());
-                let web = WebServer::from(bind());
-                names_the_limit(&web.read().unwrap_err());
-                exhausted.lift();
-                goes_on();
-            });
-            run.unwrap();
-            eprintln!("all refused");
-            signal_hook::low_level::raise(libc::SIGTERM).unwrap();
-            return;
-        };
-        let printed = stderr(&output);
-        assert!(printed.contains("all refused"), "{printed}");
-        assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
-    }
-
-    /// The answer to the first of two requests that come together would go out while the second
-    /// one waits. Without a stack for that it goes out with the second one's.
-    #[test]
-    fn output_that_cannot_go_out_early_goes_out_later() {
-        with_large_stacks(
-            "stacks::http::output_that_cannot_go_out_early_goes_out_later",
-            || {
-                let server = Server::bind("127.0.0.1:0").unwrap().stack_size(SIZE);
-                let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-                let serving = spawn(move || {
-                    server.serve(|request: &mut Request| {
-                        if request.path() == "/slow" {
-                            thread::sleep(Duration::from_millis(20));
-                        }
-                        request.path().to_owned()
-                    })
-                });
-                let mut client = TcpStream::connect(addr).unwrap();
-                client.write_all(GET).unwrap();
-                head(&mut client);
-                let mut exhausted = Exhausted::new();
-                exhausted.end_one();
-                let requests = "GET /fast HTTP/1.1\r\nhost: a\r\n\r\nGET /slow HTTP/1.0\r\n\r\n";
-                client.write_all(requests.as_bytes()).unwrap();
-                let mut answers = String::new();
-                client.read_to_string(&mut answers).unwrap();
-                assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
-                assert!(answers.ends_with("/slow"), "{answers}");
-                assert_eq!(logged("no ethread to send output early").len(), 1);
-                exhausted.lift();
-                handle.drain(Duration::from_secs(60));
-                serving.join().unwrap().unwrap();
-            },
-        );
-    }
 }
 
 /// Mappings of pages with changing rights, as many as the process may have.

@@ -3,9 +3,8 @@
 //! That limit is the whole system's, and too high to be reached in a test. So a filter of system
 //! calls refuses what the kernel would: to watch any descriptor with a number from [`REFUSED`] on.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use ethreads::bridge::{Interest, on_ready};
@@ -134,6 +133,7 @@ fn a_listener_that_cannot_be_watched_loses_no_connection() {
 #[cfg(feature = "http")]
 #[test]
 fn a_server_closes_a_connection_that_cannot_be_watched_and_serves_the_others() {
+    use std::fs::File;
     use std::sync::mpsc;
 
     use ethreads::http::{Request, Server};
@@ -165,7 +165,7 @@ fn a_server_closes_a_connection_that_cannot_be_watched_and_serves_the_others() {
     fn low_numbers() -> Vec<File> {
         let null = || File::open("/dev/null").unwrap();
         std::iter::repeat_with(null)
-            .take_while(|file| file.as_fd().as_raw_fd() < REFUSED)
+            .take_while(|file| file.as_raw_fd() < REFUSED)
             .collect()
     }
 
