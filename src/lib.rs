@@ -189,8 +189,6 @@
 //! * `ETHREADS_DRIVER`, `epoll` or `polling`: the driver of shards whose
 //!   [`Builder`](Builder::driver) does not name one. The default is `epoll` on Linux, elsewhere
 //!   `polling`, which works everywhere.
-//! * `BLOCKING_MAX_THREADS`: the most OS threads that the pool can have, 500 unless set; see
-//!   [`bridge::set_blocking_limit`].
 //!
 //! # What is not promised
 //!

@@ -65,6 +65,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/runtime/mailbox/loom_tests.rs",
             "src/runtime/wake_cell/loom_tests.rs",
             "src/runtime/parcel.rs",
+            "src/runtime/pool/threads/loom_tests.rs",
             "src/sync/remote",
         ],
     ),
@@ -79,7 +80,6 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/runtime/overflow.rs",
         ],
     ),
-    ("blocking", &["src/runtime/pool.rs"]),
     ("signal_hook", &["src/signal"]),
     ("httparse", &["src/http/proto/head.rs"]),
 ];

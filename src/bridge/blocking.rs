@@ -7,10 +7,24 @@ use crate::runtime::pool::{self, BlockingStats};
 /// Runs `f` on a pool of OS threads and suspends the ethread until it has ended; the other
 /// ethreads go on meanwhile.
 ///
-/// The pool starts with the first call. At most 500 calls run at a time, unless
-/// [`set_blocking_limit`] says otherwise, and the rest waits for those to end. How long OS threads
-/// stay that have nothing to do is up to the crate `blocking`; its version 1.7.0 keeps them.
-/// Outside a shard, and while the caller unwinds, `f` runs right here.
+/// The pool is one for the whole process, and starts with the first call. A call takes an idle OS
+/// thread, or else a new one. At most 500 calls run at a time, unless [`set_blocking_limit`] says
+/// otherwise; the rest waits in line, first come, first served. An OS thread that has been idle for
+/// 10 s ends. Outside a shard, and while the caller unwinds, `f` runs right here.
+///
+/// `f` finds its OS thread without ethreads, and may run some, by [`run_main`](crate::run_main) for
+/// example. Ethreads that it leaves behind are leaked, as at the end of an OS thread; values of
+/// `thread_local!` stay until the OS thread ends. The end of the process does not wait for `f`.
+///
+/// # When no OS thread can be started
+///
+/// `RLIMIT_NPROC` (`ulimit -u`) and the pids.max of a cgroup limit how many OS threads there are.
+/// If the pool has at least one, the call waits in line for it, and deadlines and cancels hold
+/// meanwhile; the start is tried again with the next call, and whenever one ends. If it has none,
+/// `f` runs right here and holds up the shard, which the log is told at most every 5 s. Calls with
+/// an [`io::Result`](std::io::Result), those of [`fs`](crate::fs) and name look-ups, fail instead,
+/// with the system's error and its [`ErrorKind`](std::io::ErrorKind), which on Linux is
+/// `WouldBlock`; the text names the limits.
 ///
 /// # Panics
 ///
@@ -43,9 +57,8 @@ where
 }
 
 /// Sets how many [`blocking`](fn@blocking) calls may run at a time, in the whole process; those of
-/// [`fs`](crate::fs) and name look-ups count. A lower limit holds for calls that begin after this.
-/// The environment variable `BLOCKING_MAX_THREADS`, 500 unless set, is the most that can be had.
-/// There may be a few OS threads more, which are about to see whether there is something to do.
+/// [`fs`](crate::fs) and name look-ups count. It is 500 at first, and also the most OS threads that
+/// are started. A lower limit holds for calls that begin after this.
 ///
 /// # Panics
 ///

@@ -1,44 +1,42 @@
-//! OS threads for calls that block: the crate `blocking`, whose pool starts with the first call.
-//!
-//! How many jobs run at a time is up to this module, which counts them: a job that comes when
-//! there are enough of them waits here, and the OS thread of the next one that ends takes it.
+//! OS threads for calls that block: the pool of the process, and how an ethread waits for a call on
+//! it.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
+mod threads;
+
 use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use super::current;
+use super::driver::monotonic_now;
 use super::parcel::{Missed, Parcel};
-use super::park::Unwinding;
+use super::park::{Unwinding, deadline_after};
 use super::scheduler::Scheduler;
 use super::task::without_unwinding;
 use super::wait::{Reason, WaitKind};
+use threads::{NotStarted, Threads};
 
-/// As many as the crate has threads for, unless its `BLOCKING_MAX_THREADS` says otherwise.
+/// How many jobs may run at a time, unless set.
 const LIMIT: usize = 500;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// How long an OS thread without a job stays.
+const IDLE: Duration = Duration::from_secs(10);
 
-static JOBS: Mutex<Jobs> = Mutex::new(Jobs {
-    waiting: VecDeque::new(),
-    stats: BlockingStats {
-        running: 0,
-        waiting: 0,
-        most: 0,
-        ended: 0,
-        limit: LIMIT,
-    },
-});
+/// How often the log is told of calls that could not leave their OS thread.
+const WARN_EVERY: Duration = Duration::from_secs(5);
 
-struct Jobs {
-    waiting: VecDeque<Job>,
-    /// But for `waiting`, which is the length of the other.
-    stats: BlockingStats,
-}
+// Lazy, as the checker's lock is no constant.
+static POOL: LazyLock<Threads<Box<dyn Job>>> = LazyLock::new(|| Threads::new(LIMIT, IDLE));
+
+/// Jobs that have ended.
+static ENDED: AtomicU64 = AtomicU64::new(0);
 
 /// Numbers of the pool of OS threads that [`blocking`](crate::bridge::blocking) and other calls
 /// that block run on; it is one for the whole process. Given by
@@ -46,9 +44,10 @@ struct Jobs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingStats {
-    /// Jobs that run, or have been given to the pool just now.
+    /// Jobs that run, or for which an OS thread was just woken or started.
     pub running: usize,
-    /// Jobs that wait for others to end, as there may be no more at a time.
+    /// Jobs that wait for others to end: the limit is reached, or no more OS threads can be
+    /// started.
     pub waiting: usize,
     /// The most that ran at a time.
     pub most: usize,
@@ -58,68 +57,157 @@ pub struct BlockingStats {
     pub limit: usize,
 }
 
-fn jobs() -> MutexGuard<'static, Jobs> {
-    // No code of a user's runs under it.
-    JOBS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 pub(crate) fn stats() -> BlockingStats {
-    let jobs = jobs();
+    let counts = POOL.counts();
     BlockingStats {
-        waiting: jobs.waiting.len(),
-        ..jobs.stats
+        running: counts.running,
+        waiting: counts.waiting,
+        most: counts.most,
+        ended: ENDED.load(Ordering::Relaxed),
+        limit: counts.limit,
     }
 }
 
 pub(crate) fn set_limit(limit: usize) {
-    let mut jobs = jobs();
-    jobs.stats.limit = limit;
-    // Those who wait may be let in by a higher one.
-    let now: Vec<_> = std::iter::from_fn(|| jobs.next()).collect();
-    drop(jobs);
-    now.into_iter().for_each(start);
+    drop(POOL.set_limit(limit, &start).map_err(refuse));
 }
 
-impl Jobs {
-    /// The job that is to be run now, if one waits and there may be one more.
-    fn next(&mut self) -> Option<Job> {
-        if self.stats.running >= self.stats.limit {
-            return None;
-        }
-        let job = self.waiting.pop_front()?;
-        self.stats.running += 1;
-        self.stats.most = self.stats.most.max(self.stats.running);
-        Some(job)
+/// Starts an OS thread of the pool.
+fn start() -> io::Result<()> {
+    let builder = thread::Builder::new().name("ethreads-pool".to_owned());
+    builder.spawn(|| POOL.work(&start, perform)).map(drop)
+}
+
+/// Runs a job on an OS thread of the pool.
+fn perform(job: Box<dyn Job>) {
+    // A value that no ethread waits for any more is dropped in it.
+    without_unwinding(|| job.run());
+    // The next job is to find the OS thread as a new one. Ethreads that are left are leaked, as at
+    // the end of an OS thread.
+    if current::with(|scheduler| scheduler.is_some()) {
+        without_unwinding(|| {
+            current::uninstall();
+        });
     }
 }
 
-fn submit(job: Job) {
-    let mut jobs = jobs();
-    // Behind those who wait, if anybody does.
-    jobs.waiting.push_back(job);
-    if let Some(job) = jobs.next() {
-        drop(jobs);
-        start(job);
+trait Job: Send {
+    fn run(self: Box<Self>);
+
+    /// Hands the job back to the ethread that waits for it. What is returned may be the last that
+    /// holds it, and is dropped where user code may run.
+    fn refuse(self: Box<Self>, error: &Arc<io::Error>) -> Box<dyn Send>;
+}
+
+/// What comes back of a call.
+enum Answer<T> {
+    Ended(thread::Result<T>),
+    /// It has not begun: there is no OS thread for it.
+    Refused(Box<dyn FnOnce() -> T + Send>, Arc<io::Error>),
+}
+
+struct Call<F, T> {
+    f: F,
+    answer: Arc<Parcel<Answer<T>>>,
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn run(self: Box<Self>) {
+        let Self { f, answer } = *self;
+        let value = call(f);
+        // Before the ethread that waits for it goes on.
+        ENDED.fetch_add(1, Ordering::Relaxed);
+        // If that has left, the value is dropped with this.
+        drop(answer.put(Answer::Ended(value)));
+    }
+
+    fn refuse(self: Box<Self>, error: &Arc<io::Error>) -> Box<dyn Send> {
+        let Self { f, answer } = *self;
+        drop(answer.put(Answer::Refused(Box::new(f), error.clone())));
+        Box::new(answer)
     }
 }
 
-fn start(job: Job) {
-    blocking::unblock(move || {
-        let mut next = Some(job);
-        while let Some(job) = next {
-            // A value that nobody waits for is dropped in it.
-            without_unwinding(job);
-            let mut jobs = jobs();
-            jobs.stats.running -= 1;
-            next = jobs.next();
+/// What is left of jobs that were refused. One whose ethread has left is dropped with this.
+struct Leftovers(Vec<Box<dyn Send>>);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        for left in self.0.drain(..) {
+            without_unwinding(|| drop(left));
         }
-    })
-    .detach();
+    }
+}
+
+#[cold]
+fn refuse(failed: NotStarted<Box<dyn Job>>) -> Leftovers {
+    let error = Arc::new(failed.error);
+    let jobs = failed.jobs.into_iter();
+    Leftovers(jobs.map(|job| job.refuse(&error)).collect())
+}
+
+/// Why a call has failed that no OS thread could be started for.
+#[derive(Debug)]
+struct NoThread {
+    error: Arc<io::Error>,
+    limit: usize,
+}
+
+impl fmt::Display for NoThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot start an OS thread for calls that block, of which there is none (the pool's \
+             limit is {}): {}; raise RLIMIT_NPROC (`ulimit -u`) and the cgroup's pids.max, or free \
+             memory",
+            self.limit, self.error
+        )
+    }
+}
+
+impl Error for NoThread {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.error)
+    }
+}
+
+#[cold]
+fn no_thread(error: Arc<io::Error>) -> io::Error {
+    let limit = POOL.counts().limit;
+    io::Error::new(error.kind(), NoThread { error, limit })
+}
+
+/// Tells the log of a call that runs where it was made, at most once in a while.
+#[cold]
+fn warn_in_place(error: &io::Error) {
+    /// When the log is to be told again, and the calls that it was not told of.
+    static UNTOLD: Mutex<(u64, u64)> = Mutex::new((0, 0));
+    let mut untold = UNTOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    untold.1 += 1;
+    let now = monotonic_now();
+    if now < untold.0 {
+        return;
+    }
+    let calls = untold.1;
+    *untold = (deadline_after(now, WARN_EVERY), 0);
+    drop(untold);
+    without_unwinding(|| {
+        log::warn!(
+            "ran {calls} blocking calls in place, which held up their shards: cannot start an OS \
+             thread: {error}; raise RLIMIT_NPROC (`ulimit -u`) and the cgroup's pids.max, or free \
+             memory"
+        );
+    });
 }
 
 /// Runs `f` on the pool and parks until it has ended; a panic of `f` is the `Err`.
 ///
-/// Outside a shard, and in an ethread that unwinds, `f` runs right here.
+/// Outside a shard, in an ethread that unwinds, and where no OS thread can be started, `f` runs
+/// right here.
 pub(crate) fn run<T, F>(f: F, location: &'static Location<'static>) -> thread::Result<T>
 where
     T: Send + 'static,
@@ -128,12 +216,17 @@ where
     match offload(f, location, |scheduler| -> Infallible {
         scheduler.raise_elapsed()
     }) {
-        Ok(result) => result,
+        Ok(Answer::Ended(result)) => result,
+        Ok(Answer::Refused(f, error)) => {
+            warn_in_place(&error);
+            call(f)
+        }
         Err(never) => match never {},
     }
 }
 
-/// As [`run`], for a call that fails with `TimedOut` once a scope's deadline has passed.
+/// As [`run`], for a call that fails with `TimedOut` once a scope's deadline has passed, and with
+/// the error of the start where no OS thread can be started.
 pub(crate) fn run_io<T, F>(
     f: F,
     location: &'static Location<'static>,
@@ -142,23 +235,26 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    offload(f, location, Scheduler::elapsed_error)
+    match offload(f, location, Scheduler::elapsed_error)? {
+        Answer::Ended(result) => Ok(result),
+        Answer::Refused(_, error) => Err(no_thread(error)),
+    }
 }
 
 fn offload<T, F, E>(
     f: F,
     location: &'static Location<'static>,
     elapsed: impl FnOnce(&Scheduler) -> E,
-) -> Result<thread::Result<T>, E>
+) -> Result<Answer<T>, E>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
     current::with(|scheduler| {
         let Some(scheduler) = scheduler else {
-            return Ok(call(f));
+            return Ok(Answer::Ended(call(f)));
         };
-        // What nobody is to wait for is not begun: no file is removed after a deadline.
+        // What no ethread is to wait for does not begin: no file is removed after a deadline.
         if scheduler.can_leave() {
             scheduler.raise_if_cancelled();
             if scheduler.has_elapsed() {
@@ -172,25 +268,23 @@ where
         };
         let wait = match scheduler.begin_wait(reason) {
             Ok(wait) => wait,
-            Err(Unwinding) => return Ok(call(f)),
+            Err(Unwinding) => return Ok(Answer::Ended(call(f))),
         };
-        let parcel = Arc::new(Parcel::new());
+        let answer = Arc::new(Parcel::new());
         // Before it begins: however fast it is, the others have their turn.
-        let entered = parcel.enter(scheduler, &wait);
-        debug_assert!(entered.is_none(), "nobody has brought it yet");
-        let theirs = parcel.clone();
-        submit(Box::new(move || {
-            let value = call(f);
-            // Before anybody goes on who has waited for it.
-            jobs().stats.ended += 1;
-            // Nobody says that it will not be asked for: if that is so, it is dropped with this.
-            let _ = theirs.put(value);
-        }));
-        match parcel.park(scheduler, wait) {
-            Ok(result) => Ok(result),
+        let entered = answer.enter(scheduler, &wait);
+        debug_assert!(entered.is_none(), "the job is not submitted yet");
+        let job = Box::new(Call {
+            f,
+            answer: answer.clone(),
+        });
+        // Jobs of others may be dropped with it, so it stays until the wait is over.
+        let _refused = POOL.submit(job, &start).map_err(refuse);
+        match answer.park(scheduler, wait) {
+            Ok(answer) => Ok(answer),
             Err(Missed::Elapsed) => Err(elapsed(scheduler)),
             Err(Missed::Abandoned | Missed::Unwinding) => {
-                unreachable!("the job always ends, and the wait has begun")
+                unreachable!("the job is always answered, and the wait has begun")
             }
         }
     })

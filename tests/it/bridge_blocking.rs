@@ -299,3 +299,61 @@ fn a_pool_of_nothing_is_refused() {
     let refused = fresh(|| os::spawn(|| bridge::set_blocking_limit(0)).join());
     assert!(text(&*refused.unwrap_err()).contains("would ever run"));
 }
+
+#[test]
+fn a_call_finds_its_os_thread_without_ethreads() {
+    const NAME: &str = "bridge_blocking::a_call_finds_its_os_thread_without_ethreads";
+    if let Some(output) = in_child(NAME) {
+        assert!(output.status.success(), "{}", stderr(&output));
+        return;
+    }
+    bridge::set_blocking_limit(1);
+    run(|| {
+        let on = || os::current().id();
+        let thread = bridge::blocking(on);
+        for _ in 0..3 {
+            let value = bridge::blocking(move || {
+                assert!(runtime::stats().is_none());
+                // One that is left, and one that suspends.
+                drop(spawn(|| unreachable!("nothing runs it")));
+                drop(spawn(thread::park));
+                thread::yield_now();
+                on()
+            });
+            assert_eq!(value, thread);
+            let built = bridge::blocking(move || Runtime::builder().run(on).unwrap());
+            assert_eq!(built, thread);
+        }
+    });
+}
+
+#[test]
+fn values_that_panic_when_dropped_do_no_harm() {
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+
+    run(|| {
+        for panics in [false, true] {
+            let (open, gate) = mpsc::channel::<()>();
+            let caller = spawn(move || {
+                bridge::blocking(move || {
+                    let _ = gate.recv();
+                    if panics {
+                        std::panic::panic_any(Bomb);
+                    }
+                    Bomb
+                });
+            });
+            thread::yield_now();
+            caller.cancel();
+            assert!(caller.join().unwrap_err().is::<Cancelled>());
+            drop(open);
+            assert_eq!(bridge::blocking(|| 3), 3);
+        }
+    });
+}

@@ -329,9 +329,9 @@ fn a_listing_beyond_a_deadline_goes_on_where_it_was() {
     // The pool is of the whole process, and so is the number of its OS threads.
     let name = "fs::a_listing_beyond_a_deadline_goes_on_where_it_was";
     if !is_child(name) {
-        let output = in_child(name).env("BLOCKING_MAX_THREADS", "1").output();
-        return assert_success(&output.unwrap());
+        return assert_success(&in_child(name).output().unwrap());
     }
+    bridge::set_blocking_limit(1);
     run("interrupted", |folder| {
         let names = folder.fill(300);
         let mut listing = fs::read_dir(&folder.0).unwrap();

@@ -155,6 +155,7 @@ mod rfc_upgrade;
 
 mod bridge_blocking;
 mod bridge_drops;
+mod bridge_no_threads;
 mod bridge_on_ready;
 mod bridge_remote;
 mod bridge_run_until;

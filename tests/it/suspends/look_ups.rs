@@ -76,10 +76,10 @@ pub(super) fn look_ups() -> Vec<Row> {
 pub(super) fn assert_success_in_child(name: &str, test: fn()) {
     // The pool is of the whole process, and so is the number of its OS threads.
     if is_child(name) {
+        bridge::set_blocking_limit(1);
         return test();
     }
-    let output = in_child(name).env("BLOCKING_MAX_THREADS", "1").output();
-    assert_success(&output.unwrap());
+    assert_success(&in_child(name).output().unwrap());
 }
 
 #[test]
