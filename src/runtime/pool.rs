@@ -58,14 +58,7 @@ pub struct BlockingStats {
 }
 
 pub(crate) fn stats() -> BlockingStats {
-    let counts = POOL.counts();
-    BlockingStats {
-        running: counts.running,
-        waiting: counts.waiting,
-        most: counts.most,
-        ended: ENDED.load(Ordering::Relaxed),
-        limit: counts.limit,
-    }
+    POOL.stats(ENDED.load(Ordering::Relaxed))
 }
 
 pub(crate) fn set_limit(limit: usize) {
@@ -177,7 +170,7 @@ impl Error for NoThread {
 
 #[cold]
 fn no_thread(error: Arc<io::Error>) -> io::Error {
-    let limit = POOL.counts().limit;
+    let limit = stats().limit;
     io::Error::new(error.kind(), NoThread { error, limit })
 }
 

@@ -19,6 +19,7 @@ use std::mem;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::BlockingStats;
 use crate::runtime::primitives::{Mutex, MutexGuard, Thread, thread};
 
 pub(super) struct Threads<J> {
@@ -40,18 +41,6 @@ struct State<J> {
     most: usize,
 }
 
-/// Numbers of a pool; see [`BlockingStats`](super::BlockingStats).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) running: usize,
-    pub(super) waiting: usize,
-    pub(super) most: usize,
-    pub(super) limit: usize,
-    /// OS threads, whatever they do.
-    #[cfg_attr(not(test), allow(dead_code))]
-    pub(super) threads: usize,
-}
-
 /// A thread could not be started.
 #[derive(Debug)]
 pub(super) struct NotStarted<J> {
@@ -59,6 +48,9 @@ pub(super) struct NotStarted<J> {
     /// All jobs of the queue if no thread is left to run them.
     pub(super) jobs: VecDeque<J>,
 }
+
+/// Starts a thread that calls [`Threads::work`].
+type Start<'a> = &'a dyn Fn() -> io::Result<()>;
 
 /// How a job gets a thread.
 enum Step {
@@ -126,27 +118,23 @@ impl<J> Threads<J> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn stats(&self, ended: u64) -> BlockingStats {
         let state = self.lock();
-        Counts {
+        BlockingStats {
             running: state.running(),
             waiting: state.queue.len().saturating_sub(state.coming),
             most: state.most,
+            ended,
             limit: state.limit,
-            threads: state.threads(),
         }
     }
 
-    /// Queues a job. `start` starts a thread that calls [`work`](Self::work).
+    /// Queues a job.
     ///
     /// # Errors
     ///
     /// That of `start`, where it was needed. The job waits for another thread if there is one.
-    pub(super) fn submit(
-        &self,
-        job: J,
-        start: &dyn Fn() -> io::Result<()>,
-    ) -> Result<(), NotStarted<J>> {
+    pub(super) fn submit(&self, job: J, start: Start<'_>) -> Result<(), NotStarted<J>> {
         let mut state = self.lock();
         state.queue.push_back(job);
         let step = state.assign();
@@ -159,11 +147,7 @@ impl<J> Threads<J> {
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub(super) fn set_limit(
-        &self,
-        limit: usize,
-        start: &dyn Fn() -> io::Result<()>,
-    ) -> Result<(), NotStarted<J>> {
+    pub(super) fn set_limit(&self, limit: usize, start: Start<'_>) -> Result<(), NotStarted<J>> {
         let mut state = self.lock();
         state.limit = limit;
         while let Some(step) = state.assign() {
@@ -174,7 +158,7 @@ impl<J> Threads<J> {
         Ok(())
     }
 
-    fn perform(&self, step: Step, start: &dyn Fn() -> io::Result<()>) -> Result<(), NotStarted<J>> {
+    fn perform(&self, step: Step, start: Start<'_>) -> Result<(), NotStarted<J>> {
         match step {
             Step::Wake(thread) => thread.unpark(),
             Step::Start => {
@@ -194,12 +178,10 @@ impl<J> Threads<J> {
             _ => VecDeque::new(),
         };
         // One that found the limit reached, because of the thread that does not come, is idle now.
-        let idle = match state.idle.is_empty() {
-            true => None,
-            false => state.assign(),
-        };
+        let is_idle = !state.idle.is_empty();
+        let step = is_idle.then(|| state.assign()).flatten();
         drop(state);
-        if let Some(Step::Wake(thread)) = idle {
+        if let Some(Step::Wake(thread)) = step {
             thread.unpark();
         }
         NotStarted { error, jobs }
@@ -207,7 +189,7 @@ impl<J> Threads<J> {
 
     /// What a thread of the pool does: runs jobs until it has been idle for too long. `run` must
     /// not unwind.
-    pub(super) fn work(&self, start: &dyn Fn() -> io::Result<()>, run: impl Fn(J)) {
+    pub(super) fn work(&self, start: Start<'_>, run: impl Fn(J)) {
         let me = thread::current();
         let mut state = self.lock();
         loop {

@@ -74,8 +74,9 @@ impl Pool {
                 None => break,
             }
         }
-        let counts = self.0.threads.counts();
-        assert_eq!((counts.threads, counts.running, counts.waiting), (0, 0, 0));
+        let stats = self.0.threads.stats(0);
+        let threads = self.0.threads.lock().threads();
+        assert_eq!((threads, stats.running, stats.waiting), (0, 0, 0));
         let seen = self.0.seen.lock().unwrap();
         (seen.ran.clone(), seen.refused.clone())
     }

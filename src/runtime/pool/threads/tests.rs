@@ -64,8 +64,13 @@ impl Pool {
         self.starts.load(Ordering::Relaxed)
     }
 
-    fn until(&self, there: impl Fn(Counts) -> bool) {
-        while !there(self.threads.counts()) {
+    /// OS threads, whatever they do.
+    fn all(&self) -> usize {
+        self.threads.lock().threads()
+    }
+
+    fn until(&self, there: impl Fn(&Self) -> bool) {
+        while !there(self) {
             os::yield_now();
         }
     }
@@ -82,7 +87,7 @@ fn an_idle_thread_is_woken_and_none_is_started() {
         submitted.unwrap();
         on.push(held.runs_on.recv().unwrap());
         drop(held.end);
-        pool.until(|counts| counts.running == 0);
+        pool.until(|pool| pool.threads.stats(0).running == 0);
     }
     assert_eq!(pool.starts(), 1);
     assert!(on.iter().all(|thread| *thread == on[0]));
@@ -95,8 +100,8 @@ fn below_the_limit_each_job_has_a_thread_and_beyond_it_they_wait_in_order() {
     for pair in jobs[..2].iter() {
         pair.runs_on.recv().unwrap();
     }
-    let counts = pool.threads.counts();
-    assert_eq!((counts.running, counts.waiting, counts.threads), (2, 3, 2));
+    let stats = pool.threads.stats(0);
+    assert_eq!((stats.running, stats.waiting, pool.all()), (2, 3, 2));
     jobs[0].end.send(()).unwrap();
     jobs[2].runs_on.recv().unwrap();
     assert!(jobs[3].runs_on.try_recv().is_err());
@@ -114,7 +119,7 @@ fn threads_that_are_idle_for_too_long_end() {
         let on = jobs.iter().map(|job| job.runs_on.recv().unwrap());
         assert_eq!(on.collect::<Vec<_>>().len(), 3);
         drop(jobs);
-        pool.until(|counts| counts.threads == 0);
+        pool.until(|pool| pool.all() == 0);
         assert_eq!(pool.starts(), 3 * round);
     }
 }
@@ -128,7 +133,7 @@ fn where_no_thread_can_be_had_jobs_come_back() {
         assert_eq!(failed.jobs.len(), 1);
         assert_eq!(pool.starts(), tries, "one attempt a job");
     }
-    assert_eq!(pool.threads.counts().threads, 0);
+    assert_eq!(pool.all(), 0);
 }
 
 #[test]
@@ -138,8 +143,8 @@ fn where_there_is_a_thread_jobs_wait_for_it_and_each_end_tries_again() {
     let mut failures = jobs.iter().filter(|(_, submitted)| submitted.is_err());
     assert!(failures.all(|(_, failed)| failed.as_ref().unwrap_err().jobs.is_empty()));
     assert_eq!(pool.starts(), 4);
-    let counts = pool.threads.counts();
-    assert_eq!((counts.running, counts.waiting, counts.threads), (1, 3, 1));
+    let stats = pool.threads.stats(0);
+    assert_eq!((stats.running, stats.waiting, pool.all()), (1, 3, 1));
     let first = jobs.pop_front().unwrap().0;
     let thread = first.runs_on.recv().unwrap();
     drop(first);
@@ -161,7 +166,7 @@ fn what_a_job_leaves_unparked_does_not_end_its_thread() {
     submitted.unwrap();
     held.runs_on.recv().unwrap();
     drop(held);
-    pool.until(|counts| counts.running == 0);
+    pool.until(|pool| pool.threads.stats(0).running == 0);
     for _ in 0..100 {
         let idle = pool.threads.lock().idle.last().cloned();
         if let Some(idle) = idle {
@@ -169,5 +174,5 @@ fn what_a_job_leaves_unparked_does_not_end_its_thread() {
         }
         os::yield_now();
     }
-    assert_eq!(pool.threads.counts().threads, 1);
+    assert_eq!(pool.all(), 1);
 }
