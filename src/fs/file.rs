@@ -4,40 +4,57 @@
 use std::fmt;
 use std::fs::{self, FileTimes, Metadata, Permissions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
+use std::panic::Location;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::offload;
 use super::options::OpenOptions;
-
-/// The most that is moved in one trip to the pool. A trip takes some 20 µs, as long as copying
-/// 128 KiB twice. With this much a file that is in memory is read at three quarters of the rate
-/// that eight times as much would give, in which the trip no longer shows.
-const MOST: usize = 256 * 1024;
+use crate::io::description::{Description, MOST, Unreported};
 
 /// An open file, as [`std::fs::File`]: its calls run on the pool of OS threads while the calling
 /// ethread is suspended.
 ///
 /// It is `Send + Sync`, and may be used by any number of ethreads on any OS threads, with or
-/// without a shard. They share its position, as with std, and calls that overlap happen in any
-/// order. A file keeps a buffer of the size of the largest piece that it has moved, at most
-/// 256 KiB; [`flush`](Write::flush) does nothing, as nothing stays in it.
+/// without a shard. They share its position, as with std, and so do clones. Calls that use the
+/// position wait in line, first come, first served; so does [`set_len`](Self::set_len). Pipes,
+/// terminals and other devices have no position, and a line for each direction. The other calls,
+/// those of [`FileExt`] among them, overlap with any. A file keeps a buffer of the size of the
+/// largest piece that it has moved, at most 256 KiB.
+///
+/// A closure on the pool, by [`blocking`](crate::bridge::blocking), that uses a file waits in the
+/// same line. If it has the last OS thread that the pool may have, and a call before it in line
+/// needs one, neither goes on; such a closure uses a file of its own.
 ///
 /// Dropping it closes the descriptor right here, as std's does, which on some network file systems
 /// waits for what was written; [`sync_all`](Self::sync_all) waits beforehand, and tells errors. If
 /// the call of an ethread that has left is still under way, the descriptor closes at its end, on
-/// the pool.
+/// the pool. An error that no call has returned is lost with the last clone.
 ///
 /// # Cancellation
 ///
-/// A call that has begun, and is then cancelled or fails with `TimedOut`, goes on in the pool. So
-/// the position, and what a write has written, are unknown afterwards: open the file anew, or name
-/// positions with [`FileExt`]. Buffers are never torn: what was to be read into has not changed,
-/// and what is written is what was given.
+/// A call that has begun, and is then cancelled or fails with `TimedOut`, goes on in the pool. It
+/// belongs to the file: the next call waits for it, and nothing that it has done is lost.
+///
+/// * A *read* has not read: the next one gets its bytes, and a seek or a write counts from where
+///   they begin. Bytes of a file that [`write_at`](FileExt::write_at) or `set_len` changes
+///   meanwhile are read again; a change by another open file is not noticed.
+/// * A *write* has written the whole piece, at most 256 KiB, or its error is returned by the next
+///   write, [`flush`](Write::flush), `sync_all`, [`sync_data`](Self::sync_data) or
+///   [`into_std`](Self::into_std). The same is true of the errors of `write_at`, `set_len`,
+///   `sync_all` and `sync_data`.
+/// * A *seek* has moved the position, or failed.
+///
+/// A call that is cancelled while it waits in line does not begin. `read_at`, `write_at` and
+/// [`metadata`](Self::metadata) do not wait for a write that is under way; `flush` does.
+///
+/// # While unwinding
+///
+/// A destructor's call on a file in use fails with the source
+/// [`WouldPark`](crate::runtime::WouldPark), as it cannot wait in line.
 ///
 /// # Examples
 ///
@@ -60,9 +77,8 @@ const MOST: usize = 256 * 1024;
 pub struct File {
     /// Shared with the calls that are under way, which end when they end.
     file: Arc<fs::File>,
-    /// What the next call moves its bytes through. Taken out for that, so that a second call at
-    /// the same time finds none and makes its own.
-    buffer: Mutex<Vec<u8>>,
+    /// Shared with the clones too.
+    shared: Arc<Description>,
 }
 
 impl File {
@@ -107,25 +123,26 @@ impl File {
     }
 
     /// Suspends the ethread until the file, with its metadata, is on the disk, as
-    /// [`std::fs::File::sync_all`].
+    /// [`std::fs::File::sync_all`]. It waits for a write that is under way.
     ///
     /// # Errors
     ///
-    /// Those of fsync(2): an earlier write may have failed only now.
+    /// Those of fsync(2): an earlier write may have failed only now. First of all that of a write
+    /// that no call has returned, as [`flush`](Write::flush).
     #[track_caller]
     pub fn sync_all(&self) -> io::Result<()> {
-        self.ask(|file| file.sync_all())
+        self.sync(fs::File::sync_all)
     }
 
     /// Suspends the ethread until the contents of the file are on the disk, as
-    /// [`std::fs::File::sync_data`].
+    /// [`std::fs::File::sync_data`]. It waits for a write that is under way.
     ///
     /// # Errors
     ///
-    /// Those of fdatasync(2): an earlier write may have failed only now.
+    /// Those of fdatasync(2), and as [`sync_all`](Self::sync_all).
     #[track_caller]
     pub fn sync_data(&self) -> io::Result<()> {
-        self.ask(|file| file.sync_data())
+        self.sync(fs::File::sync_data)
     }
 
     /// Cuts the file off at `size`, or lets it grow by zeros, as [`std::fs::File::set_len`];
@@ -136,7 +153,8 @@ impl File {
     /// `InvalidInput` if the file is not open to write, and the others of std.
     #[track_caller]
     pub fn set_len(&self, size: u64) -> io::Result<()> {
-        self.ask(move |file| file.set_len(size))
+        self.shared
+            .set_len(self.file.clone(), size, Location::caller())
     }
 
     /// Returns what the system knows of the file, as [`std::fs::File::metadata`]; suspends the
@@ -183,28 +201,40 @@ impl File {
         self.set_times(FileTimes::new().set_modified(time))
     }
 
-    /// Returns another handle of the same open file, with the same position. It goes on at once.
+    /// Returns another handle of the same open file, with the same position. It goes on at once,
+    /// and what is under way belongs to both.
     ///
     /// # Errors
     ///
     /// Those of dup(2), for example when there are too many open files.
     pub fn try_clone(&self) -> io::Result<Self> {
-        self.file.try_clone().map(Self::from)
+        Ok(Self {
+            file: Arc::new(self.file.try_clone()?),
+            shared: self.shared.clone(),
+        })
     }
 
-    /// Turns it into std's type, whose calls block the OS thread. It goes on at once.
+    /// Turns it into std's type, whose calls block the OS thread; suspends the ethread while
+    /// another operation is under way.
     ///
-    /// While a call is under way whose ethread has left, that keeps the descriptor, and this
-    /// returns a duplicate of it, with the same position.
+    /// The position is right afterwards: bytes that a cancelled read has read, and no call has got,
+    /// are read again. A call that does not use the position, such as
+    /// [`read_at`](FileExt::read_at), and that goes on without its ethread, keeps the descriptor;
+    /// then this returns a duplicate of it.
     ///
     /// # Errors
     ///
-    /// Those of dup(2), where that is needed.
+    /// That of a write that no call has returned, as [`flush`](Write::flush); `NotSeekable` if
+    /// bytes of a pipe or a terminal were read by a cancelled call and cannot be put back;
+    /// `TimedOut` at the deadline of a scope; those of dup(2), where that is needed. The file is
+    /// closed then.
+    #[track_caller]
     pub fn into_std(self) -> io::Result<fs::File> {
+        self.shared.settle(&self.file, Location::caller())?;
         Arc::try_unwrap(self.file).or_else(|file| file.try_clone())
     }
 
-    /// Lets the pool do something with the file.
+    /// Lets the pool do something with the file that leaves its position and contents alone.
     #[track_caller]
     fn ask<T: Send + 'static>(
         &self,
@@ -214,66 +244,23 @@ impl File {
         offload(move || call(&file))
     }
 
-    /// Lets the pool read into the buffer, at most `asked` bytes, and gives what it has read.
+    /// Lets the pool bring what was written to the disk. An error that no call takes stays with the
+    /// file.
     #[track_caller]
-    fn fetch(
-        &self,
-        asked: usize,
-        read: impl FnOnce(&fs::File, &mut [u8]) -> io::Result<usize> + Send + 'static,
-        give: impl FnOnce(&[u8]),
-    ) -> io::Result<usize> {
-        let (len, mut buffer) = self.take_buffer(asked);
-        let (result, buffer) = self.ask(move |file| {
-            let result = read(file, &mut buffer[..len]);
-            Ok((result, buffer))
-        })?;
-        if let Ok(got) = result {
-            give(&buffer[..got]);
-        }
-        self.put_back(buffer);
-        result
-    }
-
-    /// Lets the pool write what fits the buffer, of `asked` bytes that `fill` puts there.
-    #[track_caller]
-    fn send(
-        &self,
-        asked: usize,
-        fill: impl FnOnce(&mut [u8]),
-        write: impl FnOnce(&fs::File, &[u8]) -> io::Result<usize> + Send + 'static,
-    ) -> io::Result<usize> {
-        let (len, mut buffer) = self.take_buffer(asked);
-        fill(&mut buffer[..len]);
-        let (result, buffer) = self.ask(move |file| {
-            let result = write(file, &buffer[..len]);
-            Ok((result, buffer))
-        })?;
-        self.put_back(buffer);
-        result
-    }
-
-    /// Returns how much of `asked` is moved at once, and a buffer that has room for it.
-    fn take_buffer(&self, asked: usize) -> (usize, Vec<u8>) {
-        let len = asked.min(MOST);
-        let mut buffer =
-            mem::take(&mut *self.buffer.lock().unwrap_or_else(PoisonError::into_inner));
-        if buffer.len() < len {
-            // Not `resize`: a new one is zero without being written to.
-            buffer = vec![0; len];
-        }
-        (len, buffer)
-    }
-
-    fn put_back(&self, buffer: Vec<u8>) {
-        *self.buffer.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
+    fn sync(&self, sync: fn(&fs::File) -> io::Result<()>) -> io::Result<()> {
+        self.shared.flush(Location::caller())?;
+        let (file, shared) = (self.file.clone(), self.shared.clone());
+        let synced =
+            offload(move || Ok(sync(&file).map_err(|error| Unreported::new(&shared, error))));
+        synced?.map_err(Unreported::take)
     }
 }
 
 impl From<fs::File> for File {
     fn from(file: fs::File) -> Self {
         Self {
+            shared: Description::new(file.as_fd()),
             file: Arc::new(file),
-            buffer: Mutex::default(),
         }
     }
 }
@@ -306,27 +293,25 @@ impl Read for &File {
     /// Reads at most 256 KiB; suspends the ethread meanwhile. `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fetch(
-            buf.len(),
-            |mut file, room| file.read(room),
-            |bytes| buf[..bytes.len()].copy_from_slice(bytes),
-        )
+        let location = Location::caller();
+        self.shared
+            .read(self.file.clone(), buf.len(), location, |bytes| {
+                buf[..bytes.len()].copy_from_slice(bytes);
+            })
     }
 
     #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let asked = bufs.iter().map(|buf| buf.len()).sum();
-        self.fetch(
-            asked,
-            |mut file, room| file.read(room),
-            |mut bytes| {
+        let location = Location::caller();
+        self.shared
+            .read(self.file.clone(), asked, location, |mut bytes| {
                 for buf in bufs {
                     let (now, later) = bytes.split_at(bytes.len().min(buf.len()));
                     buf[..now.len()].copy_from_slice(now);
                     bytes = later;
                 }
-            },
-        )
+            })
     }
 
     // std's begins with 32 bytes, and goes on with 8 KiB: a trip each.
@@ -334,11 +319,11 @@ impl Read for &File {
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         let before = buf.len();
         loop {
-            let read = self.fetch(
-                MOST,
-                |mut file, room| file.read(room),
-                |bytes| buf.extend_from_slice(bytes),
-            );
+            let read = self
+                .shared
+                .read(self.file.clone(), MOST, Location::caller(), |bytes| {
+                    buf.extend_from_slice(bytes);
+                });
             match read {
                 Ok(0) => return Ok(buf.len() - before),
                 Ok(_) => {}
@@ -365,31 +350,32 @@ impl Write for &File {
     /// Writes at most 256 KiB; suspends the ethread meanwhile.
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.send(
-            buf.len(),
-            |room| room.copy_from_slice(&buf[..room.len()]),
-            |mut file, bytes| file.write(bytes),
-        )
+        let location = Location::caller();
+        self.shared
+            .write(self.file.clone(), buf.len(), location, |room| {
+                room.copy_from_slice(&buf[..room.len()]);
+            })
     }
 
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let asked = bufs.iter().map(|buf| buf.len()).sum();
-        self.send(
-            asked,
-            |mut room| {
+        let location = Location::caller();
+        self.shared
+            .write(self.file.clone(), asked, location, |mut room| {
                 for buf in bufs {
                     let (now, later) = room.split_at_mut(room.len().min(buf.len()));
                     now.copy_from_slice(&buf[..now.len()]);
                     room = later;
                 }
-            },
-            |mut file, bytes| file.write(bytes),
-        )
+            })
     }
 
+    /// Suspends the ethread until a write that is under way has ended, and returns the error of
+    /// one that no call has returned. Without either it does nothing: a file buffers no writes.
+    #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.shared.flush(Location::caller())
     }
 }
 
@@ -398,7 +384,7 @@ impl Seek for &File {
     /// holds the position until it ends.
     #[track_caller]
     fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
-        self.ask(move |mut file| file.seek(pos))
+        self.shared.seek(self.file.clone(), pos, Location::caller())
     }
 }
 
@@ -435,8 +421,9 @@ impl Write for File {
         (&*self).write_vectored(bufs)
     }
 
+    #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        (&*self).flush()
     }
 }
 
@@ -452,21 +439,21 @@ impl FileExt for File {
     /// meanwhile. `Ok(0)` is the end.
     #[track_caller]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.fetch(
-            buf.len(),
-            move |file, room| file.read_at(room, offset),
-            |bytes| buf[..bytes.len()].copy_from_slice(bytes),
-        )
+        let (file, location) = (self.file.clone(), Location::caller());
+        self.shared
+            .read_at(file, buf.len(), offset, location, |bytes| {
+                buf[..bytes.len()].copy_from_slice(bytes);
+            })
     }
 
     /// Writes at most 256 KiB at `offset`, and leaves the position alone; suspends the ethread
     /// meanwhile.
     #[track_caller]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.send(
-            buf.len(),
-            |room| room.copy_from_slice(&buf[..room.len()]),
-            move |file, bytes| file.write_at(bytes, offset),
-        )
+        let (file, location) = (self.file.clone(), Location::caller());
+        self.shared
+            .write_at(file, buf.len(), offset, location, |room| {
+                room.copy_from_slice(&buf[..room.len()]);
+            })
     }
 }

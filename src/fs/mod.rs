@@ -20,13 +20,16 @@
 //!   which the [`File`] keeps for the next one.
 //! * *Cancellation:* a cancelled ethread unwinds at once from the call in which it waits, and in a
 //!   [`timeout`](crate::time::timeout) whose deadline passes the call fails with `TimedOut`. What
-//!   has begun goes on in the pool in both cases: afterwards nobody knows whether the file was
-//!   removed, or is going to be. What it gives is dropped there, an open file among it. A call
-//!   that is made after a cancel or a deadline does not begin.
+//!   has begun goes on in the pool in both cases: afterwards it is unknown whether the file was
+//!   removed, or is going to be. What it gives is dropped there, an open file among it; but reads,
+//!   writes and seeks of a [`File`] belong to the file, and lose nothing. A call that is made after
+//!   a cancel or a deadline does not begin.
+//! * *Without OS threads:* where the system gives the pool none, a call fails with its error, which
+//!   on Linux is `WouldBlock`; see [`blocking`](crate::bridge::blocking).
 //! * *Conversions* to std's types may fail; see [`File::into_std`].
-//! * *Pipes and terminals* can be opened, but a read that waits for somebody holds an OS thread of
-//!   the pool until he comes, even if its ethread is long gone. Open them here, without waiting by
-//!   `O_NONBLOCK`, and read them as an [`Eport`](crate::io::Eport).
+//! * *Pipes and terminals* can be opened, but a read that waits for a peer holds an OS thread of
+//!   the pool until that comes, even if its ethread is long gone. Open them here, without waiting
+//!   by `O_NONBLOCK`, and read them as an [`Eport`](crate::io::Eport).
 //! * *Simulation:* the files are the real ones, and a run waits for them in real time.
 //!
 //! On the scheduler's side, in a closure given to [`suspend`](crate::bridge::suspend), the calls

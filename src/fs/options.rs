@@ -92,7 +92,7 @@ impl OpenOptions {
     #[track_caller]
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         let (options, path) = (self.0.clone(), path.as_ref().to_owned());
-        offload(move || options.open(path)).map(File::from)
+        offload(move || options.open(path).map(File::from))
     }
 }
 

@@ -102,8 +102,9 @@ impl Iterator for ReadDir {
     /// Returns the next entry, in no order; suspends the ethread for one entry in 64, until the
     /// next ones are read.
     ///
-    /// An item is an error if an entry cannot be read, or if the deadline of a scope has passed.
-    /// After the latter, the iterator goes on where it was.
+    /// An item is an error if an entry cannot be read, if the deadline of a scope has passed, or if
+    /// no OS thread can be started. After the latter two, and after a cancel, the iterator goes on
+    /// where it was.
     #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         if self.batch.as_slice().is_empty() && !self.ended {

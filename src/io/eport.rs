@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::panic::{self, Location};
+use std::panic::Location;
+use std::sync::Arc;
 
+use super::description::Description;
 use super::watched::Watched;
 use crate::runtime::current;
 use crate::runtime::driver::ops::{self, FdKind};
 use crate::runtime::origin::Origin;
-use crate::runtime::pool;
 use crate::runtime::source::{
     Direction, Left, Limit, Operation, Registration, Source, check_world,
 };
@@ -19,9 +20,6 @@ use crate::runtime::wait::WaitKind;
 /// (`PIPE_BUF`, pipe(7)).
 const BOUNDED: usize = 4096;
 
-/// The most that one read or write of a regular file moves, and so what its buffer may take.
-const CHUNK: usize = 256 * 1024;
-
 /// A port: any descriptor, read and written like a blocking one, where waiting suspends the
 /// ethread instead of the OS thread.
 ///
@@ -30,7 +28,8 @@ const CHUNK: usize = 256 * 1024;
 /// [`BufWriter`](std::io::BufWriter) do that. Of what it owns, `T`, only the descriptor is used,
 /// which has to stay the same one.
 ///
-/// Regular files, which are never "not ready", are read and written on a pool of OS threads.
+/// Regular files, which are never "not ready", are read and written on a pool of OS threads. What a
+/// cancelled call does there is the next call's, as with [`fs::File`](crate::fs::File).
 ///
 /// # Examples
 ///
@@ -56,6 +55,8 @@ const CHUNK: usize = 256 * 1024;
 pub struct Eport<T: AsFd> {
     watched: Watched<T>,
     kind: FdKind,
+    /// Of a regular file.
+    file: Option<Arc<Description>>,
     /// The descriptor is in blocking mode, which is not ours to change: each call is made only
     /// when poll(2) says that it returns at once.
     shared: bool,
@@ -80,10 +81,9 @@ impl<T: AsFd> Eport<T> {
             ops::set_nonblocking(io.as_fd(), true)?;
         }
         Ok(Self {
-            watched: Watched::new(io),
-            kind,
             shared: false,
             restore,
+            ..Self::with_kind(io, kind)
         })
     }
 
@@ -105,6 +105,7 @@ impl<T: AsFd> Eport<T> {
 
     pub(super) fn with_kind(io: T, kind: FdKind) -> Self {
         Self {
+            file: (kind == FdKind::File).then(|| Description::new(io.as_fd())),
             watched: Watched::new(io),
             kind,
             shared: true,
@@ -116,12 +117,10 @@ impl<T: AsFd> Eport<T> {
     pub(super) fn adopt(io: T) -> Self {
         // What refuses this is no pipe, and its first operation will say so.
         let _ = ops::set_nonblocking(io.as_fd(), true);
-        let kind = FdKind::Other;
         Self {
-            watched: Watched::new(io),
-            kind,
             shared: false,
             restore: true,
+            ..Self::with_kind(io, FdKind::Other)
         }
     }
 
@@ -131,8 +130,14 @@ impl<T: AsFd> Eport<T> {
     }
 
     /// Takes the port apart. The descriptor blocks again if it did before.
+    ///
+    /// The position of a regular file is where calls have got, unless an operation is under way
+    /// whose ethread was cancelled; [`flush`](Write::flush) waits for that.
     pub fn into_inner(self) -> T {
         let restore = self.restore;
+        if let Ok(Some((file, shared))) = self.on_pool() {
+            shared.settle_now(&file);
+        }
         let io = self.watched.into_inner();
         if restore {
             // It could be switched off, so it can be switched on.
@@ -231,16 +236,13 @@ impl<T: AsFd> Eport<T> {
         }
     }
 
-    /// Runs `f` on the pool, with a duplicate of the descriptor: the position is common to both.
-    #[track_caller]
-    fn on_pool<R: Send + 'static>(
-        &self,
-        f: impl FnOnce(File) -> io::Result<R> + Send + 'static,
-    ) -> io::Result<R> {
+    /// A regular file for the pool, as a duplicate of the descriptor, and what it shares.
+    fn on_pool(&self) -> io::Result<Option<(File, &Arc<Description>)>> {
+        let Some(shared) = &self.file else {
+            return Ok(None);
+        };
         self.watched.registration().check_open()?;
-        let file = File::from(self.as_fd().try_clone_to_owned()?);
-        pool::run_io(move || f(file), Location::caller())?
-            .unwrap_or_else(|payload| panic::resume_unwind(payload))
+        Ok(Some((self.as_fd().try_clone_to_owned()?.into(), shared)))
     }
 }
 
@@ -248,25 +250,20 @@ impl<T: AsFd> Read for &Eport<T> {
     /// Reads what is there; suspends the ethread until something is. `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.kind {
-            FdKind::File => {
-                let len = buf.len().min(CHUNK);
-                let chunk = self.on_pool(move |mut file| {
-                    let mut chunk = vec![0; len];
-                    let n = file.read(&mut chunk)?;
-                    chunk.truncate(n);
-                    Ok(chunk)
-                })?;
-                buf[..chunk.len()].copy_from_slice(&chunk);
-                Ok(chunk.len())
+        match self.on_pool()? {
+            Some((file, shared)) => {
+                let location = Location::caller();
+                shared.read(file, buf.len(), location, |bytes| {
+                    buf[..bytes.len()].copy_from_slice(bytes);
+                })
             }
-            FdKind::Socket | FdKind::Other => self.read_with(|io| ops::read(io.as_fd(), buf)),
+            None => self.read_with(|io| ops::read(io.as_fd(), buf)),
         }
     }
 
     #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if self.kind == FdKind::File {
+        if self.file.is_some() {
             let first = bufs.iter_mut().find(|buf| !buf.is_empty());
             return first.map_or(Ok(0), |buf| self.read(buf));
         }
@@ -278,22 +275,23 @@ impl<T: AsFd> Write for &Eport<T> {
     /// Writes what can be written at once; suspends the ethread until that is something.
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if let Some((file, shared)) = self.on_pool()? {
+            return shared.write(file, buf.len(), Location::caller(), |room| {
+                room.copy_from_slice(&buf[..room.len()]);
+            });
+        }
         let bounded = &buf[..buf
             .len()
             .min(if self.shared { BOUNDED } else { usize::MAX })];
         match self.kind {
-            FdKind::File => {
-                let chunk = buf[..buf.len().min(CHUNK)].to_vec();
-                self.on_pool(move |mut file| file.write(&chunk))
-            }
             FdKind::Socket => self.write_with(|io| ops::send(io.as_fd(), bounded)),
-            FdKind::Other => self.write_with(|io| ops::write(io.as_fd(), bounded)),
+            _ => self.write_with(|io| ops::write(io.as_fd(), bounded)),
         }
     }
 
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.shared || self.kind == FdKind::File {
+        if self.shared || self.file.is_some() {
             let first = bufs.iter().find(|buf| !buf.is_empty());
             return self.write(first.map_or(&[], |buf| buf));
         }
@@ -303,9 +301,15 @@ impl<T: AsFd> Write for &Eport<T> {
         }
     }
 
-    /// Does nothing: nothing is buffered here.
+    /// Suspends the ethread until a write to a regular file that is under way has ended, and
+    /// returns the error of one that no call has returned. Else it does nothing: nothing is
+    /// buffered here.
+    #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match &self.file {
+            Some(shared) => shared.flush(Location::caller()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -332,8 +336,9 @@ impl<T: AsFd> Write for Eport<T> {
         (&*self).write_vectored(bufs)
     }
 
+    #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        (&*self).flush()
     }
 }
 

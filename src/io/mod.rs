@@ -3,6 +3,7 @@
 //! The traits, the buffers and the errors are [`std::io`]'s; whatever is built on them works in an
 //! ethread, as long as the reader or writer at its bottom is one of this crate.
 
+pub(crate) mod description;
 mod eport;
 mod pipe;
 mod stdio;

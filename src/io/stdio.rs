@@ -117,9 +117,11 @@ macro_rules! output {
                 port.write_vectored(bufs)
             }
 
-            /// Does nothing: nothing is buffered here.
+            /// Suspends the ethread as [`Eport::flush`] does: nothing is buffered here.
+            #[track_caller]
             fn flush(&mut self) -> io::Result<()> {
-                Ok(())
+                let mut port = self.0;
+                port.flush()
             }
         }
 
@@ -130,8 +132,10 @@ macro_rules! output {
                 port.write(buf)
             }
 
+            #[track_caller]
             fn flush(&mut self) -> io::Result<()> {
-                Ok(())
+                let mut port = self.0;
+                port.flush()
             }
         }
     )+};

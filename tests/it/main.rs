@@ -58,6 +58,7 @@ mod model;
 mod sim;
 
 mod fs;
+mod fs_file;
 
 mod net_descriptors;
 mod net_eport;

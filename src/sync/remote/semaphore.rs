@@ -172,6 +172,12 @@ impl Semaphore {
         }
     }
 
+    /// As [`acquire`](Self::acquire), for a call at `location` that may fail; `None` if it would
+    /// have to wait while its ethread unwinds.
+    pub(crate) fn acquire_at(&self, location: &'static Location<'static>) -> Option<Permit<'_>> {
+        self.wait(1, None, location).ok()
+    }
+
     /// Takes a permit if one is free and nobody waits; does not wait itself.
     ///
     /// # Errors

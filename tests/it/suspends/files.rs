@@ -4,13 +4,16 @@ use std::fs::Permissions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use ethreads::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
+use ethreads::io::Eport;
+use ethreads::thread;
 
 use super::look_ups::{assert_success_in_child, busy, row};
-use super::{Row, SITUATIONS, When, in_a_runtime, said_on_the_schedulers_side};
+use super::{Row, SITUATIONS, Unwinding, When, in_a_runtime, said_on_the_schedulers_side};
 
 /// The folder of one process, which has one for each call in it.
 fn base() -> PathBuf {
@@ -41,6 +44,29 @@ fn with_file(when: When, call: fn(&File) -> io::Result<usize>) -> super::Case {
     let file = std::fs::File::options().read(true).write(true).open(path);
     let file = File::from(file.unwrap());
     busy(when, move || call(&file))
+}
+
+/// A call that waits only for a write that is under way on the same open file.
+fn behind_a_write(when: When, call: fn(File) -> io::Result<usize>) -> super::Case {
+    let path = folder().join("file");
+    let file = std::fs::File::options().read(true).write(true).open(path);
+    let file = File::from(file.unwrap());
+    let mut clone = file.try_clone().unwrap();
+    let case = busy(when, move || call(file));
+    if when != When::Ready {
+        drop(thread::spawn(move || clone.write(b"x")));
+        thread::yield_now();
+    }
+    case
+}
+
+/// As [`row`], for a call that goes on at once where nothing is under way.
+fn row_behind_a_write(name: &'static str, case: fn(When) -> super::Case) -> Row {
+    Row {
+        always_suspends: false,
+        unwinding: Unwinding::WouldPark,
+        ..row(name, case)
+    }
 }
 
 /// A listing of a folder with one entry more than come at once, right before that.
@@ -109,6 +135,24 @@ fn of_files() -> Vec<Row> {
         }),
         row("fs::File::write", |when| {
             with_file(when, |mut file| file.write(b"x"))
+        }),
+        row_behind_a_write("fs::File::flush", |when| {
+            behind_a_write(when, |mut file| file.flush().map(|()| 1))
+        }),
+        row_behind_a_write("fs::File::into_std", |when| {
+            behind_a_write(when, |file| file.into_std().map(|_| 1))
+        }),
+        row_behind_a_write("io::Eport::flush", |when| {
+            let path = folder().join("file");
+            let file = std::fs::File::options().write(true).open(path);
+            let port = Rc::new(Eport::new(file.unwrap()).unwrap());
+            let writer = port.clone();
+            let case = busy(when, move || (&*port).flush().map(|()| 1));
+            if when != When::Ready {
+                drop(thread::spawn(move || (&*writer).write(b"x")));
+                thread::yield_now();
+            }
+            case
         }),
         row("fs::File::seek", |when| {
             with_file(when, |mut file| {

@@ -1,0 +1,501 @@
+//! What all handles of one open file share: its position, and the operation that is under way.
+//!
+//! An operation on a file is a job of the pool, which goes on when its ethread is cancelled or
+//! meets a deadline. So the operation belongs to the file, and not to the ethread: it holds a
+//! *turn*, which ends when its result has been taken, or is dropped because the ethread is gone.
+//! What a read has read stays here for the next one; so does the error of a write. Calls wait for
+//! their turns in the order in which they come, on any OS thread.
+//!
+//! Files with a position (regular files, directories, disks) have one line for all calls that use
+//! it. Streams (pipes, terminals, devices) have none, and a line for each direction: a read that
+//! waits for a peer must not keep a write from it.
+#![forbid(unsafe_code)]
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::mem;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt;
+use std::panic::{self, Location};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::runtime::driver::ops::{self, FdKind};
+use crate::runtime::interrupt::as_io;
+use crate::runtime::source::WouldPark;
+use crate::runtime::{current, pool};
+use crate::sync::remote::Semaphore;
+
+/// The most that is moved in one trip to the pool. A trip takes some 20 µs, as long as copying
+/// 128 KiB twice. With this much a file that is in memory is read at three quarters of the rate
+/// that eight times as much would give, in which the trip no longer shows.
+pub(crate) const MOST: usize = 256 * 1024;
+
+type At = &'static Location<'static>;
+
+/// The state that all handles of one open file share.
+pub(crate) struct Description {
+    is_stream: bool,
+    /// The turn of those that use the position; of a stream, of those that read.
+    reading: Semaphore,
+    /// The turn of those that write to a stream.
+    writing: Semaphore,
+    left: Mutex<Left>,
+    /// What the next call moves its bytes through. Taken out for that, so that a second call at the
+    /// same time makes its own.
+    buffer: Mutex<Vec<u8>>,
+}
+
+/// What operations have left behind. Locked for moments only, never during a system call.
+#[derive(Default)]
+struct Left {
+    /// What was read and not yet taken. Only the holder of the turn to read changes it.
+    read: Option<Unread>,
+    /// The error of a write that no call has returned.
+    error: Option<io::Error>,
+}
+
+struct Unread {
+    buffer: Vec<u8>,
+    /// The bytes that are left; none of them is the end of a stream.
+    result: io::Result<Range<usize>>,
+    /// The file was written to since, without the turn.
+    is_outdated: bool,
+}
+
+/// The right to use the position, or one direction of a stream.
+struct Turn {
+    of: Arc<Description>,
+    writes: bool,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.of.line(self.writes).add_permits(1);
+    }
+}
+
+/// The error of an operation without a turn. It stays with the file if no call takes it.
+pub(crate) struct Unreported {
+    of: Arc<Description>,
+    error: Option<io::Error>,
+}
+
+impl Unreported {
+    pub(crate) fn new(of: &Arc<Description>, error: io::Error) -> Self {
+        Self {
+            of: of.clone(),
+            error: Some(error),
+        }
+    }
+
+    pub(crate) fn take(mut self) -> io::Error {
+        self.error.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Unreported {
+    fn drop(&mut self) {
+        if let Some(error) = self.error.take() {
+            self.of.keep(error);
+        }
+    }
+}
+
+impl Description {
+    pub(crate) fn new(fd: BorrowedFd<'_>) -> Arc<Self> {
+        Arc::new(Self {
+            // What is not even open fails in its first operation.
+            is_stream: matches!(ops::kind(fd), Ok(FdKind::Socket | FdKind::Other)),
+            reading: Semaphore::new(1),
+            writing: Semaphore::new(1),
+            left: Mutex::default(),
+            buffer: Mutex::default(),
+        })
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, writes: bool) -> &Semaphore {
+        match self.is_stream && writes {
+            true => &self.writing,
+            false => &self.reading,
+        }
+    }
+
+    /// Waits for the turn of a call at `location`.
+    fn turn(self: &Arc<Self>, writes: bool, location: At) -> io::Result<Turn> {
+        let line = self.line(writes);
+        let permit = match line.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                check_interrupts()?;
+                let would_park = || io::Error::other(WouldPark { location });
+                as_io(|| line.acquire_at(location).ok_or_else(would_park))?
+            }
+        };
+        permit.forget();
+        let of = self.clone();
+        Ok(Turn { of, writes })
+    }
+
+    fn take_buffer(&self, len: usize) -> Vec<u8> {
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffer = mem::take(&mut *buffer);
+        match buffer.len() < len {
+            // Not `resize`: a new one is zero without being written to.
+            true => vec![0; len],
+            false => buffer,
+        }
+    }
+
+    fn put_back(&self, buffer: Vec<u8>) {
+        let mut place = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(&mut *place, buffer);
+        drop(place);
+        drop(before);
+    }
+
+    /// Keeps an error for the next call that writes or flushes. The first one stays.
+    fn keep(&self, error: io::Error) {
+        self.left().error.get_or_insert(error);
+    }
+
+    fn take_error(&self) -> io::Result<()> {
+        self.left().error.take().map_or(Ok(()), Err)
+    }
+
+    /// How far the position is beyond what calls have got.
+    fn ahead(&self) -> i64 {
+        let left = self.left();
+        let bytes = left
+            .read
+            .as_ref()
+            .and_then(|read| read.result.as_ref().ok());
+        // No more than a buffer.
+        bytes.map_or(0, |bytes| bytes.len() as i64)
+    }
+
+    fn drop_unread(&self) {
+        let unread = self.left().read.take();
+        if let Some(unread) = unread {
+            self.put_back(unread.buffer);
+        }
+    }
+
+    /// Moves the position to where calls have got, for the holder of the turn.
+    fn rewind_unread(&self, mut file: &File) -> io::Result<()> {
+        match self.ahead() {
+            0 => {}
+            ahead => drop(file.seek(SeekFrom::Current(-ahead))?),
+        }
+        self.drop_unread();
+        Ok(())
+    }
+
+    fn seek_now(&self, mut file: &File, pos: SeekFrom) -> io::Result<u64> {
+        let pos = match pos {
+            // As the system says it of a position before the beginning.
+            SeekFrom::Current(by) => SeekFrom::Current(
+                by.checked_sub(self.ahead())
+                    .ok_or(io::ErrorKind::InvalidInput)?,
+            ),
+            pos => pos,
+        };
+        let at = file.seek(pos)?;
+        self.drop_unread();
+        Ok(at)
+    }
+
+    /// Reads into a buffer, which stays here until the bytes are taken.
+    fn read_now(&self, mut file: &File, len: usize) {
+        let mut buffer = self.take_buffer(len);
+        // What is here still is out of date.
+        let result = self
+            .rewind_unread(file)
+            .and_then(|()| file.read(&mut buffer[..len]));
+        let result = match result {
+            // A file may grow until the next read, and a read of nothing says nothing of the end.
+            Ok(0) if len == 0 || !self.is_stream => return self.put_back(buffer),
+            result => result.map(|got| 0..got),
+        };
+        let is_outdated = false;
+        self.left().read = Some(Unread {
+            buffer,
+            result,
+            is_outdated,
+        });
+    }
+
+    /// Whether there is something to give that is still right.
+    fn has_unread(&self) -> bool {
+        let left = self.left();
+        left.read.as_ref().is_some_and(|read| !read.is_outdated)
+    }
+
+    /// The contents have changed: bytes that were read before are to be read again.
+    fn outdate(&self) {
+        if let Some(read) = &mut self.left().read
+            && !self.is_stream
+        {
+            read.is_outdated = true;
+        }
+    }
+
+    /// Gives at most `asked` of the bytes that were read, for the holder of the turn.
+    fn give(&self, asked: usize, give: impl FnOnce(&[u8])) -> Option<io::Result<usize>> {
+        let mut read = self.left().read.take()?;
+        let unread = match read.result {
+            Ok(unread) => unread,
+            Err(error) => {
+                self.put_back(read.buffer);
+                return Some(Err(error));
+            }
+        };
+        let given = unread.len().min(asked);
+        give(&read.buffer[unread.start..][..given]);
+        if asked > 0 && given == unread.len() {
+            self.put_back(read.buffer);
+        } else {
+            read.result = Ok(unread.start + given..unread.end);
+            self.left().read = Some(read);
+        }
+        Some(Ok(given))
+    }
+
+    /// Reads at most `asked` bytes, and no more than [`MOST`].
+    pub(crate) fn read<F: Borrow<File> + Send + 'static>(
+        self: &Arc<Self>,
+        file: F,
+        asked: usize,
+        location: At,
+        give: impl FnOnce(&[u8]),
+    ) -> io::Result<usize> {
+        let turn = self.turn(false, location)?;
+        if self.has_unread() {
+            return self.give(asked, give).unwrap_or(Ok(0));
+        }
+        let len = asked.min(MOST);
+        let read = move |of: &Arc<Self>| of.read_now(file.borrow(), len);
+        let ((), _turn) = operate(turn, location, read)?;
+        self.give(asked, give).unwrap_or(Ok(0))
+    }
+
+    /// Writes at most [`MOST`] of `asked` bytes, which `fill` puts into the buffer.
+    pub(crate) fn write<F: Borrow<File> + Send + 'static>(
+        self: &Arc<Self>,
+        file: F,
+        asked: usize,
+        location: At,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> io::Result<usize> {
+        let turn = self.turn(true, location)?;
+        self.take_error()?;
+        let len = asked.min(MOST);
+        let mut buffer = self.take_buffer(len);
+        fill(&mut buffer[..len]);
+        let write = move |of: &Arc<Self>| {
+            let mut file = file.borrow();
+            // Of a stream, what was read is still the next that a read gets.
+            let ready = match of.is_stream {
+                true => Ok(()),
+                false => match of.rewind_unread(file) {
+                    // Some files of the kernel's are streams by another name.
+                    Err(error) if error.kind() == io::ErrorKind::NotSeekable => Ok(()),
+                    rewound => rewound,
+                },
+            };
+            let (written, error) = match ready {
+                Ok(()) => write_whole(&buffer[..len], |bytes, _| file.write(bytes)),
+                Err(error) => (0, Some(error)),
+            };
+            of.put_back(buffer);
+            error.into_iter().for_each(|error| of.keep(error));
+            written
+        };
+        let (written, _turn) = operate(turn, location, write)?;
+        // An error behind the first bytes comes with the next call.
+        match written {
+            0 => self.take_error().map(|()| 0),
+            written => Ok(written),
+        }
+    }
+
+    /// Moves the position.
+    pub(crate) fn seek<F: Borrow<File> + Send + 'static>(
+        self: &Arc<Self>,
+        file: F,
+        pos: SeekFrom,
+        location: At,
+    ) -> io::Result<u64> {
+        let turn = self.turn(false, location)?;
+        let seek = move |of: &Arc<Self>| of.seek_now(file.borrow(), pos);
+        operate(turn, location, seek)?.0
+    }
+
+    /// Changes the length, after the writes that are under way.
+    pub(crate) fn set_len<F: Borrow<File> + Send + 'static>(
+        self: &Arc<Self>,
+        file: F,
+        size: u64,
+        location: At,
+    ) -> io::Result<()> {
+        let turn = self.turn(true, location)?;
+        let set = move |of: &Arc<Self>| {
+            let set = file.borrow().set_len(size);
+            of.outdate();
+            set.map_err(|error| Unreported::new(of, error))
+        };
+        operate(turn, location, set)?.0.map_err(Unreported::take)
+    }
+
+    /// Waits for writes that are under way, and returns the error that one has left.
+    pub(crate) fn flush(self: &Arc<Self>, location: At) -> io::Result<()> {
+        let _turn = self.turn(true, location)?;
+        self.take_error()
+    }
+
+    /// Reads from `offset` on, without a turn.
+    pub(crate) fn read_at<F: Borrow<File> + Send + 'static>(
+        self: &Arc<Self>,
+        file: F,
+        asked: usize,
+        offset: u64,
+        location: At,
+        give: impl FnOnce(&[u8]),
+    ) -> io::Result<usize> {
+        let len = asked.min(MOST);
+        let mut buffer = self.take_buffer(len);
+        let read = move || {
+            let got = file.borrow().read_at(&mut buffer[..len], offset);
+            (got, buffer)
+        };
+        let (got, buffer) = on_pool(read, location)?;
+        if let Ok(got) = got {
+            give(&buffer[..got]);
+        }
+        self.put_back(buffer);
+        got
+    }
+
+    /// Writes from `offset` on, without a turn.
+    pub(crate) fn write_at<F: Borrow<File> + Send + 'static>(
+        self: &Arc<Self>,
+        file: F,
+        asked: usize,
+        offset: u64,
+        location: At,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> io::Result<usize> {
+        let len = asked.min(MOST);
+        let mut buffer = self.take_buffer(len);
+        fill(&mut buffer[..len]);
+        let of = self.clone();
+        let write = move || {
+            let file = file.borrow();
+            let (written, error) = write_whole(&buffer[..len], |bytes, done| {
+                file.write_at(bytes, offset.saturating_add(done as u64))
+            });
+            of.outdate();
+            of.put_back(buffer);
+            (written, error.map(|error| Unreported::new(&of, error)))
+        };
+        match on_pool(write, location)? {
+            (0, Some(error)) => Err(error.take()),
+            // The caller goes on behind these, and meets the error again.
+            (written, error) => {
+                drop(error.map(Unreported::take));
+                Ok(written)
+            }
+        }
+    }
+
+    /// Waits until nothing is under way, and moves the position to where calls have got.
+    pub(crate) fn settle(self: &Arc<Self>, file: &File, location: At) -> io::Result<()> {
+        let _reads = self.turn(false, location)?;
+        let _writes = match self.is_stream {
+            true => Some(self.turn(true, location)?),
+            false => None,
+        };
+        self.take_error()?;
+        match self.ahead() {
+            ahead if ahead > 0 && self.is_stream => Err(cannot_go_back(ahead)),
+            _ => self.rewind_unread(file),
+        }
+    }
+
+    /// As [`settle`](Self::settle), as far as that needs no wait.
+    pub(crate) fn settle_now(&self, file: &File) {
+        if let Ok(_reads) = self.reading.try_acquire() {
+            // A stream has no position.
+            let _ = self.rewind_unread(file);
+        }
+    }
+}
+
+impl fmt::Debug for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Description").finish_non_exhaustive()
+    }
+}
+
+/// Unwinds, or fails, before a wait that is not to begin.
+fn check_interrupts() -> io::Result<()> {
+    current::with(|scheduler| match scheduler {
+        Some(scheduler) if scheduler.can_leave() => {
+            scheduler.raise_if_cancelled();
+            match scheduler.has_elapsed() {
+                true => Err(scheduler.elapsed_error()),
+                false => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    })
+}
+
+#[cold]
+fn cannot_go_back(bytes: i64) -> io::Error {
+    let text = format!("{bytes} bytes were read by a call that has left, and cannot be put back");
+    io::Error::new(io::ErrorKind::NotSeekable, text)
+}
+
+/// Writes all bytes, unless that fails: an ethread that has left does not write the rest. Returns
+/// how many were written.
+fn write_whole(
+    bytes: &[u8],
+    mut write: impl FnMut(&[u8], usize) -> io::Result<usize>,
+) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    loop {
+        match write(&bytes[written..], written) {
+            Ok(0) if !bytes.is_empty() => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return (written, Some(error)),
+        }
+        if written == bytes.len() {
+            return (written, None);
+        }
+    }
+}
+
+/// Lets the pool do something that holds the turn until it has ended.
+fn operate<R: Send + 'static>(
+    turn: Turn,
+    location: At,
+    call: impl FnOnce(&Arc<Description>) -> R + Send + 'static,
+) -> io::Result<(R, Turn)> {
+    // In this order: where no ethread takes them, the result is left behind before the turn ends.
+    on_pool(move || (call(&turn.of), turn), location)
+}
+
+fn on_pool<R: Send + 'static>(
+    call: impl FnOnce() -> R + Send + 'static,
+    location: At,
+) -> io::Result<R> {
+    pool::run_io(call, location)?.map_or_else(|payload| panic::resume_unwind(payload), Ok)
+}
