@@ -133,8 +133,12 @@ impl<T> Signal<T> {
         let mut count = 0;
         let last = self.line.last();
         while self.line.has_until(last) {
-            // That is the user's code: meanwhile some may go, and those who come have come later.
+            // `clone` is the user's code: meanwhile waiters may leave, even all of them, and new
+            // ones have higher numbers.
             let copy = value.clone();
+            if !self.line.has_until(last) {
+                break;
+            }
             let told = self.line.serve_until(last, |place| *place = Some(copy));
             count += usize::from(told.is_some());
         }
