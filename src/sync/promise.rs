@@ -344,9 +344,16 @@ impl<T, E> Resolver<T, E> {
         let followers = mem::take(&mut *shared.followers.borrow_mut());
         let mut panicked = None;
         for follower in followers {
-            // It clones, which is the user's code: its panic is no news to the others.
-            let told = thread::catch_panic(AssertUnwindSafe(|| follower.settled(outcome)));
-            panicked = panicked.or(told.err());
+            // A follower clones the value, which is the user's code. However that unwinds, a cancel
+            // included, the other followers are told.
+            let told = panic::catch_unwind(AssertUnwindSafe(|| follower.settled(outcome)));
+            if let Err(payload) = told {
+                match panicked {
+                    None => panicked = Some(payload),
+                    // Dropping a payload may unwind.
+                    Some(_) => mem::forget(payload),
+                }
+            }
         }
         if let Some(payload) = panicked {
             panic::resume_unwind(payload);
