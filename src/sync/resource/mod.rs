@@ -221,7 +221,21 @@ impl<T: 'static, E: 'static> Resource<T, E> {
                 }
                 // Who cannot wait for it does not start it.
                 State::Stopped if std::thread::panicking() => return Err(StartError::WouldPark),
-                State::Stopped => self.start(),
+                State::Stopped => {
+                    let ended = shared.keeper.take();
+                    if ended.is_some() {
+                        // The handle may hold the payload of a panic, whose drop is the user's
+                        // code: another ethread may start the resource meanwhile.
+                        drop(ended);
+                        continue;
+                    }
+                    self.start();
+                    // The user's code makes the values that the keeper inherits: the start may be
+                    // over by now.
+                    if shared.state.get() != State::Starting {
+                        continue;
+                    }
+                }
                 State::Starting | State::Running => {}
             }
             let started = shared.starting.wait(wait, None);
@@ -337,10 +351,12 @@ impl<T, E> Shared<T, E> {
     /// It has stopped, or has not started.
     fn stopped(&self, why: &StartError<E>) {
         self.state.set(State::Stopped);
-        drop(self.value.take());
+        let value = self.value.take();
         self.starting
             .serve_all(|place| *place = Some(Err(why.clone())));
         self.stopping.serve_all(|()| ());
+        // The drop is the user's code, which may start the resource again.
+        drop(value);
     }
 }
 
