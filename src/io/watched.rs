@@ -1,9 +1,11 @@
 //! A descriptor and its registrations, and the order in which they end.
 
 use std::io;
+use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::Location;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::thread;
 
 use crate::runtime::driver::socket;
 use crate::runtime::source::{Direction, Left, Operation, Registration};
@@ -89,17 +91,35 @@ impl<T: AsFd> Watched<T> {
 
     /// Deregisters the descriptor and gives it back.
     pub(crate) fn into_inner(mut self) -> T {
-        self.registration.deregister(self.fd());
+        self.deregister();
         self.io
             .take()
             .expect("only what consumes the source takes its owner")
+    }
+
+    /// Calls the owner's `as_fd` only if a driver knows the descriptor.
+    fn deregister(&self) {
+        if self.registration.is_known() {
+            self.registration.deregister(self.fd());
+        }
     }
 }
 
 impl<T: AsFd> Drop for Watched<T> {
     fn drop(&mut self) {
-        if let Some(io) = &self.io {
-            self.registration.deregister(io.as_fd());
+        if self.io.is_none() {
+            return;
+        }
+        // The owner of an `Eport` is a type of the user's, and `as_fd` may unwind.
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| self.deregister())) {
+            // No descriptor is closed before it is deregistered, so this one is leaked.
+            self.registration.abandon();
+            mem::forget(self.io.take());
+            if thread::panicking() {
+                mem::forget(payload);
+            } else {
+                panic::resume_unwind(payload);
+            }
         }
     }
 }

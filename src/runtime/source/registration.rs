@@ -1,6 +1,7 @@
 //! The registrations of a descriptor: which shards know it, and under which key.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use crate::runtime::current;
 use crate::runtime::inbox::{Inbox, Message};
 
 /// The registrations of one descriptor. `Send + Sync`: any shard and any OS thread may use it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registration {
     /// The key in the first shard that waited; zero before. Generations are unique in the process,
     /// so a key that matches a slot's is this source's.
@@ -21,13 +22,13 @@ pub struct Registration {
 }
 
 /// All shards that know the descriptor. The first needs no allocation.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Homes {
     first: Option<Home>,
     more: Vec<Home>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Home {
     inbox: Arc<Inbox>,
     key: u64,
@@ -123,8 +124,22 @@ impl Registration {
         });
     }
 
+    /// Whether some driver may know the descriptor.
+    pub(crate) fn is_known(&self) -> bool {
+        self.first_key() != 0
+    }
+
     /// Takes the descriptor out of every driver. Must come before it is closed, or given away.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        self.release(Some(fd));
+    }
+
+    /// Releases the slots of a descriptor that is never closed, and stays known to the drivers.
+    pub(crate) fn abandon(&self) {
+        self.release(None);
+    }
+
+    fn release(&self, fd: Option<BorrowedFd<'_>>) {
         let homes = std::mem::take(&mut *self.homes());
         self.binding.store(0, Ordering::Relaxed);
         if homes.first.is_none() {
@@ -132,12 +147,23 @@ impl Registration {
         }
         current::with(|scheduler| {
             for home in homes.iter() {
-                home.inbox.driver.deregister(fd);
+                if let Some(fd) = fd {
+                    home.inbox.driver.deregister(fd);
+                }
                 match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
                     Some(scheduler) => scheduler.source_released(home.key),
                     None => home.inbox.send(Message::Released { key: home.key }),
                 }
             }
         });
+    }
+}
+
+impl fmt::Debug for Registration {
+    /// Prints nothing that is under the lock: the user's writer may use the descriptor.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
     }
 }
