@@ -4,6 +4,8 @@
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/hostile.rs"]
+mod hostile;
 #[path = "tidy/rfc.rs"]
 mod rfc;
 

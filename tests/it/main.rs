@@ -19,6 +19,7 @@ mod fairness;
 mod forgotten;
 mod futures;
 mod hazards;
+mod hostile;
 mod interrupts;
 mod overflow;
 mod payloads;

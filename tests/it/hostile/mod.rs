@@ -1,0 +1,377 @@
+//! Every call that reaches code of the user's, and that code being hostile: one table of calls,
+//! each run with each hostility.
+//!
+//! What is expected of a call is not one value but what must hold whatever the user's code does:
+//! the process goes on, nothing waits for ever, no deadlock is seen where there is none, no value
+//! is lost or dropped twice, nothing of the scheduler stays in use, and what was called can be
+//! called again.
+
+mod bridges;
+mod files;
+mod kit;
+mod locals;
+mod locks;
+mod logs;
+mod messages;
+mod ports;
+mod promises;
+#[cfg(feature = "http")]
+mod pulls;
+#[cfg(feature = "http")]
+mod servers;
+mod sync_texts;
+mod texts;
+mod threads;
+
+use std::collections::BTreeSet;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ethreads::runtime::Stats;
+use ethreads::{RunError, Runtime, runtime, thread};
+
+use crate::support::fresh;
+use kit::{ALL, Hostility, Kit};
+
+/// A call that reaches code of the user's.
+struct Row {
+    /// The name in `tests/hostile.txt`.
+    name: &'static str,
+    /// What it reaches, as there.
+    at: &'static str,
+    /// Which of several cases it is.
+    case: &'static str,
+    play: fn(&Kit) -> Play,
+    /// How often the user's code is hostile.
+    times: usize,
+    /// The value may be dropped while its ethread unwinds only, when it does nothing.
+    unreached: bool,
+    /// A panic of the user's code ends there, and the call returns.
+    shielded: bool,
+    /// One value is leaked if the user's code unwinds.
+    leaks: bool,
+    /// What is otherwise than usual, and why.
+    but: &'static [(Hostility, But)],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum But {
+    /// The call unwinds, although the user's code does not: it cannot wait there.
+    Unwinds,
+    /// The ethread ends in some other way, as it is part of what is called.
+    Ends,
+    /// It is not run.
+    Skip,
+}
+
+fn row(name: &'static str, at: &'static str, play: fn(&Kit) -> Play) -> Row {
+    Row {
+        name,
+        at,
+        case: "",
+        play,
+        times: 1,
+        unreached: false,
+        leaks: false,
+        shielded: false,
+        but: &[],
+    }
+}
+
+impl Row {
+    fn but(self, but: &'static [(Hostility, But)]) -> Self {
+        Self { but, ..self }
+    }
+
+    fn called(self, case: &'static str) -> Self {
+        Self { case, ..self }
+    }
+
+    fn unreached(self) -> Self {
+        Self {
+            unreached: true,
+            ..self
+        }
+    }
+
+    fn shielded(self) -> Self {
+        Self {
+            shielded: true,
+            ..self
+        }
+    }
+
+    fn leaks(self) -> Self {
+        Self {
+            leaks: true,
+            ..self
+        }
+    }
+
+    fn times(self, times: usize) -> Self {
+        Self { times, ..self }
+    }
+
+    fn label(&self, hostility: Hostility) -> String {
+        let Self { name, at, case, .. } = self;
+        format!("{name} ({at}) {case} {hostility:?}")
+    }
+
+    fn exception(&self, hostility: Hostility) -> Option<But> {
+        let mut found = self.but.iter().filter(|(of, _)| *of == hostility);
+        found.next().map(|(_, but)| *but)
+    }
+}
+
+/// How the ethread that makes the call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Returned,
+    Panicked,
+    Cancelled,
+}
+
+/// A call, and how it is seen that what was called is as good as before.
+struct Play {
+    call: Box<dyn FnOnce()>,
+    check: Box<dyn FnOnce(Ended)>,
+}
+
+impl Play {
+    fn new(call: impl FnOnce() + 'static, check: impl FnOnce(Ended) + 'static) -> Self {
+        Self {
+            call: Box::new(call),
+            check: Box::new(check),
+        }
+    }
+
+    fn call(call: impl FnOnce() + 'static) -> Self {
+        Self::new(call, |_| ())
+    }
+}
+
+/// Rows, with their cases, that fail by faults that are known, and are not run until these are
+/// mended; with all hostilities if there are none. `HOSTILE_ROW=name` runs them all the same.
+// core
+const CORE: &[(&str, &str, &[Hostility])] = &[
+    // The descriptor is asked for while other cases are in line.
+    ("sync::select::readable", "", &[]),
+    // A value that is set after the end is the next ethread's.
+    ("thread::Local::with", "after the end", &[]),
+    // The children are borrowed while they are printed.
+    ("thread::Scope::fmt", "", &[]),
+    ("thread::Scope::fmt", "spawns", &[]),
+    // A lock is held while it is printed.
+    ("runtime::RootPanic::fmt", "", &[]),
+    ("http::Server::fmt", "", &[]),
+    ("http::ServerHandle::fmt", "", &[]),
+    ("http::ShardedServer::fmt", "", &[]),
+    // The payload of a panic that was caught is dropped, and explodes.
+    ("http::Server::client_name", "", &[Hostility::PanicAgain]),
+    ("http::WebServer::serve_one", "", &[Hostility::PanicAgain]),
+    ("http::CommonLog::fmt", "", &[Hostility::PanicAgain]),
+    ("http::CombinedLog::fmt", "", &[Hostility::PanicAgain]),
+];
+
+fn is_known(row: &Row, hostility: Hostility) -> bool {
+    CORE.iter().any(|(name, case, hostilities)| {
+        let this_one = (*name, *case) == (row.name, row.case);
+        this_one && (hostilities.is_empty() || hostilities.contains(&hostility))
+    })
+}
+
+/// What a shard has in use.
+fn in_use(stats: &Stats) -> [usize; 6] {
+    [
+        stats.ethreads,
+        stats.timers,
+        stats.scopes,
+        stats.io_waits,
+        stats.sources,
+        stats.stacks.live,
+    ]
+}
+
+/// Lets the others go on until nothing is in use that was not before.
+fn settle(before: [usize; 6], name: &str) {
+    let mut now = [0; 6];
+    for _ in 0..200_000 {
+        now = in_use(&runtime::stats().unwrap());
+        if now == before {
+            return;
+        }
+        thread::yield_now();
+    }
+    panic!("{name}: in use are {now:?}, and were {before:?}");
+}
+
+fn run(row: &Row, hostility: Hostility) {
+    let name = &*row.label(hostility);
+    if std::env::var_os("HOSTILE_TRACE").is_some() {
+        eprintln!("{name}");
+    }
+    let (play, at, times) = (row.play, row.at, row.times);
+    let (unreached, leaks, shielded) = (row.unreached, row.leaks, row.shielded);
+    let but = row.exception(hostility);
+    let owned = name.to_owned();
+    let result = Runtime::builder().run(move || {
+        let name = &*owned;
+        // What comes with the first call and stays.
+        thread::spawn(thread::yield_now).join().unwrap();
+        let before = in_use(&runtime::stats().unwrap());
+        let kit = Kit::new(at, hostility);
+        let Play { call, check } = play(&kit);
+        let armed = kit.clone();
+        let calls = thread::spawn(move || {
+            armed.arm(times);
+            call();
+        });
+        let ended = match calls.join() {
+            Ok(()) => Ended::Returned,
+            Err(payload) if payload.is::<thread::Cancelled>() => Ended::Cancelled,
+            Err(payload) => {
+                // It may explode.
+                std::mem::forget(payload);
+                Ended::Panicked
+            }
+        };
+        match (hostility, but) {
+            (Hostility::CancelSelf, None) => assert_ne!(ended, Ended::Panicked, "{name}"),
+            (_, Some(But::Ends)) => {}
+            (_, Some(But::Unwinds)) => assert_ne!(ended, Ended::Returned, "{name}"),
+            (hostility, _) if hostility.panics() && !shielded => {
+                assert_ne!(ended, Ended::Cancelled, "{name}")
+            }
+            _ => assert_eq!(ended, Ended::Returned, "{name}"),
+        }
+        let checked = panic::catch_unwind(AssertUnwindSafe(|| check(ended)));
+        if let Err(payload) = checked {
+            eprintln!("{name}: what was called is not as before");
+            panic::resume_unwind(payload);
+        }
+        kit.arm(0);
+        kit.again(|| ());
+        settle(before, name);
+        let (born, dropped) = kit.lives();
+        // What could not be dropped is leaked, and told so by the row.
+        let leaked = usize::from(hostility.unwinds() && leaks);
+        assert_eq!(
+            born,
+            dropped + leaked,
+            "{name}: values that are lost, or dropped twice"
+        );
+        assert!(
+            unreached || kit.strikes() > 0,
+            "{name}: the user's code was not reached"
+        );
+        // The shard goes on.
+        assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
+    });
+    match result {
+        Ok(()) => {}
+        // A detached ethread has panicked.
+        Err(RunError::Panicked(_)) if hostility.unwinds() || at == "Log" => {}
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+/// Ends the process with a name if a row does not come to its end.
+struct Guard {
+    begins: mpsc::Sender<String>,
+}
+
+/// Far more than any row takes.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+impl Guard {
+    fn new() -> Self {
+        let (begins, begun) = mpsc::channel::<String>();
+        std::thread::spawn(move || {
+            let mut last = String::new();
+            loop {
+                match begun.recv_timeout(PATIENCE) {
+                    Ok(name) => last = name,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        eprintln!("hostile: {last} does not come to its end");
+                        std::process::abort();
+                    }
+                }
+            }
+        });
+        Self { begins }
+    }
+
+    fn begin(&self, row: &Row, hostility: Hostility) {
+        self.begins.send(row.label(hostility)).unwrap();
+    }
+}
+
+/// Runs each row with each hostility, and tells of all that fail.
+fn run_all(rows: Vec<Row>) {
+    let guard = Guard::new();
+    let only = std::env::var("HOSTILE_ROW").ok();
+    let mut failed = Vec::new();
+    for row in &rows {
+        if only.as_ref().is_some_and(|only| row.name != only) {
+            continue;
+        }
+        for hostility in ALL {
+            let known = only.is_none() && is_known(row, hostility);
+            if known || row.exception(hostility) == Some(But::Skip) {
+                continue;
+            }
+            guard.begin(row, hostility);
+            let result = panic::catch_unwind(AssertUnwindSafe(|| fresh(|| run(row, hostility))));
+            if let Err(payload) = result {
+                std::mem::forget(payload);
+                failed.push(row.label(hostility));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+}
+
+fn tables() -> Vec<fn() -> Vec<Row>> {
+    vec![
+        threads::rows,
+        locals::rows,
+        locks::rows,
+        messages::rows,
+        promises::rows,
+        bridges::rows,
+        ports::rows,
+        files::rows,
+        texts::rows,
+        sync_texts::rows,
+        #[cfg(feature = "http")]
+        servers::rows,
+        #[cfg(feature = "http")]
+        pulls::rows,
+    ]
+}
+
+#[test]
+fn the_table_is_complete() {
+    let tested: BTreeSet<_> = tables()
+        .into_iter()
+        .flat_map(|rows| rows())
+        .map(|row| (row.name, row.at))
+        .collect();
+    let lines = include_str!("../../hostile.txt").lines();
+    let mut missing = Vec::new();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let entry = line.split(" - ").next().unwrap();
+        let (call, words) = entry.split_once(": ").unwrap();
+        let has_feature = match call.split("::").next() {
+            Some("http") => cfg!(feature = "http"),
+            Some("sim") => cfg!(feature = "sim"),
+            _ => true,
+        };
+        let words = words.split(", ").filter(|word| !word.starts_with('('));
+        let words = words.filter(|word| has_feature && !tested.contains(&(call, *word)));
+        missing.extend(words.map(|word| format!("{call}: {word}")));
+    }
+    assert!(missing.is_empty(), "no row for\n{}", missing.join("\n"));
+}

@@ -1,0 +1,383 @@
+//! A server: handlers, bodies, hooks, and what is answered.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ethreads::http::{
+    Body, HandlerError, Headers, IntoResponse, Request, Response, Server, StatusCode, Taskmaster,
+    WebServer,
+};
+use http::{HeaderName, HeaderValue};
+
+use crate::http_util::{Site, timeouts};
+
+use super::kit::{Hostile, Hostility, Kit};
+use super::{But, Play, Row, row};
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = served();
+    rows.extend(answered());
+    rows.extend(told());
+    rows.into_iter()
+        .map(Row::shielded)
+        .chain(settings())
+        .collect()
+}
+
+/// Nothing in a server may change that another connection is served, before and after.
+fn site(
+    kit: &Kit,
+    configure: impl FnOnce(Server, Kit) -> Server + 'static,
+    handle: fn(&mut Request, &Kit) -> Response,
+) -> Play {
+    let kit = kit.clone();
+    Play::call(move || {
+        let hostility = kit.hostility();
+        let theirs = kit.clone();
+        let site = Site::with(
+            |server| configure(server.timeouts(timeouts(|_| ())), kit),
+            move |request: &mut Request| match request.path() {
+                "/good" => "good".into_response(),
+                _ => handle(request, &theirs),
+            },
+        );
+        let other = site.exchange("GET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        assert!(other.ends_with("good") || hostility.unwinds(), "{other}");
+        let answer = site.exchange("POST /bad HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") || hostility.unwinds(),
+            "{answer}"
+        );
+        let other = site.exchange("GET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        assert!(other.ends_with("good"), "{other}");
+        site.end();
+    })
+}
+
+/// What answers.
+fn answers(kit: &Kit, handle: fn(&mut Request, &Kit) -> Response) -> Play {
+    site(kit, |server, _| server, handle)
+}
+
+fn served() -> Vec<Row> {
+    vec![
+        row("http::Server::serve", "Handler", |kit| {
+            answers(kit, |_, kit| {
+                kit.strike("Handler");
+                "done".into_response()
+            })
+        }),
+        row("http::Server::serve", "IntoResponse", |kit| {
+            answers(kit, |_, kit| Answer(kit.value()).into_response())
+        }),
+        row("http::Server::serve", "Drop", |kit| {
+            // Of the handler itself, at the end.
+            let kit = kit.clone();
+            Play::call(move || {
+                let value = kit.value();
+                let site = Site::new(move |_: &mut Request| {
+                    let _ = &value;
+                    "good"
+                });
+                site.handle.drain(Duration::from_secs(60));
+                std::mem::forget(site.served.join());
+            })
+        }),
+        row("http::Server::serve", "Drop", |kit| {
+            // In a handler.
+            answers(kit, |_, kit| {
+                drop(kit.value());
+                "done".into_response()
+            })
+        })
+        .called("in a handler"),
+    ]
+}
+
+/// Becomes a response in a hostile way.
+struct Answer(Hostile);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        self.0.strike("IntoResponse");
+        "done".into_response()
+    }
+}
+
+fn answered() -> Vec<Row> {
+    vec![
+        row("http::Body::reader", "Read", |kit| {
+            answers(kit, |_, kit| Body::reader(kit.value()).into_response())
+        }),
+        row("http::Body::reader", "Drop", |kit| {
+            answers(kit, |_, kit| Body::reader(kit.value()).into_response())
+        }),
+        row("http::Body::sized_reader", "Read", |kit| {
+            answers(kit, |_, kit| {
+                Body::sized_reader(b"xx".chain(kit.value()), 2).into_response()
+            })
+        })
+        .unreached(),
+        row("http::Body::writer", "Fn", |kit| {
+            answers(kit, |_, kit| {
+                let kit = kit.clone();
+                Body::writer(move |out| {
+                    out.write_all(b"some")?;
+                    kit.call();
+                    out.flush()?;
+                    out.write_all(b" more")
+                })
+                .into_response()
+            })
+        }),
+        row("http::Body::writer", "Drop", |kit| {
+            answers(kit, |_, kit| {
+                let value = kit.value();
+                Body::writer(move |out| {
+                    out.write_all(b"some")?;
+                    drop(value);
+                    Ok(())
+                })
+                .into_response()
+            })
+        }),
+        row("http::Body::sized_writer", "Fn", |kit| {
+            answers(kit, |_, kit| {
+                let kit = kit.clone();
+                Body::sized_writer(4, move |out| {
+                    kit.call();
+                    out.write_all(b"some")
+                })
+                .into_response()
+            })
+        }),
+        row("http::Body::sized_writer", "Drop", |kit| {
+            // Of what is not sent.
+            answers(kit, |_, kit| {
+                let value = kit.value();
+                drop(Body::sized_writer(4, move |_| {
+                    drop(value);
+                    Ok(())
+                }));
+                "done".into_response()
+            })
+        }),
+        row("http::ClientConnection::get_or_insert_with", "Fn", |kit| {
+            answers(kit, |request, kit| {
+                let kit2 = kit.clone();
+                let _: &Kept = request.connection_mut().get_or_insert_with(|| {
+                    kit2.call();
+                    Kept(kit2.value())
+                });
+                "done".into_response()
+            })
+        }),
+        row(
+            "http::ClientConnection::get_or_insert_with",
+            "Drop",
+            |kit| {
+                // At the end of the connection.
+                answers(kit, |request, kit| {
+                    request
+                        .connection_mut()
+                        .get_or_insert_with(|| Kept(kit.value()));
+                    "done".into_response()
+                })
+            },
+        ),
+        row("http::HandlerError::with_source", "Display", |kit| {
+            answers(kit, |_, kit| {
+                let failed: Result<Response, HandlerError> =
+                    Err(HandlerError::status(StatusCode::OK, "as told").with_source(kit.value()));
+                failed.into_response()
+            })
+        })
+        .unreached(),
+        row("http::HandlerError::from", "Display", |kit| {
+            answers(kit, |_, kit| {
+                let failed = || -> Result<Response, HandlerError> { Err(kit.value())? };
+                failed().into_response().with_status(StatusCode::OK)
+            })
+        })
+        // It is logged: `logs.rs`.
+        .unreached(),
+        row("http::HandlerError::from", "Drop", |kit| {
+            answers(kit, |_, kit| {
+                drop(HandlerError::from(kit.value()));
+                "done".into_response()
+            })
+        }),
+        row("http::Response::upgrade", "Fn", |kit| {
+            let kit = kit.clone();
+            Play::call(move || {
+                let theirs = kit.clone();
+                let site = Site::new(move |_: &mut Request| {
+                    let kit = theirs.clone();
+                    Response::upgrade("test", move |mut upgraded| {
+                        kit.call();
+                        let _ = upgraded.write_all(b"through");
+                    })
+                });
+                let mut client = site.connect();
+                client.send(
+                    "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n",
+                );
+                let rest = client.rest();
+                assert!(
+                    rest.ends_with("through") || kit.hostility().unwinds(),
+                    "{rest}"
+                );
+                site.end();
+            })
+        }),
+    ]
+}
+
+/// A value that stays with a connection.
+struct Kept(#[allow(dead_code)] Hostile);
+
+fn told() -> Vec<Row> {
+    vec![
+        row("http::Server::on_response", "Fn", |kit| {
+            site(
+                kit,
+                |server, kit| server.on_response(move |_| kit.call()),
+                |_, _| "done".into_response(),
+            )
+        }),
+        row("http::Server::on_error", "Fn", |kit| {
+            let kit = kit.clone();
+            Play::call(move || {
+                let theirs = kit.clone();
+                let site = Site::with(
+                    |server| server.on_error(move |_, _| theirs.call()),
+                    |_: &mut Request| "good",
+                );
+                let answer = site.exchange("BAD\r\n\r\n");
+                assert!(
+                    answer.starts_with("HTTP/1.1 400") || kit.hostility().unwinds(),
+                    "{answer}"
+                );
+                let other = site.exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+                assert!(other.ends_with("good"), "{other}");
+                site.end();
+            })
+        }),
+        row("http::Server::client_name", "Fn", |kit| {
+            site(
+                kit,
+                |server, kit| {
+                    server.client_name(move |_| {
+                        kit.call();
+                        "named".to_owned()
+                    })
+                },
+                |_, _| "done".into_response(),
+            )
+        })
+        // It is the acceptor that is cancelled.
+        .but(&[(Hostility::CancelSelf, But::Ends)]),
+        row("http::Server::around_connections", "Fn", |kit| {
+            site(
+                kit,
+                |server, kit| {
+                    server.around_connections(move |inner| {
+                        kit.call();
+                        inner();
+                    })
+                },
+                |_, _| "done".into_response(),
+            )
+        }),
+        row("http::Server::around_connections", "Fn", |kit| {
+            site(
+                kit,
+                |server, kit| {
+                    server.around_connections(move |inner| {
+                        inner();
+                        kit.call();
+                    })
+                },
+                |_, _| "done".into_response(),
+            )
+        })
+        .called("afterwards"),
+    ]
+}
+
+fn settings() -> Vec<Row> {
+    vec![
+        row("http::Response::upgrade", "Drop", |kit| {
+            let value = kit.value();
+            Play::call(move || drop(Response::upgrade("test", move |_| drop(value))))
+        }),
+        row("http::Server::on_response", "Drop", |kit| {
+            let kit = kit.clone();
+            Play::call(move || {
+                let value = kit.value();
+                let server = Server::bind(ANY).unwrap().on_response(move |_| {
+                    let _ = &value;
+                });
+                drop(server);
+            })
+        }),
+        row("http::Server::bind", "ToSocketAddrs", |kit| {
+            let addr = kit.addr(ANY);
+            Play::call(move || drop(Server::bind(addr).unwrap()))
+        }),
+        row("http::WebServer::bind", "ToSocketAddrs", |kit| {
+            let addr = kit.addr(ANY);
+            Play::call(move || WebServer::bind(addr).unwrap().close().map(drop).unwrap())
+        }),
+        row("http::Server::bind_shared", "ToSocketAddrs", |kit| {
+            let addr = kit.addr(ANY);
+            Play::call(move || drop(Server::bind_shared(addr).unwrap()))
+        }),
+        row("http::Server::listener_name", "Into", |kit| {
+            let value = kit.value();
+            Play::call(move || drop(Server::bind(ANY).unwrap().listener_name(value)))
+        }),
+        row("http::Taskmaster::busy_message", "Into", |kit| {
+            let value = kit.value();
+            Play::call(move || drop(Taskmaster::default().busy_message(value)))
+        }),
+        row("http::Taskmaster::with_limits", "Into", |kit| {
+            let (threads, accept) = (kit.value(), kit.value());
+            Play::call(move || drop(Taskmaster::with_limits(threads, accept)))
+        }),
+        row("http::HandlerError::status", "Into", |kit| {
+            let value = kit.value();
+            Play::call(move || drop(HandlerError::status(StatusCode::OK, value)))
+        }),
+        row("http::Headers::extend", "Iterator", |kit| {
+            let kit = kit.clone();
+            Play::call(move || {
+                let mut headers = Headers::default();
+                headers.extend(kit.each([field(), field()]));
+                assert_eq!(headers.iter().count(), 2);
+            })
+        }),
+        row("http::Headers::from_iter", "Iterator", |kit| {
+            let kit = kit.clone();
+            Play::call(move || {
+                let headers = Headers::from_iter(kit.each([field(), field()]));
+                assert_eq!(headers.iter().count(), 2);
+            })
+        }),
+    ]
+}
+
+fn field() -> (HeaderName, HeaderValue) {
+    (
+        HeaderName::from_static("x-a"),
+        HeaderValue::from_static("b"),
+    )
+}
+
+#[test]
+fn servers_stay_sound() {
+    super::run_all(rows());
+}
