@@ -18,6 +18,27 @@ const MARKERS: [&str; 7] = [
 /// Traits that only the library implements.
 const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
 
+/// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the user's
+/// writer runs. No public type prints those of the first part; those of the second have rows in
+/// `CORE` of `tests/it/hostile`.
+const PRINT_CELLS: [&str; 14] = [
+    "src/http/buffers.rs: Buffers",
+    "src/http/early.rs: Early",
+    "src/http/handover.rs: Shared",
+    "src/http/listener.rs: Listener",
+    "src/http/refusal.rs: Refusal",
+    "src/http/shared.rs: Connection",
+    "src/runtime/driver/sim.rs: Bell",
+    "src/runtime/mailbox.rs: Mailbox",
+    "src/runtime/parcel.rs: Parcel",
+    "src/runtime/roster.rs: Roster",
+    "src/sync/remote/line.rs: Shared",
+    // core
+    "src/http/handle.rs: Control",
+    "src/http/server.rs: Server",
+    "src/http/sharded.rs: ShardedServer",
+];
+
 /// The head of a function, and of the `impl` or the trait that it is in.
 struct Function<'a> {
     header: Option<&'a str>,
@@ -345,4 +366,42 @@ fn the_table_of_hostile_calls_is_sorted() {
     let lines = include_str!("../hostile.txt").lines();
     let calls = lines.filter(|line| !line.starts_with('#'));
     assert!(calls.is_sorted_by_key(|line| line.split(": ").next().map(str::to_lowercase)));
+}
+
+/// The kind and the name of a type, where its definition begins.
+fn split_type(code: &str) -> Option<(&str, &str)> {
+    let kinds = ["struct ", "enum "].into_iter();
+    let mut split = kinds.filter_map(|kind| code.split_once(kind));
+    split.find(|(before, _)| before.is_empty() || before.starts_with("pub"))
+}
+
+#[test]
+fn derived_debug_prints_no_cell() {
+    let mut found = BTreeSet::new();
+    for source in sources(&["src"]).iter().filter(|source| !source.is_test()) {
+        let (mut derived, mut inside) = (false, None);
+        for (_, line) in source.shipped() {
+            let code = line.trim();
+            if code.starts_with("#[derive(") {
+                derived = code.contains("Debug");
+            } else if let Some((_, rest)) = split_type(code) {
+                let end = rest.find(['<', '(', ' ', ';']).unwrap_or(rest.len());
+                inside = derived.then(|| &rest[..end]);
+                derived = false;
+            }
+            let cells = ["RefCell<", "Mutex<", "RwLock<"];
+            if let Some(name) = inside
+                && cells.iter().any(|cell| code.contains(cell))
+            {
+                found.insert(format!("{}: {name}", source.path));
+            }
+            if code.ends_with('}') || code.ends_with(';') {
+                inside = None;
+            }
+        }
+    }
+    let found: Vec<&str> = found.iter().map(String::as_str).collect();
+    let mut known = PRINT_CELLS.to_vec();
+    known.sort_unstable();
+    assert_eq!(found, known);
 }

@@ -92,6 +92,8 @@ struct Shared {
     at: &'static str,
     /// How often it will be.
     armed: AtomicUsize,
+    /// How often it is called before that.
+    spared: AtomicUsize,
     strikes: AtomicUsize,
     born: AtomicUsize,
     dropped: AtomicUsize,
@@ -106,6 +108,7 @@ impl Kit {
             hostility,
             at,
             armed: AtomicUsize::new(0),
+            spared: AtomicUsize::new(0),
             strikes: AtomicUsize::new(0),
             born: AtomicUsize::new(0),
             dropped: AtomicUsize::new(0),
@@ -131,8 +134,9 @@ impl Kit {
         self.0.hostility
     }
 
-    /// Lets values be hostile so often from now on.
-    pub(crate) fn arm(&self, times: usize) {
+    /// Lets values be hostile so often from now on, after so many calls.
+    pub(crate) fn arm(&self, times: usize, spared: usize) {
+        self.0.spared.store(spared, Ordering::SeqCst);
         self.0.armed.store(times, Ordering::SeqCst);
     }
 
@@ -400,7 +404,6 @@ impl Into<Cow<'static, str>> for Hostile {
 
 #[cfg(feature = "http")]
 mod messages {
-    use std::convert::Infallible;
     use std::fs::File;
     use std::sync::Arc;
 
@@ -409,21 +412,17 @@ mod messages {
 
     use super::Hostile;
 
-    impl TryFrom<Hostile> for HeaderName {
-        type Error = Infallible;
-
-        fn try_from(value: Hostile) -> Result<Self, Infallible> {
+    impl From<Hostile> for HeaderName {
+        fn from(value: Hostile) -> Self {
             value.strike("Into");
-            Ok(Self::from_static("x-hostile"))
+            Self::from_static("x-hostile")
         }
     }
 
-    impl TryFrom<Hostile> for HeaderValue {
-        type Error = Infallible;
-
-        fn try_from(value: Hostile) -> Result<Self, Infallible> {
+    impl From<Hostile> for HeaderValue {
+        fn from(value: Hostile) -> Self {
             value.strike("Into");
-            Ok(Self::from_static("hostile"))
+            Self::from_static("hostile")
         }
     }
 

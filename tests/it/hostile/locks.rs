@@ -267,7 +267,7 @@ fn once() -> Vec<Row> {
             // The closure has it, and goes when it has been called.
             let value = kit.value();
             let lazy = Lazy::new(move || drop(value));
-            Play::call(move || Lazy::force(&lazy).clone())
+            Play::call(move || *Lazy::force(&lazy))
         }),
     ]
 }
@@ -393,6 +393,19 @@ fn resources() -> Vec<Row> {
                 (0..50).for_each(|_| thread::yield_now());
             })
         }),
+        row("sync::resource::Resource::drop", "Drop", |kit| {
+            // Of what its closures have.
+            let value = kit.value();
+            let thing = Resource::builder(|| Ok::<u8, ()>(7))
+                .stop(move |_| drop(format!("{value:?}")))
+                .build();
+            Play::call(move || {
+                drop(thing.get().unwrap());
+                drop(thing);
+                (0..50).for_each(|_| thread::yield_now());
+            })
+        })
+        .called("of closures"),
         row("sync::resource::Lease::drop", "Drop", |kit| {
             // The last use of what was stopped under its hands.
             let kit2 = kit.clone();

@@ -247,9 +247,9 @@ fn servers() -> Vec<Row> {
                 asked(kit, site);
             })
         }),
-        row("http::HandlerError::from", "Log", |kit| failing(kit)),
-        row("http::HandlerError::from", "Display", |kit| failing(kit)),
-        row("http::HandlerError::from", "Error", |kit| failing(kit)),
+        row("http::HandlerError::from", "Log", failing),
+        row("http::HandlerError::from", "Display", failing),
+        row("http::HandlerError::from", "Error", failing),
     ]
     .into_iter()
     .map(Row::shielded)

@@ -53,7 +53,7 @@ fn reads(kit: &Kit, read: fn(&Eport<Port>, &Kit) -> io::Result<usize>) -> Play {
         move || {
             // What is there, and what comes when another one has been waited for.
             assert!(read(&theirs, &kit).unwrap() > 0);
-            while theirs.read_with(|io| ready(io)).is_err() {}
+            while theirs.read_with(ready).is_err() {}
         },
         move |_| {
             let _ = writer.write_all(b"more");

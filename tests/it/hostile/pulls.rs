@@ -318,7 +318,7 @@ fn printed() -> Vec<Row> {
     ];
     shielded
         .into_iter()
-        .map(Row::shielded)
+        .map(|row| row.shielded().times(1))
         .chain(plain)
         .collect()
 }

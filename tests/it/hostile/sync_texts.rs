@@ -1,6 +1,5 @@
 //! What is printed of `sync`.
 
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -296,7 +296,7 @@ fn try_port(port: &impl bridge::Source) {
 
 fn of_io() -> Vec<Row> {
     vec![
-        debug!("io::PipeReader::fmt", port(), |port| try_port(port)),
+        debug!("io::PipeReader::fmt", port(), try_port),
         debug!("io::PipeReader::fmt", io::pipe().unwrap().0, |port| {
             try_port(port)
         })
@@ -322,12 +322,7 @@ fn of_io() -> Vec<Row> {
         row("net::TcpStream::fmt", "Write", |kit| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            text(
-                kit,
-                stream,
-                |value, to| write!(to, "{value:?}"),
-                |stream| try_port(stream),
-            )
+            text(kit, stream, |value, to| write!(to, "{value:?}"), try_port)
         }),
         debug!(
             "net::UdpSocket::fmt",
@@ -349,17 +344,12 @@ fn of_io() -> Vec<Row> {
             let _ = std::fs::remove_file(&path);
             let listener = UnixListener::bind(&path).unwrap();
             std::fs::remove_file(&path).unwrap();
-            text(
-                kit,
-                listener,
-                |value, to| write!(to, "{value:?}"),
-                |port| try_port(port),
-            )
+            text(kit, listener, |value, to| write!(to, "{value:?}"), try_port)
         }),
         debug!(
             "net::UnixStream::fmt",
             UnixStream::pair().unwrap().0,
-            |port| try_port(port)
+            try_port
         ),
         debug!(
             "fs::File::fmt",

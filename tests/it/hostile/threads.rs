@@ -168,6 +168,24 @@ fn scopes() -> Vec<Row> {
                 assert_eq!(sum, 15_000);
             })
         }),
+        row("thread::scope", "Drop", |kit| {
+            // Of what it was to return, as a child has failed.
+            let kit = kit.clone();
+            Play::call(move || {
+                let scoped = thread::catch_panic(|| {
+                    thread::scope(|scope| {
+                        let fails = || std::panic::resume_unwind(Box::new("a child"));
+                        drop(scope.spawn(fails));
+                        let value = kit.value();
+                        for _ in 0..3 {
+                            thread::uncancellable(thread::yield_now);
+                        }
+                        value
+                    })
+                });
+                std::mem::forget(scoped.err());
+            })
+        }),
         row("thread::Scope::spawn", "Fn", |kit| {
             let kit = kit.clone();
             Play::call(move || {
