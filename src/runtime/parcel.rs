@@ -198,7 +198,12 @@ impl<T> Parcel<T> {
         kind: WaitKind,
         location: &'static Location<'static>,
     ) -> Result<T, Missed> {
-        let taken = Self::try_take(&mut self.lock());
+        let (taken, before) = {
+            let mut state = self.lock();
+            (Self::try_take(&mut state), state.waiter.take())
+        };
+        // A waker is the user's. It must not be dropped once the wait has begun.
+        drop(before);
         if let Some(taken) = taken {
             return taken.map_err(|Abandoned| Missed::Abandoned);
         }

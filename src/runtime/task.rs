@@ -246,13 +246,17 @@ impl<T> Packet<T> {
 
     /// Takes the result, or lets the task be woken at the end.
     pub(super) fn poll(&self, waker: &Waker) -> Poll<thread::Result<T>> {
-        if self.ended.get() {
-            let result = self.result.take();
-            return Poll::Ready(result.expect("a future that was ready is not polled again"));
+        if !self.ended.get() {
+            let before = self.task.replace(Some(Box::new(waker.clone())));
+            drop(before);
+            // Both are user code, in which the ethread may have ended.
+            if !self.ended.get() {
+                return Poll::Pending;
+            }
+            drop(self.task.take());
         }
-        let before = self.task.replace(Some(Box::new(waker.clone())));
-        drop(before);
-        Poll::Pending
+        let result = self.result.take();
+        Poll::Ready(result.expect("a future that was ready is not polled again"))
     }
 
     /// Nobody joins. A panic that was waiting for that is told to the log.

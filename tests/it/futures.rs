@@ -5,7 +5,7 @@ use std::future::{Future, pending, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
 use ethreads::future::block_on;
@@ -329,4 +329,69 @@ fn the_end_of_an_ethread_wakes_the_latest_waker_once() {
         thread::yield_now();
         assert_eq!(*kept.wakes.lock().unwrap(), 0);
     });
+}
+
+thread_local! {
+    /// How often a waker of `suspends_when_cloned` was used.
+    static WOKEN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A waker that lets the others run whenever it is cloned.
+#[allow(unsafe_code)]
+fn suspends_when_cloned() -> Waker {
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(
+        |_| {
+            thread::yield_now();
+            RawWaker::new(std::ptr::null(), &VTABLE)
+        },
+        |_| WOKEN.set(WOKEN.get() + 1),
+        |_| WOKEN.set(WOKEN.get() + 1),
+        |_| (),
+    );
+    // SAFETY: the functions do not use the pointer, and may be called on any OS thread.
+    unsafe { Waker::new(std::ptr::null(), &VTABLE) }
+}
+
+#[test]
+fn an_ethread_may_end_while_the_waker_of_its_joiner_is_cloned() {
+    leaving_nothing(|| {
+        let mut ethread = spawn(|| 7);
+        let waker = suspends_when_cloned();
+        let poll = Pin::new(&mut ethread).poll(&mut Context::from_waker(&waker));
+        assert!(
+            matches!(poll, Poll::Ready(Ok(7))),
+            "or nothing would wake it"
+        );
+        assert_eq!(WOKEN.get(), 0);
+    });
+}
+
+#[test]
+fn a_waker_of_a_handle_may_suspend_when_the_handle_is_joined() {
+    struct Yields;
+    impl Wake for Yields {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Yields {
+        fn drop(&mut self) {
+            thread::yield_now();
+        }
+    }
+    let shards = Runtime::builder().shards(1).start().unwrap();
+    let (go, gone) = mpsc::channel::<()>();
+    let mut far = shards.spawn(move || gone.recv().unwrap()).unwrap();
+    run_main(move || {
+        let waker = Waker::from(Arc::new(Yields));
+        let poll = Pin::new(&mut far).poll(&mut Context::from_waker(&waker));
+        assert!(poll.is_pending());
+        drop(waker);
+        let sends = spawn(move || {
+            // The join has begun before.
+            (0..3).for_each(|_| thread::yield_now());
+            go.send(()).unwrap();
+        });
+        far.join().unwrap();
+        sends.join().unwrap();
+    })
+    .unwrap();
 }

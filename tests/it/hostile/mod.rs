@@ -155,15 +155,7 @@ impl Play {
 /// mended; with all hostilities if there are none. `HOSTILE_ROW=name` runs them all the same.
 // core
 const CORE: &[(&str, &str, &[Hostility])] = &[
-    // The descriptor is asked for while other cases are in line.
-    ("sync::select::readable", "", &[]),
-    // A value that is set after the end is the next ethread's.
-    ("thread::Local::with", "after the end", &[]),
-    // The children are borrowed while they are printed.
-    ("thread::Scope::fmt", "", &[]),
-    ("thread::Scope::fmt", "spawns", &[]),
     // A lock is held while it is printed.
-    ("runtime::RootPanic::fmt", "", &[]),
     ("http::Server::fmt", "", &[]),
     ("http::ServerHandle::fmt", "", &[]),
     ("http::ShardedServer::fmt", "", &[]),
