@@ -93,6 +93,8 @@ pub(crate) struct Scheduler {
     errands: RefCell<Vec<u32>>,
     /// When the log was told last that there is no stack for somebody.
     starvation_told: Cell<Option<u64>>,
+    /// When stacks are tried again for the ethreads that wait for one.
+    stacks_tried_again: Cell<u64>,
     /// Who waits elsewhere for ethreads of this shard, by their places.
     awaited: RefCell<Vec<Option<Awaited>>>,
     /// Kept between turns for its memory.
@@ -189,6 +191,7 @@ impl Scheduler {
             sweep: Cell::default(),
             errands: RefCell::default(),
             starvation_told: Cell::default(),
+            stacks_tried_again: Cell::default(),
             awaited: RefCell::default(),
             messages: Cell::default(),
             stopped: Cell::default(),
@@ -383,6 +386,8 @@ impl Scheduler {
                 return Ok(());
             }
         }
+        // Before it is looked at who is ready.
+        let stacks = self.try_stacks_again();
         let (ready, io_waits, timed, next_timer) = {
             let core = self.core.borrow();
             let next_timer = if core.timed > 0 {
@@ -415,7 +420,7 @@ impl Scheduler {
         if self.inbox.is_pending() {
             return Ok(());
         }
-        if next_timer.is_none() && !io_waits && !external {
+        if next_timer.is_none() && !io_waits && !external && stacks == NEVER {
             return Err(Stuck::Deadlock(Deadlock::new(self)));
         }
         let limit = match goal {
@@ -423,7 +428,8 @@ impl Scheduler {
             _ => NEVER,
         };
         let sweep = self.sweep();
-        let until = match next_timer.unwrap_or(NEVER).min(limit).min(sweep) {
+        let deadlines = [next_timer.unwrap_or(NEVER), limit, sweep, stacks];
+        let until = match deadlines.into_iter().min().unwrap_or(NEVER) {
             NEVER => Until::Event,
             deadline => Until::At(deadline),
         };

@@ -402,3 +402,55 @@ fn pages_that_are_not_taken_back_are_no_error() {
         run.unwrap();
     });
 }
+
+/// Nothing of this shard ends that could give its stack away: the limit itself is lifted.
+#[test]
+fn one_that_waits_for_a_stack_begins_when_the_limit_is_lifted() {
+    const NAME: &str = "stacks::one_that_waits_for_a_stack_begins_when_the_limit_is_lifted";
+    isolated(NAME, || {
+        collect_log();
+        let group = Runtime::builder().stack_size(SIZE).shards(1).start();
+        let group = group.unwrap();
+        let before = set_limit(Resource::As, address_space() + SIZE as u64 / 2);
+        let waiting = group.next().spawn(|| 7).unwrap();
+        while logged(NO_STACK).is_empty() {
+            std::thread::yield_now();
+        }
+        setrlimit(Resource::As, before).unwrap();
+        assert_eq!(waiting.join().unwrap(), 7);
+        assert!(group.shutdown().is_clean());
+    });
+}
+
+/// Another shard has all that there is. A run waits for a stack as for anything else that comes
+/// from outside: it is no deadlock.
+#[test]
+fn a_run_whose_last_ethread_waits_for_a_stack_is_no_deadlock() {
+    const NAME: &str = "stacks::a_run_whose_last_ethread_waits_for_a_stack_is_no_deadlock";
+    isolated(NAME, || {
+        collect_log();
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let elsewhere = std::thread::spawn(move || {
+            while logged(NO_STACK).is_empty() {
+                std::thread::yield_now();
+            }
+            setrlimit(
+                Resource::As,
+                Rlimit {
+                    current: None,
+                    maximum: None,
+                },
+            )
+            .unwrap();
+        });
+        let ours = UnixStream::from(ours);
+        let soon = time::Instant::now() + Duration::from_millis(1);
+        let ready = on_ready(&ours, Interest::Readable, Some(soon), |wakeup| wakeup).unwrap();
+        // Less than one stack, and this shard has none yet.
+        set_limit(Resource::As, address_space() + (512 << 10));
+        ethreads::run().unwrap();
+        assert_eq!(ready.join().unwrap(), Wakeup::TimedOut);
+        theirs.write_all(b"x").unwrap();
+        elsewhere.join().unwrap();
+    });
+}

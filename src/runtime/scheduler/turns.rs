@@ -15,9 +15,14 @@ use crate::runtime::park;
 use crate::runtime::run_queue::Ready;
 use crate::runtime::stack::{Class, Stack};
 use crate::runtime::task::without_unwinding;
+use crate::runtime::wait::NEVER;
 
 /// How often the log tells that there is no stack, in nanoseconds.
 const STARVATION_PERIOD: u64 = 5_000_000_000;
+
+/// How often stacks are tried again while ethreads wait for one, in nanoseconds. A stack that is
+/// freed on this shard is given away at once; what else makes room tells nothing.
+const STACKS_PERIOD: u64 = 100_000_000;
 
 /// What an ethread is to run for which there is no stack.
 struct Unborn(Rc<dyn Run>, io::Error);
@@ -228,20 +233,60 @@ impl Scheduler {
         block.start = Some(run);
         block.state = State::Ready;
         core.starved.push_back(index);
+        self.stacks_tried_again
+            .set(now.saturating_add(STACKS_PERIOD));
     }
 
-    /// Promises a stack of this class, which was just freed, to the one who has waited longest.
+    /// Promises a stack of this class to the ethread that has waited longest for one; false if
+    /// there is none for it.
     #[cold]
-    fn feed(&self, core: &mut Core, class: Class) {
+    fn feed(&self, core: &mut Core, class: Class) -> bool {
         let fits = |index: &u32| core.blocks.get(*index).class == class;
         let Some(place) = core.starved.iter().position(fits) else {
-            return;
+            return false;
         };
         if self.stacks.borrow_mut().reserve(class).is_ok()
             && let Some(index) = core.starved.remove(place)
         {
             core.blocks.get_mut(index).reserved = true;
             core.make_ready(index);
+            return true;
+        }
+        false
+    }
+
+    /// Tries to get stacks for the ethreads that wait for one, from time to time, and returns when
+    /// the next time is; [`NEVER`] if none waits. A limit may have been lifted, or another shard
+    /// have ended, and nothing tells of either.
+    pub(super) fn try_stacks_again(&self) -> u64 {
+        if self.core.borrow().starved.is_empty() {
+            return NEVER;
+        }
+        self.try_stacks_now_and_then()
+    }
+
+    #[cold]
+    fn try_stacks_now_and_then(&self) -> u64 {
+        let now = self.clock();
+        if now < self.stacks_tried_again.get() {
+            return self.stacks_tried_again.get();
+        }
+        self.stacks_tried_again
+            .set(now.saturating_add(STACKS_PERIOD));
+        let mut core = self.core.borrow_mut();
+        let mut refused = Vec::new();
+        let mut place = 0;
+        while let Some(index) = core.starved.get(place) {
+            let class = core.blocks.get(*index).class;
+            if refused.contains(&class) {
+                place += 1;
+            } else if !self.feed(&mut core, class) {
+                refused.push(class);
+            }
+        }
+        match core.starved.is_empty() {
+            true => NEVER,
+            false => self.stacks_tried_again.get(),
         }
     }
 
