@@ -171,7 +171,12 @@ impl Error for NoThread {
 #[cold]
 fn no_thread(error: Arc<io::Error>) -> io::Error {
     let limit = stats().limit;
-    io::Error::new(error.kind(), NoThread { error, limit })
+    // `EAGAIN`, which would be taken for a wait.
+    let kind = match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::QuotaExceeded,
+        kind => kind,
+    };
+    io::Error::new(kind, NoThread { error, limit })
 }
 
 /// Tells the log of a call that runs where it was made, at most once in a while.

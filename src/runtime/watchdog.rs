@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, f
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::driver::monotonic_now;
+use super::driver::{exhausted, monotonic_now};
 use super::inbox::Inbox;
 use super::scheduler::Scheduler;
 use super::task::without_unwinding;
@@ -178,7 +178,9 @@ pub(super) fn watch(scheduler: &Scheduler) {
     }
     if let Err(error) = enlist(scheduler) {
         // Not locked any more: a logger is user code.
-        without_unwinding(|| log::warn!("no watchdog: {error}"));
+        without_unwinding(|| {
+            log::warn!("no watchdog, so a batch is bounded by runs only: {error}");
+        });
     }
 }
 
@@ -195,7 +197,8 @@ fn enlist(scheduler: &Scheduler) -> io::Result<()> {
     });
     if !state.started {
         let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
-        thread.spawn(patrol)?;
+        let started = thread.spawn(patrol);
+        started.map_err(|error| exhausted::os_threads("cannot start its OS thread", error))?;
         state.started = true;
     }
     Ok(())
