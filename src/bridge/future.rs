@@ -136,7 +136,11 @@ impl Waiter {
                     location,
                 };
                 // Panics, as every wait does there.
-                current::with(|scheduler| scheduler.map(|s| s.begin_wait(reason).is_ok()));
+                let refuse = |s: &Scheduler| match s.begin_wait(reason) {
+                    Ok(_) => unreachable!("nothing can wait there"),
+                    Err(Unwinding) => s.abort_unwinding("block_on", location),
+                };
+                current::with(|scheduler| scheduler.map(refuse));
             }
         }
     }

@@ -85,7 +85,6 @@ impl<T> fmt::Debug for Exit<T> {
 #[track_caller]
 pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
     refuse_nested("run_until")?;
-    let scheduler = current::get_or_install()?;
     let shared = Rc::new(Shared {
         value: Cell::new(None),
         finished: Cell::new(false),
@@ -93,6 +92,8 @@ pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
     start(Exit {
         shared: shared.clone(),
     });
-    scheduler.drive(&Goal::Flag(&shared.finished))?;
+    // Found only now: `start` is user code, which may have ended a run that left ethreads behind.
+    refuse_nested("run_until")?;
+    current::get_or_install()?.drive(&Goal::Flag(&shared.finished))?;
     shared.value.take().ok_or(RunError::Abandoned)
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::description::Description;
 use super::watched::Watched;
-use crate::runtime::current;
 use crate::runtime::driver::ops::{self, FdKind};
 use crate::runtime::origin::Origin;
 use crate::runtime::source::{
@@ -209,8 +208,8 @@ impl<T: AsFd> Eport<T> {
         };
         loop {
             // `f` is user code: it may bring its caller to another ethread, or end the run. Then
-            // the wait begins anew where the caller is now.
-            let origin = current::get().and_then(Origin::here);
+            // the wait begins anew where the caller is now. Until then this keeps the scheduler.
+            let origin = Origin::anywhere();
             let mut has_moved = false;
             let result = self.watched.perform(
                 operation,
@@ -222,8 +221,7 @@ impl<T: AsFd> Eport<T> {
                         f(io)
                     };
                     let blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
-                    has_moved = result.as_ref().is_err_and(blocked)
-                        && origin.as_ref().is_some_and(|origin| !origin.is_here());
+                    has_moved = result.as_ref().is_err_and(blocked) && !origin.is_here();
                     if has_moved {
                         return Err(io::ErrorKind::Other.into());
                     }

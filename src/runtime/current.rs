@@ -9,8 +9,12 @@ use std::io;
 use std::ptr;
 use std::rc::Rc;
 
+use log::Level;
+
 use super::scheduler::{Scheduler, Settings};
+use super::shard::Awaited;
 use super::task::without_unwinding;
+use super::watchdog;
 
 thread_local! {
     /// Null, or the scheduler that `OWNER` keeps alive.
@@ -18,6 +22,16 @@ thread_local! {
     static OWNER: Owner = const { Owner(RefCell::new(None)) };
     /// A scheduler of this OS thread has left ethreads behind.
     static HAS_LEAKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Logs a line where a logger's panic must not leave. While the thread-locals of this OS thread are
+/// being destroyed, which a logger may need, another OS thread does it.
+pub(super) fn log(level: Level, line: &str) {
+    if OWNER.try_with(|_| ()).is_err() {
+        watchdog::log_for_another(level, line.to_owned());
+    } else {
+        without_unwinding(|| log::log!(level, "{line}"));
+    }
 }
 
 /// Whether ethreads of this OS thread were left behind, with what is on their stacks.
@@ -114,14 +128,14 @@ pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
     Ok(scheduler)
 }
 
-/// Takes this OS thread's scheduler away. Returns how many ethreads were spawned here from
-/// elsewhere and did not begin.
-pub(crate) fn uninstall() -> usize {
-    let scheduler = OWNER
-        .try_with(|owner| owner.0.borrow_mut().take())
-        .ok()
-        .flatten();
-    let Some(scheduler) = scheduler else {
+/// Takes a scheduler away from this OS thread, if it is still the one that is installed. Returns
+/// how many ethreads were spawned here from elsewhere and did not begin.
+pub(crate) fn uninstall(scheduler: &Rc<Scheduler>) -> usize {
+    let take = |owner: &Owner| {
+        let mut owner = owner.0.borrow_mut();
+        owner.take_if(|installed| Rc::ptr_eq(installed, scheduler))
+    };
+    let Some(scheduler) = OWNER.try_with(take).ok().flatten() else {
         return 0;
     };
     let remains = retire(scheduler);
@@ -168,9 +182,16 @@ fn retire(scheduler: Rc<Scheduler>) -> Remains {
     // wait, and no ethread may go on meanwhile, as thread-locals may be gone; and the wake-up that
     // it waits for would not be taken from the inbox. Without a scheduler it blocks the OS thread.
     CURRENT.set(ptr::null());
+    scheduler.set_retired();
     let unstarted = scheduler.inbox.close();
-    scheduler.abandon_awaited();
-    super::watchdog::forget(&scheduler);
+    let awaited = scheduler.take_awaited();
+    watchdog::forget(&scheduler);
+    // All are marked before the first one is woken or dropped: that may wait for another one.
+    unstarted.iter().for_each(|begin| begin.forsake());
+    awaited.iter().for_each(Awaited::forsake);
+    let count = unstarted.len();
+    unstarted.into_iter().for_each(|begin| begin.drop_unbegun());
+    awaited.into_iter().for_each(Awaited::wake);
     if leaked.is_empty() {
         leaked = scheduler.labels();
     }
@@ -178,7 +199,10 @@ fn retire(scheduler: Rc<Scheduler>) -> Remains {
         HAS_LEAKED.set(true);
         std::mem::forget(scheduler);
     }
-    Remains { leaked, unstarted }
+    Remains {
+        leaked,
+        unstarted: count,
+    }
 }
 
 impl Drop for Owner {
@@ -186,7 +210,7 @@ impl Drop for Owner {
         if let Some(scheduler) = self.0.get_mut().take() {
             // A logger may need thread-locals of this OS thread that are gone.
             for line in retire(scheduler).lines() {
-                super::watchdog::log_for_another(line);
+                watchdog::log_for_another(Level::Warn, line);
             }
         }
     }

@@ -101,17 +101,15 @@ impl Inbox {
         self.mailbox.is_closed()
     }
 
-    /// No message is read any more. Returns how many ethreads this has kept from beginning; whoever
-    /// waits for one of them is told.
-    pub(super) fn close(&self) -> usize {
-        let mut unstarted = 0;
-        for message in self.mailbox.close() {
-            if let Message::Spawn(spawn) = message {
-                unstarted += 1;
-                spawn.abandon();
-            }
-        }
-        unstarted
+    /// No message is read any more. Returns the ethreads that this has kept from beginning. Runs no
+    /// user code.
+    pub(super) fn close(&self) -> Vec<Box<dyn Begin>> {
+        let left = self.mailbox.close().into_iter();
+        left.filter_map(|message| match message {
+            Message::Spawn(spawn) => Some(spawn),
+            _ => None,
+        })
+        .collect()
     }
 }
 

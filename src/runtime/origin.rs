@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::current;
 use super::ethread::{ControlBlock, ThreadId};
 use super::scheduler::{SCHEDULER, Scheduler};
 use super::scopes::Scopes;
@@ -46,6 +47,17 @@ impl Origin {
         })
     }
 
+    /// Of the code that runs now, on any OS thread.
+    pub(crate) fn anywhere() -> Anywhere {
+        match current::get() {
+            None => Anywhere::OsThread,
+            Some(scheduler) => match Self::here(scheduler.clone()) {
+                Some(origin) => Anywhere::Ethread(origin),
+                None => Anywhere::SchedulerSide(scheduler),
+            },
+        }
+    }
+
     pub(super) fn scheduler(&self) -> &Rc<Scheduler> {
         &self.scheduler
     }
@@ -67,6 +79,28 @@ impl Origin {
         let core = &mut *core;
         if let Some(block) = core.blocks.find(self.index, self.id) {
             f(block, &mut core.scopes);
+        }
+    }
+}
+
+/// As [`Origin`], for code that may run where there is no ethread.
+pub(crate) enum Anywhere {
+    Ethread(Origin),
+    /// In a closure given to `suspend`.
+    SchedulerSide(Rc<Scheduler>),
+    /// On an OS thread without a scheduler.
+    OsThread,
+}
+
+impl Anywhere {
+    /// Whether the frame is still where it began.
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::Ethread(origin) => origin.is_here(),
+            Self::SchedulerSide(scheduler) => {
+                scheduler.is_current() && scheduler.on_scheduler_side()
+            }
+            Self::OsThread => current::with(|scheduler| scheduler.is_none()),
         }
     }
 }

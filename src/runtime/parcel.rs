@@ -112,9 +112,22 @@ impl<T> Parcel<T> {
 
     /// Says that nobody will bring it, unless it is here.
     pub(crate) fn abandon(&self) {
+        self.mark_abandoned();
+        self.wake_abandoned();
+    }
+
+    /// The first half of [`abandon`](Self::abandon), which runs no user code.
+    pub(super) fn mark_abandoned(&self) {
         let mut state = self.lock();
         if matches!(state.content, Content::Awaited) {
             state.content = Content::Abandoned;
+        }
+    }
+
+    /// The second half of [`abandon`](Self::abandon).
+    pub(super) fn wake_abandoned(&self) {
+        let state = self.lock();
+        if matches!(state.content, Content::Abandoned) {
             wake(state);
         }
     }

@@ -77,9 +77,9 @@ fn perform(job: Box<dyn Job>) {
     without_unwinding(|| job.run());
     // The next job is to find the OS thread as a new one. Ethreads that are left are leaked, as at
     // the end of an OS thread.
-    if current::with(|scheduler| scheduler.is_some()) {
+    if let Some(scheduler) = current::get() {
         without_unwinding(|| {
-            current::uninstall();
+            current::uninstall(&scheduler);
         });
     }
 }

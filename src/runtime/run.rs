@@ -239,7 +239,7 @@ where
     let panics = scheduler.panics.take();
     if left > 0 {
         // They are leaked, and so is the scheduler that holds them: nothing resumes them any more.
-        current::uninstall();
+        current::uninstall(scheduler);
     }
     result?;
     if !root.packet().has_ended() {
@@ -387,17 +387,24 @@ impl Builder {
         let location = Location::caller();
         refuse_nested("Builder::run")?;
         let scheduler = current::install(self.settings)?;
-        let _uninstall = Uninstall;
+        let _uninstall = Uninstall(scheduler.clone());
         run_root(&scheduler, f, true, location)
     }
 }
 
 /// Ends the scheduler of this OS thread, also when a root's panic is raised.
-pub(super) struct Uninstall;
+pub(super) struct Uninstall(pub(super) Rc<Scheduler>);
+
+impl Uninstall {
+    /// Returns how many ethreads were spawned from elsewhere and did not begin.
+    pub(super) fn now(self) -> usize {
+        current::uninstall(&self.0)
+    }
+}
 
 impl Drop for Uninstall {
     fn drop(&mut self) {
-        current::uninstall();
+        current::uninstall(&self.0);
     }
 }
 

@@ -103,6 +103,8 @@ pub(crate) struct Scheduler {
     pub(super) stopped: Cell<bool>,
     /// The shard is being shut down: who begins now does so to be cancelled.
     ending: Cell<bool>,
+    /// It has ended.
+    retired: Cell<bool>,
     pub(super) settings: Settings,
     /// Of the stacks of those that do not ask for another.
     class: Class,
@@ -196,6 +198,7 @@ impl Scheduler {
             messages: Cell::default(),
             stopped: Cell::default(),
             ending: Cell::default(),
+            retired: Cell::default(),
             settings,
             class,
         }))
@@ -217,6 +220,7 @@ impl Scheduler {
         stack_size: Option<usize>,
         location: &'static Location<'static>,
     ) -> io::Result<(u32, ThreadId)> {
+        self.check_not_retired()?;
         let class = stack_size.map_or(Ok(self.class), Arena::class_of)?;
         self.stacks.borrow_mut().reserve(class)?;
         let core = &mut *self.core.borrow_mut();
@@ -270,11 +274,18 @@ impl Scheduler {
         drop(awaited);
     }
 
-    /// Tells those who wait elsewhere for ethreads that are left behind.
-    pub(super) fn abandon_awaited(&self) {
+    /// What waits elsewhere for ethreads that are left behind.
+    pub(super) fn take_awaited(&self) -> Vec<Awaited> {
         let left = std::mem::take(&mut *self.awaited.borrow_mut());
-        for awaited in left.into_iter().flatten() {
-            awaited.abandon();
+        left.into_iter().flatten().collect()
+    }
+
+    /// Takes no new ethreads from elsewhere any more; those that were accepted are there
+    /// afterwards.
+    pub(super) fn refuse_new(&self) {
+        self.inbox.set_ending(true);
+        if self.inbox.is_pending() {
+            self.deliver();
         }
     }
 
@@ -309,6 +320,7 @@ impl Scheduler {
         deadline: u64,
         reason: Reason,
     ) -> io::Result<(u32, ThreadId, Token)> {
+        self.check_not_retired()?;
         let birth = Birth {
             name,
             daemon: false,
@@ -329,7 +341,12 @@ impl Scheduler {
 
     /// Runs ethreads, on the OS thread's own stack, until `goal` is reached.
     pub(crate) fn drive(&self, goal: &Goal<'_>) -> Result<(), Stuck> {
-        debug_assert_eq!(self.current.get(), HOST);
+        // User code of the caller's may have brought it elsewhere since it has found the scheduler.
+        if self.current.get() != HOST || !self.is_current() {
+            return Err(Stuck::Io(io::Error::other(
+                "the shard that is to be driven is not that of this OS thread's own code any more",
+            )));
+        }
         super::watchdog::watch(self);
         self.current.set(SCHEDULER);
         let _host = RestoreHost(self);
@@ -549,6 +566,24 @@ impl Scheduler {
     /// Whether this is still the scheduler of its OS thread.
     pub(crate) fn is_current(&self) -> bool {
         super::current::with(|current| current.is_some_and(|s| std::ptr::eq(s, self)))
+    }
+
+    /// No ethread of it runs again.
+    pub(super) fn set_retired(&self) {
+        self.retired.set(true);
+    }
+
+    /// # Errors
+    ///
+    /// If an ethread that begins now would never run.
+    #[inline]
+    fn check_not_retired(&self) -> io::Result<()> {
+        if self.retired.get() {
+            return Err(io::Error::other(
+                "the shard has ended: nothing begins there",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether its shard has ended: what it has left behind never runs again.

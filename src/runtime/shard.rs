@@ -266,19 +266,30 @@ impl<T> Joint<T> {
 pub(super) struct Awaited(Arc<dyn Forsake>);
 
 impl Awaited {
-    pub(super) fn abandon(self) {
+    /// The ethread will not end any more. Runs no user code; [`wake`](Self::wake) follows.
+    pub(super) fn forsake(&self) {
         self.0.forsake();
+    }
+
+    pub(super) fn wake(self) {
+        self.0.wake();
     }
 }
 
 /// A [`Joint`] of any type.
 trait Forsake {
     fn forsake(&self);
+
+    fn wake(&self);
 }
 
 impl<T> Forsake for Joint<T> {
     fn forsake(&self) {
-        self.parcel.abandon();
+        self.parcel.mark_abandoned();
+    }
+
+    fn wake(&self) {
+        self.parcel.wake_abandoned();
     }
 }
 
@@ -287,8 +298,11 @@ pub(crate) trait Begin: Send {
     /// On the scheduler's side: makes an ethread of it, and drops nothing of the user's.
     fn begin(self: Box<Self>, scheduler: &Scheduler);
 
-    /// The shard has ended before.
-    fn abandon(self: Box<Self>);
+    /// The shard has ended before. Runs no user code; [`drop_unbegun`](Self::drop_unbegun) follows.
+    fn forsake(&self);
+
+    /// Drops the closure, and wakes what waits for its ethread.
+    fn drop_unbegun(self: Box<Self>);
 
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -345,10 +359,14 @@ where
         }
     }
 
-    fn abandon(self: Box<Self>) {
+    fn forsake(&self) {
+        self.joint.parcel.mark_abandoned();
+    }
+
+    fn drop_unbegun(self: Box<Self>) {
         let Self { f, joint, .. } = *self;
         without_unwinding(|| drop(f));
-        joint.parcel.abandon();
+        joint.parcel.wake_abandoned();
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

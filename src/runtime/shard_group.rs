@@ -48,7 +48,8 @@ pub struct ShardReport {
     pub shard: String,
     /// The ethreads that were there at the end, by name and id. They were cancelled.
     pub alive: Vec<String>,
-    /// Those of them that had not ended when the grace period was over. They are leaked.
+    /// The ethreads that had not ended when the grace period was over: some of those, and of what
+    /// they have spawned meanwhile. They are leaked.
     pub left: Vec<String>,
     /// How many were spawned, but came too late to begin. Whoever joins one is given
     /// [`ShardEnded`](super::ShardEnded).
@@ -67,6 +68,7 @@ impl ShutdownReport {
     pub fn is_clean(&self) -> bool {
         let is_clean = |shard: &ShardReport| {
             shard.alive.is_empty()
+                && shard.left.is_empty()
                 && shard.unstarted == 0
                 && shard.panicked == 0
                 && shard.error.is_none()
@@ -248,12 +250,14 @@ fn install(mut settings: Settings) -> io::Result<Rc<Scheduler>> {
 /// Serves what is sent to this OS thread's shard until it is told to stop; then the shard ends.
 fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     // Also when this unwinds.
-    let uninstall = Uninstall;
+    let uninstall = Uninstall(scheduler.clone());
     let mut report = ShardReport {
         shard: thread::current().name().unwrap_or_default().to_owned(),
         ..ShardReport::default()
     };
     let served = scheduler.drive(&Goal::Flag(&scheduler.stopped));
+    // What was accepted until now is alive, if it has not begun yet.
+    scheduler.refuse_new();
     report.alive = scheduler.labels();
     let ended = scheduler.shut_down(true);
     report.left = scheduler.labels();
@@ -264,8 +268,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
         (Err(Stuck::Deadlock(_)), _) | (Ok(()), Ok(_)) => None,
     };
     drop(scheduler);
-    report.unstarted = current::uninstall();
-    drop(uninstall);
+    report.unstarted = uninstall.now();
     report
 }
 

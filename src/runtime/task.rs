@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::thread;
 
+use log::Level;
+
 use super::coroutine;
 use super::current;
 use super::deadlock::Whom;
@@ -376,26 +378,18 @@ fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupte
 /// As [`discard`], of an ethread of another shard: a panic does not count for this one.
 pub(super) fn discard_elsewhere<T>(result: thread::Result<T>, who: impl Fn() -> String) {
     if let Err(payload) = &result {
-        without_unwinding(|| {
-            log::error!(
-                "ethread {}, which nobody joins, panicked: {}",
-                who(),
-                message(&**payload)
-            );
-        });
+        let text = message(&**payload);
+        let line = format!("ethread {}, which nobody joins, panicked: {text}", who());
+        current::log(Level::Error, &line);
     }
     drop_result(result, who);
 }
 
 fn drop_result<T>(result: thread::Result<T>, who: impl Fn() -> String) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
-        without_unwinding(|| {
-            log::error!(
-                "dropping the result of ethread {} panicked: {}",
-                who(),
-                message(&*payload)
-            );
-        });
+        let text = message(&*payload);
+        let line = format!("dropping the result of ethread {} panicked: {text}", who());
+        current::log(Level::Error, &line);
         std::mem::forget(payload);
     }
 }

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, f
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use log::Level;
+
 use super::driver::{exhausted, monotonic_now};
 use super::inbox::Inbox;
 use super::scheduler::Scheduler;
@@ -35,7 +37,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// Samples in a row that have to find all shards waiting before the watchdog sleeps: to wake it
 /// costs a system call, so it should not be done for each short pause of a busy server.
-const IDLE_SAMPLES: u32 = 40;
+const IDLE_SAMPLES: u32 = 10;
 
 /// In place of an ethread's, while the scheduler itself runs.
 const NOBODY: u32 = u32::MAX;
@@ -153,7 +155,7 @@ struct State {
     started: bool,
     shards: Vec<Watched>,
     /// For the log, from OS threads that cannot log themselves.
-    lines: Vec<String>,
+    lines: Vec<(Level, String)>,
 }
 
 static WATCHDOG: Watchdog = Watchdog {
@@ -164,6 +166,19 @@ static WATCHDOG: Watchdog = Watchdog {
     }),
     bell: Condvar::new(),
 };
+
+impl State {
+    /// Starts the OS thread, unless it runs.
+    fn start(&mut self) -> io::Result<()> {
+        if !self.started {
+            let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
+            let started = thread.spawn(patrol);
+            started.map_err(|error| exhausted::os_threads("cannot start its OS thread", error))?;
+            self.started = true;
+        }
+        Ok(())
+    }
+}
 
 impl Watchdog {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -195,13 +210,7 @@ fn enlist(scheduler: &Scheduler) -> io::Result<()> {
         since: monotonic_now(),
         reported: false,
     });
-    if !state.started {
-        let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
-        let started = thread.spawn(patrol);
-        started.map_err(|error| exhausted::os_threads("cannot start its OS thread", error))?;
-        state.started = true;
-    }
-    Ok(())
+    state.start()
 }
 
 /// Takes a shard out of the watch.
@@ -213,11 +222,11 @@ pub(super) fn forget(scheduler: &Scheduler) {
 }
 
 /// Lets the watchdog's OS thread log a line for an OS thread that cannot, as its thread-locals are
-/// being destroyed. Without a watchdog, and at the end of the process, the line is lost.
-pub(super) fn log_for_another(line: String) {
+/// being destroyed. At the end of the process, and without a watchdog, the line is lost.
+pub(super) fn log_for_another(level: Level, line: String) {
     let mut state = WATCHDOG.state();
-    if state.started {
-        state.lines.push(line);
+    if state.start().is_ok() {
+        state.lines.push((level, line));
         drop(state);
         ring();
     }
@@ -238,20 +247,17 @@ fn patrol() {
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let now = monotonic_now();
         let mut lines = std::mem::take(&mut state.lines);
-        lines.extend(
-            state
-                .shards
-                .iter_mut()
-                .filter_map(|shard| shard.sample(now)),
-        );
+        let reports = state.shards.iter_mut();
+        let reports = reports.filter_map(|shard| shard.sample(now));
+        lines.extend(reports.map(|report| (Level::Warn, report)));
         let all_rest = state.shards.iter().all(|shard| shard.heartbeat.rests());
         idle = if all_rest { idle + 1 } else { 0 };
         if !lines.is_empty() {
             // A logger is user code: it may wait for a shard that waits for this lock.
             drop(state);
-            for line in lines {
+            for (level, line) in lines {
                 // The watch goes on after a logger's panic.
-                without_unwinding(|| log::warn!("{line}"));
+                without_unwinding(|| log::log!(level, "{line}"));
             }
             state = WATCHDOG.state();
         }
