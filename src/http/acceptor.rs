@@ -77,7 +77,7 @@ impl Acceptor {
             };
             Self {
                 admission: Admission::new(bounds, counts, whole, freed),
-                refusal: Refusal::new(&taskmaster, shared.config.timeouts.linger),
+                refusal: Refusal::new(&taskmaster),
                 shared,
                 taskmaster,
                 family: inlet.family(),
@@ -102,7 +102,7 @@ impl Acceptor {
         while let Some(inlet) = self.inlet() {
             let ends = || inlet.ends(self.shared.is_draining());
             let look = || ends() || self.admission.has_room_for_queued();
-            match inlet.accept(self.next_deadline(), look) {
+            match inlet.accept(self.next_in_queue(), look) {
                 Ok(Accepted::Connection(socket, peer)) => {
                     // Those in the queue were here first.
                     self.tend_queue();
@@ -210,18 +210,13 @@ impl Acceptor {
         self.queue.borrow().front().map(|queued| queued.deadline)
     }
 
-    fn next_deadline(&self) -> Option<Deadline> {
-        let deadlines = [self.next_in_queue(), self.refusal.next_deadline()];
-        deadlines.into_iter().flatten().min()
-    }
-
     fn take_from_queue(&self) -> Option<Queued> {
         self.queue.borrow_mut().pop_front()
     }
 
     /// Starts those whose turn it is, and refuses those who have waited for too long.
     fn tend_queue(&self) {
-        if self.next_deadline().is_none() {
+        if self.next_in_queue().is_none() {
             return;
         }
         let now = deadline_from_now(Duration::ZERO);
@@ -240,7 +235,6 @@ impl Acceptor {
                 }
             }
         }
-        self.refusal.close_old(now);
     }
 
     /// Does with a newcomer what the taskmaster says.
@@ -258,7 +252,8 @@ impl Acceptor {
     }
 
     fn refuse(&self, why: &str, socket: OwnedFd) {
-        self.refusal.answer(&self.shared, socket);
+        let connection = self.connection(socket);
+        self.refusal.answer(&self.shared, connection);
         self.overloaded.tell(|times| {
             let counts = self.admission.counts();
             log::warn!(
@@ -269,8 +264,9 @@ impl Acceptor {
     }
 
     fn refuse_on_reserve(&self, inlet: &Inlet, socket: OwnedFd, error: &io::Error) {
-        // Not kept for a moment: its descriptor is the reserve.
+        // It does not linger: its descriptor is the reserve. One that does makes room for the next.
         self.refuse_and_close(inlet, socket);
+        self.shared.lingering.close_oldest();
         self.exhaustion.refused(error);
     }
 
@@ -282,10 +278,14 @@ impl Acceptor {
         }
     }
 
+    fn connection(&self, socket: OwnedFd) -> Rc<Connection> {
+        Rc::new(Connection::new(Transport::new(socket, self.family)))
+    }
+
     /// Serves a connection: in an ethread of its own, or here and now.
     fn begin(&self, socket: OwnedFd, peer: Option<SocketAddr>, permit: Permit) {
         let shared = &self.shared;
-        let connection = Rc::new(Connection::new(Transport::new(socket, self.family)));
+        let connection = self.connection(socket);
         let member = Membership::new(shared, connection.clone(), peer, permit);
         let place = member.place();
         if self.taskmaster.is_single_threaded() {
@@ -309,8 +309,7 @@ impl Acceptor {
             }
             Err(error) => {
                 self.admission.count_refusal();
-                connection.transport.send_now(&self.refusal.bytes(shared));
-                connection.transport.shut_down_write();
+                self.refusal.answer(shared, connection);
                 self.failed.tell(|times| {
                     log::error!(
                         "no ethread for connections, which are answered with 503 ({times} since \

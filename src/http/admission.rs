@@ -29,6 +29,7 @@ pub(super) struct Bounds {
 pub(super) struct Counts {
     pub(super) serving: AtomicUsize,
     pub(super) queued: AtomicUsize,
+    pub(super) lingering: AtomicUsize,
     pub(super) served: AtomicU64,
     pub(super) refused: AtomicU64,
 }

@@ -19,16 +19,13 @@ use super::proto::framing::{Framing, RequestBody};
 use super::proto::head::RequestHead;
 use super::proto::trailers::parse_trailers;
 use super::shared::{Connection, Shared};
-use super::transport::{Deadline, Transport, deadline_from_now, deadline_in, turn_began};
+use super::transport::{Deadline, Transport, deadline_in, turn_began};
 use crate::runtime::interrupt::is_elapsed;
 use crate::runtime::park::deadline_after;
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
 /// for both sides to begin anew.
 pub(super) const DRAIN_LIMIT: u64 = 64 * 1024;
-
-/// Bytes that are read and discarded, at most, from a peer that is still sending when we close.
-pub(super) const LINGER_LIMIT: usize = 1024 * 1024;
 
 /// What is still to come of the body of the current request.
 #[derive(Debug)]
@@ -542,21 +539,12 @@ impl Incoming {
         timed_out_in(error, Phase::Write)
     }
 
-    /// Ends a connection whose peer may still be sending: tells it that nothing more comes, and
-    /// takes in what is under way, since closing over it would reset the connection and with that
-    /// destroy the answer (RFC 9112 section 9.6).
+    /// Ends a connection whose peer may still be sending: see [`lingering`](super::lingering). The
+    /// caller has nothing more to do with it.
+    #[cold]
     #[inline(never)]
-    pub(super) fn linger(&mut self) {
-        self.transport().shut_down_write();
-        let deadline = deadline_from_now(self.shared.config.timeouts.linger);
-        let mut scratch = [0; 1024];
-        let mut discarded = 0;
-        while discarded < LINGER_LIMIT {
-            match self.transport().read(&mut scratch, deadline) {
-                Ok(0) | Err(_) => break,
-                Ok(got) => discarded += got,
-            }
-        }
+    pub(super) fn linger(&self) {
+        self.shared.lingering.begin(self.connection.clone());
     }
 }
 

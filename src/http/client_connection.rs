@@ -10,7 +10,8 @@ use crate::thread::{self, Thread};
 /// The connection that a request came over: a number, a name, and values of the handler's own that
 /// live as long as it does. From [`Request::connection`](super::Request::connection).
 ///
-/// There is one value of each type. They are dropped with the connection, in its ethread.
+/// There is one value of each type. They are dropped in the connection's ethread when its last
+/// answer is out; the socket may then [linger](super::Timeouts::linger).
 ///
 /// # Examples
 ///

@@ -48,10 +48,22 @@ pub struct Timeouts {
     /// part of what it has; then the connection is reset, so that what is on its way takes no
     /// memory any more. Default: [`Timeouts::WRITE`].
     pub write: Duration,
-    /// After the last response, for the peer to close its side. Default: [`Timeouts::LINGER`].
+    /// After the last response, without a byte of the peer's and without its closing its side;
+    /// then the connection is closed. Until then what the peer sends is discarded, since a close
+    /// over it would destroy the response on its way (RFC 9112 section 9.6). A connection that
+    /// lingers like this is not among those that are served. Default: [`Timeouts::LINGER`].
+    ///
+    /// While the server drains, [`in_flight`](Self::in_flight) takes the place of this if it is
+    /// shorter.
     pub linger: Duration,
-    /// When the server drains, for a request that is on its way to an idle connection; then that is
-    /// closed. Default: [`Timeouts::IN_FLIGHT`].
+    /// After the last response, for the peer to close its side, however much it sends; then the
+    /// connection is closed. Default: [`Timeouts::LINGER_TOTAL`].
+    ///
+    /// While the server drains, [`linger`](Self::linger) takes the place of this if it is shorter.
+    pub linger_total: Duration,
+    /// When the server drains, for a request that is on its way to an idle connection, and for the
+    /// peer's end of one that has had its last response; then that is closed. Default:
+    /// [`Timeouts::IN_FLIGHT`].
     pub in_flight: Duration,
 }
 
@@ -75,9 +87,11 @@ impl Timeouts {
     /// 30 s, as the body's.
     pub const WRITE: Duration = Duration::from_secs(30);
 
-    /// 2 s: enough for what the peer sent before it read our answer to arrive and be discarded,
-    /// so that its answer is not lost to a reset (RFC 9112 section 9.6).
-    pub const LINGER: Duration = Duration::from_secs(2);
+    /// 5 s, as nginx: retransmissions take seconds.
+    pub const LINGER: Duration = Duration::from_secs(5);
+
+    /// 30 s, as nginx: enough to send an upload to its end, for a client that reads only then.
+    pub const LINGER_TOTAL: Duration = Duration::from_secs(30);
 
     /// 250 ms: longer than a round trip to the other side of the Earth.
     pub const IN_FLIGHT: Duration = Duration::from_millis(250);
@@ -93,6 +107,7 @@ impl Default for Timeouts {
             body_grace: Self::BODY_GRACE,
             write: Self::WRITE,
             linger: Self::LINGER,
+            linger_total: Self::LINGER_TOTAL,
             in_flight: Self::IN_FLIGHT,
         }
     }

@@ -180,8 +180,11 @@ fn switch(request: &mut Request, response: &mut Response) -> Result<Next, Error>
             request.incoming.flush()?;
             // What follows is another protocol's.
             request.report(false, true);
-            upgrade::hand_over(request, take_over);
-            Ok(Next::Close)
+            Ok(if upgrade::hand_over(request, take_over) {
+                Next::Linger
+            } else {
+                Next::Close
+            })
         }
     }
 }

@@ -14,6 +14,7 @@ use http::StatusCode;
 
 use super::admission::Counts;
 use super::handover::{Handed, SendError, Sender};
+use super::lingering::Lingering;
 use super::listener::{Accepted, Listener};
 use super::refusal::Refusal;
 use super::request::Request;
@@ -55,18 +56,22 @@ impl Dispatcher {
         me: Thread,
     ) -> io::Result<Self> {
         let config = server.plan.config.clone();
+        let counts = server.control().counts.clone();
+        // Connections linger on the shards only.
+        let lingering = Lingering::new(config.timeouts.clone(), 1, counts.clone());
         listener.take_reserve();
         let accepting = Rc::new(Accepting {
-            refusal: Refusal::new(&server.plan.taskmaster, config.timeouts.linger),
+            refusal: Refusal::new(&server.plan.taskmaster),
             shared: Shared::new(
                 config,
                 Box::new(|_: &mut Request| StatusCode::SERVICE_UNAVAILABLE),
+                lingering,
             ),
             listener: RefCell::new(Some(Rc::new(listener))),
             draining: Cell::new(false),
             senders: RefCell::new(senders),
             next: Cell::new(0),
-            counts: server.control().counts.clone(),
+            counts,
             exhaustion: Exhaustion::default(),
         });
         let accepts = accepting.clone();

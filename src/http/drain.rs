@@ -15,7 +15,8 @@ use crate::time::Instant;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that came to their end, of those that were open or were accepted meanwhile.
+    /// Connections that came to their end, of those that were open or were accepted meanwhile. The
+    /// end of a connection is that of its last answer, whether or not its peer has closed its side.
     pub ended: u64,
     /// Connections that were answered with 503 since the drain began.
     pub refused: u64,
@@ -51,7 +52,7 @@ pub struct CutConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CutState {
-    /// A request had begun and its answer was not over, or the peer had not closed its side yet.
+    /// A request had begun and its answer was not over.
     Serving,
     /// It waited for its turn, and was answered with 503.
     Queued,
@@ -99,7 +100,7 @@ impl<'a> Drain<'a> {
 
     /// Waits until all is over, or the deadline; `acceptor_has_ended` says half of that.
     pub(super) fn wait(&mut self, acceptor_has_ended: impl Fn() -> bool) {
-        while !acceptor_has_ended() || self.shared.count() > 0 {
+        while !acceptor_has_ended() || !self.shared.is_quiet() {
             let now = Instant::now();
             if self.idle_end.is_some_and(|end| end <= now) {
                 self.idle_end = None;

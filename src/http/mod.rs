@@ -44,14 +44,17 @@
 //! | [`Timeouts::BODY_RATE`] | 500 bytes/s | the speed of a body, from below | 408 |
 //! | [`Timeouts::BODY_GRACE`] | 30 s | waiting for a body before its speed counts | |
 //! | [`Timeouts::WRITE`] | 30 s | a pause in which the peer takes nothing of an answer | reset |
-//! | [`Timeouts::LINGER`] | 2 s | the wait for the peer's end after the last answer | close |
+//! | [`Timeouts::LINGER`] | 5 s | the peer's silence between the last answer and its end | close |
+//! | [`Timeouts::LINGER_TOTAL`] | 30 s | all of the time between them | close |
 //! | [`Timeouts::IN_FLIGHT`] | 250 ms | a drain's wait for requests that are on their way | close |
 //! | [`Taskmaster::MAX_THREADS`] | 10000 | connections that are served | queue |
 //! | [`Taskmaster::MAX_ACCEPT`] | 12500 | connections that are served or queued | 503 |
 //! | [`Taskmaster::QUEUE_TIMEOUT`] | 10 s | the wait in the queue | 503 |
 //!
 //! Fixed are these: of a body that no handler has read, up to 64 KiB are read and thrown away to
-//! keep the connection; and up to 1 MiB of what a peer still sends after the last answer.
+//! keep the connection. After the last answer what the peer still sends is thrown away, without a
+//! limit of bytes; at most 1024 connections of a shard linger like this at a time, fewer where the
+//! process may have few descriptors, and beyond that the oldest one is closed.
 //!
 //! A timeout of a body is an error of the read that waits for it; the handler that passes it on
 //! with `?` answers 408.
@@ -88,6 +91,7 @@ mod handler;
 mod handover;
 mod hooks;
 mod inlet;
+mod lingering;
 mod listener;
 pub(crate) mod message;
 pub(crate) mod proto;

@@ -20,6 +20,7 @@ use super::drain::Drain;
 use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
 use super::inlet::Inlet;
+use super::lingering::Lingering;
 use super::listener::Listener;
 use super::proto::limits::Limits;
 use super::shared::Shared;
@@ -87,8 +88,8 @@ pub(super) enum Share {
     Alone,
     /// Each of so many has its own limits.
     Each(usize),
-    /// Their limits hold for all of them together.
-    Whole(Arc<Whole>),
+    /// The limits hold for all of so many together.
+    Whole(Arc<Whole>, usize),
 }
 
 impl Server {
@@ -217,7 +218,8 @@ impl Server {
     }
 
     /// Sets what runs around each connection, in its ethread: `around` is given what serves it, and
-    /// calls that once. If it does not, or if it panics before, the connection is closed.
+    /// calls that once, which returns when the last answer is out. If it does not, or if it panics
+    /// before, the connection is closed.
     ///
     /// # Examples
     ///
@@ -297,8 +299,7 @@ impl Server {
         let inlet = self.take_inlet()?;
         let me = thread::current();
         let _attached = self.control.attach(&me);
-        let shared = Rc::new(Shared::new(self.connection_config(), Box::new(handler)));
-        let acceptor = self.acceptor(&shared, inlet, &me);
+        let (shared, acceptor) = self.set_up(Box::new(handler), inlet, &me);
         as_io(|| self.serve_until_drained(&shared, &acceptor, me))
     }
 
@@ -340,25 +341,36 @@ impl Server {
         config
     }
 
-    fn acceptor(&self, shared: &Rc<Shared>, inlet: Inlet, me: &thread::Thread) -> Rc<Acceptor> {
+    /// What serving needs on this shard.
+    fn set_up(
+        &self,
+        handler: Box<dyn Handler>,
+        inlet: Inlet,
+        me: &thread::Thread,
+    ) -> (Rc<Shared>, Rc<Acceptor>) {
         let descriptors = if self.plan.taskmaster.is_single_threaded() {
             None
         } else {
             ops::raise_descriptor_limit()
         };
-        let (descriptors, whole) = match &self.share {
-            Share::Alone => (descriptors, None),
-            Share::Each(shards) => (descriptors.map(|limit| limit / *shards as u64), None),
-            Share::Whole(whole) => (descriptors, Some(whole.clone())),
+        let (descriptors, whole, sharing) = match &self.share {
+            Share::Alone => (descriptors, None, 1),
+            Share::Each(shards) => (descriptors.map(|limit| limit / *shards as u64), None, 1),
+            Share::Whole(whole, shards) => (descriptors, Some(whole.clone()), *shards),
         };
-        let bounds = self.plan.taskmaster.bounds(descriptors);
+        let taskmaster = self.plan.taskmaster.clone();
+        let bounds = taskmaster.bounds(descriptors);
+        let most_lingering = taskmaster.most_lingering(descriptors, bounds) / sharing;
         let counts = self.control.counts.clone();
         if let Some(whole) = &whole {
             let me = me.downgrade();
             whole.add(counts.clone(), move || me.unpark());
         }
-        let taskmaster = self.plan.taskmaster.clone();
-        Acceptor::new(shared.clone(), inlet, taskmaster, bounds, counts, whole)
+        let config = self.connection_config();
+        let lingering = Lingering::new(config.timeouts.clone(), most_lingering, counts.clone());
+        let shared = Rc::new(Shared::new(config, handler, lingering));
+        let acceptor = Acceptor::new(shared.clone(), inlet, taskmaster, bounds, counts, whole);
+        (shared, acceptor)
     }
 
     fn spawn_acceptor(
@@ -447,6 +459,7 @@ impl Drop for Ending<'_> {
         }
         self.acceptor.refuse_rest();
         self.shared.early.stop();
+        self.shared.lingering.stop();
         self.shared.cut_all();
     }
 }

@@ -289,7 +289,7 @@ impl ShardedServer {
         control.spread(controls.clone().into());
         let share = match self.limits_per_shard {
             true => Share::Each(inlets.len()),
-            false => Share::Whole(Arc::default()),
+            false => Share::Whole(Arc::default(), inlets.len()),
         };
         let ended = Arc::<AtomicUsize>::default();
         let mut servers = Vec::new();

@@ -12,6 +12,7 @@ use super::config::Config;
 use super::drain::{CutConnection, CutState};
 use super::early::Early;
 use super::handler::Handler;
+use super::lingering::Lingering;
 use super::proto::encode::Opening;
 use super::transport::Transport;
 use crate::runtime::current;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) handler: Box<dyn Handler>,
     pub(super) buffers: Buffers,
     pub(super) early: Early,
+    pub(super) lingering: Rc<Lingering>,
     opening: RefCell<Opening>,
     /// The turn of the scheduler in which the date of `opening` was looked at.
     date_turn: Cell<u64>,
@@ -74,9 +76,10 @@ struct Member {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config, handler: Box<dyn Handler>) -> Self {
+    pub(super) fn new(config: Config, handler: Box<dyn Handler>, lingering: Rc<Lingering>) -> Self {
         Self {
             handler,
+            lingering,
             buffers: Buffers::default(),
             early: Early::default(),
             opening: RefCell::new(Opening::new(wall_seconds(), config.server.as_ref())),
@@ -113,9 +116,10 @@ impl Shared {
     }
 
     /// No connection lives beyond its current request. `watcher` is unparked when the last one is
-    /// gone.
+    /// gone, and when the last one that lingers is.
     pub(super) fn start_draining(&self, watcher: &Thread) {
         self.draining.set(true);
+        self.lingering.start_draining(watcher);
         *self.watcher.borrow_mut() = Some(watcher.clone());
     }
 
@@ -178,6 +182,11 @@ impl Shared {
 
     pub(super) fn count(&self) -> usize {
         self.count.get()
+    }
+
+    /// Whether no connection is left, not even one that lingers.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.count.get() == 0 && self.lingering.is_empty()
     }
 
     /// Those who lose something if they are cut now: idle ones do not.

@@ -139,6 +139,18 @@ impl Taskmaster {
         self.mode == Mode::SingleThreaded
     }
 
+    /// Connections that may linger in such a process at a time, besides those that `bounds` let in:
+    /// half of the descriptors that are left.
+    pub(super) fn most_lingering(&self, descriptors: Option<u64>, bounds: Bounds) -> usize {
+        let taken = bounds.max_accept.or(bounds.max_threads).unwrap_or(0);
+        let left = match self.mode {
+            // Its process keeps the limit that it has, which is not known.
+            Mode::SingleThreaded => DESCRIPTOR_RESERVE,
+            _ => descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(taken as u64)),
+        };
+        usize::try_from(left / 2).unwrap_or(usize::MAX)
+    }
+
     /// The limits in a process that may have so many descriptors; `None` is as many as it likes.
     pub(super) fn bounds(&self, descriptors: Option<u64>) -> Bounds {
         let room = descriptors.map_or(usize::MAX, |limit| {
@@ -209,6 +221,9 @@ pub struct ServerCounts {
     pub serving: usize,
     /// Connections that wait for their turn.
     pub queued: usize,
+    /// Connections that have had their last answer, or a 503, and wait for the end of their peers:
+    /// see [`Timeouts::linger`](super::Timeouts::linger). They are not among those that are served.
+    pub lingering: usize,
     /// Connections that have been served, or are, since the beginning.
     pub served: u64,
     /// Connections that were answered with 503 instead of being served, since the beginning.
@@ -220,6 +235,7 @@ impl ServerCounts {
     pub(super) fn add(&mut self, counts: &Counts) {
         self.serving += counts.serving.load(Ordering::Relaxed);
         self.queued += counts.queued.load(Ordering::Relaxed);
+        self.lingering += counts.lingering.load(Ordering::Relaxed);
         self.served += counts.served.load(Ordering::Relaxed);
         self.refused += counts.refused.load(Ordering::Relaxed);
     }
@@ -267,6 +283,24 @@ mod tests {
         check(Some(12), 4, 6);
         check(Some(3), 1, 2);
         check(Some(0), 1, 2);
+    }
+
+    #[test]
+    fn half_of_what_the_limits_leave_may_linger() {
+        let check = |taskmaster: Taskmaster, descriptors, lingering| {
+            let bounds = taskmaster.bounds(descriptors);
+            let most = taskmaster.most_lingering(descriptors, bounds);
+            assert_eq!(most, lingering, "{descriptors:?}");
+        };
+        check(Taskmaster::default(), None, usize::MAX / 2);
+        check(Taskmaster::default(), Some(20_000), 3750);
+        check(Taskmaster::default(), Some(1024), 64);
+        check(Taskmaster::default(), Some(64), 16);
+        check(Taskmaster::default(), Some(0), 0);
+        let limited = Taskmaster::with_limits(100, None).unwrap();
+        check(limited.clone(), Some(256), 78);
+        check(limited, Some(64), 0);
+        check(Taskmaster::single_threaded(), None, 64);
     }
 
     #[test]

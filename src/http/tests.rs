@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::body::{DRAIN_LIMIT, LINGER_LIMIT};
+use super::body::DRAIN_LIMIT;
+use super::lingering::MOST_LINGERING;
 use super::{Limits, Taskmaster, Timeouts};
 
 fn size(bytes: u64) -> String {
@@ -52,6 +53,7 @@ fn the_documented_defaults_are_the_defaults() {
         ("Timeouts::BODY_GRACE", time(t.body_grace)),
         ("Timeouts::WRITE", time(t.write)),
         ("Timeouts::LINGER", time(t.linger)),
+        ("Timeouts::LINGER_TOTAL", time(t.linger_total)),
         ("Timeouts::IN_FLIGHT", time(t.in_flight)),
         (
             "Taskmaster::MAX_THREADS",
@@ -85,10 +87,13 @@ fn the_documented_defaults_are_the_defaults() {
 fn the_documented_fixed_limits_are_the_limits() {
     let docs = include_str!("mod.rs").replace("\n//! ", " ");
     for (limit, text) in [
-        (DRAIN_LIMIT, "up to {} are read and thrown away"),
-        (LINGER_LIMIT as u64, "up to {} of what a peer still sends"),
+        (size(DRAIN_LIMIT), "up to {} are read and thrown away"),
+        (
+            MOST_LINGERING.to_string(),
+            "at most {} connections of a shard linger",
+        ),
     ] {
-        let text = text.replace("{}", &size(limit));
+        let text = text.replace("{}", &limit);
         assert!(docs.contains(&text), "{text}");
     }
 }

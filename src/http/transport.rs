@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
@@ -47,6 +47,22 @@ pub(crate) fn turn_began() -> Deadline {
 pub(crate) fn deadline_from_now(timeout: Duration) -> Deadline {
     let now = current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.clock()));
     deadline_after(now, timeout)
+}
+
+/// Bytes that are discarded from a socket right before its close, at most.
+const DISCARD_LIMIT: usize = 256 * 1024;
+
+/// Reads and discards what has arrived at a non-blocking socket, so that the close that follows is
+/// no reset. Not a suspension point.
+pub(crate) fn discard_arrived(socket: BorrowedFd<'_>) {
+    let mut scratch = [0; 4096];
+    let mut discarded = 0;
+    while discarded < DISCARD_LIMIT {
+        match ops::recv(socket, &mut scratch, false) {
+            Ok(0) | Err(_) => break,
+            Ok(got) => discarded += got,
+        }
+    }
 }
 
 impl Transport {
@@ -258,6 +274,11 @@ impl Transport {
     pub(crate) fn shut_down_write(&self) {
         // A peer that is gone has nothing to be told.
         let _ = self.shutdown(Shutdown::Write);
+    }
+
+    /// Takes in what has arrived: see [`discard_arrived`].
+    pub(crate) fn discard_arrived(&self) {
+        discard_arrived(self.socket.fd());
     }
 
     /// Lets the end of the connection discard what the peer has not taken.

@@ -129,21 +129,21 @@ fn refusal(status: StatusCode) -> Response {
     (status, format!("{reason}\n")).into_response()
 }
 
-/// Hands the connection to the new protocol, after the 101 was sent.
+/// Hands the connection to the new protocol, after the 101 was sent. Whether it is the server's to
+/// end when this returns: the peer may still be sending then.
 #[cold]
 #[inline(never)]
-pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) {
+pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) -> bool {
     let incoming = &mut request.incoming;
     let connection = incoming.connection.clone();
-    let held = Rc::new(());
+    let ours = Rc::new(Cell::new(true));
     let upgraded = Upgraded {
         unread: incoming.take_unread(),
         at: Cell::new(0),
         read_timeout: Cell::new(None),
         write_timeout: Cell::new(Some(incoming.shared.config.timeouts.write)),
-        ends: true,
         connection: connection.clone(),
-        _held: held.clone(),
+        ours: ours.clone(),
     };
     connection.upgraded.set(true);
     if incoming.shared.closes_idle() {
@@ -158,10 +158,12 @@ pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) {
             thread::current()
         );
     }
-    if Rc::strong_count(&held) > 1 {
-        // Somebody has kept the stream. The connection counts no more from here, so it ends here.
+    let is_kept = Rc::strong_count(&ours) > 1;
+    if is_kept {
+        // The connection counts no more from here, so it ends here.
         let _ = connection.transport.shutdown(Shutdown::Both);
     }
+    ours.get() && !is_kept
 }
 
 /// A connection that has left HTTP: the raw stream, beginning with what the client has sent behind
@@ -180,10 +182,8 @@ pub struct Upgraded {
     at: Cell<usize>,
     read_timeout: Cell<Option<Duration>>,
     write_timeout: Cell<Option<Duration>>,
-    /// Dropping this ends the stream.
-    ends: bool,
-    /// By which it is known whether the stream was kept.
-    _held: Rc<()>,
+    /// Whether dropping this ends the stream. Its owners tell whether the stream was kept.
+    ours: Rc<Cell<bool>>,
 }
 
 impl Upgraded {
@@ -236,7 +236,7 @@ impl Upgraded {
     /// # Errors
     ///
     /// The connection itself, in these cases.
-    pub fn into_tcp(mut self) -> Result<TcpStream, Self> {
+    pub fn into_tcp(self) -> Result<TcpStream, Self> {
         match self.duplicate(Family::Tcp) {
             Some(socket) => Ok(socket.into()),
             None => Err(self),
@@ -248,20 +248,20 @@ impl Upgraded {
     /// # Errors
     ///
     /// As [`into_tcp`](Self::into_tcp).
-    pub fn into_unix(mut self) -> Result<UnixStream, Self> {
+    pub fn into_unix(self) -> Result<UnixStream, Self> {
         match self.duplicate(Family::Unix) {
             Some(socket) => Ok(socket.into()),
             None => Err(self),
         }
     }
 
-    fn duplicate(&mut self, family: Family) -> Option<std::os::fd::OwnedFd> {
+    fn duplicate(&self, family: Family) -> Option<std::os::fd::OwnedFd> {
         let transport = &self.connection.transport;
         if transport.family() != family || !self.buffered().is_empty() {
             return None;
         }
         let socket = transport.duplicate().ok()?;
-        self.ends = false;
+        self.ours.set(false);
         Some(socket)
     }
 }
@@ -328,7 +328,7 @@ impl Write for Upgraded {
 
 impl Drop for Upgraded {
     fn drop(&mut self) {
-        if self.ends {
+        if self.ours.get() {
             self.connection.transport.shut_down_write();
         }
     }

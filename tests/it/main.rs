@@ -104,6 +104,8 @@ mod http_keep_alive;
 #[cfg(feature = "http")]
 mod http_limits;
 #[cfg(feature = "http")]
+mod http_lingering;
+#[cfg(feature = "http")]
 mod http_panics;
 #[cfg(feature = "http")]
 mod http_pipelining;

@@ -1,0 +1,365 @@
+//! Connections whose last answer is out, and whose peers may still be sending.
+//!
+//! A close over unread input resets the connection, and the reset destroys an answer that the peer
+//! has not read yet. So only the write side is closed, and the input is read and discarded until
+//! the peer closes its side, is silent for too long, or has had its time (RFC 9112 section 9.6).
+//!
+//! The registry of a server owns these connections. Each has an ethread that waits without a stack
+//! and looks its connection up whenever it runs, so taking a connection out of the registry closes
+//! it at once. A lingering connection has no place among the served ones, no buffer and no
+//! request.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::admission::Counts;
+use super::config::Timeouts;
+use super::shared::Connection;
+use super::transport::{Deadline, Transport, deadline_from_now, turn_began};
+use crate::runtime::park::deadline_after;
+use crate::runtime::task::Work;
+use crate::runtime::wait::Outcome;
+use crate::thread::{self, Thread};
+
+/// Lingering connections of one shard, at most; beyond it the oldest is closed.
+pub(super) const MOST_LINGERING: usize = 1024;
+
+/// Bytes that are discarded from one connection before other ethreads have their turn.
+const SLICE: usize = 64 * 1024;
+
+/// Bytes that one read discards.
+const READ: usize = 8 * 1024;
+
+/// The lingering connections of a server, on one shard.
+pub(super) struct Lingering {
+    timeouts: Timeouts,
+    most: usize,
+    counts: Arc<Counts>,
+    /// The key of the last one. Keys rise, so the oldest connection has the lowest.
+    last: Cell<u64>,
+    connections: RefCell<BTreeMap<u64, Entry>>,
+    /// What is read and discarded; empty before the first use, and during one.
+    scratch: Cell<Box<[u8]>>,
+    phase: Cell<Phase>,
+    /// Unparked when none is left, in a drain.
+    watcher: RefCell<Option<Thread>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    Draining,
+    /// No connection lingers any more.
+    Stopped,
+}
+
+struct Entry {
+    connection: Rc<Connection>,
+    /// When it is closed, whatever the peer does.
+    end: Deadline,
+}
+
+impl Lingering {
+    /// Of a server that may have `most` of them at a time.
+    pub(super) fn new(timeouts: Timeouts, most: usize, counts: Arc<Counts>) -> Rc<Self> {
+        Rc::new(Self {
+            timeouts,
+            most: most.clamp(1, MOST_LINGERING),
+            counts,
+            last: Cell::default(),
+            connections: RefCell::default(),
+            scratch: Cell::default(),
+            phase: Cell::new(Phase::Serving),
+            watcher: RefCell::default(),
+        })
+    }
+
+    /// Ends a connection whose peer may still be sending. It is the registry's from here: what the
+    /// caller keeps of it must be dropped. Not a suspension point.
+    pub(super) fn begin(self: &Rc<Self>, connection: Rc<Connection>) {
+        connection.transport.shut_down_write();
+        if self.phase.get() == Phase::Stopped {
+            return connection.transport.discard_arrived();
+        }
+        let now = deadline_from_now(Duration::ZERO);
+        let end = deadline_after(now, self.total());
+        let work = Discarding {
+            key: self.enter(Entry { connection, end }),
+            silent_until: deadline_after(now, self.silence()),
+            lingering: self.clone(),
+        };
+        let ethread = thread::Builder::new().name("http-lingering");
+        if let Err(error) = ethread.spawn_work(work) {
+            // Closed, as the work was dropped.
+            log::debug!("no ethread for a lingering connection: {error}");
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
+    }
+
+    /// How long a peer may be silent. A drain waits for lingering connections, so it gives a silent
+    /// peer no more than a request that may be on its way.
+    fn silence(&self) -> Duration {
+        match self.phase.get() {
+            Phase::Serving => self.timeouts.linger,
+            _ => self.timeouts.linger.min(self.timeouts.in_flight),
+        }
+    }
+
+    /// How long a connection may linger in all. In a drain a peer that goes on sending has the time
+    /// that a silent one has otherwise.
+    fn total(&self) -> Duration {
+        match self.phase.get() {
+            Phase::Serving => self.timeouts.linger_total,
+            _ => self.timeouts.linger_total.min(self.timeouts.linger),
+        }
+    }
+
+    /// Adds a connection, in place of the oldest if there are too many; returns its key.
+    fn enter(&self, entry: Entry) -> u64 {
+        while self.connections.borrow().len() >= self.most {
+            self.close_oldest();
+        }
+        let key = self.last.get() + 1;
+        self.last.set(key);
+        self.connections.borrow_mut().insert(key, entry);
+        self.counts.lingering.fetch_add(1, Ordering::Relaxed);
+        key
+    }
+
+    /// The connection of a key, and until when it may linger; `None` if it was closed.
+    fn get(&self, key: u64) -> Option<(Rc<Connection>, Deadline)> {
+        let connections = self.connections.borrow();
+        let entry = connections.get(&key)?;
+        Some((entry.connection.clone(), entry.end))
+    }
+
+    /// Closes the connection of a key, if that is still to be done.
+    fn close(&self, key: u64) {
+        let entry = self.connections.borrow_mut().remove(&key);
+        self.finish(entry);
+    }
+
+    /// Closes the connection that has lingered for longest; false if there is none.
+    pub(super) fn close_oldest(&self) -> bool {
+        let oldest = self.connections.borrow_mut().pop_first();
+        self.finish(oldest.map(|(_, entry)| entry))
+    }
+
+    fn finish(&self, entry: Option<Entry>) -> bool {
+        let Some(Entry { connection, .. }) = entry else {
+            return false;
+        };
+        connection.transport.discard_arrived();
+        // The close wakes its ethread, which finds that it is gone.
+        drop(connection);
+        self.counts.lingering.fetch_sub(1, Ordering::Relaxed);
+        if self.is_empty()
+            && let Some(watcher) = &*self.watcher.borrow()
+        {
+            watcher.unpark();
+        }
+        true
+    }
+
+    /// Leaves the connections, and those that come, less time. `watcher` is unparked when the last
+    /// one is gone.
+    pub(super) fn start_draining(&self, watcher: &Thread) {
+        self.phase.set(Phase::Draining);
+        *self.watcher.borrow_mut() = Some(watcher.clone());
+        let end = deadline_from_now(self.total());
+        for entry in self.connections.borrow_mut().values_mut() {
+            entry.end = entry.end.min(end);
+            entry.connection.transport.look_again();
+        }
+    }
+
+    /// Closes all connections, and those that come.
+    pub(super) fn stop(&self) {
+        self.phase.set(Phase::Stopped);
+        while self.close_oldest() {}
+    }
+
+    /// Reads and discards what has arrived, up to a slice.
+    fn discard(&self, transport: &Transport) -> Progress {
+        let mut scratch = self.scratch.take();
+        if scratch.is_empty() {
+            scratch = vec![0; READ].into_boxed_slice();
+        }
+        let mut discarded = 0;
+        let progress = loop {
+            match transport.read_now(&mut scratch) {
+                Ok(0) => break Progress::End,
+                Ok(got) => {
+                    discarded += got;
+                    if discarded >= SLICE {
+                        break Progress::Slice;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock if discarded > 0 => break Progress::Some,
+                    io::ErrorKind::WouldBlock => break Progress::Nothing,
+                    io::ErrorKind::Interrupted => {}
+                    _ => break Progress::End,
+                },
+            }
+        };
+        self.scratch.set(scratch);
+        progress
+    }
+}
+
+/// What came of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    Some,
+    /// So much that other ethreads have their turn first.
+    Slice,
+    /// The peer has closed its side, or is gone.
+    End,
+}
+
+/// Reads and discards what the peer of a lingering connection sends, as the work of its ethread.
+struct Discarding {
+    key: u64,
+    /// When the peer has been silent for too long.
+    silent_until: Deadline,
+    lingering: Rc<Lingering>,
+}
+
+impl Work<()> for Discarding {
+    fn go_on(&mut self, outcome: Outcome) -> Option<()> {
+        let mut late = outcome == Outcome::TimedOut;
+        while let Some((connection, end)) = self.lingering.get(self.key) {
+            if end <= turn_began() {
+                break;
+            }
+            let progress = self.lingering.discard(&connection.transport);
+            let granted = deadline_after(turn_began(), self.lingering.silence());
+            self.silent_until = match progress {
+                // The peer can cause a wake-up without input. That buys it no time.
+                Progress::Nothing => granted.min(self.silent_until),
+                _ => granted,
+            };
+            match progress {
+                Progress::End => break,
+                Progress::Nothing if late => break,
+                Progress::Slice => {
+                    // What closes the connection meanwhile does so at once.
+                    drop(connection);
+                    thread::yield_now();
+                    late = false;
+                    continue;
+                }
+                Progress::Nothing | Progress::Some => {}
+            }
+            match connection.transport.rest(end.min(self.silent_until)) {
+                Ok(true) => return None,
+                Ok(false) => late = false,
+                Err(_) => break,
+            }
+        }
+        Some(())
+    }
+}
+
+impl Drop for Discarding {
+    fn drop(&mut self) {
+        self.lingering.close(self.key);
+    }
+}
+
+impl fmt::Debug for Lingering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lingering")
+            .field("most", &self.most)
+            .field("now", &self.connections.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::http::transport::Family;
+
+    fn registry(most: usize) -> Rc<Lingering> {
+        let timeouts = Timeouts {
+            linger: Duration::MAX,
+            linger_total: Duration::MAX,
+            ..Timeouts::default()
+        };
+        Lingering::new(timeouts, most, Arc::default())
+    }
+
+    /// A peer whose connection lingers.
+    fn begin(lingering: &Rc<Lingering>) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().expect("two sockets");
+        ours.set_nonblocking(true).expect("it is a socket");
+        let transport = Transport::new(ours.into(), Family::Unix);
+        lingering.begin(Rc::new(Connection::new(transport)));
+        theirs
+    }
+
+    fn is_open(mut peer: &UnixStream) -> bool {
+        peer.write_all(b"x").is_ok()
+    }
+
+    #[test]
+    fn beyond_the_limit_the_oldest_is_closed() {
+        let lingering = registry(2);
+        let mut peers = Vec::new();
+        for n in 1..=5_usize {
+            peers.push(begin(&lingering));
+            // The first ones have not run yet when they are closed.
+            if n == 2 {
+                thread::yield_now();
+            }
+            let open: Vec<_> = peers.iter().map(is_open).collect();
+            let newest = |at: usize| at + 2 >= n;
+            assert_eq!(open, (0..n).map(newest).collect::<Vec<_>>());
+            assert_eq!(lingering.counts.lingering.load(Ordering::Relaxed), n.min(2));
+        }
+        lingering.stop();
+        assert!(peers.iter().all(|peer| !is_open(peer)));
+        // After the end none lingers.
+        assert!(!is_open(&begin(&lingering)));
+        crate::run().expect("all of them end");
+        assert_eq!(Rc::strong_count(&lingering), 1);
+    }
+
+    #[test]
+    fn what_is_sent_is_discarded_and_others_have_their_turn() {
+        let lingering = registry(1);
+        let mut peer = begin(&lingering);
+        peer.set_nonblocking(true).expect("it is a socket");
+        let mut turns = 0;
+        let mut sent = 0;
+        while sent < 16 * SLICE {
+            match peer.write(&[b'x'; SLICE]) {
+                Ok(got) => sent += got,
+                Err(_) => {
+                    turns += 1;
+                    thread::yield_now();
+                }
+            }
+        }
+        assert!(turns >= 8, "{turns}");
+        drop(peer);
+        crate::run().expect("it ends");
+        assert!(lingering.is_empty());
+    }
+}
