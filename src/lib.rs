@@ -151,9 +151,9 @@
 //! | error | a panic of an ethread that nobody joins, or of a destructor of its result |
 //! | error | a handler, the writer of a body, a hook, or what took up an upgrade, that panicked |
 //! | error | what names a connection, is around it or is dropped with it, that panicked |
-//! | error | a handler that answered 101 by itself |
+//! | error | a handler that answered with a 1xx status, other than by `Response::upgrade` |
 //! | error | a handler that failed with 5xx: the error, its causes, the place of the `?` |
-//! | error | a pulled request that was dropped unanswered, a wrong response to one |
+//! | error | a pulled request that was dropped unanswered |
 //! | error | an ethread or a connection for which there is no stack |
 //! | error | connections for which there is no file descriptor, every 5 s at most |
 //! | error | a simulation that failed, with its seed |

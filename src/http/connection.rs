@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::mem;
 use std::panic::AssertUnwindSafe;
 
-use http::{Method, StatusCode, Version};
+use http::{Method, Version};
 
 use super::body::{Answered, Arrival, Incoming};
 use super::error::{Error, WithCauses};
@@ -123,16 +123,14 @@ fn answer(shared: &Shared, request: &mut Request) -> Result<Next, Error> {
 fn internal_error(payload: &(dyn Any + Send)) -> Response {
     let text = crate::runtime::task::message(payload);
     log::error!("handler panicked in ethread {}: {text}", thread::current());
-    (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
-        .into_response()
-        .with_header("connection", "close")
+    Response::internal_error().with_header("connection", "close")
 }
 
 /// Sends the response to a request that was read.
 #[inline(always)]
 fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(request, response);
+    if response.status().is_informational() {
+        return answer_with_interim(request, response);
     }
     let incoming = &mut request.incoming;
     let answer = AnswerTo {
@@ -164,10 +162,14 @@ fn respond(request: &mut Request, response: &mut Response) -> Result<Next, Error
     Ok(Next::Request)
 }
 
-/// Sends a 101 and hands the connection over, or answers why not.
+/// Answers with 101 and hands the connection over, or answers why not.
 #[cold]
 #[inline(never)]
-fn switch(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
+fn answer_with_interim(request: &mut Request, response: &mut Response) -> Result<Next, Error> {
+    if let Err(fault) = response.make_final() {
+        log::error!("a handler gave a response that cannot be sent: {fault}");
+        return respond(request, response);
+    }
     match upgrade::prepare(request, response) {
         Switch::Refused(mut refusal) => respond(request, &mut refusal),
         Switch::Agreed(take_over) => {

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{Method, StatusCode, Version};
 
 use super::error::Error;
-use super::proto::encode::final_status;
 use super::request::Request;
 use super::server::Server;
 use crate::runtime::driver::wall_seconds;
@@ -225,7 +224,7 @@ impl Observer {
         let exchange = Exchange {
             request: (!refused).then_some(request),
             peer: self.peer,
-            status: final_status(status),
+            status,
             bytes_sent: request.incoming.answered.bytes,
             time: UNIX_EPOCH + Duration::from_secs(began.wall_seconds),
             duration: began.at.elapsed(),

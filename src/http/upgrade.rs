@@ -93,7 +93,8 @@ pub(super) enum Switch {
     Agreed(TakeOver),
 }
 
-/// Takes the closure out of an answer of 101, if everything else is as it must be.
+/// Takes the closure out of an answer that was made by [`Response::upgrade`], if everything else is
+/// as it must be.
 #[cold]
 #[inline(never)]
 pub(super) fn prepare(request: &mut Request, response: &mut Response) -> Switch {
@@ -102,8 +103,7 @@ pub(super) fn prepare(request: &mut Request, response: &mut Response) -> Switch 
         _ => None,
     };
     let Some(take_over) = take_over else {
-        log::error!("a handler answered 101 otherwise than by `Response::upgrade`");
-        return Switch::Refused(refusal(StatusCode::INTERNAL_SERVER_ERROR));
+        return Switch::Refused(Response::internal_error());
     };
     if !may_switch(request.version(), request.headers(), response.headers()) {
         // RFC 9110 section 15.5.22: the answer must say to what.

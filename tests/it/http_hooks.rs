@@ -88,7 +88,7 @@ fn every_answer_is_reported_once() {
             ),
             (
                 "GET /interim HTTP/1.1\r\nhost: a\r\n",
-                r#"Some("GET") Some("/interim") 500 0"#,
+                r#"Some("GET") Some("/interim") 500 21"#,
             ),
             (
                 "GET /big HTTP/1.1\r\nhost: a\r\n",

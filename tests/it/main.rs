@@ -130,6 +130,8 @@ mod http_splits;
 #[cfg(feature = "http")]
 mod http_streaming;
 #[cfg(feature = "http")]
+mod http_styles;
+#[cfg(feature = "http")]
 mod http_unix;
 #[cfg(feature = "http")]
 mod http_upgrade;

@@ -186,6 +186,11 @@ impl Body {
         }
     }
 
+    /// Whether the connection is to be handed over.
+    pub(crate) fn takes_over(&self) -> bool {
+        matches!(self.content, Content::TakeOver(_))
+    }
+
     /// Returns the length in bytes where it is known.
     #[inline]
     pub fn len(&self) -> Option<u64> {

@@ -1,10 +1,13 @@
 //! The response a handler gives.
 #![forbid(unsafe_code)]
 
+use std::fmt;
+use std::io;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Body, Headers};
+use super::{Body, Headers, IntoResponse};
 
 /// A response: status, headers, body.
 ///
@@ -17,6 +20,13 @@ use super::{Body, Headers};
 /// * `Connection`: `close` closes the connection after this response; other options go out, but for
 ///   `keep-alive`, which the connection decides. `upgrade` goes out with an `Upgrade` header.
 /// * `Date` and `Server`: replace those of the server.
+///
+/// Of the body goes out what the status and the request allow: none with 204, 205 and 304, and in
+/// an answer to HEAD. A status 1xx answers no request, but for the 101 of
+/// [`upgrade`](Self::upgrade): what is sent instead is a 500.
+///
+/// All this holds for the response of a handler and for one that is given to a
+/// [`WebServer`](crate::http::WebServer).
 ///
 /// # Examples
 ///
@@ -128,9 +138,49 @@ impl Response {
         &self.body
     }
 
+    /// The answer to a request that the program has failed to answer.
+    pub(crate) fn internal_error() -> Self {
+        (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response()
+    }
+
+    /// Puts a 500 in the place of a response that answers no request (RFC 9110 section 15.2): the
+    /// peer would go on waiting. This is the only fault that a response can have; `encode_head`
+    /// makes everything else fit.
+    ///
+    /// # Errors
+    ///
+    /// What was wrong with it.
+    pub(crate) fn make_final(&mut self) -> Result<(), NotFinal> {
+        let status = self.status;
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS && self.body.takes_over();
+        if !status.is_informational() || switches {
+            return Ok(());
+        }
+        *self = Self::internal_error();
+        Err(NotFinal(status))
+    }
+
     /// Takes the response apart.
     pub fn into_parts(self) -> (StatusCode, Headers, Body) {
         (self.status, self.headers, self.body)
+    }
+}
+
+/// The fault of a response that answers no request.
+#[derive(Debug)]
+pub(crate) struct NotFinal(StatusCode);
+
+impl fmt::Display for NotFinal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the status {} does not answer a request", self.0)
+    }
+}
+
+impl std::error::Error for NotFinal {}
+
+impl From<NotFinal> for io::Error {
+    fn from(fault: NotFinal) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, fault)
     }
 }
 
@@ -195,6 +245,32 @@ mod tests {
         assert_eq!(response.headers().get(&LOCATION).unwrap(), "/b");
         assert_eq!(response.headers().len(), 1);
         assert_eq!(response.body().as_bytes(), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn what_answers_no_request_becomes_a_500() {
+        for code in [100, 101, 102, 103, 199] {
+            let status = StatusCode::from_u16(code).unwrap();
+            let mut response = Response::new(status).with_header("a", "b").with_body("c");
+            let fault = response.make_final().unwrap_err();
+            assert_eq!(
+                fault.to_string(),
+                format!("the status {status} does not answer a request")
+            );
+            assert_eq!(response.status(), 500);
+            assert_eq!(
+                response.body().as_bytes(),
+                Some(&b"Internal Server Error"[..])
+            );
+        }
+        for code in [200, 204, 205, 304, 404, 500, 999] {
+            let mut response = Response::new(StatusCode::from_u16(code).unwrap()).with_body("c");
+            response.make_final().unwrap();
+            assert_eq!(response.status(), code);
+        }
+        let mut upgrade = Response::upgrade("other", drop);
+        upgrade.make_final().unwrap();
+        assert_eq!(upgrade.status(), 101);
     }
 
     #[test]

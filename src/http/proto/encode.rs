@@ -76,7 +76,8 @@ struct Special<'a> {
 
 /// Writes a response head to `out` and returns how the body must follow.
 ///
-/// `body_len` is the length of the handler's body where it is known.
+/// `status` is a final one or 101, and `body_len` the length of the handler's body where it is
+/// known.
 pub(crate) fn encode_head(
     out: &mut Vec<u8>,
     answer: AnswerTo,
@@ -85,7 +86,6 @@ pub(crate) fn encode_head(
     body_len: Option<u64>,
     opening: &mut Opening,
 ) -> Plan {
-    let status = final_status(status);
     let special = match opening.repeated_by(status, headers) {
         Some(lines) => {
             out.extend_from_slice(lines);
@@ -202,17 +202,6 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether an option is one of those that the connection decides about itself.
 fn is_about_persistence(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
-}
-
-/// The status that goes out for a handler's (RFC 9110 section 15.2): a 1xx other than 101 is no
-/// answer, and the peer would go on waiting.
-#[inline]
-pub(crate) fn final_status(status: StatusCode) -> StatusCode {
-    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        StatusCode::INTERNAL_SERVER_ERROR
-    } else {
-        status
-    }
 }
 
 /// Decides the framing of a response (RFC 9112 section 6.3, RFC 9110 section 8.6).

@@ -5,13 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::Method;
-
-use super::desk::{Arrived, Desk, Make, Slot, gone, internal_error};
+use super::desk::{Arrived, Desk, Make, Slot, gone};
 use super::request::Request;
-use super::run::check;
 use crate::bridge::RemoteSuspended;
-use crate::http::message::IntoResponse;
+use crate::http::message::{IntoResponse, Response};
 use crate::runtime::current;
 use crate::runtime::interrupt::as_io;
 use crate::thread;
@@ -33,7 +30,6 @@ use crate::thread;
 pub struct Client {
     desk: Rc<Desk>,
     id: u64,
-    is_head: bool,
     peer_addr: Option<SocketAddr>,
 }
 
@@ -43,14 +39,9 @@ impl Client {
         let client = Self {
             desk: desk.clone(),
             id,
-            is_head: *request.method() == Method::HEAD,
             peer_addr: request.peer_addr(),
         };
         (client, request)
-    }
-
-    pub(super) fn is_head(&self) -> bool {
-        self.is_head
     }
 
     /// Sends the response, suspending the caller until the kernel has taken of it what it will take
@@ -58,7 +49,8 @@ impl Client {
     /// whenever the shard runs.
     ///
     /// Of a body that is made while it is sent, that is what comes before its first wait, or 2 MiB
-    /// of one that never waits. The body of an answer to HEAD is dropped, and its length announced.
+    /// of one that never waits. What goes out is what would for a handler's response: see
+    /// [`Response`].
     ///
     /// A caller that unwinds does not wait, nor does a closure given to
     /// [`suspend`](crate::bridge::suspend): the response goes out whenever the shard runs.
@@ -66,9 +58,8 @@ impl Client {
     /// # Errors
     ///
     /// `NotConnected` if the server was closed meanwhile, which has answered 503, or has cut the
-    /// connection at the end of a drain. `InvalidInput` if this is no response to send: a 1xx
-    /// status, a body where the status has none (204, 205, 304), a `Content-Length` that is no
-    /// number or not that of the body; then the peer gets a 500.
+    /// connection at the end of a drain. `InvalidInput` if the status answers no request, as a 1xx
+    /// other than that of [`Response::upgrade`]; then the peer gets a 500.
     ///
     /// A peer that has gone is no error: like any write to a socket, this hands the response to the
     /// system, and whether the peer receives it nobody knows.
@@ -78,23 +69,20 @@ impl Client {
     /// A cancelled ethread unwinds from here; the response is sent all the same.
     #[track_caller]
     pub fn write(self, response: impl IntoResponse) -> io::Result<()> {
-        let response = response.into_response();
+        let mut response = response.into_response();
         let waiting = self.desk.take(self.id).ok_or_else(gone)?;
+        let judged = response.make_final();
         // The head of a stream is sent by the connection's flusher, in the turn after its own.
         let turns = if response.body().as_bytes().is_some() {
             0
         } else {
             1
         };
-        let checked = check(&response, self.is_head);
-        let response = match checked {
-            Ok(()) => response,
-            Err(_) => internal_error(),
-        };
         let sent = waiting
             .answer(response)
             .and_then(|slot| until_sent(&slot, turns));
-        checked.and(sent)
+        judged?;
+        sent
     }
 
     /// Turns this into a client that any OS thread can answer. While it lives the shard does not
@@ -132,7 +120,7 @@ impl Drop for Client {
         if let Some(waiting) = self.desk.take(self.id) {
             log_dropped(self.peer_addr);
             // One that was cut needs no answer.
-            let _ = waiting.answer(internal_error());
+            let _ = waiting.answer(Response::internal_error());
         }
     }
 }
@@ -190,8 +178,8 @@ impl RemoteClient {
     /// with a status and headers are, and `http::Response`s of them. For anything else there is
     /// [`write_with`](Self::write_with).
     ///
-    /// If the connection has ended, the response is dropped, here or there. One that
-    /// [`Client::write`] would refuse is logged, and the peer gets a 500.
+    /// If the connection has ended, the response is dropped, here or there. Where
+    /// [`Client::write`] would fail with `InvalidInput` that is logged, and the peer gets a 500.
     pub fn write(self, response: impl IntoResponse + Send + 'static) {
         self.write_with(move || response);
     }
@@ -226,7 +214,7 @@ impl Drop for RemoteClient {
     fn drop(&mut self) {
         if let Some(waiting) = self.waiting.take() {
             log_dropped(self.peer_addr);
-            waiting.resume(Some(Box::new(internal_error)));
+            waiting.resume(Some(Box::new(Response::internal_error)));
         }
     }
 }

@@ -16,10 +16,9 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::request::Request;
-use super::run::check;
 use crate::bridge::suspend::suspend_at;
 use crate::bridge::{Exit, Suspended, run_until, suspend};
 use crate::http::error::HandlerError;
@@ -76,10 +75,6 @@ pub(super) fn gone() -> io::Error {
         io::ErrorKind::NotConnected,
         "the request has been answered already: its server was closed, or its connection was cut",
     )
-}
-
-pub(super) fn internal_error() -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response()
 }
 
 fn unavailable() -> Response {
@@ -267,7 +262,6 @@ impl Handler for Gate {
             Ok(request) => request,
             Err(error) => return HandlerError::from(error).into_response(),
         };
-        let is_head = *request.method() == Method::HEAD;
         let desk = &*self.0;
         let id = desk.number();
         let slot = Rc::<Slot>::default();
@@ -278,16 +272,10 @@ impl Handler for Gate {
         });
         slot.taken.set(true);
         let Some(make) = make else {
-            return slot.response.take().unwrap_or_else(internal_error);
+            let response = slot.response.take();
+            return response.unwrap_or_else(Response::internal_error);
         };
-        let response = make();
-        match check(&response, is_head) {
-            Ok(()) => response,
-            Err(error) => {
-                log::error!("an answer from another OS thread is wrong: {error}");
-                internal_error()
-            }
-        }
+        make()
     }
 }
 

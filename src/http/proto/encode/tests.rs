@@ -226,13 +226,7 @@ fn answers_to_head_rfc9110_9_3_2() {
 }
 
 #[test]
-fn informational_statuses_are_no_answers_rfc9110_15_2() {
-    let (head, plan) = encode(GET, 103, &[], Some(5));
-    assert!(
-        head.starts_with("HTTP/1.1 500 Internal Server Error\r\n"),
-        "{head}"
-    );
-    assert_eq!(plan.body, Length(5));
+fn a_101_has_no_framing_rfc9110_15_2_2() {
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
     let expected = (Nothing, false, "upgrade: websocket|connection: upgrade");
     check(GET, 101, &upgrade, Some(5), expected);
