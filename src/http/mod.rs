@@ -73,6 +73,7 @@
 mod acceptor;
 mod access_log;
 mod admission;
+mod as_root;
 mod body;
 mod buffers;
 mod client_connection;

@@ -15,6 +15,7 @@ use http::HeaderValue;
 
 use super::acceptor::Acceptor;
 use super::admission::Whole;
+use super::as_root::AsRoot;
 use super::config::{Config, Timeouts};
 use super::drain::Drain;
 use super::handle::{Control, ServerHandle};
@@ -276,9 +277,13 @@ impl Server {
         self.control.counts()
     }
 
-    /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller;
-    /// on an OS thread outside of ethreads it drives the shard meanwhile. How the drain went is
-    /// told by [`ServerHandle::drained`].
+    /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller.
+    /// How the drain went is told by [`ServerHandle::drained`].
+    ///
+    /// On an OS thread outside of ethreads, as in a plain `main`, this drives the shard meanwhile
+    /// and shuts it down at the end, as [`run_main`](crate::run_main) does: the other ethreads of
+    /// the OS thread are cancelled and given five seconds to unwind. A call that fails before it
+    /// has begun to serve leaves them alone, and so does one inside an ethread.
     ///
     /// # Errors
     ///
@@ -291,6 +296,14 @@ impl Server {
     /// their turn are answered with 503.
     #[track_caller]
     pub fn serve(&self, handler: impl Handler) -> io::Result<()> {
+        let root = AsRoot::default();
+        let served = self.serve_here(handler, &root);
+        root.end(served)
+    }
+
+    /// As [`serve`](Self::serve), without the end of the shard.
+    #[track_caller]
+    pub(super) fn serve_here(&self, handler: impl Handler, root: &AsRoot) -> io::Result<()> {
         if std::thread::panicking() {
             // Nothing below would ever wait, so it would never end.
             let location = Location::caller();
@@ -300,7 +313,7 @@ impl Server {
         let me = thread::current();
         let _attached = self.control.attach(&me);
         let (shared, acceptor) = self.set_up(Box::new(handler), inlet, &me);
-        as_io(|| self.serve_until_drained(&shared, &acceptor, me))
+        as_io(|| self.serve_until_drained(&shared, &acceptor, me, root))
     }
 
     fn serve_until_drained(
@@ -308,12 +321,14 @@ impl Server {
         shared: &Shared,
         acceptor: &Rc<Acceptor>,
         me: thread::Thread,
+        root: &AsRoot,
     ) -> io::Result<()> {
         let mut ending = Ending {
             shared,
             acceptor,
             ethread: Some(self.spawn_acceptor(acceptor.clone(), me.clone())?),
         };
+        root.begin();
         let grace = loop {
             if let Some(grace) = self.control.drain() {
                 break grace;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::as_root::AsRoot;
 use super::dispatcher::Dispatcher;
 use super::drain::DrainReport;
 use super::handle::{Control, ServerHandle};
@@ -184,8 +185,7 @@ impl ShardedServer {
     /// As [`Server::serve`].
     #[track_caller]
     pub fn serve(&self, app: impl Handler + Send + Sync) -> io::Result<()> {
-        let app = Arc::new(app);
-        self.serve_each(move |_| Shared(app.clone()))
+        self.serve_each(share(app))
     }
 
     /// As [`serve`](Self::serve), with an app for each shard: `make` is called on each, with its
@@ -225,6 +225,18 @@ impl ShardedServer {
         F: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler,
     {
+        let root = AsRoot::default();
+        let served = self.serve_here(make, &root);
+        root.end(served)
+    }
+
+    /// As [`serve_each`](Self::serve_each), without the end of this shard.
+    #[track_caller]
+    fn serve_here<H, F>(&self, make: F, root: &AsRoot) -> io::Result<()>
+    where
+        F: Fn(usize) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
         if std::thread::panicking() {
             let location = Location::caller();
             return Err(io::Error::other(WouldPark { location }));
@@ -232,6 +244,7 @@ impl ShardedServer {
         let me = thread::current();
         let _attached = self.server.control().attach(&me);
         let serving = self.start(&me, Arc::new(make))?;
+        root.begin();
         as_io(move || serving.wait())
     }
 
@@ -247,7 +260,7 @@ impl ShardedServer {
     /// As [`Server::serve`].
     #[track_caller]
     pub fn run(&self, app: impl Handler + Send + Sync) -> io::Result<()> {
-        self.until_signal(|| self.serve(app))
+        self.run_each(share(app))
     }
 
     /// As [`serve_each`](Self::serve_each), until SIGTERM or SIGINT drains the server; suspends the
@@ -266,14 +279,11 @@ impl ShardedServer {
         F: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        self.until_signal(|| self.serve_each(make))
-    }
-
-    fn until_signal(&self, serve: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let signals = Signals::drain(self.handle(), self.server.plan.drain_grace)?;
-        let served = serve();
+        let root = AsRoot::default();
+        let served = self.serve_here(make, &root);
         signals.end();
-        served
+        root.end(served)
     }
 
     /// Starts the shards, and a server on each.
@@ -407,6 +417,12 @@ impl Serving {
             shard.ask_to_drain(grace);
         }
     }
+}
+
+/// Gives each shard the same app.
+fn share<H: Handler + Send + Sync>(app: H) -> impl Fn(usize) -> Shared<H> + Send + Sync {
+    let app = Arc::new(app);
+    move |_| Shared(app.clone())
 }
 
 /// An app that several shards have in common.

@@ -3,15 +3,16 @@
 
 use std::io;
 
+use super::as_root::AsRoot;
 use super::handler::Handler;
 use super::server::Server;
 use super::signals::Signals;
 
 impl Server {
     /// As [`serve`](Self::serve), and SIGTERM or SIGINT drains the server: suspends the caller
-    /// until then. A second of them ends the process at once, also while a handler holds the OS
-    /// thread. They are told to all servers of the process that are run, and to those that begin
-    /// while others drain.
+    /// until then, or drives the shard and ends it, as `serve` does. A second of them ends the
+    /// process at once, also while a handler holds the OS thread. They are told to all servers of
+    /// the process that are run, and to those that begin while others drain.
     ///
     /// The grace of the drain is [`drain_grace`](Self::drain_grace). Handlers of these signals that
     /// were installed before are called too; when this returns, all is as it was. Nothing but
@@ -41,8 +42,9 @@ impl Server {
     #[track_caller]
     pub fn run(&self, handler: impl Handler) -> io::Result<()> {
         let signals = Signals::drain(self.handle(), self.plan.drain_grace)?;
-        let served = self.serve(handler);
+        let root = AsRoot::default();
+        let served = self.serve_here(handler, &root);
         signals.end();
-        served
+        root.end(served)
     }
 }

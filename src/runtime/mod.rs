@@ -71,6 +71,8 @@ pub use backtrace::Backtrace;
 pub use deadlock::{Deadlock, Parked};
 pub use driver::DriverKind;
 pub(crate) use run::refuse_nested;
+#[cfg(feature = "http")]
+pub(crate) use run::shut_down_from_host;
 pub use run::{Builder, RootPanic, RunError, Runtime, run, run_main, stats};
 pub use shard::{RemoteJoinHandle, Shard, ShardEnded, SpawnError};
 pub use shard_group::{ShardGroup, ShardReport, ShutdownReport};

@@ -258,6 +258,24 @@ where
     }
 }
 
+/// Shuts this OS thread's shard down, as [`run_main`] does when its root has ended: for a call that
+/// has driven the shard from the OS thread's own side and is its last. Does nothing in an ethread,
+/// on the scheduler's side, and while the OS thread unwinds.
+#[cfg(feature = "http")]
+pub(crate) fn shut_down_from_host() -> io::Result<()> {
+    let Some(scheduler) = current::get() else {
+        return Ok(());
+    };
+    if std::thread::panicking() || scheduler.in_ethread() || scheduler.on_scheduler_side() {
+        return Ok(());
+    }
+    if scheduler.shut_down(false)? > 0 {
+        // As in `run_root`: what is left is leaked, and told to the log here.
+        current::uninstall(&scheduler);
+    }
+    Ok(())
+}
+
 fn raise(payload: Box<dyn Any + Send>) -> ! {
     panic::resume_unwind(payload)
 }

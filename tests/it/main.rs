@@ -98,6 +98,8 @@ mod http_files;
 #[cfg(feature = "http")]
 mod http_framing;
 #[cfg(feature = "http")]
+mod http_from_main;
+#[cfg(feature = "http")]
 mod http_hooks;
 #[cfg(feature = "http")]
 mod http_keep_alive;

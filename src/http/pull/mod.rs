@@ -208,7 +208,7 @@ impl WebServer {
     /// whose [`Client`] is not answered yet, are answered with 503. Those that are in the hands of
     /// other OS threads ([`Client::into_remote`]) have five seconds, and peers have as long to take
     /// their answers; what is left then is cut. Use [`handle`](Self::handle) for an end that lets
-    /// everybody finish.
+    /// everybody finish. Ethreads of the program's own are not ended by it, nor is the shard.
     ///
     /// A second call does nothing.
     ///

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 
 use super::{CLOSE_GRACE, Request, WebServer};
+use crate::http::as_root::AsRoot;
 use crate::http::error::Result;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::signals::Signals;
@@ -76,6 +77,9 @@ impl WebServer {
     /// signals do what they did before, as far as that is known: a handler of the program's own is
     /// called all the time.
     ///
+    /// On an OS thread outside of ethreads the shard is shut down at the end: see
+    /// [`Server::serve`](crate::http::Server::serve).
+    ///
     /// # Errors
     ///
     /// As [`read`](Self::read); the server is closed then. If the signals cannot be watched;
@@ -108,15 +112,19 @@ impl WebServer {
         R: IntoResponse,
     {
         let signals = Signals::drain(self.handle(), CLOSE_GRACE)?;
+        let root = AsRoot::default();
         let ended = loop {
             match self.serve_one(&mut handler, &mut state) {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
+                Ok(true) => root.begin(),
+                Ok(false) => {
+                    root.begin();
+                    break Ok(());
+                }
                 Err(error) => break Err(error),
             }
         };
         signals.end();
         let closed = self.close();
-        ended.and(closed).map(|()| state)
+        root.end(ended.and(closed).map(|()| state))
     }
 }

@@ -1,0 +1,31 @@
+//! Servers that are served by an OS thread's own code, outside of any run.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::io;
+
+use crate::runtime::shut_down_from_host;
+
+/// A call that serves. If it has begun to, and the caller is the OS thread's own code, then serving
+/// was all that this OS thread did, and the end of the call is that of its shard, as in
+/// [`run_main`](crate::run_main). Otherwise what was spawned beside the server would be leaked when
+/// the OS thread ends.
+#[derive(Debug, Default)]
+pub(super) struct AsRoot {
+    has_begun: Cell<bool>,
+}
+
+impl AsRoot {
+    pub(super) fn begin(&self) {
+        self.has_begun.set(true);
+    }
+
+    /// Ends the shard, if that is due, after the call came to `served`.
+    pub(super) fn end<T>(self, served: io::Result<T>) -> io::Result<T> {
+        if !self.has_begun.get() {
+            return served;
+        }
+        let ended = shut_down_from_host();
+        served.and_then(|served| ended.map(|()| served))
+    }
+}
