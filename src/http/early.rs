@@ -52,33 +52,35 @@ impl Incoming {
             return;
         }
         self.connection.listed.set(true);
-        let mut waiting = early.waiting.borrow_mut();
-        waiting.push(self.connection.clone());
-        if waiting.len() > 1 {
+        let is_first = {
+            let mut waiting = early.waiting.borrow_mut();
+            waiting.push(self.connection.clone());
+            waiting.len() == 1
+        };
+        if !is_first {
             return;
         }
-        let mut flusher = early.flusher.borrow_mut();
-        match &*flusher {
-            Some(flusher) => flusher.thread().unpark(),
-            None => {
-                let shared = self.shared.clone();
-                let spawned = thread::Builder::new().name("http-flusher").spawn(move || {
-                    loop {
-                        flush_all(&shared);
-                        thread::park();
-                    }
-                });
-                match spawned {
-                    Ok(handle) => *flusher = Some(handle),
-                    Err(error) => {
-                        waiting
-                            .drain(..)
-                            .for_each(|connection| connection.listed.set(false));
-                        drop((waiting, flusher));
-                        // The output goes out later then, with what follows it.
-                        log::debug!("no ethread to send output early: {error}");
-                    }
+        if let Some(flusher) = &*early.flusher.borrow() {
+            return flusher.thread().unpark();
+        }
+        // What the new ethread inherits is made by code of the user's, which may come here again or
+        // wait: it finds nothing borrowed, and that it is not the first.
+        let shared = self.shared.clone();
+        let spawned = thread::Builder::new().name("http-flusher").spawn(move || {
+            loop {
+                flush_all(&shared);
+                thread::park();
+            }
+        });
+        match spawned {
+            Ok(flusher) if early.stopped.get() => flusher.cancel(),
+            Ok(flusher) => *early.flusher.borrow_mut() = Some(flusher),
+            Err(error) => {
+                for connection in early.waiting.borrow_mut().drain(..) {
+                    connection.listed.set(false);
                 }
+                // The output goes out later then, with what follows it.
+                log::debug!("no ethread to send output early: {error}");
             }
         }
     }

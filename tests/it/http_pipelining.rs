@@ -1,6 +1,6 @@
 //! Several requests sent before the first answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::rc::Rc;
 
@@ -211,6 +211,35 @@ fn a_peer_that_reads_late_gets_all_of_it_in_order() {
             assert_eq!(client.answer().text(), format!("/wait{n}"));
         }
         sender.join().unwrap().unwrap();
+        site.end();
+    });
+}
+
+/// What children inherit waits for others.
+static SLOW_TO_INHERIT: thread::Local<Cell<u32>> = thread::Local::inherited(
+    || Cell::new(0),
+    |value| {
+        settle();
+        value.clone()
+    },
+);
+
+#[test]
+fn what_an_ethread_inherits_may_wait_while_output_is_listed() {
+    on_a_shard(|| {
+        let site = Site::new(|_: &mut Request| {
+            SLOW_TO_INHERIT.with(|value| value.set(1));
+            "x"
+        });
+        let mut clients = [site.connect(), site.connect(), site.connect()];
+        for client in &mut clients {
+            client.send(get("/").repeat(3));
+        }
+        for client in &mut clients {
+            for _ in 0..3 {
+                assert_eq!(client.answer().text(), "x");
+            }
+        }
         site.end();
     });
 }
