@@ -20,6 +20,8 @@ fn main() {
         Ok("daemons") => daemons(),
         Ok("driver") => driver(),
         Ok("watchdog") => watchdog(),
+        #[cfg(feature = "http")]
+        Ok("server") => server(),
         _ => {
             check_overflow(&again("overflow"));
             check_daemons(&again("daemons"));
@@ -27,6 +29,8 @@ fn main() {
             if cfg!(target_os = "linux") {
                 check_watchdog(&again("watchdog"));
             }
+            #[cfg(feature = "http")]
+            check_server(&again("server"));
             println!("main thread: all cases ok");
         }
     }
@@ -133,6 +137,33 @@ fn check_daemons(output: &Output) {
         printed.contains("'daemon-1'") && printed.contains("'daemon-2'"),
         "{printed}"
     );
+}
+
+/// Serves from a plain `main`, beside a daemon.
+#[cfg(feature = "http")]
+fn server() {
+    use ethreads::http::{Request, Server};
+
+    log::set_logger(&Printer).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    LAST.with(|_| ());
+    let daemon = thread::Builder::new()
+        .name("beside")
+        .daemon(true)
+        .spawn(|| {
+            let _unwound = UnwindsLoudly;
+            thread::park();
+        });
+    drop(daemon.unwrap());
+    let server = Server::bind("127.0.0.1:0").unwrap();
+    server.handle().drain(Duration::from_secs(60));
+    server.serve(|_: &mut Request| "hello").unwrap();
+}
+
+#[cfg(feature = "http")]
+fn check_server(output: &Output) {
+    assert!(output.status.success(), "{}", printed(output));
+    assert_eq!(printed(output), "unwound\ngoodbye\n");
 }
 
 fn driver() {

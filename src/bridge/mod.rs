@@ -18,6 +18,8 @@ pub(crate) mod suspend;
 pub use crate::runtime::pool::BlockingStats;
 pub use crate::runtime::source::Source;
 pub use blocking::{blocking, blocking_stats, set_blocking_limit};
+#[cfg(feature = "http")]
+pub(crate) use on_ready::spawn_at_rest;
 pub use on_ready::{Interest, Wakeup, on_ready};
 pub use run_until::{Exit, run_until};
 pub use suspend::{RemoteSuspended, Suspended, suspend};

@@ -1,14 +1,15 @@
 //! Waiting for a descriptor without a stack.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::Location;
+use std::rc::Rc;
 
 use crate::runtime::clock::Instant;
 use crate::runtime::current;
 use crate::runtime::handle::{JoinHandle, Thread};
-use crate::runtime::source::{Direction, Source};
-use crate::runtime::task::{Once, Task};
+use crate::runtime::source::{Direction, Limit, Operation, Registration, Source};
+use crate::runtime::task::{Once, Task, Work};
 use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
 
 /// What is waited for.
@@ -78,30 +79,60 @@ where
     F: FnOnce(Wakeup) -> T + 'static,
     T: 'static,
 {
-    let location = Location::caller();
-    let scheduler = current::get_or_install()?;
-    let fd = source.as_fd();
     let (direction, kind) = match interest {
         Interest::Readable => (Direction::Read, WaitKind::Read),
         Interest::Writable => (Direction::Write, WaitKind::Write),
     };
-    let reason = Reason {
+    let operation = Operation {
+        direction,
         kind,
-        detail: fd.as_raw_fd() as u64,
-        location,
+        limit: Limit::At(deadline.map_or(NEVER, Instant::as_nanos)),
+        location: Location::caller(),
     };
-    let deadline = deadline.map_or(NEVER, Instant::as_nanos);
-    let key = scheduler.watch_without_stack(source.registration(), fd, direction)?;
-    let pass_on = PassOn { key, direction };
-    let task = Task::new(Once::new(move |outcome| {
-        let _pass_on = pass_on;
-        match outcome {
-            Outcome::TimedOut => f(Wakeup::TimedOut),
-            _ => f(Wakeup::Ready),
-        }
-    }));
-    let (index, id, token) = scheduler.starter(task.clone(), None, deadline, reason)?;
-    let thread = Thread::new(scheduler.clone(), index, id, None);
+    let (registration, fd) = (source.registration(), source.as_fd());
+    spawn_at_rest(registration, fd, operation, None, |key| {
+        let pass_on = PassOn { key, direction };
+        Once::new(move |outcome| {
+            let _pass_on = pass_on;
+            match outcome {
+                Outcome::TimedOut => f(Wakeup::TimedOut),
+                _ => f(Wakeup::Ready),
+            }
+        })
+    })
+}
+
+/// Makes an ethread that begins with a rest, as if it had run before: it holds no stack until that
+/// ends. It inherits no locals, so no code of the user's runs here. `work` is given the key of the
+/// source.
+///
+/// # Errors
+///
+/// As [`on_ready`].
+pub(crate) fn spawn_at_rest<W, T>(
+    registration: &Registration,
+    fd: BorrowedFd<'_>,
+    operation: Operation,
+    name: Option<&str>,
+    work: impl FnOnce(u64) -> W,
+) -> io::Result<JoinHandle<T>>
+where
+    W: Work<T> + 'static,
+    T: 'static,
+{
+    let scheduler = current::get_or_install()?;
+    let reason = Reason {
+        kind: operation.kind,
+        detail: fd.as_raw_fd() as u64,
+        location: operation.location,
+    };
+    let direction = operation.direction;
+    let deadline = operation.limit.deadline(|| scheduler.clock());
+    let key = scheduler.watch_without_stack(registration, fd, direction)?;
+    let task = Task::new(work(key));
+    let name: Option<Rc<str>> = name.map(Rc::from);
+    let (index, id, token) = scheduler.starter(task.clone(), name.clone(), deadline, reason)?;
+    let thread = Thread::new(scheduler.clone(), index, id, name);
     task.packet().whose().set(thread);
     let handle = JoinHandle::new(task);
     if let Err(error) = scheduler.wait_without_stack(fd, key, direction, token) {

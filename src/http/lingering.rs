@@ -90,15 +90,22 @@ impl Lingering {
         }
         let now = deadline_from_now(Duration::ZERO);
         let end = deadline_after(now, self.total());
+        let silent_until = deadline_after(now, self.silence());
         let work = Discarding {
-            key: self.enter(Entry { connection, end }),
-            silent_until: deadline_after(now, self.silence()),
+            key: self.enter(Entry {
+                connection: connection.clone(),
+                end,
+            }),
+            silent_until,
             lingering: self.clone(),
         };
-        let ethread = thread::Builder::new().name("http-lingering");
-        if let Err(error) = ethread.spawn_work(work) {
-            // Closed, as the work was dropped.
-            log::debug!("no ethread for a lingering connection: {error}");
+        let deadline = end.min(silent_until);
+        let ethread = connection
+            .transport
+            .spawn_at_rest("http-lingering", deadline, work);
+        if let Err(error) = ethread {
+            // The work is dropped, which closes the connection.
+            log::debug!("a connection cannot linger: {error}");
         }
     }
 

@@ -8,11 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::bridge::spawn_at_rest;
 use crate::io::Watched;
 use crate::runtime::current;
 use crate::runtime::driver::{file, ops, socket};
+use crate::runtime::handle::JoinHandle;
 use crate::runtime::park::{self, deadline_after};
 use crate::runtime::source::{Direction, Left, Limit, Operation};
+use crate::runtime::task::Work;
 use crate::runtime::wait::WaitKind;
 
 /// The socket of a connection.
@@ -129,6 +132,27 @@ impl Transport {
     #[track_caller]
     pub(crate) fn rest(&self, deadline: Deadline) -> io::Result<bool> {
         self.socket.rest(self.reading(Limit::At(deadline)))
+    }
+
+    /// Begins an ethread that waits for input without a stack, as [`rest`](Self::rest) does.
+    #[track_caller]
+    pub(crate) fn spawn_at_rest(
+        &self,
+        name: &str,
+        deadline: Deadline,
+        work: impl Work<()> + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let (registration, operation) = (
+            self.socket.registration(),
+            self.reading(Limit::At(deadline)),
+        );
+        spawn_at_rest(
+            registration,
+            self.socket.fd(),
+            operation,
+            Some(name),
+            |_| work,
+        )
     }
 
     #[track_caller]

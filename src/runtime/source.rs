@@ -63,7 +63,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    fn deadline(self, now: impl FnOnce() -> u64) -> u64 {
+    pub(crate) fn deadline(self, now: impl FnOnce() -> u64) -> u64 {
         match self {
             Self::Never => NEVER,
             Self::After(timeout) => deadline_after(now(), timeout),

@@ -1,6 +1,7 @@
 //! Answers that cross the rest of their requests: after the last one the server reads on until the
 //! peer closes (RFC 9112 section 9.6), at no cost but a descriptor.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
 use std::rc::Rc;
@@ -229,6 +230,33 @@ fn a_connection_that_lingers_holds_no_place_and_no_stack() {
         drop(peers);
         until_true(|| site.handle.counts().lingering == 0);
         until(|stats| stats.ethreads == 3 && stats.sources == 1);
+        site.end();
+    });
+}
+
+thread_local! {
+    static VALUE: Rc<()> = Rc::default();
+}
+
+/// As what a request leaves in values that children inherit.
+static INHERITED: thread::Local<RefCell<Option<Rc<()>>>> =
+    thread::Local::inherited(RefCell::default, Clone::clone);
+
+#[test]
+fn a_connection_that_lingers_keeps_no_value_of_its_handler() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| {
+            INHERITED.with(|value| value.replace(Some(VALUE.with(Rc::clone))));
+            request.connection_mut().insert(VALUE.with(Rc::clone));
+            ([("connection", "close")], "x")
+        });
+        let mut silent = site.connect();
+        silent.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        silent.answer();
+        silent.end();
+        until_true(|| site.handle.counts().serving == 0);
+        assert_eq!(site.handle.counts().lingering, 1);
+        assert_eq!(VALUE.with(Rc::strong_count), 1);
         site.end();
     });
 }
