@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use super::hooks::Hooks;
 use super::proto::limits::Limits;
+use crate::runtime::task::{drop_payload, message};
 use crate::thread;
 
 /// How long a peer may take. Every phase of a connection has a limit.
@@ -158,8 +159,9 @@ impl EthreadHooks {
             match thread::catch_panic(AssertUnwindSafe(|| format(peer))) {
                 Ok(name) => return name,
                 Err(payload) => {
-                    let text = crate::runtime::task::message(&*payload);
+                    let text = message(&*payload);
                     log::error!("the name of a connection panicked: {text}");
+                    drop_payload(payload);
                 }
             }
         }

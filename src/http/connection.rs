@@ -20,6 +20,7 @@ use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head
 use super::request::Request;
 use super::shared::Shared;
 use super::upgrade::{self, Switch};
+use crate::runtime::task::{drop_payload, message};
 use crate::thread;
 
 /// Output that is collected before it is sent, and the largest body that is copied to its head.
@@ -121,7 +122,7 @@ fn answer(shared: &Shared, request: &mut Request) -> Result<Next, Error> {
 #[cold]
 #[inline(never)]
 fn internal_error(payload: &(dyn Any + Send)) -> Response {
-    let text = crate::runtime::task::message(payload);
+    let text = message(payload);
     log::error!("handler panicked in ethread {}: {text}", thread::current());
     Response::internal_error().with_header("connection", "close")
 }
@@ -319,11 +320,12 @@ fn stream(
         Ok(Err(error)) if out.incoming.write_failed => Err(error.into()),
         Ok(Err(error)) => Err(Error::response_failed(error)),
         Err(payload) => {
-            let text = crate::runtime::task::message(&*payload);
+            let text = message(&*payload);
             log::error!(
                 "response body panicked in ethread {}: {text}",
                 thread::current()
             );
+            drop_payload(payload);
             Err(Error::response_failed(io::Error::other("it panicked")))
         }
     };

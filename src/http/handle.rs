@@ -1,6 +1,7 @@
 //! A server's handle: what other ethreads and OS threads can ask of it.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,7 +23,7 @@ pub struct ServerHandle {
 }
 
 /// What a server and its handles share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Control {
     state: Mutex<State>,
     /// Told when the server has ended, for OS threads without ethreads.
@@ -32,7 +33,16 @@ pub(super) struct Control {
     shards: OnceLock<Box<[Arc<Self>]>>,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Control {
+    /// Without what is locked: the writer may call back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct State {
     /// The drain that was asked for, and how long it may take.
     drain: Option<Duration>,

@@ -16,6 +16,7 @@ use super::error::Error;
 use super::request::Request;
 use super::server::Server;
 use crate::runtime::driver::wall_seconds;
+use crate::runtime::task::{drop_payload, message};
 use crate::thread;
 use crate::time::Instant;
 
@@ -262,8 +263,9 @@ impl Request {
 /// Calls a hook; its panic must not cost the connection.
 fn shielded(hook: impl FnOnce()) {
     if let Err(payload) = thread::catch_panic(AssertUnwindSafe(hook)) {
-        let text = crate::runtime::task::message(&*payload);
+        let text = message(&*payload);
         log::error!("hook panicked in ethread {}: {text}", thread::current());
+        drop_payload(payload);
     }
 }
 

@@ -63,13 +63,21 @@ use crate::thread;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Server {
     /// `None` once it has been served.
     inlet: RefCell<Option<Inlet>>,
     pub(super) plan: Plan,
     control: Arc<Control>,
     share: Share,
+}
+
+impl fmt::Debug for Server {
+    /// Without what is borrowed: the writer may call back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a server was told, for as many shards as are to do the same.

@@ -19,7 +19,7 @@ use super::connection::{self, Turn, break_off};
 use super::request::{Kept, Request};
 use super::shared::{Connection, Membership};
 use super::transport::{Deadline, deadline_in};
-use crate::runtime::task::{Work, message};
+use crate::runtime::task::{Work, drop_payload, message};
 use crate::runtime::wait::Outcome;
 use crate::thread;
 
@@ -129,6 +129,7 @@ impl Drop for Service {
 pub(super) fn guarded(f: impl FnOnce()) {
     if let Err(payload) = thread::catch_panic(AssertUnwindSafe(f)) {
         report_panic(&*payload);
+        drop_payload(payload);
     }
 }
 

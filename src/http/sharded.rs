@@ -67,13 +67,22 @@ use crate::thread::{self, RemoteThread};
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct ShardedServer {
     server: Server,
     shards: Shards,
     /// Listeners of the other shards; `None` where one listener is for all.
     others: RefCell<Option<Vec<Listener>>>,
     limits_per_shard: bool,
+}
+
+impl fmt::Debug for ShardedServer {
+    /// Without what is borrowed: the writer may call back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardedServer")
+            .field("server", &self.server)
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -292,8 +301,9 @@ impl ShardedServer {
         F: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        let (inlets, dispatcher) = self.inlets(me)?;
+        // First: where it fails, the server keeps its listener.
         let group = self.shards.clone().start()?;
+        let (inlets, dispatcher) = self.inlets(me)?;
         let control = self.server.control().clone();
         let controls: Vec<Arc<Control>> = inlets.iter().map(|_| Arc::default()).collect();
         control.spread(controls.clone().into());

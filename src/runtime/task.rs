@@ -409,6 +409,11 @@ pub(crate) fn without_unwinding(log: impl FnOnce()) {
     }
 }
 
+/// Drops the payload of a panic, which is user code, where no unwinding may leave.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    without_unwinding(|| drop(payload));
+}
+
 /// The text of a panic, where it has one.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     if let Some(text) = payload.downcast_ref::<&'static str>() {

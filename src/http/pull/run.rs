@@ -8,6 +8,7 @@ use crate::http::as_root::AsRoot;
 use crate::http::error::Result;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::signals::Signals;
+use crate::runtime::task::{drop_payload, message};
 use crate::thread;
 
 impl WebServer {
@@ -56,8 +57,9 @@ impl WebServer {
             }
             Ok(Err(error)) => error.into_response(),
             Err(payload) => {
-                let text = crate::runtime::task::message(&*payload);
+                let text = message(&*payload);
                 log::error!("handler panicked in ethread {}: {text}", thread::current());
+                drop_payload(payload);
                 Response::internal_error()
             }
         };

@@ -151,28 +151,6 @@ impl Play {
     }
 }
 
-/// Rows, with their cases, that fail by faults that are known, and are not run until these are
-/// mended; with all hostilities if there are none. `HOSTILE_ROW=name` runs them all the same.
-// core
-const CORE: &[(&str, &str, &[Hostility])] = &[
-    // A lock is held while it is printed.
-    ("http::Server::fmt", "", &[]),
-    ("http::ServerHandle::fmt", "", &[]),
-    ("http::ShardedServer::fmt", "", &[]),
-    // The payload of a panic that was caught is dropped, and explodes.
-    ("http::Server::client_name", "", &[Hostility::PanicAgain]),
-    ("http::WebServer::serve_one", "", &[Hostility::PanicAgain]),
-    ("http::CommonLog::fmt", "", &[Hostility::PanicAgain]),
-    ("http::CombinedLog::fmt", "", &[Hostility::PanicAgain]),
-];
-
-fn is_known(row: &Row, hostility: Hostility) -> bool {
-    CORE.iter().any(|(name, case, hostilities)| {
-        let this_one = (*name, *case) == (row.name, row.case);
-        this_one && (hostilities.is_empty() || hostilities.contains(&hostility))
-    })
-}
-
 /// What a shard has in use.
 fn in_use(stats: &Stats) -> [usize; 6] {
     [
