@@ -66,6 +66,8 @@ fn read(mut file: &File, len: usize) -> io::Result<String> {
 
 /// Makes a call in an ethread that is cancelled while the call is under way.
 fn cancelled<T: 'static>(call: impl FnOnce() -> T + 'static) {
+    // Behind the call that was cancelled before, so that this one does not wait in line for it.
+    bridge::blocking(|| ());
     let busy = busy();
     let caller = spawn(call);
     thread::yield_now();
