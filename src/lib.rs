@@ -124,6 +124,10 @@
 //!   ethread that may be left behind: an ethread that outlives the grace period is leaked, and the
 //!   value is gone when its OS thread ends. Nothing can detect this. (The OS threads of
 //!   [`Builder::shards`](runtime::Builder::shards) stay, asleep, if ethreads are left behind.)
+//! * A coroutine of your own (corosensei) leaves on its own stack only: do not call its yielder in
+//!   the closure given to [`bridge::suspend`], which runs on the scheduler's side, nor in an
+//!   ethread that borrows it. Deadlines, scopes and masks stay with the ethread in which a
+//!   coroutine has entered them.
 //! * A std lock, `OnceLock` or `LazyLock` that is held over a suspension hangs the shard when a
 //!   second ethread wants it. The watchdog names who waits.
 //! * Stacks have a fixed size: 512 KiB, 1 MiB in debug builds and for HTTP handlers, of which only

@@ -39,6 +39,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// costs a system call, so it should not be done for each short pause of a busy server.
 const IDLE_SAMPLES: u32 = 10;
 
+/// How long an OS thread that ends waits for its line to be logged, at most.
+const LOG_WAIT: Duration = Duration::from_millis(100);
+
 /// In place of an ethread's, while the scheduler itself runs.
 const NOBODY: u32 = u32::MAX;
 
@@ -148,23 +151,34 @@ struct Watchdog {
     state: Mutex<State>,
     /// Rung when a shard goes on while the watchdog sleeps.
     bell: Condvar,
+    /// Rung when lines of other OS threads were logged.
+    has_logged: Condvar,
 }
 
 struct State {
     /// The OS thread runs.
     started: bool,
+    /// The log was told that it does not.
+    told: bool,
     shards: Vec<Watched>,
     /// For the log, from OS threads that cannot log themselves.
     lines: Vec<(Level, String)>,
+    /// How many of these there have been, and how many were logged.
+    queued: u64,
+    logged: u64,
 }
 
 static WATCHDOG: Watchdog = Watchdog {
     state: Mutex::new(State {
         started: false,
+        told: false,
         shards: Vec::new(),
         lines: Vec::new(),
+        queued: 0,
+        logged: 0,
     }),
     bell: Condvar::new(),
+    has_logged: Condvar::new(),
 };
 
 impl State {
@@ -191,7 +205,7 @@ pub(super) fn watch(scheduler: &Scheduler) {
     if scheduler.is_virtual || scheduler.watched.replace(true) {
         return;
     }
-    if let Err(error) = enlist(scheduler) {
+    if let Some(error) = enlist(scheduler) {
         // Not locked any more: a logger is user code.
         without_unwinding(|| {
             log::warn!("no watchdog, so a batch is bounded by runs only: {error}");
@@ -199,7 +213,8 @@ pub(super) fn watch(scheduler: &Scheduler) {
     }
 }
 
-fn enlist(scheduler: &Scheduler) -> io::Result<()> {
+/// Returns why the OS thread could not be started, the first time.
+fn enlist(scheduler: &Scheduler) -> Option<io::Error> {
     let mut state = WATCHDOG.state();
     state.shards.push(Watched {
         heartbeat: scheduler.heartbeat.clone(),
@@ -210,7 +225,8 @@ fn enlist(scheduler: &Scheduler) -> io::Result<()> {
         since: monotonic_now(),
         reported: false,
     });
-    state.start()
+    let error = state.start().err();
+    error.filter(|_| !std::mem::replace(&mut state.told, true))
 }
 
 /// Takes a shard out of the watch.
@@ -222,14 +238,24 @@ pub(super) fn forget(scheduler: &Scheduler) {
 }
 
 /// Lets the watchdog's OS thread log a line for an OS thread that cannot, as its thread-locals are
-/// being destroyed. At the end of the process, and without a watchdog, the line is lost.
+/// being destroyed. Waits for a moment until that is done, as the process may end next. Without a
+/// watchdog the line is lost.
 pub(super) fn log_for_another(level: Level, line: String) {
     let mut state = WATCHDOG.state();
-    if state.start().is_ok() {
-        state.lines.push((level, line));
-        drop(state);
-        ring();
+    if state.start().is_err() {
+        return;
     }
+    state.lines.push((level, line));
+    state.queued += 1;
+    let number = state.queued;
+    ASLEEP.store(false, Ordering::Relaxed);
+    WATCHDOG.bell.notify_one();
+    // A logger may wait for this OS thread.
+    let missing = |state: &mut State| state.logged < number;
+    let waited = WATCHDOG
+        .has_logged
+        .wait_timeout_while(state, LOG_WAIT, missing);
+    drop(waited);
 }
 
 fn patrol() {
@@ -247,6 +273,7 @@ fn patrol() {
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         let now = monotonic_now();
         let mut lines = std::mem::take(&mut state.lines);
+        let of_others = lines.len() as u64;
         let reports = state.shards.iter_mut();
         let reports = reports.filter_map(|shard| shard.sample(now));
         lines.extend(reports.map(|report| (Level::Warn, report)));
@@ -260,6 +287,8 @@ fn patrol() {
                 without_unwinding(|| log::log!(level, "{line}"));
             }
             state = WATCHDOG.state();
+            state.logged += of_others;
+            WATCHDOG.has_logged.notify_all();
         }
     }
 }

@@ -42,6 +42,7 @@ use std::sync::mpsc::SendError;
 
 use super::line::{Line, Place, Wait};
 use super::select::sealed::{Parts, Turn};
+use crate::runtime::current;
 use crate::runtime::wait::WaitKind;
 
 /// Creates a channel that keeps the last `capacity` messages.
@@ -300,6 +301,8 @@ impl<T: Clone> Receiver<T> {
     #[track_caller]
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let location = Location::caller();
+        // A sender in the same loop always has a message ready.
+        current::with(|scheduler| scheduler.map(|s| s.spend_or_unwind(location)));
         loop {
             if let Some(done) = self.receiving().attempt(0) {
                 return done;

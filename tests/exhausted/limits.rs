@@ -31,6 +31,25 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Waits until the watchdog's OS thread has all that it needs. std ends the process where an OS
+/// thread that begins finds no memory for its alternate signal stack.
+pub(crate) fn watchdog_runs() {
+    std::thread::spawn(|| ethreads::Runtime::builder().run(|| ()).unwrap())
+        .join()
+        .unwrap();
+    let is_there = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        let name = |task: io::Result<fs::DirEntry>| {
+            fs::read_to_string(task.ok()?.path().join("comm")).ok()
+        };
+        let mut names = tasks.filter_map(name);
+        names.any(|name| name.starts_with("ethreads-watchd"))
+    };
+    while !is_there() {
+        std::thread::yield_now();
+    }
+}
+
 /// Sets a soft limit, and returns the one before. The hard limit stays, so that it can be lifted.
 pub(crate) fn set_limit(resource: Resource, current: u64) -> Rlimit {
     let before = getrlimit(resource);
@@ -58,8 +77,9 @@ pub(crate) fn os_threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Bytes of address space that this process has.
+/// Bytes of address space that this process has, with the watchdog's.
 pub(crate) fn address_space() -> u64 {
+    watchdog_runs();
     let status = fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
     pages * rustix::param::page_size() as u64

@@ -61,7 +61,7 @@ fn calls_with_an_error_fail_and_name_the_limit() {
             for _ in 0..3 {
                 let read = time::timeout_io(second, || fs::read("/proc/self/status"));
                 let error = read.unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
                 let text = error.to_string();
                 for part in ["OS thread", "limit is 500", "ulimit -u", "pids.max"] {
                     assert!(text.contains(part), "{text}");
@@ -71,7 +71,7 @@ fn calls_with_an_error_fail_and_name_the_limit() {
                 assert_eq!(source.raw_os_error(), Some(libc::EAGAIN));
             }
             let found = ("localhost", 1).to_socket_addrs();
-            assert_eq!(found.unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_eq!(found.unwrap_err().kind(), ErrorKind::QuotaExceeded);
             assert_eq!(bridge::blocking_stats().waiting, 0);
         },
     );

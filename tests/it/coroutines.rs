@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use ethreads::runtime::Shard;
 use ethreads::thread::{self, Cancelled};
 use ethreads::{Runtime, bridge, future, time};
 
-use crate::support::{fresh, leaving_nothing as check};
+use crate::support::{fresh, leaving_nothing as check, text};
 
 type Theirs = Coroutine<(), (), ()>;
 
@@ -281,4 +282,114 @@ fn what_is_left_behind_does_not_keep_what_comes_from_elsewhere() {
         sent
     });
     assert_eq!(Arc::strong_count(&sent), 1);
+}
+
+/// A port of a coroutine that leaves in each try to read.
+fn reads_in_steps(mut ours: UnixStream, mut theirs: UnixStream) -> Theirs {
+    calls(move |yielder| {
+        let port = Eport::new(ours.try_clone().unwrap()).unwrap();
+        let mut tries = 0;
+        let read = port.read_with(|_| {
+            tries += 1;
+            yielder.suspend(());
+            if tries == 1 {
+                theirs.write_all(b"x").unwrap();
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            ours.read(&mut [0])
+        });
+        assert_eq!(read.unwrap(), 1);
+    })
+}
+
+#[test]
+fn a_read_that_begins_on_the_schedulers_side_goes_on_after_the_run() {
+    fresh(|| {
+        let slot = Rc::new(RefCell::new(None));
+        let theirs = slot.clone();
+        let run = Runtime::builder().run(move || {
+            bridge::suspend(|me| {
+                let (ours, peer) = UnixStream::pair().unwrap();
+                *theirs.borrow_mut() = Some(reads_in_steps(ours, peer));
+                me.resume(()).unwrap();
+            });
+        });
+        run.unwrap();
+        finish(slot.take().unwrap());
+    });
+}
+
+#[test]
+fn a_read_that_begins_without_a_shard_lets_the_others_run_in_one() {
+    fresh(|| {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let coroutine = calls(move |yielder| {
+            let port = Eport::new(ours).unwrap();
+            let mut first = true;
+            let read = port.read_with(|mut io| {
+                if mem::take(&mut first) {
+                    yielder.suspend(());
+                }
+                io.read(&mut [0; 8])
+            });
+            assert_eq!(read.unwrap(), 1);
+        });
+        let run = Runtime::builder().run(move || {
+            drop(thread::spawn(move || theirs.write_all(b"x").unwrap()));
+            finish(coroutine);
+        });
+        run.unwrap();
+    });
+}
+
+#[test]
+fn a_run_until_that_goes_on_in_an_ethread_is_refused() {
+    fresh(|| {
+        thread::spawn(|| ());
+        let coroutine = calls(|yielder| {
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| {
+                bridge::run_until(|exit| {
+                    yielder.suspend(());
+                    exit.finish(7);
+                })
+            }));
+            let payload = ended.expect_err("it is within an ethread");
+            let message = text(&*payload);
+            assert!(
+                message.contains("was called inside an ethread"),
+                "{message}"
+            );
+        });
+        thread::spawn(|| finish(coroutine)).join().unwrap();
+    });
+}
+
+#[test]
+fn a_run_until_drives_the_scheduler_that_it_finds_after_its_closure() {
+    fresh(|| {
+        thread::spawn(|| ());
+        let ended = bridge::run_until(|exit| {
+            leave_behind();
+            drop(thread::spawn(move || exit.finish(7)));
+        });
+        assert_eq!(ended.unwrap(), 7);
+        assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_scope_whose_run_has_ended_takes_no_children() {
+    fresh(|| {
+        let scoped = || {
+            calls(|yielder| {
+                thread::scope(|scope| {
+                    yielder.suspend(());
+                    let child = thread::Builder::new().spawn_scoped(scope, || ());
+                    let error = child.unwrap_err().to_string();
+                    assert!(error.contains("the shard has ended"), "{error}");
+                });
+            })
+        };
+        finish(Runtime::builder().run(scoped).unwrap());
+    });
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ethreads::net::UnixStream;
+use ethreads::sync::broadcast;
 use ethreads::time::{self, Instant};
 use ethreads::{Runtime, thread};
 
@@ -72,6 +73,23 @@ fn a_loop_of_time_slices_that_are_over_lets_the_others_run() {
         });
         assert!(rounds.unwrap() < 1_000, "slice {number}");
     }
+}
+
+#[test]
+fn a_loop_that_never_has_to_wait_lets_the_others_run() {
+    let rounds = Runtime::builder().run(move || {
+        let stop = Rc::new(Cell::new(false));
+        let stops = stop.clone();
+        drop(thread::spawn(move || stops.set(true)));
+        let (sender, mut receiver) = broadcast::channel(1);
+        let rounds = (0..1_000).take_while(|_| {
+            sender.send(1).unwrap();
+            receiver.recv().unwrap();
+            !stop.get()
+        });
+        rounds.count()
+    });
+    assert!(rounds.unwrap() < 1_000);
 }
 
 #[test]

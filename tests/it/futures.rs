@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn, ready};
+use std::os::unix::process::ExitStatusExt;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,9 +11,9 @@ use std::time::Duration;
 
 use ethreads::future::block_on;
 use ethreads::thread::Cancelled;
-use ethreads::{Runtime, run_main, spawn, thread, time};
+use ethreads::{Runtime, bridge, run_main, spawn, thread, time};
 
-use crate::support::{OnDrop, deadlock, fresh, leaving_nothing, text};
+use crate::support::{OnDrop, deadlock, fresh, in_child, leaving_nothing, stderr, text};
 
 /// Ready once it was told so.
 #[derive(Clone, Default)]
@@ -394,4 +395,21 @@ fn a_waker_of_a_handle_may_suspend_when_the_handle_is_joined() {
         sends.join().unwrap();
     })
     .unwrap();
+}
+
+#[test]
+fn a_block_on_while_the_schedulers_side_unwinds_ends_the_process() {
+    let name = "futures::a_block_on_while_the_schedulers_side_unwinds_ends_the_process";
+    let Some(output) = in_child(name) else {
+        let run = Runtime::builder().run(|| {
+            bridge::suspend(|_me: bridge::Suspended<()>| {
+                let _blocks = OnDrop(|| block_on(pending::<()>()));
+                panic!("it unwinds");
+            });
+        });
+        return run.unwrap();
+    };
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+    let printed = stderr(&output);
+    assert!(printed.contains("called `block_on` at"), "{printed}");
 }

@@ -20,12 +20,11 @@ const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
 
 /// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the user's
 /// writer runs. No public type prints those.
-const PRINT_CELLS: [&str; 11] = [
+const PRINT_CELLS: [&str; 10] = [
     "src/http/buffers.rs: Buffers",
     "src/http/early.rs: Early",
     "src/http/handover.rs: Shared",
     "src/http/listener.rs: Listener",
-    "src/http/refusal.rs: Refusal",
     "src/http/shared.rs: Connection",
     "src/runtime/driver/sim.rs: Bell",
     "src/runtime/mailbox.rs: Mailbox",

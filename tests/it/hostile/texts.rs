@@ -75,7 +75,7 @@ pub(super) use {both, debug};
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = of_runtime();
     rows.extend(of_io());
-    rows.extend(known());
+    rows.extend(servers());
     rows
 }
 
@@ -374,8 +374,8 @@ fn of_io() -> Vec<Row> {
     ]
 }
 
-/// Those that are known to fail.
-fn known() -> Vec<Row> {
+/// What shares a state that is locked or borrowed.
+fn servers() -> Vec<Row> {
     vec![
         row("thread::Scope::fmt", "Write", |kit| {
             // The writer spawns, or waits while a child ends.
