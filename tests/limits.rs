@@ -207,6 +207,30 @@ fn an_exit_in_an_ethread_lets_others_go_on_without_their_thread_locals() {
     );
 }
 
+/// The closure given to `suspend` runs on the scheduler's side. A coroutine of the program's own
+/// that leaves in the middle of it leaves its caller there, where nothing can wait. (In an ethread
+/// the stacks themselves get mixed up.)
+#[test]
+fn a_coroutine_that_leaves_in_the_closure_of_suspend_leaves_nothing_that_can_wait() {
+    let name = "a_coroutine_that_leaves_in_the_closure_of_suspend_leaves_nothing_that_can_wait";
+    let Some(output) = in_child(name) else {
+        drop(thread::spawn(|| ()));
+        let mut coroutine = corosensei::Coroutine::<(), (), ()>::new(|yielder, ()| {
+            ethreads::bridge::suspend(|me: ethreads::bridge::Suspended<()>| {
+                yielder.suspend(());
+                let _ = me.resume(());
+            });
+        });
+        coroutine.resume(());
+        let waits = std::panic::catch_unwind(|| thread::sleep(std::time::Duration::from_millis(1)));
+        eprintln!("the ethread cannot wait: {}", waits.is_err());
+        coroutine.resume(());
+        return;
+    };
+    assert!(output.status.success());
+    assert_eq!(lines(&output), ["the ethread cannot wait: true"]);
+}
+
 /// Makes a frame of 160 KiB as a C compiler does without `-fstack-clash-protection`: the stack
 /// pointer moves at once, and nothing in between is touched. Returns the lowest address, where a
 /// byte was written.

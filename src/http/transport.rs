@@ -129,6 +129,8 @@ impl Transport {
 
     /// Parks without a stack until there may be input, as the last act of a
     /// [`Work`](crate::runtime::task::Work); false if there may be some already.
+    // Down to the park, as each request passes here: with two callers it would be calls else.
+    #[inline(always)]
     #[track_caller]
     pub(crate) fn rest(&self, deadline: Deadline) -> io::Result<bool> {
         self.socket.rest(self.reading(Limit::At(deadline)))

@@ -76,6 +76,7 @@ impl<T: AsFd> Watched<T> {
     }
 
     /// Parks without a stack until it may be ready; see [`Registration::rest`].
+    #[inline(always)]
     pub(crate) fn rest(&self, operation: Operation) -> io::Result<bool> {
         self.registration.rest(self.fd(), operation)
     }

@@ -34,9 +34,10 @@ pub(super) fn log(level: Level, line: &str) {
     }
 }
 
-/// Whether ethreads of this OS thread were left behind, with what is on their stacks.
+/// Whether ethreads of this OS thread were left behind, with what is on their stacks, or would be
+/// if it ended now.
 pub(super) fn has_leaked() -> bool {
-    HAS_LEAKED.get()
+    HAS_LEAKED.get() || with(|scheduler| scheduler.is_some_and(|s| s.stats().ethreads > 0))
 }
 
 /// Keeps the scheduler of the thread, and decides its end with it.
@@ -55,9 +56,9 @@ fn current<'a>() -> Option<&'a Scheduler> {
     // scheduler with live ethreads is never freed, so a frame of an ethread may hold this reference
     // over a switch; on the OS thread's own stack, a scheduler is freed (`uninstall`) by the
     // `Builder::run` that has installed it alone, which refuses to begin within a call that has
-    // found another one, or by the OS thread of a group's shard, below which there is no call;
-    // `run_main` uninstalls only what it leaks. A frame on a coroutine of the program's own may
-    // outlive the run: what calls user code holds an `Origin` instead.
+    // found another one, or by an OS thread of a group or of the pool, below which there is no
+    // call; `run_main` uninstalls only what it leaks. A frame on a coroutine of the program's own
+    // may outlive the run: what calls user code holds an `Origin` instead.
     unsafe { CURRENT.get().as_ref() }
 }
 

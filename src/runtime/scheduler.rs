@@ -403,7 +403,7 @@ impl Scheduler {
                 return Ok(());
             }
         }
-        // Before it is looked at who is ready.
+        // First: this may make ethreads ready.
         let stacks = self.try_stacks_again();
         let (ready, io_waits, timed, next_timer) = {
             let core = self.core.borrow();

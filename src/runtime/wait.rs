@@ -226,7 +226,7 @@ impl WaitList {
     }
 
     /// For a waiter that had its turn and met "would block" again: it keeps its place.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_front(&mut self, token: Token) {
         let first = std::mem::replace(&mut self.first, token);
         if first != NOBODY {

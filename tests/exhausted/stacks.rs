@@ -121,7 +121,7 @@ fn an_ethread_that_can_have_no_stack_is_an_error_or_a_panic_that_says_so() {
     });
 }
 
-/// As `without_spinning`, for those who can have no other ethread.
+/// As `without_spinning`, where there is no stack for another ethread.
 pub(crate) fn without_spinning_alone() {
     let cpu = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
@@ -232,7 +232,7 @@ impl Mappings {
         };
         assert_ne!(start, libc::MAP_FAILED);
         let set = |n: usize, rights| {
-            // SAFETY: a page of this mapping, which nobody uses.
+            // SAFETY: a page of this mapping, which nothing refers to.
             unsafe { libc::mprotect(start.byte_add(n * page), page, rights) }
         };
         let mut cut = 0;
@@ -248,7 +248,7 @@ impl Mappings {
 
 impl Drop for Mappings {
     fn drop(&mut self) {
-        // SAFETY: this mapping alone, which nobody uses.
+        // SAFETY: this mapping alone, which nothing refers to.
         unsafe { libc::munmap(self.start, self.len) };
     }
 }

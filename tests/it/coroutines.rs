@@ -30,6 +30,24 @@ fn calls(f: impl FnOnce(&Yielder<(), ()>) + 'static) -> Theirs {
     coroutine
 }
 
+/// A port of a coroutine that leaves in each try to read.
+fn reads_in_steps(mut ours: UnixStream, mut theirs: UnixStream) -> Theirs {
+    calls(move |yielder| {
+        let port = Eport::new(ours.try_clone().unwrap()).unwrap();
+        let mut tries = 0;
+        let read = port.read_with(|_| {
+            tries += 1;
+            yielder.suspend(());
+            if tries == 1 {
+                theirs.write_all(b"x").unwrap();
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            ours.read(&mut [0])
+        });
+        assert_eq!(read.unwrap(), 1);
+    })
+}
+
 /// The calls with user code in between.
 fn all() -> [fn() -> Theirs; 5] {
     [
@@ -59,22 +77,8 @@ fn all() -> [fn() -> Theirs; 5] {
             })
         },
         || {
-            calls(|yielder| {
-                let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-                let port = Eport::new(ours.try_clone().unwrap()).unwrap();
-                let mut tries = 0;
-                let read = port.read_with(|_| {
-                    tries += 1;
-                    yielder.suspend(());
-                    if tries == 1 {
-                        theirs.write_all(b"x").unwrap();
-                        return Err(io::ErrorKind::WouldBlock.into());
-                    }
-                    let mut byte = [0];
-                    ours.read(&mut byte)
-                });
-                assert_eq!(read.unwrap(), 1);
-            })
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            reads_in_steps(ours, theirs)
         },
         || {
             calls(|yielder| {
@@ -282,24 +286,6 @@ fn what_is_left_behind_does_not_keep_what_comes_from_elsewhere() {
         sent
     });
     assert_eq!(Arc::strong_count(&sent), 1);
-}
-
-/// A port of a coroutine that leaves in each try to read.
-fn reads_in_steps(mut ours: UnixStream, mut theirs: UnixStream) -> Theirs {
-    calls(move |yielder| {
-        let port = Eport::new(ours.try_clone().unwrap()).unwrap();
-        let mut tries = 0;
-        let read = port.read_with(|_| {
-            tries += 1;
-            yielder.suspend(());
-            if tries == 1 {
-                theirs.write_all(b"x").unwrap();
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            ours.read(&mut [0])
-        });
-        assert_eq!(read.unwrap(), 1);
-    })
 }
 
 #[test]

@@ -39,17 +39,16 @@ impl Registration {
     /// # Errors
     ///
     /// As [`perform`](Self::perform).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn rest(&self, fd: BorrowedFd<'_>, operation: Operation) -> io::Result<bool> {
-        current::with(|scheduler| {
-            let scheduler = scheduler.expect("only an ethread rests");
-            scheduler.rest(self, fd, operation)
-        })
+        let call = current::Call;
+        current::for_call(&call)?.rest(self, fd, operation)
     }
 }
 
 impl Scheduler {
     /// See [`Registration::rest`].
+    #[inline(always)]
     fn rest(
         &self,
         registration: &Registration,

@@ -181,7 +181,7 @@ fn made(kit: &Kit, make: fn(&OnceCell<Hostile>, &Kit)) -> Play {
             second.join().unwrap();
         },
         move |_| {
-            // Whoever has waited goes on by itself.
+            // The waiter goes on by itself.
             (0..200).for_each(|_| thread::yield_now());
             assert!(cell.get().is_some());
         },
@@ -247,7 +247,7 @@ fn once() -> Vec<Row> {
             }));
             let second = lazy.clone();
             Play::call(move || {
-                // Whoever waits for it is told that there is no other closure.
+                // The waiter is told that there is no other closure.
                 let second = thread::spawn(move || drop(format!("{:?}", **second)));
                 let second = thread::spawn(move || {
                     let second = second.join();

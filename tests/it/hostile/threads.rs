@@ -54,7 +54,7 @@ fn ethreads() -> Vec<Row> {
         row("thread::Builder::spawn", "Fn", |kit| {
             let kit = kit.clone();
             Play::call(move || {
-                // Nobody joins it.
+                // It is not joined.
                 drop(thread::Builder::new().spawn(move || kit.call()));
                 settle();
             })
