@@ -9,10 +9,10 @@
 //! however many are ready, and as many more for each [`BATCH`] of other events before it.
 //!
 //! The bound holds in time, too. The watchdog's OS thread sees a shard that has not looked for
-//! events for 5 to 10 ms, and sets a flag. The batch ends after the run in which the flag is found.
-//! So an event is looked at after about 10 ms and the end of the run that goes on then. An ethread
-//! that an event wakes still queues behind the others. Where the watchdog's OS thread cannot be
-//! started, and on a virtual clock, the bound is [`BATCH`] runs.
+//! events for 5 to 10 ms, and ends its batch with the run that goes on. So an event is looked at
+//! after about 10 ms and the end of that run. An ethread that an event wakes still queues behind
+//! the others. Where the watchdog's OS thread cannot be started, and on a virtual clock, the bound
+//! is [`BATCH`] runs.
 //!
 //! # The rule for this file
 //!
@@ -178,7 +178,7 @@ impl Scheduler {
             })),
             locals: Locals::default(),
             inbox,
-            heartbeat: Arc::default(),
+            heartbeat: Arc::new(Heartbeat::new()),
             current: Cell::new(HOST),
             budget: Cell::new(BUDGET),
             turns: Cell::new(0),

@@ -1,12 +1,12 @@
 //! The one OS thread that the library starts by itself. It makes busy shards look for events in
 //! time, and names an ethread that has held its shard for too long.
 //!
-//! The shard's part is three stores and a load a switch; it reads no clock. The watchdog samples
-//! each shard every few milliseconds. It sets a flag if the shard runs ethreads and has not looked
-//! for events since the last sample. It compares the run that goes on with the one that it saw
-//! before; only when they are the same for longer than the threshold does it ask the shard's roster
-//! which ethread that is. While all shards wait it sleeps, so that an idle process does not wake up
-//! for it: the first shard that goes on rings.
+//! The shard's part is three stores and a comparison a switch; it reads no clock. The watchdog
+//! samples each shard every few milliseconds. It ends the batch of a shard that runs ethreads and
+//! has not looked for events since the last sample. It compares the run that goes on with the one
+//! that it saw before; only when they are the same for longer than the threshold does it ask the
+//! shard's roster which ethread that is. While all shards wait it sleeps, so that an idle process
+//! does not wake up for it: the first shard that goes on rings.
 
 // One pointer that was a `&'static` and becomes one again.
 #![allow(unsafe_code)]
@@ -45,47 +45,79 @@ const LOG_WAIT: Duration = Duration::from_millis(100);
 /// In place of an ethread's, while the scheduler itself runs.
 const NOBODY: u32 = u32::MAX;
 
+/// In place of the end of a batch, once the shard is to look for events.
+const OVERDUE: u64 = 0;
+
 /// The watchdog sleeps until somebody rings.
 static ASLEEP: AtomicBool = AtomicBool::new(false);
 
 /// A shard's sign of life.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Heartbeat {
-    /// The number of the run that goes on, or of the last one.
-    run: AtomicU64,
-    /// The place of its ethread, which is never 0 (that is the OS thread). Zero while the shard
-    /// waits or its OS thread has its own code to run, [`NOBODY`] between a wait and the next run.
+    /// How many runs have ended.
+    runs: AtomicU64,
+    /// The batch ends with the run that brings `runs` here, or to more: zero, set by the watchdog,
+    /// ends it with the run that goes on.
+    limit: AtomicU64,
+    /// The place of the ethread that runs or ran last, which is never 0 (that is the OS thread).
+    /// Zero while the shard waits or its OS thread has its own code to run, [`NOBODY`] between a
+    /// wait and the next run.
     index: AtomicU32,
-    /// Where the ethread of that run parked last, or was spawned.
+    /// Where that ethread parked last before its run, or was spawned.
     location: AtomicPtr<Location<'static>>,
     /// How often the shard has looked for events.
     looks: AtomicU32,
-    /// Set by the watchdog: the shard is to look for events after this run.
-    overdue: AtomicBool,
 }
 
 impl Heartbeat {
-    #[inline]
-    pub(super) fn beat(&self, index: u32, location: &'static Location<'static>) {
-        let location = ptr::from_ref(location).cast_mut();
-        self.location.store(location, Ordering::Relaxed);
-        self.index.store(index, Ordering::Relaxed);
-        // With the acquire in `read`: who sees this run sees its place and its location, or a later
-        // one's.
-        let run = self.run.load(Ordering::Relaxed);
-        self.run.store(run.wrapping_add(1), Ordering::Release);
+    pub(super) fn new() -> Self {
+        Self {
+            runs: AtomicU64::new(0),
+            limit: AtomicU64::new(u64::MAX),
+            index: AtomicU32::new(0),
+            location: AtomicPtr::new(ptr::null_mut()),
+            looks: AtomicU32::new(0),
+        }
     }
 
-    /// The number of the run that goes on, and the place of its ethread. It may be that of the next
-    /// run already, or of a rest.
+    /// A run begins.
+    #[inline]
+    pub(super) fn begin_run(&self, index: u32, location: &'static Location<'static>) {
+        // With the acquires in `read` and `location`: a reader that sees one of these sees that
+        // the run before has ended.
+        let location = ptr::from_ref(location).cast_mut();
+        self.location.store(location, Ordering::Release);
+        self.index.store(index, Ordering::Release);
+    }
+
+    /// The run has ended; true if the batch has, too. The shard asks this at each switch.
+    #[inline(always)]
+    pub(super) fn end_run(&self) -> bool {
+        let runs = self.runs.load(Ordering::Relaxed).wrapping_add(1);
+        self.runs.store(runs, Ordering::Relaxed);
+        runs >= self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Begins a batch of at most so many runs, or of one if the shard is to look for events first.
+    #[inline]
+    pub(super) fn begin_batch(&self, most: usize) {
+        if self.limit.load(Ordering::Relaxed) != OVERDUE {
+            let runs = self.runs.load(Ordering::Relaxed);
+            let limit = runs.saturating_add(most as u64);
+            self.limit.store(limit, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of the run, and the place of its ethread. In the moment between two runs it may
+    /// be that of the run before.
     fn read(&self) -> (u64, u32) {
-        let run = self.run.load(Ordering::Acquire);
-        (run, self.index.load(Ordering::Relaxed))
+        let index = self.index.load(Ordering::Acquire);
+        (self.runs.load(Ordering::Relaxed), index)
     }
 
     fn location(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: null, or stored by `beat` from a `&'static Location<'static>`.
-        unsafe { self.location.load(Ordering::Relaxed).as_ref() }
+        // SAFETY: null, or stored by `begin_run` from a `&'static Location<'static>`.
+        unsafe { self.location.load(Ordering::Acquire).as_ref() }
     }
 
     /// No ethread runs: the shard waits, or its OS thread has its own code to run.
@@ -111,14 +143,8 @@ impl Heartbeat {
     pub(super) fn look(&self) {
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
-        // A flag that is set right after this costs one look more.
-        self.overdue.store(false, Ordering::Relaxed);
-    }
-
-    /// Whether the shard is to look for events before the next run. One load: asked at each switch.
-    #[inline(always)]
-    pub(super) fn is_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Relaxed)
+        // A batch that the watchdog ends right after this costs one look more.
+        self.limit.store(u64::MAX, Ordering::Relaxed);
     }
 
     fn rests(&self) -> bool {
@@ -319,7 +345,7 @@ impl Watched {
             return;
         }
         if looks == self.looks {
-            self.heartbeat.overdue.store(true, Ordering::Relaxed);
+            self.heartbeat.limit.store(OVERDUE, Ordering::Relaxed);
         }
         self.looks = looks;
     }
@@ -340,7 +366,6 @@ impl Watched {
         }
         let who = self.inbox.roster.snapshot(index)?;
         let location = self.heartbeat.location();
-        fence(Ordering::Acquire);
         // It may have ended since, and somebody else begun in its place.
         if self.heartbeat.read() != run {
             return None;

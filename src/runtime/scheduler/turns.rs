@@ -30,7 +30,19 @@ struct Unborn(Rc<dyn Run>, io::Error);
 impl Scheduler {
     /// Runs those that are ready, at most so many; true once `goal` is reached.
     pub(super) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
-        let reached = self.run_ready(goal, most);
+        let reached = match goal {
+            // Apart, as this is the one of servers: fewer branches a switch.
+            Goal::Flag(flag) if !self.is_virtual => self.run_ready(
+                most,
+                |_| flag.get(),
+                |core| core.ready.pop(&mut core.blocks),
+            ),
+            _ => self.run_ready(
+                most,
+                |core| self.is_reached(goal, core),
+                |core| self.next(core),
+            ),
+        };
         // Not after each turn: between two of them no code runs that asks, be it the user's or a
         // line for the log.
         self.current.set(SCHEDULER);
@@ -38,28 +50,29 @@ impl Scheduler {
     }
 
     #[inline(always)]
-    fn run_ready(&self, goal: &Goal<'_>, most: usize) -> bool {
+    fn run_ready(
+        &self,
+        most: usize,
+        is_reached: impl Fn(&Core) -> bool,
+        next: impl Fn(&mut Core) -> Option<Ready<'_>>,
+    ) -> bool {
         let mut core = self.core.borrow_mut();
         if !core.ready.is_empty() {
             self.want_sweep();
         }
-        let mut left = most;
-        while left > 0 {
-            left -= 1;
-            if self.is_reached(goal, &core) {
-                return true;
-            }
-            let Some(ready) = self.next(&mut core) else {
+        self.heartbeat.begin_batch(most);
+        while !is_reached(&core) {
+            let Some(ready) = next(&mut core) else {
                 return false;
             };
             let index = ready.index;
             let coroutine = self.begin_turn(ready);
             core = self.run_one(core, index, coroutine);
-            if self.heartbeat.is_overdue() {
-                break;
+            if self.heartbeat.end_run() {
+                return is_reached(&core);
             }
         }
-        self.is_reached(goal, &core)
+        true
     }
 
     /// Runs an errand, if there is one.
@@ -71,6 +84,7 @@ impl Scheduler {
         let block = core.blocks.get_mut(index);
         let coroutine = self.begin_turn(Ready { index, block });
         drop(self.run_one(core, index, coroutine));
+        self.heartbeat.end_run();
         self.current.set(SCHEDULER);
         true
     }
@@ -107,7 +121,8 @@ impl Scheduler {
                 let block = core.blocks.get_mut(index);
                 if block.may_be_interrupted() {
                     drop(borrowed);
-                    return self.let_heed(index, coroutine);
+                    self.let_heed(index, coroutine);
+                    return self.core.borrow_mut();
                 }
                 block.coroutine = Some(coroutine);
                 block.yields_at(park::turn_at());
@@ -126,7 +141,7 @@ impl Scheduler {
     /// Lets an ethread that would yield, but may have been told to unwind, see to that; if it need
     /// not, it yields.
     #[cold]
-    fn let_heed(&self, index: u32, mut coroutine: Coroutine) -> RefMut<'_, Core> {
+    fn let_heed(&self, index: u32, mut coroutine: Coroutine) {
         loop {
             let step = coroutine.heed();
             let mut core = self.core.borrow_mut();
@@ -141,7 +156,7 @@ impl Scheduler {
                 }
                 Step::Done(stack, rest) => self.vacate(&mut core, index, stack, rest),
             }
-            return core;
+            return;
         }
     }
 
@@ -154,17 +169,8 @@ impl Scheduler {
         match goal {
             Goal::AllEnded => core.blocks.live == core.blocks.daemons,
             Goal::Flag(flag) => flag.get(),
-            // Apart, so that the others are told by a branch or two, not by a table.
-            _ => self.is_rare_goal_reached(goal, core),
-        }
-    }
-
-    #[inline(never)]
-    fn is_rare_goal_reached(&self, goal: &Goal<'_>, core: &Core) -> bool {
-        match goal {
             Goal::HostWoken => core.blocks.get(HOST).state != State::Parked,
             Goal::Shutdown(deadline) => core.blocks.live == 0 || self.now.get() >= *deadline,
-            Goal::AllEnded | Goal::Flag(_) => unreachable!("they are common"),
         }
     }
 
@@ -185,7 +191,7 @@ impl Scheduler {
         debug_assert_eq!(block.state, State::Ready);
         block.state = State::Running;
         block.visits = 0;
-        self.heartbeat.beat(index, block.reason().location);
+        self.heartbeat.begin_run(index, block.reason().location);
         self.current.set(index);
         self.budget.set(BUDGET);
         block.coroutine.take()
