@@ -63,17 +63,18 @@ impl Incoming {
         if let Some(flusher) = &*early.flusher.borrow() {
             return flusher.thread().unpark();
         }
-        // What the new ethread inherits is made by code of the user's, which may come here again or
-        // wait: it finds nothing borrowed, and that it is not the first.
         let shared = self.shared.clone();
-        let spawned = thread::Builder::new().name("http-flusher").spawn(move || {
+        // It outlives the request, and serves others.
+        let flusher = thread::Builder::new()
+            .name("http-flusher")
+            .inherits_nothing();
+        let spawned = flusher.spawn(move || {
             loop {
                 flush_all(&shared);
                 thread::park();
             }
         });
         match spawned {
-            Ok(flusher) if early.stopped.get() => flusher.cancel(),
             Ok(flusher) => *early.flusher.borrow_mut() = Some(flusher),
             Err(error) => {
                 for connection in early.waiting.borrow_mut().drain(..) {

@@ -68,6 +68,7 @@ pub struct Builder {
     name: Option<Rc<str>>,
     stack_size: Option<usize>,
     daemon: bool,
+    inherits_nothing: bool,
 }
 
 impl Builder {
@@ -93,6 +94,14 @@ impl Builder {
     /// stays parked for the next run.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
+        self
+    }
+
+    /// Leaves out what [`Local::inherited`](crate::thread::Local::inherited) has for a child: for
+    /// an ethread of the library's that serves others than the one in which it is spawned. The
+    /// spawn runs no user code then.
+    pub(crate) fn inherits_nothing(mut self) -> Self {
+        self.inherits_nothing = true;
         self
     }
 
@@ -182,7 +191,11 @@ impl Builder {
         whose: &Whose,
         location: &'static Location<'static>,
     ) -> io::Result<()> {
-        let legacy = scheduler.legacy();
+        let legacy = if self.inherits_nothing {
+            None
+        } else {
+            scheduler.legacy()
+        };
         let (index, id) = scheduler.spawn(
             run,
             self.name.clone(),
