@@ -5,16 +5,39 @@
 #[cfg(ethreads_loom)]
 pub(crate) use loom::{
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence},
     },
     thread::{self, Thread},
 };
 #[cfg(not(ethreads_loom))]
 pub(crate) use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence},
     },
     thread::{self, Thread},
 };
+
+/// A function that is `const`. It is not for the checker, whose primitives are made at run time.
+macro_rules! const_fn {
+    ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
+        #[cfg(not(ethreads_loom))]
+        $(#[$attribute])* $visibility const fn $($rest)*
+        #[cfg(ethreads_loom)]
+        $(#[$attribute])* $visibility fn $($rest)*
+    };
+}
+
+/// A static with primitives in it. The models use none: each execution of one needs its own.
+macro_rules! static_of_primitives {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(ethreads_loom))]
+        $(#[$attribute])* static $name: $type = $value;
+        #[cfg(ethreads_loom)]
+        $(#[$attribute])* static $name: std::sync::LazyLock<$type> =
+            std::sync::LazyLock::new(|| $value);
+    };
+}
+
+pub(crate) use {const_fn, static_of_primitives};

@@ -11,19 +11,26 @@
 // One pointer that was a `&'static` and becomes one again.
 #![allow(unsafe_code)]
 
+mod sleeper;
+
 use std::io;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use log::Level;
 
 use super::driver::{exhausted, monotonic_now};
 use super::inbox::Inbox;
+use super::park::deadline_after;
+use super::primitives::{
+    AtomicPtr, AtomicU32, AtomicU64, Condvar, MutexGuard, static_of_primitives,
+};
 use super::scheduler::Scheduler;
 use super::task::without_unwinding;
+use sleeper::Sleeper;
 
 /// The time between two samples. A shard looks for events at the latest after two of them, and the
 /// end of the run that goes on then.
@@ -47,9 +54,6 @@ const NOBODY: u32 = u32::MAX;
 
 /// In place of the end of a batch, once the shard is to look for events.
 const OVERDUE: u64 = 0;
-
-/// The watchdog sleeps until somebody rings.
-static ASLEEP: AtomicBool = AtomicBool::new(false);
 
 /// A shard's sign of life.
 #[derive(Debug)]
@@ -129,13 +133,13 @@ impl Heartbeat {
     /// The shard goes on after a rest.
     #[inline]
     pub(super) fn rise(&self) {
+        self.rise_beside(&WATCHDOG.sleeper);
+    }
+
+    #[inline(always)]
+    fn rise_beside<S>(&self, watchdog: &Sleeper<S>) {
         self.index.store(NOBODY, Ordering::Relaxed);
-        // With the fence in `all_rest_for_good`: either that sees this store, or this load sees
-        // the flag.
-        fence(Ordering::SeqCst);
-        if ASLEEP.load(Ordering::Relaxed) {
-            ring();
-        }
+        watchdog.ring_if_asleep();
     }
 
     /// The shard looks for events now.
@@ -150,13 +154,6 @@ impl Heartbeat {
     fn rests(&self) -> bool {
         self.index.load(Ordering::Relaxed) == 0
     }
-}
-
-#[cold]
-fn ring() {
-    let _state = WATCHDOG.state();
-    ASLEEP.store(false, Ordering::Relaxed);
-    WATCHDOG.bell.notify_one();
 }
 
 /// A shard under watch.
@@ -174,9 +171,7 @@ struct Watched {
 }
 
 struct Watchdog {
-    state: Mutex<State>,
-    /// Rung when a shard goes on while the watchdog sleeps.
-    bell: Condvar,
+    sleeper: Sleeper<State>,
     /// Rung when lines of other OS threads were logged.
     has_logged: Condvar,
 }
@@ -194,20 +189,25 @@ struct State {
     logged: u64,
 }
 
-static WATCHDOG: Watchdog = Watchdog {
-    state: Mutex::new(State {
-        started: false,
-        told: false,
-        shards: Vec::new(),
-        lines: Vec::new(),
-        queued: 0,
-        logged: 0,
-    }),
-    bell: Condvar::new(),
-    has_logged: Condvar::new(),
-};
+static_of_primitives! {
+    static WATCHDOG: Watchdog = Watchdog {
+        sleeper: Sleeper::new(State::new()),
+        has_logged: Condvar::new(),
+    };
+}
 
 impl State {
+    const fn new() -> Self {
+        Self {
+            started: false,
+            told: false,
+            shards: Vec::new(),
+            lines: Vec::new(),
+            queued: 0,
+            logged: 0,
+        }
+    }
+
     /// Starts the OS thread, unless it runs.
     fn start(&mut self) -> io::Result<()> {
         if !self.started {
@@ -218,11 +218,15 @@ impl State {
         }
         Ok(())
     }
+
+    fn all_rest(&self) -> bool {
+        self.shards.iter().all(|shard| shard.heartbeat.rests())
+    }
 }
 
 impl Watchdog {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sleeper.lock()
     }
 }
 
@@ -274,37 +278,38 @@ pub(super) fn log_for_another(level: Level, line: String) {
     state.lines.push((level, line));
     state.queued += 1;
     let number = state.queued;
-    ASLEEP.store(false, Ordering::Relaxed);
-    WATCHDOG.bell.notify_one();
+    WATCHDOG.sleeper.ring(&state);
     // A logger may wait for this OS thread.
-    let missing = |state: &mut State| state.logged < number;
-    let waited = WATCHDOG
-        .has_logged
-        .wait_timeout_while(state, LOG_WAIT, missing);
-    drop(waited);
+    let deadline = deadline_after(monotonic_now(), LOG_WAIT);
+    while state.logged < number {
+        let left = deadline.saturating_sub(monotonic_now());
+        if left == 0 {
+            return;
+        }
+        let left = Duration::from_nanos(left);
+        let waited = WATCHDOG.has_logged.wait_timeout(state, left);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
 }
 
 fn patrol() {
+    let sleeper = &WATCHDOG.sleeper;
     let mut idle = 0;
     let mut state = WATCHDOG.state();
     loop {
-        if idle >= IDLE_SAMPLES && all_rest_for_good(&state.shards) {
-            let asleep = |_: &mut State| ASLEEP.load(Ordering::Relaxed);
-            let woken = WATCHDOG.bell.wait_while(state, asleep);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+        if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, State::all_rest) {
+            state = sleeper.wait_for_ring(state);
             idle = 0;
         }
         let pause = state.shards.iter().map(Watched::pause).min();
-        let waited = WATCHDOG.bell.wait_timeout(state, pause.unwrap_or(TICK));
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state = sleeper.pause(state, pause.unwrap_or(TICK));
         let now = monotonic_now();
         let mut lines = std::mem::take(&mut state.lines);
         let of_others = lines.len() as u64;
         let reports = state.shards.iter_mut();
         let reports = reports.filter_map(|shard| shard.sample(now));
         lines.extend(reports.map(|report| (Level::Warn, report)));
-        let all_rest = state.shards.iter().all(|shard| shard.heartbeat.rests());
-        idle = if all_rest { idle + 1 } else { 0 };
+        idle = if state.all_rest() { idle + 1 } else { 0 };
         if !lines.is_empty() {
             // A logger is user code: it may wait for a shard that waits for this lock.
             drop(state);
@@ -317,17 +322,6 @@ fn patrol() {
             WATCHDOG.has_logged.notify_all();
         }
     }
-}
-
-/// Whether all shards rest still, once each of them would ring if it went on.
-fn all_rest_for_good(shards: &[Watched]) -> bool {
-    ASLEEP.store(true, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
-    let rest = shards.iter().all(|shard| shard.heartbeat.rests());
-    if !rest {
-        ASLEEP.store(false, Ordering::Relaxed);
-    }
-    rest
 }
 
 impl Watched {
@@ -387,3 +381,7 @@ impl Watched {
         ))
     }
 }
+
+/// Exhaustive checks of all interleavings.
+#[cfg(all(test, ethreads_loom))]
+mod loom_tests;
