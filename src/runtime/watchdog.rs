@@ -219,6 +219,11 @@ impl State {
         Ok(())
     }
 
+    /// Whether the watchdog may sleep. A line may have come while others were logged.
+    fn is_idle(&self) -> bool {
+        self.lines.is_empty() && self.all_rest()
+    }
+
     fn all_rest(&self) -> bool {
         self.shards.iter().all(|shard| shard.heartbeat.rests())
     }
@@ -297,7 +302,7 @@ fn patrol() {
     let mut idle = 0;
     let mut state = WATCHDOG.state();
     loop {
-        if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, State::all_rest) {
+        if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, State::is_idle) {
             state = sleeper.wait_for_ring(state);
             idle = 0;
         }
@@ -379,6 +384,19 @@ impl Watched {
             who.id,
             held.as_millis(),
         ))
+    }
+}
+
+#[cfg(all(test, not(ethreads_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_comes_while_others_are_logged_puts_off_the_sleep() {
+        let mut state = State::new();
+        assert!(state.is_idle());
+        state.lines.push((Level::Warn, "one more".to_owned()));
+        assert!(!state.is_idle());
     }
 }
 

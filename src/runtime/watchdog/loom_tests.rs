@@ -97,3 +97,20 @@ fn two_shards_that_go_on_are_watched() {
         go_on.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
+
+#[test]
+fn a_line_for_the_log_ends_the_sleep() {
+    bounded_model(3, || {
+        let sleeper = sleeper(&[]);
+        let ends = [(); 2].map(|()| {
+            let theirs = sleeper.clone();
+            thread::spawn(move || {
+                let mut duty = theirs.lock();
+                duty.lines += 1;
+                theirs.ring(&duty);
+            })
+        });
+        patrol(&sleeper, 2, |_| true);
+        ends.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
