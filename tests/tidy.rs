@@ -68,6 +68,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/runtime/wake_cell/loom_tests.rs",
             "src/runtime/parcel.rs",
             "src/runtime/pool/threads/loom_tests.rs",
+            "src/runtime/roster/loom_tests.rs",
             "src/runtime/watchdog/loom_tests.rs",
             "src/sync/remote",
         ],

@@ -6,13 +6,15 @@
 //! written when an ethread is born, and that is freed with the shard's last handle only.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::primitives::{AtomicU64, fence};
 
 /// Records that are made at once.
 const CHUNK: usize = 256;
 /// Words for the name; with its length and the id, a record fills one cache line.
-const NAME_WORDS: usize = 6;
+const NAME_WORDS: usize = if cfg!(ethreads_loom) { 2 } else { 6 };
 const NAME_BYTES: usize = NAME_WORDS * 8;
 
 /// What is known about the ethread in one place of the slab.
@@ -127,7 +129,7 @@ pub(super) fn split(index: u32) -> (usize, usize) {
     (index as usize / CHUNK, index as usize % CHUNK)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ethreads_loom)))]
 mod tests {
     use super::*;
 
@@ -164,3 +166,7 @@ mod tests {
         );
     }
 }
+
+/// Exhaustive checks of all interleavings.
+#[cfg(all(test, ethreads_loom))]
+mod loom_tests;
