@@ -69,6 +69,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/runtime/parcel.rs",
             "src/runtime/pool/threads/loom_tests.rs",
             "src/runtime/roster/loom_tests.rs",
+            "src/runtime/stack/registry/loom_tests.rs",
             "src/runtime/watchdog/loom_tests.rs",
             "src/sync/remote",
         ],

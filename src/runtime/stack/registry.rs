@@ -8,11 +8,22 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::{GUARD, HEADER, Header};
+use crate::runtime::primitives::{
+    AtomicBool, AtomicPtr, AtomicUsize, const_fn, fence, static_of_primitives,
+};
 
-static NEWEST: AtomicPtr<ChunkRecord> = AtomicPtr::new(ptr::null_mut());
+static_of_primitives! {
+    static REGISTRY: Registry = Registry::new();
+}
+
+/// All records.
+struct Registry {
+    /// The head of the list.
+    newest: AtomicPtr<ChunkRecord>,
+}
 
 /// What the handler has to know of a chunk.
 #[derive(Debug)]
@@ -27,6 +38,14 @@ pub(super) struct ChunkRecord {
     guarded: AtomicUsize,
     /// The record added before this one; fixed once this one is in the list.
     next: AtomicPtr<Self>,
+}
+
+/// What a record describes, all of it from one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slots {
+    start: usize,
+    stride: usize,
+    guarded: usize,
 }
 
 /// A guard that was touched.
@@ -45,7 +64,8 @@ pub(crate) struct GuardHit {
 /// the fault is that of a computation on it; for a stray access to the guard of an arena that
 /// another OS thread unmaps at this very moment, the read may fault again.
 pub(crate) fn find_guard(addr: usize) -> Option<GuardHit> {
-    records().find_map(|record| record.guard_at(addr))
+    let mut records = REGISTRY.records();
+    records.find_map(|record| record.slots()?.guard_at(addr))
 }
 
 /// The header of the slot that ends at `top`; to be read only while that slot is mapped.
@@ -53,35 +73,78 @@ pub(super) fn header_at(top: usize) -> *const Header {
     ptr::with_exposed_provenance(top - HEADER)
 }
 
-fn records() -> impl Iterator<Item = &'static ChunkRecord> {
-    let mut next = NEWEST.load(Ordering::Acquire);
-    std::iter::from_fn(move || {
-        // SAFETY: null or a leaked record, whose content the acquire load (of the list's head, or
-        // of a record behind it) has made visible.
-        let record: &'static ChunkRecord = unsafe { next.as_ref()? };
-        next = record.next.load(Ordering::Acquire);
-        Some(record)
-    })
-}
+impl Registry {
+    const_fn! {
+        fn new() -> Self {
+            Self { newest: AtomicPtr::new(ptr::null_mut()) }
+        }
+    }
 
-impl ChunkRecord {
+    fn records(&self) -> impl Iterator<Item = &'static ChunkRecord> {
+        let mut next = self.newest.load(Ordering::Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: null or a leaked record, whose content the acquire load (of the list's head,
+            // or of a record behind it) has made visible.
+            let record: &'static ChunkRecord = unsafe { next.as_ref()? };
+            next = record.next.load(Ordering::Acquire);
+            Some(record)
+        })
+    }
+
     /// Makes a mapped chunk known, none of its guards yet in place.
-    pub(super) fn publish(start: usize, stride: usize) -> &'static Self {
-        let vacant = records().find(|record| {
+    fn publish(&self, start: usize, stride: usize) -> &'static ChunkRecord {
+        let vacant = self.records().find(|record| {
             record
                 .claimed
                 .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
         });
-        let record = vacant.unwrap_or_else(Self::add);
+        let record = vacant.unwrap_or_else(|| self.add());
+        record.describe(start, stride);
+        record
+    }
+
+    /// Adds a claimed record to the list.
+    fn add(&self) -> &'static ChunkRecord {
+        let record: &'static ChunkRecord = Box::leak(Box::new(ChunkRecord {
+            claimed: AtomicBool::new(true),
+            version: AtomicUsize::new(1),
+            start: AtomicUsize::new(0),
+            stride: AtomicUsize::new(0),
+            guarded: AtomicUsize::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }));
+        let mut newest = self.newest.load(Ordering::Relaxed);
+        loop {
+            record.next.store(newest, Ordering::Relaxed);
+            match self.newest.compare_exchange_weak(
+                newest,
+                ptr::from_ref(record).cast_mut(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return record,
+                Err(current) => newest = current,
+            }
+        }
+    }
+}
+
+impl ChunkRecord {
+    /// Makes a mapped chunk known, none of its guards yet in place.
+    pub(super) fn publish(start: usize, stride: usize) -> &'static Self {
+        REGISTRY.publish(start, stride)
+    }
+
+    /// The caller has claimed the record.
+    fn describe(&self, start: usize, stride: usize) {
         // Orders the version's oddness before the fields: a reader that meets a new field and then
         // re-reads the version cannot find it unchanged.
         fence(Ordering::Release);
-        record.start.store(start, Ordering::Relaxed);
-        record.stride.store(stride, Ordering::Relaxed);
-        record.guarded.store(0, Ordering::Relaxed);
-        record.version.fetch_add(1, Ordering::Release);
-        record
+        self.start.store(start, Ordering::Relaxed);
+        self.stride.store(stride, Ordering::Relaxed);
+        self.guarded.store(0, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Tells that the lowest `slots` slots have guards.
@@ -95,32 +158,8 @@ impl ChunkRecord {
         self.claimed.store(false, Ordering::Release);
     }
 
-    /// Adds a claimed record to the list.
-    fn add() -> &'static Self {
-        let record: &'static Self = Box::leak(Box::new(Self {
-            claimed: AtomicBool::new(true),
-            version: AtomicUsize::new(1),
-            start: AtomicUsize::new(0),
-            stride: AtomicUsize::new(0),
-            guarded: AtomicUsize::new(0),
-            next: AtomicPtr::new(ptr::null_mut()),
-        }));
-        let mut newest = NEWEST.load(Ordering::Relaxed);
-        loop {
-            record.next.store(newest, Ordering::Relaxed);
-            match NEWEST.compare_exchange_weak(
-                newest,
-                ptr::from_ref(record).cast_mut(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return record,
-                Err(current) => newest = current,
-            }
-        }
-    }
-
-    fn guard_at(&self, addr: usize) -> Option<GuardHit> {
+    /// Copies the record; `None` while it describes no chunk, or if it changes meanwhile.
+    fn slots(&self) -> Option<Slots> {
         let version = self.version.load(Ordering::Acquire);
         if !version.is_multiple_of(2) {
             return None;
@@ -129,21 +168,32 @@ impl ChunkRecord {
         let stride = self.stride.load(Ordering::Relaxed);
         let guarded = self.guarded.load(Ordering::Acquire);
         fence(Ordering::Acquire);
-        if self.version.load(Ordering::Relaxed) != version {
+        (self.version.load(Ordering::Relaxed) == version).then_some(Slots {
+            start,
+            stride,
+            guarded,
+        })
+    }
+}
+
+impl Slots {
+    fn guard_at(self, addr: usize) -> Option<GuardHit> {
+        let offset = addr.checked_sub(self.start)?;
+        let slot = offset / self.stride;
+        if slot >= self.guarded || offset % self.stride >= GUARD {
             return None;
         }
-        let offset = addr.checked_sub(start)?;
-        let slot = offset / stride;
-        if slot >= guarded || offset % stride >= GUARD {
-            return None;
-        }
-        let header = header_at(start + (slot + 1) * stride);
+        let header = header_at(self.start + (slot + 1) * self.stride);
         // SAFETY: a slot whose guard is in place has its header mapped for as long as its chunk is
         // (`find_guard` on when that ends), and a header is valid in any state of its bytes.
         let occupant = unsafe { (*header).occupant.load(Ordering::Acquire) };
         Some(GuardHit {
-            usable: stride - GUARD,
+            usable: self.stride - GUARD,
             occupant,
         })
     }
 }
+
+/// Exhaustive checks of all interleavings.
+#[cfg(all(test, ethreads_loom))]
+mod loom_tests;
