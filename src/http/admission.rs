@@ -249,6 +249,8 @@ impl Drop for Place {
             whole.leave_queue();
         }
         admission.counts.queued.fetch_sub(1, Ordering::SeqCst);
+        // More than one permit may have been given back for one look at this queue.
+        admission.pass_on();
     }
 }
 

@@ -257,6 +257,30 @@ fn no_queue_starves_beside_a_busy_one() {
     place.into_permit().expect("nobody is left before it");
 }
 
+/// Two permits are given back before the server that is called looks at its queue, where one
+/// connection waits. Another one waits elsewhere.
+#[test]
+fn a_call_that_meets_another_one_is_passed_on() {
+    for gives_up in [false, true] {
+        let members = members(3, bounds(Some(2), Some(10)));
+        let permits = [(); 2].map(|()| members[0].admission.decide());
+        let [called, other] = [1, 2].map(|at| members[at].admission.decide());
+        assert!(matches!(called, Decision::Queue(_)) && matches!(other, Decision::Queue(_)));
+        drop(permits);
+        let calls = |at: usize| members[at].calls.load(Ordering::Relaxed);
+        assert_eq!([calls(1), calls(2)], [2, 0]);
+        let permit = match called {
+            Decision::Queue(place) if !gives_up => place.into_permit().ok(),
+            given_up => {
+                drop(given_up);
+                None
+            }
+        };
+        assert_eq!(calls(2), 1, "gives up: {gives_up}");
+        drop(permit);
+    }
+}
+
 proptest! {
     /// The same for several servers together: who is served anywhere counts, and when there is room
     /// one of those is called who has somebody in its queue.

@@ -134,6 +134,9 @@ impl Whole {
     ///
     /// Who was counted in `load` just now may not be in its server's own number yet, and is not
     /// found here. But that server looks for room before it waits, after it has counted.
+    ///
+    /// Two calls may meet at one server. It serves as many as it can, and the last one of its queue
+    /// passes on the room that is left.
     pub(super) fn wake_one(&self) {
         let members = self.members();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
