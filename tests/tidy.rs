@@ -72,6 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
             "src/runtime/stack/registry/loom_tests.rs",
             "src/runtime/watchdog/loom_tests.rs",
             "src/sync/remote",
+            "src/http/admission/loom_tests.rs",
         ],
     ),
     ("polling", &["src/runtime/driver/polling.rs"]),

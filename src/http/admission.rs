@@ -11,8 +11,9 @@ mod whole;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::runtime::primitives::{AtomicU64, AtomicUsize};
 pub(super) use whole::Whole;
 
 /// How many there may be; `None` is as many as come.
@@ -263,5 +264,9 @@ impl fmt::Debug for Admission {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ethreads_loom)))]
 mod tests;
+
+/// Exhaustive checks of all interleavings.
+#[cfg(all(test, ethreads_loom))]
+mod loom_tests;

@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::{Bounds, Counts, Verdict};
+use crate::runtime::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
 /// How many all of them serve and let wait.
 #[derive(Default)]
