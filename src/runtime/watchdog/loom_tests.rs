@@ -47,9 +47,10 @@ fn patrol(sleeper: &Sleeper<Duty>, lines: usize, is_over: impl Fn(&Duty) -> bool
     }
 }
 
-fn bounded_model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
+/// With at most three preemptions, beyond which the interleavings of three threads are too many.
+fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
     let mut model = Builder::new();
-    model.preemption_bound = Some(preemptions);
+    model.preemption_bound = Some(3);
     model.check(f);
 }
 
@@ -67,7 +68,7 @@ fn a_shard_that_goes_on_is_watched() {
 
 #[test]
 fn a_shard_that_rests_in_between_is_watched_again() {
-    bounded_model(3, || {
+    bounded_model(|| {
         let shard = Arc::new(Heartbeat::default());
         let sleeper = sleeper(&[shard.clone()]);
         let theirs = sleeper.clone();
@@ -84,7 +85,7 @@ fn a_shard_that_rests_in_between_is_watched_again() {
 
 #[test]
 fn two_shards_that_go_on_are_watched() {
-    bounded_model(3, || {
+    bounded_model(|| {
         let shards = [(); 2].map(|()| Arc::new(Heartbeat::default()));
         let sleeper = sleeper(&shards);
         let go_on = shards.map(|shard| {
@@ -100,7 +101,7 @@ fn two_shards_that_go_on_are_watched() {
 
 #[test]
 fn a_line_for_the_log_ends_the_sleep() {
-    bounded_model(3, || {
+    bounded_model(|| {
         let sleeper = sleeper(&[]);
         let ends = [(); 2].map(|()| {
             let theirs = sleeper.clone();
