@@ -151,6 +151,20 @@ impl Heartbeat {
         self.limit.store(u64::MAX, Ordering::Relaxed);
     }
 
+    /// Ends the batch, if the shard runs ethreads and has looked for events as often as at the last
+    /// sample; returns how often it has.
+    fn hurry(&self, before: u32) -> u32 {
+        let looks = self.looks.load(Ordering::Relaxed);
+        if self.rests() {
+            // It looks when it goes on; the time counts from the next sample.
+            return looks.wrapping_sub(1);
+        }
+        if looks == before {
+            self.limit.store(OVERDUE, Ordering::Relaxed);
+        }
+        looks
+    }
+
     fn rests(&self) -> bool {
         self.index.load(Ordering::Relaxed) == 0
     }
@@ -335,23 +349,9 @@ impl Watched {
         pause.unwrap_or(TICK).clamp(SHORTEST_PAUSE, TICK)
     }
 
-    /// Lets the shard look for events, if it runs ethreads and has not done so since the last time.
-    fn tick(&mut self) {
-        let looks = self.heartbeat.looks.load(Ordering::Relaxed);
-        if self.heartbeat.rests() {
-            // It looks when it goes on; the time counts from the next sample.
-            self.looks = looks.wrapping_sub(1);
-            return;
-        }
-        if looks == self.looks {
-            self.heartbeat.limit.store(OVERDUE, Ordering::Relaxed);
-        }
-        self.looks = looks;
-    }
-
     /// Looks at the shard; the text of a report, once for each run that is too long.
     fn sample(&mut self, now: u64) -> Option<String> {
-        self.tick();
+        self.looks = self.heartbeat.hurry(self.looks);
         let threshold = self.threshold?;
         let run = self.heartbeat.read();
         if run != self.last {

@@ -1,5 +1,6 @@
 //! The interleavings of shards that go on and rest, lines for the log, and the watchdog that falls
-//! asleep beside them. A wake-up that is lost leaves the watchdog asleep, which is a deadlock.
+//! asleep beside them or ends their batches. A wake-up that is lost leaves the watchdog asleep,
+//! which is a deadlock.
 
 use loom::model::Builder;
 use loom::sync::Arc;
@@ -57,7 +58,7 @@ fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
 #[test]
 fn a_shard_that_goes_on_is_watched() {
     loom::model(|| {
-        let shard = Arc::new(Heartbeat::default());
+        let shard = Arc::new(Heartbeat::new());
         let sleeper = sleeper(&[shard.clone()]);
         let theirs = sleeper.clone();
         let goes_on = thread::spawn(move || shard.rise_beside(&theirs));
@@ -69,16 +70,16 @@ fn a_shard_that_goes_on_is_watched() {
 #[test]
 fn a_shard_that_rests_in_between_is_watched_again() {
     bounded_model(|| {
-        let shard = Arc::new(Heartbeat::default());
+        let shard = Arc::new(Heartbeat::new());
         let sleeper = sleeper(&[shard.clone()]);
         let theirs = sleeper.clone();
         let goes_on = thread::spawn(move || {
             shard.rise_beside(&theirs);
             shard.rest();
             shard.rise_beside(&theirs);
-            shard.beat(1, Location::caller());
+            shard.begin_run(1, Location::caller());
         });
-        patrol(&sleeper, 0, |duty| duty.shards[0].read() == (1, 1));
+        patrol(&sleeper, 0, |duty| duty.shards[0].read() == (0, 1));
         goes_on.join().unwrap();
     });
 }
@@ -86,7 +87,7 @@ fn a_shard_that_rests_in_between_is_watched_again() {
 #[test]
 fn two_shards_that_go_on_are_watched() {
     bounded_model(|| {
-        let shards = [(); 2].map(|()| Arc::new(Heartbeat::default()));
+        let shards = [(); 2].map(|()| Arc::new(Heartbeat::new()));
         let sleeper = sleeper(&shards);
         let go_on = shards.map(|shard| {
             let theirs = sleeper.clone();
@@ -114,4 +115,32 @@ fn a_line_for_the_log_ends_the_sleep() {
         patrol(&sleeper, 2, |_| true);
         ends.into_iter().for_each(|thread| thread.join().unwrap());
     });
+}
+
+/// The shard begins its batch while the watchdog ends it, so that the end may be lost; not so with
+/// the next sample.
+#[test]
+fn a_batch_of_many_runs_ends_with_the_second_sample() {
+    let seen = [(); 2].map(|()| std::sync::atomic::AtomicBool::new(false));
+    let all_seen = std::sync::Arc::new(seen);
+    let seen = all_seen.clone();
+    loom::model(move || {
+        let shard = Arc::new(Heartbeat::new());
+        shard.begin_run(1, Location::caller());
+        let theirs = shard.clone();
+        let sample = thread::spawn(move || theirs.hurry(0));
+        shard.begin_batch(usize::MAX);
+        let ended = shard.end_run();
+        let looks = sample.join().unwrap();
+        if !ended {
+            shard.hurry(looks);
+            assert!(shard.end_run());
+        }
+        shard.look();
+        shard.begin_batch(usize::MAX);
+        shard.hurry(looks);
+        assert!(!shard.end_run());
+        seen[usize::from(ended)].store(true, Ordering::Relaxed);
+    });
+    assert!(all_seen.iter().all(|seen| seen.load(Ordering::Relaxed)));
 }
