@@ -41,3 +41,12 @@ macro_rules! static_of_primitives {
 }
 
 pub(crate) use {const_fn, static_of_primitives};
+
+/// As `loom::model`, with at most so many preemptions. Beyond them the interleavings of three
+/// threads, or of many stores, are too many.
+#[cfg(all(test, ethreads_loom))]
+pub(crate) fn bounded_model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(f);
+}

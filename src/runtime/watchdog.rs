@@ -87,8 +87,8 @@ impl Heartbeat {
     /// A run begins.
     #[inline]
     pub(super) fn begin_run(&self, index: u32, location: &'static Location<'static>) {
-        // With the acquires in `read` and `location`: a reader that sees one of these sees that
-        // the run before has ended.
+        // With the acquires in `read` and `location`: a load that sees one of these stores is
+        // followed by loads that see that the run before has ended.
         let location = ptr::from_ref(location).cast_mut();
         self.location.store(location, Ordering::Release);
         self.index.store(index, Ordering::Release);

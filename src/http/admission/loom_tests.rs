@@ -1,18 +1,11 @@
 //! The interleavings of connections that come and go at several servers with limits in common. A
 //! call that is lost leaves a server waiting, which is a deadlock.
 
-use loom::model::Builder;
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use super::*;
-
-/// With at most four preemptions, beyond which the interleavings of three threads are too many.
-fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(4);
-    model.check(f);
-}
+use crate::runtime::primitives::bounded_model;
 
 fn bounds(max_threads: usize, max_accept: Option<usize>) -> Bounds {
     Bounds {
@@ -179,7 +172,7 @@ fn one_that_comes_while_another_one_goes_is_served() {
 
 #[test]
 fn two_that_come_while_two_go_are_served() {
-    bounded_model(|| {
+    bounded_model(4, || {
         // The first call looks for a queue from the first server on, the second one from the second
         // server on. The queue of the first server is empty, so the second one is called twice.
         let servers = Servers::new(3, bounds(2, Some(4)), 2);
@@ -192,7 +185,7 @@ fn two_that_come_while_two_go_are_served() {
 /// A server that is called ends, with the connection that waits there.
 #[test]
 fn one_that_waits_beside_one_that_gives_up_is_served() {
-    bounded_model(|| {
+    bounded_model(4, || {
         let servers = Servers::new(3, bounds(1, Some(3)), 1);
         let permit = permit(&servers.admission(2));
         let theirs = servers.clone();
@@ -206,7 +199,7 @@ fn one_that_waits_beside_one_that_gives_up_is_served() {
 
 #[test]
 fn as_many_are_accepted_as_may_be() {
-    bounded_model(|| {
+    bounded_model(4, || {
         let servers = Servers::new(3, bounds(1, Some(2)), 0);
         let decide = |at: usize| {
             let theirs = servers.clone();

@@ -2,20 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use loom::model::Builder;
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::{model, thread};
 
 use super::Mailbox;
-
-/// As `model`, but with at most three preemptions, beyond which the interleavings of three threads,
-/// or of several letters, are too many.
-fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
+use crate::runtime::primitives::bounded_model;
 
 /// As a driver's notification: it ends the wait that is going on, or else the next one.
 #[derive(Default)]
@@ -89,7 +81,7 @@ impl Shard {
 
 #[test]
 fn no_letter_is_lost_and_the_taker_ends() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let shard = Shard::new(2);
         let senders: Vec<_> = [1, 2]
             .map(|letter| {
@@ -111,7 +103,7 @@ fn no_letter_is_lost_and_the_taker_ends() {
 
 #[test]
 fn letters_of_one_sender_keep_their_order() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let shard = Shard::new(1);
         let theirs = shard.clone();
         let sender = thread::spawn(move || {
@@ -126,7 +118,7 @@ fn letters_of_one_sender_keep_their_order() {
 
 #[test]
 fn a_letter_is_taken_or_left_over_or_comes_back() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let shard = Shard::new(0);
         let senders: Vec<_> = [1, 2]
             .map(|letter| {
@@ -164,9 +156,7 @@ fn the_end_of_a_shard_loses_no_letter() {
     const STOP: u32 = 0;
     const SPAWN: u32 = 1;
     const WAKE: u32 = 2;
-    let mut model = Builder::new();
-    model.preemption_bound = Some(2);
-    model.check(|| {
+    bounded_model(2, || {
         let shard = Shard::new(1);
         let [spawns, wakes] = [shard.clone(), shard.clone()];
         let spawns = thread::spawn(move || {

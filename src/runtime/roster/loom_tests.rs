@@ -1,11 +1,11 @@
 //! The interleavings of the ethreads that are born and end in one place of the slab, and of a
 //! reader on another OS thread.
 
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
+use crate::runtime::primitives::bounded_model;
 
 /// The name of the ethread with this id: of two words, of one, or none.
 fn name_of(id: u64) -> Option<&'static str> {
@@ -18,20 +18,13 @@ fn name_of(id: u64) -> Option<&'static str> {
     ][id as usize]
 }
 
-/// With at most three preemptions, beyond which the interleavings of many stores are too many.
-fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
-
 /// What a reader sees while ethreads with these ids come one after the other, at whose ends the
 /// record is cleared or left as it is.
 fn read_beside(ids: [u64; 2], clears: bool) {
     let seen = [(); 5].map(|()| std::sync::atomic::AtomicBool::new(false));
     let all_seen = std::sync::Arc::new(seen);
     let seen = all_seen.clone();
-    bounded_model(move || {
+    bounded_model(3, move || {
         let record = Arc::new(Record::default());
         let theirs = record.clone();
         let shard = thread::spawn(move || {

@@ -1,10 +1,10 @@
 //! The interleavings of an ethread that waits and its wakers.
 
-use loom::model::Builder;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::*;
+use crate::runtime::primitives::bounded_model;
 
 /// An ethread with its park, whose number is the turn that it waits in.
 struct Ethread {
@@ -47,9 +47,7 @@ impl Ethread {
 
 #[test]
 fn no_wake_up_of_two_wakers_is_lost() {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    bounded_model(3, || {
         let ethread = Arc::new(Ethread {
             cell: WakeCell::new(),
             ended: Mutex::new(0),

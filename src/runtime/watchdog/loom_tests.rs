@@ -2,11 +2,11 @@
 //! asleep beside them or ends their batches. A wake-up that is lost leaves the watchdog asleep,
 //! which is a deadlock.
 
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
+use crate::runtime::primitives::bounded_model;
 
 /// What the watchdog has to do, as in `State`.
 struct Duty {
@@ -48,13 +48,6 @@ fn patrol(sleeper: &Sleeper<Duty>, lines: usize, is_over: impl Fn(&Duty) -> bool
     }
 }
 
-/// With at most three preemptions, beyond which the interleavings of three threads are too many.
-fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
-
 #[test]
 fn a_shard_that_goes_on_is_watched() {
     loom::model(|| {
@@ -69,7 +62,7 @@ fn a_shard_that_goes_on_is_watched() {
 
 #[test]
 fn a_shard_that_rests_in_between_is_watched_again() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let shard = Arc::new(Heartbeat::new());
         let sleeper = sleeper(&[shard.clone()]);
         let theirs = sleeper.clone();
@@ -86,7 +79,7 @@ fn a_shard_that_rests_in_between_is_watched_again() {
 
 #[test]
 fn two_shards_that_go_on_are_watched() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let shards = [(); 2].map(|()| Arc::new(Heartbeat::new()));
         let sleeper = sleeper(&shards);
         let go_on = shards.map(|shard| {
@@ -102,7 +95,7 @@ fn two_shards_that_go_on_are_watched() {
 
 #[test]
 fn a_line_for_the_log_ends_the_sleep() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let sleeper = sleeper(&[]);
         let ends = [(); 2].map(|()| {
             let theirs = sleeper.clone();

@@ -5,26 +5,19 @@
 
 use std::time::Duration;
 
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::{model, thread};
 
 use super::{Notifier, Promise, Semaphore, channel};
+use crate::runtime::primitives::bounded_model;
 
 /// A wait with a timeout that passes if nobody has served it when it is woken or looks.
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// As `model`, for three threads.
-fn model_of_three(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
-
 #[test]
 fn a_promise_reaches_all_who_wait() {
-    model_of_three(|| {
+    bounded_model(3, || {
         let (promise, resolver) = Promise::<_, ()>::new();
         let other = promise.clone();
         let waiter = thread::spawn(move || other.wait());
@@ -58,7 +51,7 @@ fn a_notification_is_not_lost() {
 
 #[test]
 fn a_notification_that_somebody_gave_up_waiting_for_goes_to_the_next() {
-    model_of_three(|| {
+    bounded_model(3, || {
         let notifier = Arc::new(Notifier::new());
         let impatient = notifier.clone();
         let impatient = thread::spawn(move || impatient.wait_timeout(AT_ONCE));
@@ -74,7 +67,7 @@ fn a_notification_that_somebody_gave_up_waiting_for_goes_to_the_next() {
 
 #[test]
 fn permits_exclude_each_other_and_are_not_lost() {
-    model_of_three(|| {
+    bounded_model(3, || {
         let shared = Arc::new((Semaphore::new(1), AtomicUsize::new(0)));
         let work = |shared: &(Semaphore, AtomicUsize)| {
             let _permit = shared.0.acquire();
@@ -96,7 +89,7 @@ fn permits_exclude_each_other_and_are_not_lost() {
 
 #[test]
 fn whoever_gives_up_lets_those_behind_it_in() {
-    model_of_three(|| {
+    bounded_model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let theirs = semaphore.clone();
         let gives_up = thread::spawn(move || theirs.acquire_timeout(AT_ONCE).is_ok());
@@ -111,7 +104,7 @@ fn whoever_gives_up_lets_those_behind_it_in() {
 
 /// What two senders send arrives exactly once.
 fn two_senders(capacity: usize) {
-    model_of_three(move || {
+    bounded_model(3, move || {
         let (sender, receiver) = channel::bounded(capacity);
         let senders: Vec<_> = [1, 2]
             .map(|message| {

@@ -3,11 +3,11 @@
 
 use std::io;
 
-use loom::model::Builder;
 use loom::sync::{Arc, Mutex};
 use loom::thread::{self, JoinHandle};
 
 use super::*;
+use crate::runtime::primitives::bounded_model;
 
 #[derive(Clone)]
 struct Pool(Arc<Inner>);
@@ -88,16 +88,9 @@ fn all_of((ran, refused): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
     all
 }
 
-/// With at most three preemptions, beyond which the interleavings of three threads are too many.
-fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
-
 /// Two submit a job each.
 fn two_submitters(limit: usize, fails: fn(usize) -> bool, check: fn((Vec<u32>, Vec<u32>))) {
-    bounded_model(move || {
+    bounded_model(3, move || {
         let pool = Pool::new(limit, fails);
         let theirs = pool.clone();
         let other = thread::spawn(move || theirs.submit(1));
@@ -130,7 +123,7 @@ fn no_job_is_stranded_while_the_last_thread_ends_and_a_start_fails() {
 
 #[test]
 fn jobs_of_one_submitter_begin_in_their_order() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let pool = Pool::new(1, |n| n == 2);
         (1..=3).for_each(|job| pool.submit(job));
         let ends = pool.end();
@@ -143,7 +136,7 @@ fn jobs_of_one_submitter_begin_in_their_order() {
 fn a_limit_that_changes_strands_no_job() {
     for fails in [|_| false, |n| n == 2, |n| n != 1] as [fn(usize) -> bool; 3] {
         for (before, after) in [(1, 2), (2, 1)] {
-            bounded_model(move || {
+            bounded_model(3, move || {
                 let pool = Pool::new(before, fails);
                 let theirs = pool.clone();
                 let other = thread::spawn(move || theirs.set_limit(after));

@@ -3,11 +3,11 @@
 
 use std::sync::Mutex;
 
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
+use crate::runtime::primitives::bounded_model;
 
 /// A chunk, none of whose numbers is that of another one.
 #[derive(Clone, Copy)]
@@ -49,18 +49,11 @@ fn found(registry: &Registry) -> Vec<Slots> {
     records.filter_map(ChunkRecord::slots).collect()
 }
 
-/// With at most three preemptions, beyond which the interleavings of many stores are too many.
-fn bounded_model(f: impl Fn() + Send + Sync + 'static) {
-    let mut model = Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(f);
-}
-
 #[test]
 fn a_handler_mixes_no_chunks() {
     let all_seen = std::sync::Arc::new(Mutex::new(Vec::new()));
     let seen = all_seen.clone();
-    bounded_model(move || {
+    bounded_model(3, move || {
         let registry = Arc::new(Registry::new());
         let record = A.publish(&registry);
         record.set_guarded(A.slots);
@@ -87,7 +80,7 @@ fn a_handler_mixes_no_chunks() {
 /// The arena that claims the record is on another OS thread than the one that gave it up.
 #[test]
 fn a_handler_mixes_no_chunks_of_two_arenas() {
-    bounded_model(|| {
+    bounded_model(3, || {
         let registry = Arc::new(Registry::new());
         let record = A.publish(&registry);
         let theirs = registry.clone();
@@ -107,18 +100,20 @@ fn a_handler_mixes_no_chunks_of_two_arenas() {
     });
 }
 
+/// Two arenas publish a chunk each at the same time.
+fn publish_both(registry: &Arc<Registry>) {
+    let theirs = registry.clone();
+    let other = thread::spawn(move || A.publish(&theirs).set_guarded(A.slots));
+    B.publish(registry).set_guarded(B.slots);
+    other.join().unwrap();
+    let mut found = found(registry);
+    found.sort_by_key(|slots| slots.start);
+    assert_eq!(found, [A.with(A.slots), B.with(B.slots)]);
+}
+
 #[test]
 fn two_arenas_add_two_records() {
-    loom::model(|| {
-        let registry = Arc::new(Registry::new());
-        let theirs = registry.clone();
-        let other = thread::spawn(move || A.publish(&theirs).set_guarded(A.slots));
-        B.publish(&registry).set_guarded(B.slots);
-        other.join().unwrap();
-        let mut found = found(&registry);
-        found.sort_by_key(|slots| slots.start);
-        assert_eq!(found, [A.with(A.slots), B.with(B.slots)]);
-    });
+    loom::model(|| publish_both(&Arc::new(Registry::new())));
 }
 
 #[test]
@@ -126,13 +121,7 @@ fn two_arenas_do_not_claim_one_record() {
     loom::model(|| {
         let registry = Arc::new(Registry::new());
         B.publish(&registry).retire();
-        let theirs = registry.clone();
-        let other = thread::spawn(move || A.publish(&theirs).set_guarded(A.slots));
-        B.publish(&registry).set_guarded(B.slots);
-        other.join().unwrap();
-        let mut found = found(&registry);
-        found.sort_by_key(|slots| slots.start);
-        assert_eq!(found, [A.with(A.slots), B.with(B.slots)]);
+        publish_both(&registry);
         assert_eq!(registry.records().count(), 2);
     });
 }
