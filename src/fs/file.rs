@@ -1,18 +1,17 @@
-//! An open file.
+//! An open file, and the options to open one with.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::fs::{self, FileTimes, Metadata, Permissions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::panic::Location;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::offload;
-use super::options::OpenOptions;
+use super::offload::offload;
 use crate::io::description::{Description, MOST, Unreported};
 
 /// An open file, as [`std::fs::File`]: its calls run on the pool of OS threads while the calling
@@ -455,5 +454,104 @@ impl FileExt for File {
             .write_at(file, buf.len(), offset, location, |room| {
                 room.copy_from_slice(&buf[..room.len()]);
             })
+    }
+}
+
+/// Options to open a file with, as [`std::fs::OpenOptions`].
+///
+/// [`OpenOptionsExt`] is there too: `mode` and `custom_flags`.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+/// use ethreads::fs::{self, OpenOptions};
+///
+/// ethreads::run_main(|| {
+///     let path = std::env::temp_dir().join(format!("ethreads-log-{}", std::process::id()));
+///     for line in ["one\n", "two\n"] {
+///         let mut log = OpenOptions::new().append(true).create(true).open(&path)?;
+///         log.write_all(line.as_bytes())?;
+///     }
+///     assert_eq!(fs::read_to_string(&path)?, "one\ntwo\n");
+///     fs::remove_file(&path)
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct OpenOptions(fs::OpenOptions);
+
+// As std's; a `Default` with the same meaning is not among what std has.
+#[allow(clippy::new_without_default)]
+impl OpenOptions {
+    /// Returns options of which none is set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(fs::OpenOptions::new())
+    }
+
+    /// Sets whether the file can be read.
+    pub fn read(&mut self, read: bool) -> &mut Self {
+        self.0.read(read);
+        self
+    }
+
+    /// Sets whether the file can be written. What is there stays, unless it is written over.
+    pub fn write(&mut self, write: bool) -> &mut Self {
+        self.0.write(write);
+        self
+    }
+
+    /// Sets whether what is written goes to the end of the file, wherever that is by then.
+    pub fn append(&mut self, append: bool) -> &mut Self {
+        self.0.append(append);
+        self
+    }
+
+    /// Sets whether the file is emptied first.
+    pub fn truncate(&mut self, truncate: bool) -> &mut Self {
+        self.0.truncate(truncate);
+        self
+    }
+
+    /// Sets whether the file is made if there is none.
+    pub fn create(&mut self, create: bool) -> &mut Self {
+        self.0.create(create);
+        self
+    }
+
+    /// Sets whether the file has to be made, and may not have been there.
+    pub fn create_new(&mut self, create_new: bool) -> &mut Self {
+        self.0.create_new(create_new);
+        self
+    }
+
+    /// Opens a file, as [`std::fs::OpenOptions::open`]; suspends the ethread meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of std: `InvalidInput` for options that contradict each other, `NotFound`,
+    /// `AlreadyExists`, `PermissionDenied` and so on.
+    ///
+    /// # Cancellation
+    ///
+    /// The call goes on in the pool, where the file is closed at once; but it may have been made,
+    /// or emptied.
+    #[track_caller]
+    pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
+        let (options, path) = (self.0.clone(), path.as_ref().to_owned());
+        offload(move || options.open(path).map(File::from))
+    }
+}
+
+impl OpenOptionsExt for OpenOptions {
+    fn mode(&mut self, mode: u32) -> &mut Self {
+        self.0.mode(mode);
+        self
+    }
+
+    fn custom_flags(&mut self, flags: i32) -> &mut Self {
+        self.0.custom_flags(flags);
+        self
     }
 }

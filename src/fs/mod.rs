@@ -53,14 +53,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod dir_builder;
 mod file;
-mod options;
+mod offload;
 mod paths;
 mod read_dir;
 mod whole;
 
-pub use file::File;
-pub use options::{DirBuilder, OpenOptions};
+pub use dir_builder::DirBuilder;
+pub use file::{File, OpenOptions};
 pub use paths::{
     canonicalize, create_dir, create_dir_all, exists, hard_link, metadata, read_link, remove_dir,
     remove_dir_all, remove_file, rename, set_permissions, symlink_metadata,
@@ -71,38 +72,9 @@ pub use whole::{copy, read, read_to_string, write};
 /// Plain values, the same as in [`std::fs`].
 pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
-use std::io;
-use std::panic::{self, Location};
-
-use crate::runtime::pool;
-
-/// Makes a call on the pool; its panic goes on here.
-#[track_caller]
-fn offload<T: Send + 'static>(
-    call: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    match pool::run_io(call, Location::caller())? {
-        Ok(result) => result,
-        Err(payload) => panic::resume_unwind(payload),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::panic;
-
-    use super::{DirEntry, File, OpenOptions, ReadDir, offload};
-
-    #[test]
-    fn a_panic_on_the_pool_goes_on_in_the_caller() {
-        let run = || {
-            let call = || -> io::Result<()> { panic::panic_any(17) };
-            panic::catch_unwind(|| offload(call)).unwrap_err()
-        };
-        let payload = crate::run_main(run).unwrap();
-        assert_eq!(payload.downcast_ref(), Some(&17));
-    }
+    use super::{DirEntry, File, OpenOptions, ReadDir};
 
     #[test]
     fn other_threads_may_have_them_and_share_them() {

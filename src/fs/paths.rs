@@ -5,7 +5,7 @@ use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::offload;
+use super::offload::offload;
 
 /// Returns what the system knows of a file, behind any links, as [`std::fs::metadata`]; suspends
 /// the ethread meanwhile.

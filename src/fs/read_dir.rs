@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::vec;
 
-use super::offload;
+use super::offload::offload;
 
 /// How many entries come by one trip to the pool. A trip costs about as much as reading some ten;
 /// what was read ahead is out of date sooner, and in vain if the program stops looking.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::offload;
+use super::offload::offload;
 
 /// Reads a whole file, as [`std::fs::read`]; suspends the ethread meanwhile.
 ///

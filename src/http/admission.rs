@@ -6,6 +6,7 @@
 //! a reset, a cancel, or an ethread that could not be made.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod whole;
 
 use std::fmt;
@@ -13,27 +14,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::runtime::primitives::{AtomicU64, AtomicUsize};
+use bounds::Verdict;
+pub(super) use bounds::{Bounds, Counts};
 pub(super) use whole::Whole;
-
-/// How many there may be; `None` is as many as come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bounds {
-    /// Served at the same time.
-    pub(super) max_threads: Option<usize>,
-    /// Served and waiting, together. Invariant: above `max_threads`, and only with it.
-    pub(super) max_accept: Option<usize>,
-}
-
-/// Numbers that other OS threads may read. Written by the shard of the server only.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) serving: AtomicUsize,
-    pub(super) queued: AtomicUsize,
-    pub(super) lingering: AtomicUsize,
-    pub(super) served: AtomicU64,
-    pub(super) refused: AtomicU64,
-}
 
 /// The state of one server's admission.
 pub(super) struct Admission {
@@ -64,50 +47,6 @@ pub(super) struct Place {
     admission: Rc<Admission>,
     /// Its part of the whole has become a permit's.
     promoted: bool,
-}
-
-/// What becomes of a newcomer, before anything is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Serve,
-    Queue,
-    Refuse,
-}
-
-impl Bounds {
-    /// Whether the invariant holds, and somebody can be served at all.
-    pub(super) fn are_valid(self) -> bool {
-        match (self.max_threads, self.max_accept) {
-            (None, None) => true,
-            (None, Some(_)) => false,
-            (Some(threads), accept) => threads > 0 && accept.is_none_or(|accept| accept > threads),
-        }
-    }
-
-    /// Decides about a newcomer, in Hunchentoot's order: without a limit it is served; at the
-    /// accept limit, or at the thread limit if there is no other, it is refused; at the thread
-    /// limit it waits; else it is served. While others wait it queues behind them.
-    fn judge(self, serving: usize, queued: usize) -> Verdict {
-        let Some(max_threads) = self.max_threads else {
-            return Verdict::Serve;
-        };
-        let is_full = match self.max_accept {
-            Some(max_accept) => serving + queued >= max_accept,
-            None => serving >= max_threads,
-        };
-        if is_full {
-            Verdict::Refuse
-        } else if serving >= max_threads || queued > 0 {
-            Verdict::Queue
-        } else {
-            Verdict::Serve
-        }
-    }
-
-    /// Whether one more may be served.
-    fn have_room(self, serving: usize) -> bool {
-        self.max_threads.is_none_or(|most| serving < most)
-    }
 }
 
 impl Admission {

@@ -11,7 +11,7 @@ use super::addr::invalid;
 use crate::io::Watched;
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::park;
-use crate::runtime::source::{Direction, Left, Limit, Operation, Registration, WouldPark};
+use crate::runtime::source::{Direction, Left, Limit, Operation, Registration, Source, WouldPark};
 use crate::runtime::wait::WaitKind;
 use crate::time::Instant;
 
@@ -41,6 +41,18 @@ impl Settings {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+}
+
+impl Source for Socket {
+    fn registration(&self) -> &Registration {
+        self.watched.registration()
+    }
+}
+
 impl Socket {
     /// Takes a descriptor that is non-blocking already.
     #[inline]
@@ -61,10 +73,6 @@ impl Socket {
     #[inline]
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.watched.fd()
-    }
-
-    pub(super) fn registration(&self) -> &Registration {
-        self.watched.registration()
     }
 
     /// Gives the descriptor away in the blocking mode that its user has chosen.

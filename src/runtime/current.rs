@@ -216,3 +216,19 @@ impl Drop for Owner {
         }
     }
 }
+
+/// Ends the scheduler of this OS thread, also when a root's panic is raised.
+pub(super) struct Uninstall(pub(super) Rc<Scheduler>);
+
+impl Uninstall {
+    /// Returns how many ethreads were spawned from elsewhere and did not begin.
+    pub(super) fn now(self) -> usize {
+        uninstall(&self.0)
+    }
+}
+
+impl Drop for Uninstall {
+    fn drop(&mut self) {
+        uninstall(&self.0);
+    }
+}

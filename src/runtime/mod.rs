@@ -31,6 +31,7 @@
 //! that ends, are leaked with one line in the log: their stacks are never unwound from outside.
 
 mod backtrace;
+mod builder;
 pub(crate) mod clock;
 mod coroutine;
 pub(crate) mod current;
@@ -50,11 +51,13 @@ pub(crate) mod pool;
 pub(crate) mod primitives;
 mod roster;
 mod run;
+mod run_error;
 mod run_queue;
 pub(crate) mod scheduler;
 pub(crate) mod scopes;
 pub(crate) mod shard;
 mod shard_group;
+mod shard_thread;
 mod shards;
 pub(crate) mod source;
 mod stack;
@@ -68,12 +71,14 @@ pub(crate) mod waker;
 mod watchdog;
 
 pub use backtrace::Backtrace;
+pub use builder::{Builder, Runtime};
 pub use deadlock::{Deadlock, Parked};
 pub use driver::DriverKind;
 pub(crate) use run::refuse_nested;
 #[cfg(feature = "http")]
 pub(crate) use run::shut_down_from_host;
-pub use run::{Builder, RootPanic, RunError, Runtime, run, run_main, stats};
+pub use run::{run, run_main, stats};
+pub use run_error::{RootPanic, RunError};
 pub use shard::{RemoteJoinHandle, Shard, ShardEnded, SpawnError};
 pub use shard_group::{ShardGroup, ShardReport, ShutdownReport};
 pub use shards::Shards;

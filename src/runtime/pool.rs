@@ -21,6 +21,7 @@ use super::park::{Unwinding, deadline_after};
 use super::scheduler::Scheduler;
 use super::task::without_unwinding;
 use super::wait::{Reason, WaitKind};
+pub use threads::BlockingStats;
 use threads::{NotStarted, Threads};
 
 /// How many jobs may run at a time, unless set.
@@ -37,25 +38,6 @@ static POOL: LazyLock<Threads<Box<dyn Job>>> = LazyLock::new(|| Threads::new(LIM
 
 /// Jobs that have ended.
 static ENDED: AtomicU64 = AtomicU64::new(0);
-
-/// Numbers of the pool of OS threads that [`blocking`](crate::bridge::blocking) and other calls
-/// that block run on; it is one for the whole process. Given by
-/// [`blocking_stats`](crate::bridge::blocking_stats).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockingStats {
-    /// Jobs that run, or for which an OS thread was just woken or started.
-    pub running: usize,
-    /// Jobs that wait for others to end: the limit is reached, or no more OS threads can be
-    /// started.
-    pub waiting: usize,
-    /// The most that ran at a time.
-    pub most: usize,
-    /// Jobs that have ended, since the beginning of the process.
-    pub ended: u64,
-    /// How many may run at a time.
-    pub limit: usize,
-}
 
 pub(crate) fn stats() -> BlockingStats {
     POOL.stats(ENDED.load(Ordering::Relaxed))

@@ -10,17 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::current;
+use super::current::{self, Uninstall};
 use super::parcel::{self, Missed, Parcel};
-use super::run::Uninstall;
 use super::scheduler::{Goal, Scheduler, Settings, Stuck};
 use super::shard::{RemoteJoinHandle, Shard, SpawnError};
-use super::shards::Shards;
+use super::shard_thread::ShardThreads;
 use super::source::WouldPark;
 use super::wait::WaitKind;
 
 /// Shards that run, each on an OS thread of its own, and serve what is sent to them. Made by
-/// [`Shards::start`].
+/// [`Shards::start`](super::Shards::start).
 ///
 /// `Send` and `Sync`: whoever is to use it from many places puts it into an `Arc`, or clones the
 /// [`Shard`]s. Dropping it ends the shards as [`shutdown`](Self::shutdown) does, without waiting
@@ -204,19 +203,19 @@ impl fmt::Debug for ShardGroup {
 }
 
 /// Starts the shards of a group.
-pub(super) fn start(shards: &Shards) -> io::Result<ShardGroup> {
+pub(super) fn start(settings: &Settings, threads: &ShardThreads) -> io::Result<ShardGroup> {
     // Dropped on failure, which ends those that have begun.
     let mut group = ShardGroup {
         shards: Vec::new(),
         next: AtomicUsize::new(0),
         ends: Mutex::default(),
     };
-    for number in 0..shards.count() {
+    for number in 0..threads.count {
         let (begun, has_begun) = mpsc::sync_channel(1);
         let end = Arc::new(Parcel::new());
         let ends = AbandonOnDrop(end.clone());
-        let settings = shards.builder().settings().clone();
-        shards.spawn(number, move |pinned| {
+        let settings = settings.clone();
+        threads.spawn(number, move |pinned| {
             let result = pinned.and_then(|()| install(settings));
             match result {
                 Err(error) => drop(begun.send(Err(error))),

@@ -3,46 +3,45 @@
 
 use std::any::Any;
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, mpsc};
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::Arc;
 use std::thread;
 
 use super::current;
-use super::driver::{cpus, exhausted};
-use super::run::{Builder, RootPanic, RunError};
-use super::scheduler::Scheduler;
+use super::run::run_new;
+use super::run_error::{RootPanic, RunError};
+use super::scheduler::{Scheduler, Settings};
 use super::shard_group::{ShardGroup, start};
+use super::shard_thread::{ShardThread, ShardThreads};
 use super::task::without_unwinding;
 
 /// A number of OS threads that are to be started, each with a scheduler of its own. Made by
-/// [`Builder::shards`].
+/// [`Builder::shards`](super::Builder::shards).
 #[derive(Clone, Debug)]
 #[must_use = "shards do nothing before `run` or `start`"]
 pub struct Shards {
-    builder: Builder,
-    count: usize,
-    name: Arc<str>,
-    pinned: bool,
+    settings: Settings,
+    threads: ShardThreads,
 }
 
 impl Shards {
     /// So many; zero is one for each CPU that the process may use.
-    pub(super) fn new(builder: Builder, count: usize) -> Self {
-        Self {
-            builder,
+    pub(super) fn new(settings: Settings, count: usize) -> Self {
+        let threads = ShardThreads {
             count: match count {
                 0 => thread::available_parallelism().map_or(1, usize::from),
                 count => count,
             },
             name: "shard".into(),
             pinned: false,
-        }
+        };
+        Self { settings, threads }
     }
 
     /// Sets the name of the OS threads, to which their numbers are added: `shard`. Logs and
     /// debuggers show it, Linux the first 15 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into().into();
+        self.threads.name = name.into().into();
         self
     }
 
@@ -52,14 +51,14 @@ impl Shards {
     /// It pays where nothing else wants these CPUs: what is in a CPU's cache stays of use, but a
     /// shard cannot get out of the way. Linux only; elsewhere no shard can be started with it.
     pub fn pin(mut self, pin: bool) -> Self {
-        self.pinned = pin;
+        self.threads.pinned = pin;
         self
     }
 
     /// Returns how many there will be.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.count
+        self.threads.count
     }
 
     /// Starts the OS threads, runs `f` as the root ethread of each with the shard's number, from 0
@@ -71,10 +70,10 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// Each shard's own, as [`Builder::run`]; [`RunError::RootPanicked`] for one whose root
-    /// panicked, which is also told to the log at once, as the others go on; [`RunError::Io`] of
-    /// kind `QuotaExceeded`, with a text that names the limit, for one whose OS thread cannot be
-    /// started.
+    /// Each shard's own, as [`Builder::run`](super::Builder::run); [`RunError::RootPanicked`] for
+    /// one whose root panicked, which is also told to the log at once, as the others go on;
+    /// [`RunError::Io`] of kind `QuotaExceeded`, with a text that names the limit, for one whose OS
+    /// thread cannot be started.
     ///
     /// # Panics
     ///
@@ -89,6 +88,7 @@ impl Shards {
     /// assert_eq!(squares?, [0, 1, 4]);
     /// # Ok::<(), ethreads::RunError>(())
     /// ```
+    #[track_caller]
     pub fn run<F, T>(self, f: F) -> Vec<Result<T, RunError>>
     where
         F: Fn(usize) -> T + Send + Sync + 'static,
@@ -99,14 +99,15 @@ impl Shards {
             "`Shards::run` was called inside an ethread, which it would block with its whole \
              shard; use `Shards::start`, and join what you spawn there"
         );
+        let location = Location::caller();
         let f = Arc::new(f);
-        let threads: Vec<_> = (0..self.count)
+        let threads: Vec<_> = (0..self.count())
             .map(|shard| {
                 let f = f.clone();
-                let builder = self.builder.clone();
-                self.spawn(shard, move |pinned| {
+                let settings = self.settings.clone();
+                self.threads.spawn(shard, move |pinned| {
                     pinned?;
-                    let run = AssertUnwindSafe(|| builder.run(move || f(shard)));
+                    let run = AssertUnwindSafe(|| run_new(settings, move || f(shard), location));
                     panic::catch_unwind(run).unwrap_or_else(|payload| Err(told(payload)))
                 })
             })
@@ -151,62 +152,7 @@ impl Shards {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn start(self) -> io::Result<ShardGroup> {
-        start(&self)
-    }
-
-    pub(super) fn builder(&self) -> &Builder {
-        &self.builder
-    }
-
-    /// Starts the OS thread of a shard. It calls `f` with whether it is on its CPU.
-    pub(super) fn spawn<R: Send + 'static>(
-        &self,
-        shard: usize,
-        f: impl FnOnce(io::Result<()>) -> R + Send + 'static,
-    ) -> io::Result<ShardThread<R>> {
-        let pinned = self.pinned;
-        let (sender, end) = mpsc::sync_channel(1);
-        let thread = thread::Builder::new()
-            .name(format!("{} {shard}", self.name))
-            .spawn(move || {
-                let result = f(if pinned { cpus::pin(shard) } else { Ok(()) });
-                let has_leaked = current::has_leaked();
-                // A group does not wait here.
-                let _ = sender.send((result, has_leaked));
-                if has_leaked {
-                    loop {
-                        thread::park();
-                    }
-                }
-            })
-            .map_err(|error| {
-                exhausted::os_threads("cannot start the OS thread of a shard", error)
-            })?;
-        Ok(ShardThread { thread, end })
-    }
-}
-
-/// The OS thread of a shard.
-///
-/// It does not end if its shard has left ethreads behind: their frames may have lent the value of a
-/// thread-local to another OS thread, and its destructor would run under that.
-pub(super) struct ShardThread<R> {
-    thread: thread::JoinHandle<()>,
-    /// What it returns, and whether it stays.
-    end: mpsc::Receiver<(R, bool)>,
-}
-
-impl<R> ShardThread<R> {
-    /// Blocks the OS thread until the shard has ended.
-    fn join(self) -> thread::Result<R> {
-        match self.end.recv() {
-            Ok((result, true)) => Ok(result),
-            Ok((result, false)) => self.thread.join().map(|()| result),
-            Err(mpsc::RecvError) => match self.thread.join() {
-                Err(payload) => Err(payload),
-                Ok(()) => unreachable!("it sends what it returns"),
-            },
-        }
+        start(&self.settings, &self.threads)
     }
 }
 

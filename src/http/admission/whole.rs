@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::{Bounds, Counts, Verdict};
+use super::bounds::{Bounds, Counts, Verdict};
 use crate::runtime::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
 /// How many all of them serve and let wait.

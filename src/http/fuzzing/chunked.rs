@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::reference::{Chunks, Stop};
-use super::settings;
+use super::settings::settings;
 use crate::http::proto::ProtoError;
 use crate::http::proto::chunked::ChunkedDecoder;
 use crate::http::proto::encode::{LAST_CHUNK, write_chunk};

@@ -3,10 +3,11 @@
 
 use http::{Method, Version};
 
-use super::settings;
+use super::settings::settings;
 use crate::http::message::Target;
 use crate::http::proto::ProtoError;
-use crate::http::proto::framing::{Framing, RequestBody, is_token_byte};
+use crate::http::proto::framing::{Framing, RequestBody};
+use crate::http::proto::grammar::is_token_byte;
 use crate::http::proto::head::RequestHead;
 use crate::http::proto::limits::Limits;
 

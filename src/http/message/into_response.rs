@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::response::expect_header;
+use super::response::{PLAIN_TEXT, expect_header};
 use super::{Body, Headers, Response};
 
 /// A value that can be answered with.
@@ -29,7 +29,6 @@ pub trait IntoResponse {
     fn into_response(self) -> Response;
 }
 
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 #[inline]
@@ -69,19 +68,19 @@ impl IntoResponse for Body {
 
 impl IntoResponse for &'static str {
     fn into_response(self) -> Response {
-        with_type(TEXT, self)
+        with_type(PLAIN_TEXT, self)
     }
 }
 
 impl IntoResponse for String {
     fn into_response(self) -> Response {
-        with_type(TEXT, self)
+        with_type(PLAIN_TEXT, self)
     }
 }
 
 impl IntoResponse for Cow<'static, str> {
     fn into_response(self) -> Response {
-        with_type(TEXT, self)
+        with_type(PLAIN_TEXT, self)
     }
 }
 

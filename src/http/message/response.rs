@@ -7,7 +7,9 @@ use std::io;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Body, Headers, IntoResponse};
+use super::{Body, Headers};
+
+pub(super) const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// A response: status, headers, body.
 ///
@@ -140,7 +142,8 @@ impl Response {
 
     /// The answer to a request that the program has failed to answer.
     pub(crate) fn internal_error() -> Self {
-        (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error").into_response()
+        let text = "Internal Server Error".into();
+        Self::typed(PLAIN_TEXT, text).with_status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// Puts a 500 in the place of a response that answers no request (RFC 9110 section 15.2): the

@@ -15,7 +15,7 @@
 #![forbid(unsafe_code)]
 
 use super::ProtoError;
-use super::framing::is_token_byte;
+use super::grammar::{is_token_byte, is_value_byte};
 use super::limits::Limits;
 
 /// Digits of the largest chunk size that fits into 64 bits. More of them are leading zeros, which
@@ -327,11 +327,6 @@ fn step_extension(position: Extension, byte: u8) -> Result<State, ProtoError> {
         (_, got) => return Err(ProtoError::ChunkExtension { got }),
     };
     Ok(State::Extension(next))
-}
-
-/// What may stand in a field value or quoted string: all but the control characters.
-pub(super) const fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]

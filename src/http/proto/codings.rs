@@ -7,8 +7,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use super::chunked::is_value_byte;
-use super::framing::is_token_byte;
+use super::grammar::{is_token_byte, is_value_byte};
 
 /// One transfer coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, 
 use http::{HeaderName, StatusCode, Version};
 
 use super::date::DateCache;
-use super::framing::is_token_byte;
+use super::grammar::is_token_byte;
 use crate::http::message::Headers;
 pub(crate) use opening::Opening;
 

@@ -255,27 +255,5 @@ fn trim_whitespace(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// `tchar` of RFC 9110 section 5.6.2.
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
 #[cfg(test)]
 mod tests;

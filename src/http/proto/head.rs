@@ -18,7 +18,8 @@ use http::{Method, Version};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 
 use super::ProtoError;
-use super::framing::{Framing, Survey, is_token_byte};
+use super::framing::{Framing, Survey};
+use super::grammar::is_token_byte;
 use super::limits::Limits;
 use crate::http::message::{
     Field, HeaderView, Span, Target, TargetFault, authority_form_is_valid, leading_path,

@@ -13,6 +13,7 @@
 //! * [`head`] finds the end of the head, cuts it into offsets and checks it;
 //! * [`framing`] decides where the body ends and whether the connection may live on, with the help
 //!   of `codings`, which reads the one list that decides it;
+//! * `grammar` tells these which bytes may stand where;
 //! * [`chunked`] takes a chunked body apart, and [`trailers`] what follows it;
 //! * [`encode`] writes the response head and the chunks, with the line from [`date`]; [`upgrade`]
 //!   has a say in whether it may be a 101.
@@ -24,6 +25,7 @@ pub(crate) mod date;
 pub(crate) mod encode;
 pub(crate) mod error;
 pub(crate) mod framing;
+pub(crate) mod grammar;
 pub(crate) mod head;
 pub(crate) mod limits;
 pub(crate) mod trailers;

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::TcpStream;
+use super::super::socket::Socket;
 use crate::runtime::current;
+use crate::runtime::driver::socket;
 use crate::sync::select::{Either, Operation, any, at, perform_io, writable};
 use crate::time::Instant;
 
@@ -31,19 +32,19 @@ pub(super) fn can_be_held() -> bool {
 pub(super) fn connect(
     addrs: Vec<SocketAddr>,
     location: &'static Location<'static>,
-) -> io::Result<TcpStream> {
+) -> io::Result<Socket> {
     let mut left = interleave(addrs).into_iter();
     // In the order in which they were begun.
-    let mut attempts: Vec<TcpStream> = Vec::new();
+    let mut attempts: Vec<Socket> = Vec::new();
     let mut next_at = Instant::now();
     loop {
         let failed = match wait(&attempts, left.len() > 0, next_at, location) {
             Ok(Event::Due) => {
                 let addr = left.next().expect("only then a time is waited for");
-                match TcpStream::begin(&addr) {
-                    Ok((stream, true)) => return Ok(stream),
-                    Ok((stream, false)) => {
-                        attempts.push(stream);
+                match begin(&addr) {
+                    Ok((socket, true)) => return Ok(socket),
+                    Ok((socket, false)) => {
+                        attempts.push(socket);
                         next_at = Instant::now() + DELAY;
                         continue;
                     }
@@ -52,7 +53,7 @@ pub(super) fn connect(
                 }
             }
             Ok(Event::Ready(place, ready)) => {
-                match ready.and_then(|()| attempts[place].connected()) {
+                match ready.and_then(|()| is_connected(&attempts[place])) {
                     Ok(true) => return Ok(attempts.swap_remove(place)),
                     Ok(false) => continue,
                     Err(error) => {
@@ -67,7 +68,7 @@ pub(super) fn connect(
             }
             Err(error) => {
                 // What has come in time counts, even if it was not reported yet.
-                let stands = |stream: &TcpStream| matches!(stream.connected(), Ok(true));
+                let stands = |socket: &Socket| matches!(is_connected(socket), Ok(true));
                 return attempts.into_iter().find(stands).ok_or(error);
             }
         };
@@ -75,6 +76,30 @@ pub(super) fn connect(
             return Err(failed);
         }
     }
+}
+
+/// Begins to connect; false says that it goes on, and [`is_connected`] tells how it ends.
+fn begin(addr: &SocketAddr) -> io::Result<(Socket, bool)> {
+    let attempt = Socket::new(socket::tcp(addr)?);
+    match socket::connect(attempt.fd(), addr) {
+        Ok(()) => Ok((attempt, true)),
+        Err(error) if goes_on(&error) => Ok((attempt, false)),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_connected(attempt: &Socket) -> io::Result<bool> {
+    match socket::connected(attempt.fd()) {
+        Ok(()) => Ok(true),
+        Err(error) if goes_on(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// An interrupted connect goes on as well (connect(2)).
+fn goes_on(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 enum Event {
@@ -85,7 +110,7 @@ enum Event {
 }
 
 fn wait(
-    attempts: &[TcpStream],
+    attempts: &[Socket],
     has_next: bool,
     next_at: Instant,
     location: &'static Location<'static>,

@@ -75,7 +75,7 @@ impl TcpStream {
         let is_race = second.is_some() && race::can_be_held();
         let addrs = first.into_iter().chain(second).chain(addrs);
         if is_race {
-            return race::connect(addrs.collect(), Location::caller());
+            return race::connect(addrs.collect(), Location::caller()).map(Self);
         }
         // A closure of its own would lose the caller's line.
         let mut last = None;
@@ -112,26 +112,6 @@ impl TcpStream {
         let stream = Self(Socket::new(socket::tcp(addr)?));
         stream.0.connect(limit, |fd| socket::connect(fd, addr))?;
         Ok(stream)
-    }
-
-    /// Begins to connect; false says that it goes on, and [`connected`](Self::connected) tells how
-    /// it ends.
-    pub(super) fn begin(addr: &SocketAddr) -> io::Result<(Self, bool)> {
-        let stream = Self(Socket::new(socket::tcp(addr)?));
-        match socket::connect(stream.fd(), addr) {
-            Ok(()) => Ok((stream, true)),
-            Err(error) if goes_on(&error) => Ok((stream, false)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the connection stands.
-    pub(super) fn connected(&self) -> io::Result<bool> {
-        match socket::connected(self.fd()) {
-            Ok(()) => Ok(true),
-            Err(error) if goes_on(&error) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     #[inline]
@@ -294,12 +274,6 @@ impl TcpStream {
         self.0.set_nonblocking(nonblocking);
         Ok(())
     }
-}
-
-/// An interrupted connect goes on as well (connect(2)).
-fn goes_on(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, WouldBlock};
-    matches!(error.kind(), WouldBlock | Interrupted)
 }
 
 /// A TCP stream that gave or took less than it was asked for has no more, or no more room

@@ -19,8 +19,26 @@ use std::mem;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::BlockingStats;
 use crate::runtime::primitives::{Mutex, MutexGuard, Thread, thread};
+
+/// Numbers of the pool of OS threads that [`blocking`](crate::bridge::blocking) and other calls
+/// that block run on; it is one for the whole process. Given by
+/// [`blocking_stats`](crate::bridge::blocking_stats).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingStats {
+    /// Jobs that run, or for which an OS thread was just woken or started.
+    pub running: usize,
+    /// Jobs that wait for others to end: the limit is reached, or no more OS threads can be
+    /// started.
+    pub waiting: usize,
+    /// The most that ran at a time.
+    pub most: usize,
+    /// Jobs that have ended, since the beginning of the process.
+    pub ended: u64,
+    /// How many may run at a time.
+    pub limit: usize,
+}
 
 pub(super) struct Threads<J> {
     state: Mutex<State<J>>,

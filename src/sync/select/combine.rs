@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use super::Operation;
 use super::sealed::{Parts, Turn};
 
 /// What came of one of two operations.
@@ -15,7 +14,7 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// One of two operations; see [`Operation::or`].
+/// One of two operations; see [`Operation::or`](super::Operation::or).
 #[derive(Clone, Debug)]
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Or<A, B> {
@@ -80,7 +79,7 @@ impl<A: Parts, B: Parts> Parts for Or<A, B> {
     }
 }
 
-/// An operation, and what is made of its result; see [`Operation::map`].
+/// An operation, and what is made of its result; see [`Operation::map`](super::Operation::map).
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Map<O, F> {
     operation: O,
@@ -147,7 +146,7 @@ impl<O: fmt::Debug, F> fmt::Debug for Map<O, F> {
     }
 }
 
-/// One of many operations of the same type; see [`any`].
+/// One of many operations of the same type; see [`any`](super::any()).
 #[derive(Clone, Debug)]
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Any<O> {
@@ -156,40 +155,20 @@ pub struct Any<O> {
     ends: Vec<u32>,
 }
 
-/// Returns an operation that is one of many: what comes of it is the number of the one that has
-/// happened, counted from zero, and what has come of that. Of none, it never happens.
-///
-/// # Examples
-///
-/// ```
-/// use ethreads::sync::{channel, select::{any, Operation}};
-///
-/// ethreads::run_main(|| {
-///     let channels: Vec<_> = (0..4).map(|_| channel::unbounded()).collect();
-///     channels[2].0.send("hello").expect("the receiver is here");
-///     let receivers = channels.iter().map(|(_, receiver)| receiver.receiving());
-///     assert_eq!(any(receivers).perform(), (2, Ok("hello")));
-/// })?;
-/// # Ok::<(), ethreads::RunError>(())
-/// ```
-pub fn any<I>(operations: I) -> Any<I::Item>
-where
-    I: IntoIterator,
-    I::Item: Operation,
-{
-    let operations: Vec<_> = operations.into_iter().collect();
-    let mut end = 0;
-    let ends = operations.iter().map(|operation| {
-        end += operation.count();
-        end
-    });
-    Any {
-        ends: ends.collect(),
-        operations,
-    }
-}
-
 impl<O: Parts> Any<O> {
+    pub(super) fn new(operations: impl IntoIterator<Item = O>) -> Self {
+        let operations: Vec<_> = operations.into_iter().collect();
+        let mut end = 0;
+        let ends = operations.iter().map(|operation| {
+            end += operation.count();
+            end
+        });
+        Self {
+            ends: ends.collect(),
+            operations,
+        }
+    }
+
     /// The operation that a thing belongs to, and the thing's number there.
     fn place(&self, case: u32) -> (usize, u32) {
         let place = self.ends.partition_point(|&end| end <= case);

@@ -27,7 +27,7 @@ use crate::runtime::park::Unwinding;
 use crate::runtime::scheduler::Scheduler;
 use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
 
-pub use combine::{Any, Either, Map, Or, any};
+pub use combine::{Any, Either, Map, Or};
 pub use leaves::{After, Finished, Ready, after, at, finished, readable, writable};
 
 /// Something that can be waited for, alone or as one of several.
@@ -117,6 +117,30 @@ pub trait Operation: Parts<Done = Self::Output> + Sized {
 
 impl<P: Parts> Operation for P {
     type Output = P::Done;
+}
+
+/// Returns an operation that is one of many: what comes of it is the number of the one that has
+/// happened, counted from zero, and what has come of that. Of none, it never happens.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::sync::{channel, select::{any, Operation}};
+///
+/// ethreads::run_main(|| {
+///     let channels: Vec<_> = (0..4).map(|_| channel::unbounded()).collect();
+///     channels[2].0.send("hello").expect("the receiver is here");
+///     let receivers = channels.iter().map(|(_, receiver)| receiver.receiving());
+///     assert_eq!(any(receivers).perform(), (2, Ok("hello")));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+pub fn any<I>(operations: I) -> Any<I::Item>
+where
+    I: IntoIterator,
+    I::Item: Operation,
+{
+    Any::new(operations)
 }
 
 /// Tries each of the things once, from the given one on.

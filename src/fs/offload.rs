@@ -1,0 +1,33 @@
+//! How a call of std that blocks gets to the pool of OS threads.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::panic::{self, Location};
+
+use crate::runtime::pool;
+
+/// Makes a call on the pool; its panic goes on here.
+#[track_caller]
+pub(super) fn offload<T: Send + 'static>(
+    call: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    match pool::run_io(call, Location::caller())? {
+        Ok(result) => result,
+        Err(payload) => panic::resume_unwind(payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_on_the_pool_goes_on_in_the_caller() {
+        let run = || {
+            let call = || -> io::Result<()> { panic::panic_any(17) };
+            panic::catch_unwind(|| offload(call)).unwrap_err()
+        };
+        let payload = crate::run_main(run).unwrap();
+        assert_eq!(payload.downcast_ref(), Some(&17));
+    }
+}

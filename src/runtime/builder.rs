@@ -1,0 +1,128 @@
+//! The long form of `run_main`: a scheduler with settings of its own.
+#![forbid(unsafe_code)]
+
+use std::panic::Location;
+use std::time::Duration;
+
+use super::driver::DriverKind;
+use super::run::{refuse_nested, run_new};
+use super::run_error::RunError;
+use super::scheduler::Settings;
+use super::shards::Shards;
+use super::stack::GuardKind;
+
+/// A scheduler with settings of its own, for this OS thread.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ethreads::{Runtime, thread};
+///
+/// let answer = Runtime::builder()
+///     .stack_size(64 * 1024)
+///     .grace(Duration::from_secs(1))
+///     .run(|| {
+///         thread::sleep(Duration::from_millis(1));
+///         42
+///     })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[derive(Debug)]
+pub enum Runtime {}
+
+impl Runtime {
+    /// Returns a builder with the default settings.
+    pub fn builder() -> Builder {
+        Builder {
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// Settings of a runtime. Made by [`Runtime::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing before `run`"]
+pub struct Builder {
+    settings: Settings,
+}
+
+impl Builder {
+    /// Sets the driver; the default is epoll on Linux and `polling` elsewhere, or what the
+    /// environment variable `ETHREADS_DRIVER` says.
+    pub fn driver(mut self, driver: DriverKind) -> Self {
+        self.settings.driver = Some(driver);
+        self
+    }
+
+    /// Sets how stacks are guarded; the default is the cheapest way that this kernel has.
+    pub fn guard(mut self, guard: GuardKind) -> Self {
+        self.settings.guard = guard;
+        self
+    }
+
+    /// Sets the usable size, in bytes, of the stacks of ethreads that do not ask for another: 512
+    /// KiB, and 1 MiB in debug builds. Rounded up to a power of two, at least 16 KiB, at most 1
+    /// GiB. Only touched pages cost memory.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.settings.stack_size = bytes;
+        self
+    }
+
+    /// Sets how many free stacks keep their pages for the next ethread: 1,024.
+    pub fn hot_stacks(mut self, stacks: usize) -> Self {
+        self.settings.hot_stacks = stacks;
+        self
+    }
+
+    /// Sets how long the shutdown waits for cancelled ethreads: 5 s. Those that are left then are
+    /// leaked, with one line in the log.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// Sets how long an ethread may hold the shard before a log warning names it: 100 ms. `None`
+    /// turns these reports off. The watchdog's OS thread runs in any case, as it makes busy shards
+    /// look for events in time: see [the module](crate::runtime#scheduling).
+    pub fn watchdog(mut self, threshold: Option<Duration>) -> Self {
+        self.settings.watchdog = threshold;
+        self
+    }
+
+    /// Whether the shard waits for messages from other OS threads even when it knows of nobody who
+    /// could send one, instead of reporting a deadlock: false.
+    pub fn serve_inbox(mut self, serve: bool) -> Self {
+        self.settings.serve_inbox = serve;
+        self
+    }
+
+    /// The same on `count` OS threads; zero is one for each CPU that the process may use, where
+    /// what a cgroup grants counts too: see [`Shards`].
+    pub fn shards(self, count: usize) -> Shards {
+        Shards::new(self.settings, count)
+    }
+
+    /// Runs `f` as the root ethread of a new scheduler on this OS thread, like
+    /// [`run_main`](crate::run_main); the scheduler ends with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_main`](crate::run_main); [`RunError::Io`] of kind `AlreadyExists` if this OS thread
+    /// has a scheduler already, and if a setting is out of its range.
+    ///
+    /// # Panics
+    ///
+    /// Inside an ethread; and with the panic of `f`.
+    #[track_caller]
+    pub fn run<F, T>(self, f: F) -> Result<T, RunError>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let location = Location::caller();
+        refuse_nested("Builder::run")?;
+        run_new(self.settings, f, location)
+    }
+}

@@ -1,0 +1,72 @@
+//! The OS threads of shards.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use super::current;
+use super::driver::{cpus, exhausted};
+
+/// How the OS threads of several shards are started.
+#[derive(Clone, Debug)]
+pub(super) struct ShardThreads {
+    pub(super) count: usize,
+    /// The number of a shard is added to it.
+    pub(super) name: Arc<str>,
+    /// Each stays on one CPU.
+    pub(super) pinned: bool,
+}
+
+impl ShardThreads {
+    /// Starts the OS thread of a shard. It calls `f` with whether it is on its CPU.
+    pub(super) fn spawn<R: Send + 'static>(
+        &self,
+        shard: usize,
+        f: impl FnOnce(io::Result<()>) -> R + Send + 'static,
+    ) -> io::Result<ShardThread<R>> {
+        let pinned = self.pinned;
+        let (sender, end) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(format!("{} {shard}", self.name))
+            .spawn(move || {
+                let result = f(if pinned { cpus::pin(shard) } else { Ok(()) });
+                let has_leaked = current::has_leaked();
+                // A group does not wait here.
+                let _ = sender.send((result, has_leaked));
+                if has_leaked {
+                    loop {
+                        thread::park();
+                    }
+                }
+            })
+            .map_err(|error| {
+                exhausted::os_threads("cannot start the OS thread of a shard", error)
+            })?;
+        Ok(ShardThread { thread, end })
+    }
+}
+
+/// The OS thread of a shard.
+///
+/// It does not end if its shard has left ethreads behind: their frames may have lent the value of a
+/// thread-local to another OS thread, and its destructor would run under that.
+pub(super) struct ShardThread<R> {
+    thread: thread::JoinHandle<()>,
+    /// What it returns, and whether it stays.
+    end: mpsc::Receiver<(R, bool)>,
+}
+
+impl<R> ShardThread<R> {
+    /// Blocks the OS thread until the shard has ended.
+    pub(super) fn join(self) -> thread::Result<R> {
+        match self.end.recv() {
+            Ok((result, true)) => Ok(result),
+            Ok((result, false)) => self.thread.join().map(|()| result),
+            Err(mpsc::RecvError) => match self.thread.join() {
+                Err(payload) => Err(payload),
+                Ok(()) => unreachable!("it sends what it returns"),
+            },
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The end of a channel that messages come out of, and the iterators over them.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::error::{RecvError, RecvTimeoutError, TryRecvError};
+use super::operation::Receiving;
+use crate::runtime::park::deadline_after;
+use crate::runtime::wait::NEVER;
+use crate::time::Instant;
+
+/// The end of a channel that messages come out of. Made by [`bounded`](super::bounded) and
+/// [`unbounded`](super::unbounded).
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::channel::unbounded::<u8>().1);
+/// ```
+pub struct Receiver<T> {
+    core: Rc<Core<T>>,
+}
+
+impl<T> Receiver<T> {
+    pub(super) fn new(core: Rc<Core<T>>) -> Self {
+        Self { core }
+    }
+
+    /// Takes the next message; suspends the caller until there is one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none and the last sender is gone; or if the caller unwinds and would have to
+    /// wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever send
+    /// one.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, unless it has been handed a message.
+    #[inline(always)]
+    #[track_caller]
+    pub fn recv(&self) -> Result<T, RecvError> {
+        match self.core.recv(NEVER, Location::caller()) {
+            Ok(message) => Ok(message),
+            Err(_) => Err(RecvError),
+        }
+    }
+
+    /// Takes the next message; suspends the caller until there is one, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `Timeout` at the end of that time, or if the caller unwinds and would have to wait;
+    /// `Disconnected` if there is no message and the last sender is gone.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`recv`](Self::recv).
+    #[track_caller]
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        let deadline = deadline_after(Instant::now().as_nanos(), timeout);
+        self.core.recv(deadline, Location::caller())
+    }
+
+    /// Takes the next message if there is one; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` if there is none; `Disconnected` if there is none and the last sender is gone.
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.core.try_recv()
+    }
+
+    /// Returns an operation that takes the next message, for [`select!`](crate::select).
+    pub fn receiving(&self) -> Receiving<'_, T> {
+        Receiving::new(&self.core)
+    }
+
+    /// Returns an iterator over the messages, whose `next` suspends the caller until there is one;
+    /// it ends when the last sender is gone.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// Returns an iterator over the messages that are there; its `next` does not wait.
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter { receiver: self }
+    }
+
+    /// Returns how many messages are in the channel.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.core.len()
+    }
+
+    /// Whether no message is in the channel.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns how many messages the channel keeps; `None` for any number.
+    #[must_use]
+    pub fn capacity(&self) -> Option<usize> {
+        self.core.capacity()
+    }
+
+    /// Whether both are ends of one channel.
+    #[must_use]
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.core, &other.core)
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.core.add_receiver();
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.core.remove_receiver();
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The messages of a channel, as they come; see [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    // Inlined, as `park::leave` asks for.
+    #[inline(always)]
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+/// The messages of a channel that are there; see [`Receiver::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+impl<T> Iterator for TryIter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// The messages of a channel, as they come, with the receiver. Made by `for` over a [`Receiver`].
+#[derive(Debug)]
+pub struct IntoIter<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = T;
+
+    // Inlined, as `park::leave` asks for.
+    #[inline(always)]
+    #[track_caller]
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+impl<T> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}

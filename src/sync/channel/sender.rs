@@ -1,0 +1,154 @@
+//! The end of a channel that messages are put in.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::error::{SendError, SendTimeoutError, TrySendError};
+use super::operation::Sending;
+use crate::runtime::park::deadline_after;
+use crate::runtime::wait::NEVER;
+use crate::time::Instant;
+
+/// The end of a channel that messages are put in. Made by [`bounded`](super::bounded) and
+/// [`unbounded`](super::unbounded).
+///
+/// It is not `Send`:
+///
+/// ```compile_fail
+/// fn send<T: Send>(_: T) {}
+/// send(ethreads::sync::channel::unbounded::<u8>().0);
+/// ```
+pub struct Sender<T> {
+    core: Rc<Core<T>>,
+}
+
+impl<T> Sender<T> {
+    pub(super) fn new(core: Rc<Core<T>>) -> Self {
+        Self { core }
+    }
+
+    /// Sends a message; suspends the caller until there is room for it, or, in a channel that keeps
+    /// none, until a receiver has taken it.
+    ///
+    /// # Errors
+    ///
+    /// The message, if the last receiver is gone, also if it goes meanwhile; or if the caller
+    /// unwinds and would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever make
+    /// room.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
+    #[inline(always)]
+    #[track_caller]
+    pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+        // Inlined, as `park::leave` asks for.
+        match self.core.send(message, NEVER, Location::caller()) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(SendError(error.into_inner())),
+        }
+    }
+
+    /// Sends a message; suspends the caller as [`send`](Self::send) does, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The message: at the end of that time, or while the caller unwinds, as `Timeout`; if the last
+    /// receiver is gone, as `Disconnected`.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`send`](Self::send).
+    #[track_caller]
+    pub fn send_timeout(&self, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        let deadline = deadline_after(Instant::now().as_nanos(), timeout);
+        self.core.send(message, deadline, Location::caller())
+    }
+
+    /// Sends a message if that is possible at once; does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The message: as `Full` if there is no room, or no receiver waits for it in a channel that
+    /// keeps none; as `Disconnected` if the last receiver is gone.
+    pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.core.try_send(message)
+    }
+
+    /// Returns an operation that sends a message, for [`select!`](crate::select). If something else
+    /// happens the message is dropped.
+    pub fn sending(&self, message: T) -> Sending<'_, T> {
+        Sending::new(&self.core, message)
+    }
+
+    /// Returns how many messages are in the channel.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.core.len()
+    }
+
+    /// Whether no message is in the channel.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room in the channel. One that keeps no messages is always full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.capacity() == Some(self.len())
+    }
+
+    /// Returns how many messages the channel keeps; `None` for any number.
+    #[must_use]
+    pub fn capacity(&self) -> Option<usize> {
+        self.core.capacity()
+    }
+
+    /// Whether the last receiver is gone.
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
+        !self.core.has_receivers()
+    }
+
+    /// Whether both are ends of one channel.
+    #[must_use]
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.core, &other.core)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.core.add_sender();
+        Self {
+            core: self.core.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.core.remove_sender();
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
