@@ -471,7 +471,7 @@ mod tests {
     use crate::runtime::stack::StackConfig;
 
     fn arena() -> Arena {
-        Arena::new(StackConfig::default())
+        Arena::new(StackConfig::default(), Coroutine::forget)
     }
 
     fn stack(arena: &mut Arena) -> Stack {
@@ -598,10 +598,13 @@ mod tests {
 
     #[test]
     fn a_stack_whose_pages_are_gone_begins_anew() {
-        let mut arena = Arena::new(StackConfig {
-            hot: 0,
-            ..StackConfig::default()
-        });
+        let mut arena = Arena::new(
+            StackConfig {
+                hot: 0,
+                ..StackConfig::default()
+            },
+            Coroutine::forget,
+        );
         let ran = Rc::new(Cell::new(0));
         for _ in 0..3 {
             let inside = ran.clone();

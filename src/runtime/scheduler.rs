@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) use self::core::Core;
 use super::backtrace::Backtrace;
+use super::coroutine::Coroutine;
 use super::deadlock::Deadlock;
 use super::driver::{Driver, DriverKind, Until};
 use super::ethread::{Birth, Blocks, HOST, Label, Run, ThreadId};
@@ -166,16 +167,17 @@ impl Scheduler {
             reserved: false,
             location: Location::caller(),
         };
+        let stacks = StackConfig {
+            guard: settings.guard,
+            hot: settings.hot_stacks,
+        };
         let now = driver.now();
         Ok(Rc::new_cyclic(|this| Self {
             this: this.clone(),
             id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             core: RefCell::new(Core::new(Blocks::new(&inbox, host), now)),
             sources: RefCell::default(),
-            stacks: RefCell::new(Arena::new(StackConfig {
-                guard: settings.guard,
-                hot: settings.hot_stacks,
-            })),
+            stacks: RefCell::new(Arena::new(stacks, Coroutine::forget)),
             locals: Locals::default(),
             inbox,
             heartbeat: Arc::new(Heartbeat::new()),

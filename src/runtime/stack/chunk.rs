@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use corosensei::stack::valgrind::ValgrindStackRegistration;
 
+use super::layout::{Class, GUARD};
 use super::registry::ChunkRecord;
-use super::{Class, GUARD, GuardKind};
 
 /// The slots of a class's first chunk; each further one has twice as many as the last.
 pub(super) const FIRST_SLOTS: usize = 16;
@@ -26,6 +26,20 @@ const MADV_GUARD_INSTALL: libc::c_int = 102;
 
 /// Guards by mprotect in this process, to set against `vm.max_map_count`.
 static MPROTECT_GUARDS: AtomicUsize = AtomicUsize::new(0);
+
+/// How guards are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GuardKind {
+    /// By `Madvise` where that works, else by `Mprotect`.
+    Auto,
+    /// By `MADV_GUARD_INSTALL` (Linux 6.13): a mark in the page table, and any number of them in
+    /// one mapping. Fails in memory locked by mlockall(2).
+    Madvise,
+    /// By mprotect(2): works everywhere, but each guard splits a mapping and so counts twice
+    /// against `vm.max_map_count`.
+    Mprotect,
+}
 
 /// A mapping of slots, the lower ones of which are guarded and in use.
 ///

@@ -10,7 +10,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::{GUARD, HEADER, Header};
+use super::layout::{GUARD, header_at};
 use crate::runtime::primitives::{
     AtomicBool, AtomicPtr, AtomicUsize, const_fn, fence, static_of_primitives,
 };
@@ -66,11 +66,6 @@ pub(crate) struct GuardHit {
 pub(crate) fn find_guard(addr: usize) -> Option<GuardHit> {
     let mut records = REGISTRY.records();
     records.find_map(|record| record.slots()?.guard_at(addr))
-}
-
-/// The header of the slot that ends at `top`; to be read only while that slot is mapped.
-pub(super) fn header_at(top: usize) -> *const Header {
-    ptr::with_exposed_provenance(top - HEADER)
 }
 
 impl Registry {

@@ -10,11 +10,9 @@ use std::ptr;
 use corosensei::stack::Stack as _;
 use corosensei::{Coroutine, CoroutineResult};
 
-use super::registry::GuardHit;
-use super::{
-    Arena, CLASSES, COLOURS, Class, GUARD, GuardKind, HEADER, LARGEST, SMALLEST, Stack,
-    StackConfig, StackCounters, chunk, find_guard,
-};
+use super::*;
+use crate::runtime::stack::layout::{GUARD, HEADER};
+use crate::runtime::stack::registry::{GuardHit, find_guard};
 
 const SIZE: usize = 64 << 10;
 
@@ -23,11 +21,11 @@ fn class(size: usize) -> Class {
 }
 
 fn arena(guard: GuardKind, hot: usize) -> Arena {
-    Arena::new(StackConfig { guard, hot })
+    Arena::new(StackConfig { guard, hot }, |_| ())
 }
 
 fn top(stack: &Stack) -> usize {
-    stack.slot() + stack.class.stride()
+    stack.slot() + stack.class().stride()
 }
 
 /// The ways of guarding that this kernel offers.

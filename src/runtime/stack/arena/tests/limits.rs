@@ -6,8 +6,10 @@ use std::io::{self, ErrorKind};
 use std::process::Command;
 use std::ptr;
 
-use super::super::{GUARD, GuardKind, LARGEST, SMALLEST, find_guard};
+use super::super::{GuardKind, LARGEST, SMALLEST};
 use super::{SIZE, arena, check_guard, class, kinds, top};
+use crate::runtime::stack::layout::GUARD;
+use crate::runtime::stack::registry::find_guard;
 
 /// Runs `body` in a process of its own, where no other test maps memory and limits hurt no one.
 fn isolated(name: &str, body: fn()) {
