@@ -6,6 +6,8 @@
 
 #[path = "tidy/hostile.rs"]
 mod hostile;
+#[path = "tidy/imports.rs"]
+mod imports;
 #[path = "tidy/rfc.rs"]
 mod rfc;
 
