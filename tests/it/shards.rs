@@ -473,16 +473,22 @@ fn shutdowns_at_the_same_time_do_not_hold_each_other_up() {
         })
     });
     assert_eq!(reports.unwrap(), [0, 1]);
-    // By two ethreads of the group: both are cancelled by that.
+    // By two ethreads of the group: both are cancelled by that. One ethread spawns them: from here
+    // the second one could come too late.
     let shards = Arc::new(group(1));
-    let each: Vec<_> = (0..2)
-        .map(|_| {
-            let theirs = shards.clone();
-            shards.spawn(move || drop(theirs.shutdown())).unwrap()
-        })
-        .collect();
-    // That they end is what counts: the second one may come when nothing is to be waited for.
-    each.into_iter().for_each(|ends| drop(ends.join()));
+    let theirs = shards.clone();
+    let starts = shards.spawn(move || {
+        for _ in 0..2 {
+            let shards = theirs.clone();
+            drop(ethreads::spawn(move || drop(shards.shutdown())));
+        }
+    });
+    starts.unwrap().join().unwrap();
+    // The second one may come when nothing is to be waited for, or not begin: what counts is the
+    // end.
+    while !shards.shards().iter().all(Shard::has_ended) {
+        std::thread::yield_now();
+    }
     // From another OS thread, while the shard cannot end yet.
     let shards = Arc::new(group(1));
     let (go, wait) = mpsc::channel::<()>();
