@@ -481,7 +481,7 @@ pub(super) mod tests {
             reserved: false,
             location: Location::caller(),
         };
-        let driver = Driver::open(DriverKind::Polling).expect("descriptors are left");
+        let driver = Driver::open(DriverKind::Polling, 1).expect("descriptors are left");
         let inbox = Inbox::new(driver.remote());
         let mut blocks = Blocks::new(&inbox, birth());
         for _ in 0..count {

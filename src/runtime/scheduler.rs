@@ -154,7 +154,7 @@ impl Scheduler {
             Some(kind) => kind,
             None => DriverKind::from_environment()?,
         };
-        let driver = Driver::open(kind)?;
+        let driver = Driver::open(kind, BATCH)?;
         super::driver::sharpen_timers();
         super::overflow::install()?;
         let inbox = Arc::new(Inbox::new(driver.remote()));

@@ -8,7 +8,8 @@ use std::{fmt, io, result};
 
 use http::StatusCode;
 
-use super::{Error, WithCauses};
+use super::causes::WithCauses;
+use super::fault::Error;
 use crate::http::message::{IntoResponse, MalformedPath, Response};
 
 /// The result of a handler, or of a function that a handler calls with `?`.

@@ -18,17 +18,13 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::{Readiness, Report, Until, monotonic_now};
+use super::clock::monotonic_now;
+use super::report::{Readiness, Report, Until};
 
 /// Keys of the driver's own descriptors. Keys of sources are generations from 1 up, shifted, and
 /// never get here.
 const TIMER_KEY: u64 = u64::MAX;
 const NOTIFY_KEY: u64 = u64::MAX - 1;
-
-/// Reports taken from the kernel at once. Whatever is left comes with the next wait, in its order.
-/// As many as a batch runs: what a report brings into the cache is still there when its ethread
-/// has its turn, and the kernel's part of as many connections is a fraction of a usual L2 cache.
-const EVENTS_AT_ONCE: usize = crate::runtime::scheduler::BATCH;
 
 /// What makes a read return, without being data: it must not be taken for an emptied socket.
 const HANGUP: EventFlags = EventFlags::RDHUP
@@ -61,7 +57,8 @@ pub(crate) struct Shared {
 }
 
 impl Epoll {
-    pub(super) fn open() -> io::Result<Self> {
+    /// Reports beyond `batch` come with the next wait, in their order.
+    pub(super) fn open(batch: usize) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let timer = timerfd_create(
@@ -75,7 +72,7 @@ impl Epoll {
             shared: Arc::new(Shared { epoll, event }),
             timer,
             timer_at: None,
-            events: Vec::with_capacity(EVENTS_AT_ONCE),
+            events: Vec::with_capacity(batch),
         })
     }
 
@@ -165,7 +162,7 @@ impl Shared {
 }
 
 fn readiness(flags: EventFlags) -> Readiness {
-    let mut readiness = Readiness(0);
+    let mut readiness = Readiness::NONE;
     if flags.intersects(EventFlags::IN | HANGUP) {
         readiness = readiness | Readiness::READ;
     }

@@ -26,128 +26,30 @@
 //!    reporting under its old key, and nobody can remove it any more.
 //! 8. *Time is the driver's.* [`Driver::now`] never goes back; deadlines are on its clock.
 
+mod clock;
 pub(crate) mod cpus;
 #[cfg(target_os = "linux")]
 mod epoll;
 pub(crate) mod exhausted;
 pub(crate) mod file;
+mod kind;
 pub(crate) mod ops;
 mod polling;
+mod report;
 pub(crate) mod signal;
 #[cfg(feature = "sim")]
 mod sim;
 pub(crate) mod socket;
 
-use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// A driver that a runtime can be built on.
-///
-/// The environment variable `ETHREADS_DRIVER` (`epoll` or `polling`) chooses the default;
-/// [`Builder::driver`](crate::Builder::driver) wins over it.
-///
-/// # Examples
-///
-/// ```
-/// use ethreads::{DriverKind, Runtime, runtime};
-///
-/// let stats = Runtime::builder().driver(DriverKind::Polling).run(runtime::stats)?;
-/// assert_eq!(stats.map(|stats| stats.driver), Some(DriverKind::Polling));
-/// # Ok::<(), ethreads::RunError>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DriverKind {
-    /// Edge-triggered epoll with an eventfd and a timerfd of its own. Linux only, and the default
-    /// there.
-    Epoll,
-    /// The portable driver, on the crate `polling`.
-    Polling,
-    /// Virtual clock and seeded run order, without sockets. See [`sim`](crate::sim).
-    #[cfg(feature = "sim")]
-    Sim {
-        /// The seed of the run order and of the driver's random numbers.
-        seed: u64,
-    },
-}
-
-/// The variable that chooses the default driver.
-const DRIVER_VARIABLE: &str = "ETHREADS_DRIVER";
-
-impl DriverKind {
-    /// The driver of shards that were not built with an explicit one.
-    pub(crate) fn from_environment() -> io::Result<Self> {
-        match std::env::var(DRIVER_VARIABLE) {
-            Ok(name) if !name.is_empty() => Self::from_name(&name),
-            _ if cfg!(target_os = "linux") => Ok(Self::Epoll),
-            _ => Ok(Self::Polling),
-        }
-    }
-
-    fn from_name(name: &str) -> io::Result<Self> {
-        match name {
-            "epoll" => Ok(Self::Epoll),
-            "polling" => Ok(Self::Polling),
-            other => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{DRIVER_VARIABLE}={other:?}: expected `epoll` or `polling`"),
-            )),
-        }
-    }
-}
-
-impl fmt::Display for DriverKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Epoll => "epoll",
-            Self::Polling => "polling",
-            #[cfg(feature = "sim")]
-            Self::Sim { .. } => "sim",
-        })
-    }
-}
-
-/// How long [`Driver::wait`] may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// Not at all.
-    Now,
-    /// Until this time on the driver's clock, in nanoseconds.
-    At(u64),
-    /// Until something is reported or [`Remote::notify`] is called.
-    Event,
-}
-
-/// A set of the things a report can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Readiness(u8);
-
-impl Readiness {
-    pub(crate) const READ: Self = Self(1);
-    pub(crate) const WRITE: Self = Self(2);
-    /// The peer's FIN, a hangup, an error or urgent data was seen.
-    pub(crate) const HANGUP: Self = Self(4);
-
-    pub(crate) fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-impl std::ops::BitOr for Readiness {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// One report of a wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Report {
-    pub(crate) key: u64,
-    pub(crate) readiness: Readiness,
-}
+#[cfg(feature = "http")]
+pub(crate) use clock::wall_seconds;
+pub(crate) use clock::{monotonic_now, sharpen_timers};
+pub use kind::DriverKind;
+pub(crate) use report::{Readiness, Report, Until};
 
 /// A driver of one shard. See the [module](self) for the contract.
 #[derive(Debug)]
@@ -160,16 +62,23 @@ pub(crate) enum Driver {
 }
 
 impl Driver {
-    pub(crate) fn open(kind: DriverKind) -> io::Result<Self> {
-        Self::open_now(kind)
+    /// Opens a driver that takes about `batch` reports from the system at once.
+    ///
+    /// What a report brings into the cache is still there when its ethread has its turn, if a
+    /// shard runs as many between two waits; and the kernel's part of as many connections is a
+    /// fraction of a usual L2 cache.
+    pub(crate) fn open(kind: DriverKind, batch: usize) -> io::Result<Self> {
+        Self::open_now(kind, batch)
             .map_err(exhausted::watches)
             .map_err(|error| exhausted::descriptors("cannot open the driver of a shard", error))
     }
 
-    fn open_now(kind: DriverKind) -> io::Result<Self> {
+    fn open_now(kind: DriverKind, batch: usize) -> io::Result<Self> {
+        // Others have no use for it.
+        let _ = batch;
         match kind {
             #[cfg(target_os = "linux")]
-            DriverKind::Epoll => epoll::Epoll::open().map(Self::Epoll),
+            DriverKind::Epoll => epoll::Epoll::open(batch).map(Self::Epoll),
             #[cfg(not(target_os = "linux"))]
             DriverKind::Epoll => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -338,57 +247,5 @@ impl Remote {
             #[cfg(feature = "sim")]
             Self::Sim(_) => Ok(()),
         };
-    }
-}
-
-/// The system's monotonic clock in nanoseconds: the clock of both readiness drivers, and of OS
-/// threads without a shard.
-pub(crate) fn monotonic_now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    nanoseconds(time)
-}
-
-/// The system's wall clock, in seconds since the Unix epoch.
-pub(crate) fn wall_seconds() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    u64::try_from(time.tv_sec).unwrap_or(0)
-}
-
-fn nanoseconds(time: rustix::time::Timespec) -> u64 {
-    // Monotonic time is never negative, and 2^64 ns are 584 years.
-    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// Sets this OS thread's timer slack to 1 ns, so that waits end when they should and not up to
-/// 50 µs later (`PR_SET_TIMERSLACK`, prctl(2)).
-pub(crate) fn sharpen_timers() {
-    #[cfg(target_os = "linux")]
-    {
-        // A refusal costs precision only.
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_drivers_parse_back() {
-        for kind in [DriverKind::Epoll, DriverKind::Polling] {
-            assert_eq!(DriverKind::from_name(&kind.to_string()).unwrap(), kind);
-        }
-        let error = DriverKind::from_name("kqueue").unwrap_err();
-        assert!(
-            error.to_string().contains("expected `epoll` or `polling`"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn readiness_is_a_set() {
-        let both = Readiness::READ | Readiness::HANGUP;
-        assert!(both.contains(Readiness::READ) && both.contains(Readiness::HANGUP));
-        assert!(!both.contains(Readiness::WRITE));
     }
 }

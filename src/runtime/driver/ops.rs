@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 use rustix::time::Timespec;
 
-use super::monotonic_now;
+use super::clock::monotonic_now;
 
 /// Signals are for processes; a broken pipe is an error of the call.
 #[cfg(not(target_vendor = "apple"))]

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use ::polling::{Event, Events, PollMode, Poller};
 
-use super::{Readiness, Report, Until, monotonic_now};
+use super::clock::monotonic_now;
+use super::report::{Readiness, Report, Until};
 
 /// The part for other OS threads.
 pub(crate) type Shared = Poller;
@@ -90,7 +91,7 @@ impl Polling {
             Err(error) => return Err(error),
         }
         for event in self.events.iter() {
-            let mut readiness = Readiness(0);
+            let mut readiness = Readiness::NONE;
             if event.readable {
                 readiness = readiness | Readiness::READ;
             }

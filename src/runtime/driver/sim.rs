@@ -9,7 +9,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Until, monotonic_now};
+use super::clock::monotonic_now;
+use super::report::Until;
 
 /// Where virtual time begins: not at zero, so that code which subtracts from "now" is not tripped.
 const START: u64 = 1_000_000_000_000;

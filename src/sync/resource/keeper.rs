@@ -1,71 +1,16 @@
 //! The ethread that starts a resource, keeps it, and stops it.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, Location};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use super::{Shared, StartError, State};
+use super::error::StartError;
+use super::shared::{Shared, State};
 use crate::runtime::park::deadline_after;
 use crate::runtime::task::{message, without_unwinding};
-use crate::runtime::wait::{NEVER, WaitKind};
-use crate::sync::line::{Line, Wait};
+use crate::runtime::wait::NEVER;
 use crate::thread;
 use crate::time::{self, Instant};
-
-/// How many use a resource, and whom that concerns.
-#[derive(Default)]
-pub(super) struct Usage {
-    count: Cell<usize>,
-    /// When the last of them has gone.
-    idle_since: Cell<u64>,
-    /// The keeper, while it waits.
-    keeper: Line,
-    /// It waits until nobody uses it.
-    wants_idle: Cell<bool>,
-}
-
-impl Usage {
-    pub(super) fn count(&self) -> usize {
-        self.count.get()
-    }
-
-    pub(super) fn begin(&self) {
-        self.count.set(self.count.get() + 1);
-    }
-
-    pub(super) fn wake_keeper(&self) {
-        self.keeper.serve(|()| ());
-    }
-
-    fn end(&self) {
-        let left = self.count.get() - 1;
-        self.count.set(left);
-        if left == 0 {
-            self.idle_since.set(Instant::now().as_nanos());
-            if self.wants_idle.get() {
-                self.wake_keeper();
-            }
-        }
-    }
-
-    /// The keeper waits until it is woken, or this time.
-    fn wait(&self, deadline: u64) {
-        self.wants_idle.set(self.count() > 0);
-        let wait = Wait::new(WaitKind::Resource, Location::caller()).until(deadline);
-        // Late or not, it looks for itself.
-        let _ = self.keeper.wait(wait, ());
-    }
-}
-
-/// The end of one use.
-pub(super) struct EndOfUse<'a>(pub(super) &'a Usage);
-
-impl Drop for EndOfUse<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
 
 /// Starts a resource, keeps it until it is to stop, and stops it. However it ends, also before it
 /// has begun, the resource is stopped then.

@@ -1,21 +1,25 @@
 //! Something that is started by the first who needs it, and shared by all.
 #![forbid(unsafe_code)]
 
+mod error;
 mod keeper;
+mod lease;
+mod shared;
 
-use std::cell::{Cell, RefCell};
-use std::error::Error;
 use std::fmt;
-use std::mem;
-use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::keeper::{EndOfUse, Keeper, Usage};
-use super::line::{Line, Wait};
+use self::keeper::Keeper;
+use self::shared::{Settings, Shared};
+use super::line::Wait;
 use crate::runtime::wait::WaitKind;
-use crate::thread::{self, JoinHandle};
+use crate::thread;
+
+pub use error::StartError;
+pub use lease::Lease;
+pub use shared::State;
 
 /// Something that is started by the first who needs it, shared by all who do, stopped when nobody
 /// has needed it for a while, and started again.
@@ -98,66 +102,7 @@ pub struct Resource<T, E> {
 /// ```
 #[must_use = "it makes nothing until `build`"]
 pub struct Builder<T, E> {
-    name: Option<String>,
-    start: Box<dyn Fn() -> Result<T, E>>,
-    stop: Box<dyn Fn(&T)>,
-    start_timeout: Option<Duration>,
-    idle_timeout: Option<Duration>,
-    grace: Option<Duration>,
-}
-
-/// What a [`Resource`] does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// Nothing; the next [`get`](Resource::get) starts it.
-    Stopped,
-    /// It starts.
-    Starting,
-    /// It can be had.
-    Running,
-    /// It is about to stop: its start is given up, its users are waited for, or it is being
-    /// stopped.
-    Stopping,
-}
-
-/// Why there is no resource.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError<E> {
-    /// The start has failed with this error, which is the same for all who have waited for it.
-    Failed(Rc<E>),
-    /// The start has taken longer than it may.
-    TimedOut(Duration),
-    /// The start has panicked, with this text.
-    Panicked(Rc<str>),
-    /// It was stopped while it started.
-    Stopped,
-    /// The caller unwinds, and cannot wait.
-    WouldPark,
-}
-
-struct Shared<T, E> {
-    settings: Builder<T, E>,
-    state: Cell<State>,
-    /// Those who wait for the start that is going on, with places for what comes of it.
-    starting: Line<Option<Result<Lease<T>, StartError<E>>>>,
-    /// Those who wait until it is stopped.
-    stopping: Line,
-    /// The value, while it can be had.
-    value: RefCell<Option<Rc<T>>>,
-    /// Of what runs, or ran last: who still has that in use must not keep the next one going.
-    usage: RefCell<Rc<Usage>>,
-    /// The ethread that starts, keeps and stops it.
-    keeper: RefCell<Option<JoinHandle<()>>>,
-    handles: Cell<usize>,
-}
-
-/// The use of a [`Resource`]. As long as there is one, the resource is not idle.
-pub struct Lease<T> {
-    /// `None` while it is dropped.
-    value: Option<Rc<T>>,
-    usage: Rc<Usage>,
+    settings: Settings<T, E>,
 }
 
 impl<T: 'static, E: 'static> Resource<T, E> {
@@ -176,14 +121,15 @@ impl<T: 'static, E: 'static> Resource<T, E> {
     where
         F: Fn() -> Result<T, E> + 'static,
     {
-        Builder {
+        let settings = Settings {
             name: None,
             start: Box::new(start),
             stop: Box::new(|_| ()),
             start_timeout: None,
             idle_timeout: None,
             grace: None,
-        }
+        };
+        Builder { settings }
     }
 
     /// Returns the use of the resource, which is started if it does not run; suspends the caller
@@ -320,77 +266,37 @@ impl<T: 'static, E: 'static> Resource<T, E> {
     }
 }
 
-impl<T, E> Shared<T, E> {
-    fn lease(&self) -> Option<Lease<T>> {
-        let value = self.value.borrow().clone()?;
-        Some(Lease::new(value, self.usage()))
-    }
-
-    fn usage(&self) -> Rc<Usage> {
-        self.usage.borrow().clone()
-    }
-
-    fn ask_to_stop(&self) {
-        match self.state.get() {
-            State::Stopped | State::Stopping => {}
-            State::Starting => {
-                self.state.set(State::Stopping);
-                if let Some(keeper) = &*self.keeper.borrow() {
-                    keeper.cancel();
-                }
-            }
-            State::Running => {
-                self.state.set(State::Stopping);
-                // The keeper still has it.
-                drop(self.value.take());
-                self.usage().wake_keeper();
-            }
-        }
-    }
-
-    /// It has stopped, or has not started.
-    fn stopped(&self, why: &StartError<E>) {
-        self.state.set(State::Stopped);
-        let value = self.value.take();
-        self.starting
-            .serve_all(|place| *place = Some(Err(why.clone())));
-        self.stopping.serve_all(|()| ());
-        // The drop is the user's code, which may start the resource again.
-        drop(value);
-    }
-}
-
 impl<T: 'static, E: 'static> Builder<T, E> {
     /// Names the ethread that starts, keeps and stops it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.settings.name = Some(name.into());
         self
     }
 
     /// Sets what stops it, which may wait. The resource is dropped after that, when nobody has it
     /// in use. If it panics that is a line in the log, and the resource counts as stopped.
     pub fn stop<F: Fn(&T) + 'static>(mut self, stop: F) -> Self {
-        self.stop = Box::new(stop);
+        self.settings.stop = Box::new(stop);
         self
     }
 
     /// Bounds the start: all that waits in it fails or unwinds after that, as in
     /// [`time::timeout`](crate::time::timeout). Not bounded unless set.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = Some(timeout);
+        self.settings.start_timeout = Some(timeout);
         self
     }
 
     /// Stops it when nobody has had it in use for so long. Never unless set.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = Some(timeout);
+        self.settings.idle_timeout = Some(timeout);
         self
     }
 
     /// Sets how long [`Resource::stop`] waits for those who have it in use; it is stopped under
     /// their hands then. As long as it takes unless set.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
+        self.settings.grace = Some(grace);
         self
     }
 
@@ -398,56 +304,8 @@ impl<T: 'static, E: 'static> Builder<T, E> {
     #[must_use]
     pub fn build(self) -> Resource<T, E> {
         Resource {
-            shared: Rc::new(Shared {
-                settings: self,
-                state: Cell::new(State::Stopped),
-                starting: Line::new(),
-                stopping: Line::new(),
-                value: RefCell::default(),
-                usage: RefCell::default(),
-                keeper: RefCell::default(),
-                handles: Cell::new(1),
-            }),
+            shared: Rc::new(Shared::new(self.settings)),
         }
-    }
-}
-
-impl<T> Lease<T> {
-    fn new(value: Rc<T>, usage: Rc<Usage>) -> Self {
-        usage.begin();
-        Self {
-            value: Some(value),
-            usage,
-        }
-    }
-}
-
-impl<T> Deref for Lease<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        let value = self.value.as_deref();
-        value.expect("it is taken out by the destructor only")
-    }
-}
-
-impl<T> Clone for Lease<T> {
-    /// Returns another use of the same resource.
-    fn clone(&self) -> Self {
-        self.usage.begin();
-        Self {
-            value: self.value.clone(),
-            usage: self.usage.clone(),
-        }
-    }
-}
-
-impl<T> Drop for Lease<T> {
-    fn drop(&mut self) {
-        let usage = self.usage.clone();
-        // What the drop of the value does, if it is stopped already, must not hide the end of this.
-        let _end = EndOfUse(&usage);
-        drop(mem::take(&mut self.value));
     }
 }
 
@@ -471,44 +329,6 @@ impl<T, E> Drop for Resource<T, E> {
     }
 }
 
-impl<E> Clone for StartError<E> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Failed(error) => Self::Failed(error.clone()),
-            Self::TimedOut(limit) => Self::TimedOut(*limit),
-            Self::Panicked(text) => Self::Panicked(text.clone()),
-            Self::Stopped => Self::Stopped,
-            Self::WouldPark => Self::WouldPark,
-        }
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for StartError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(error) => write!(f, "the resource could not be started: {error}"),
-            Self::TimedOut(limit) => write!(
-                f,
-                "the resource has not started within {limit:?}; `start_timeout` allows it more"
-            ),
-            Self::Panicked(text) => write!(f, "the start of the resource panicked: {text}"),
-            Self::Stopped => f.write_str("the resource was stopped while it started"),
-            Self::WouldPark => f.write_str(
-                "the resource does not run, and an ethread that unwinds cannot wait for it",
-            ),
-        }
-    }
-}
-
-impl<E: Error + 'static> Error for StartError<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Failed(error) => Some(&**error),
-            _ => None,
-        }
-    }
-}
-
 impl<T, E> fmt::Debug for Resource<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
@@ -521,16 +341,10 @@ impl<T, E> fmt::Debug for Resource<T, E> {
 impl<T, E> fmt::Debug for Builder<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
-            .field("name", &self.name)
-            .field("start_timeout", &self.start_timeout)
-            .field("idle_timeout", &self.idle_timeout)
-            .field("grace", &self.grace)
+            .field("name", &self.settings.name)
+            .field("start_timeout", &self.settings.start_timeout)
+            .field("idle_timeout", &self.settings.idle_timeout)
+            .field("grace", &self.settings.grace)
             .finish_non_exhaustive()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Lease<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lease").field(&self.value).finish()
     }
 }

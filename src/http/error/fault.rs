@@ -1,16 +1,12 @@
-//! The one error of the HTTP layer.
+//! The one error of the HTTP layer, grouped by the party at fault.
 #![forbid(unsafe_code)]
-
-mod handler;
 
 use std::error::Error as StdError;
 use std::{fmt, io};
 
 use http::StatusCode;
 
-pub use handler::{HandlerError, Result};
-
-use super::proto::ProtoError;
+use crate::http::proto::ProtoError;
 
 /// Why a request could not be read or a response not be sent.
 ///
@@ -265,19 +261,6 @@ impl fmt::Display for Error {
             }),
             // One level only: the cause is the source's to print.
             Kind::Io(_) => f.write_str("connection failed"),
-        }
-    }
-}
-
-/// An error and all its causes, separated by colons.
-pub(crate) struct WithCauses<'a>(pub(crate) &'a dyn StdError);
-
-impl fmt::Display for WithCauses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        match self.0.source() {
-            Some(cause) => write!(f, ": {}", Self(cause)),
-            None => Ok(()),
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::error::HandlerError;
 
 /// One of each kind, with the status and the kind of `io::Error` it becomes.
 fn all() -> Vec<(Error, Option<u16>, io::ErrorKind)> {

@@ -1,0 +1,11 @@
+//! What goes wrong in an exchange, and in a handler.
+#![forbid(unsafe_code)]
+
+mod causes;
+mod fault;
+mod handler;
+
+pub(crate) use causes::WithCauses;
+pub use fault::Error;
+pub(super) use fault::Phase;
+pub use handler::{HandlerError, Result};

@@ -1,0 +1,119 @@
+//! The use of a resource, and how many uses there are.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::mem;
+use std::ops::Deref;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::runtime::wait::WaitKind;
+use crate::sync::line::{Line, Wait};
+use crate::time::Instant;
+
+/// How many use a resource, and whom that concerns.
+#[derive(Default)]
+pub(super) struct Usage {
+    count: Cell<usize>,
+    /// When the last of them has gone.
+    pub(super) idle_since: Cell<u64>,
+    /// The keeper, while it waits.
+    keeper: Line,
+    /// It waits until nobody uses it.
+    wants_idle: Cell<bool>,
+}
+
+impl Usage {
+    pub(super) fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    fn begin(&self) {
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn wake_keeper(&self) {
+        self.keeper.serve(|()| ());
+    }
+
+    fn end(&self) {
+        let left = self.count.get() - 1;
+        self.count.set(left);
+        if left == 0 {
+            self.idle_since.set(Instant::now().as_nanos());
+            if self.wants_idle.get() {
+                self.wake_keeper();
+            }
+        }
+    }
+
+    /// The keeper waits until it is woken, or this time.
+    pub(super) fn wait(&self, deadline: u64) {
+        self.wants_idle.set(self.count() > 0);
+        let wait = Wait::new(WaitKind::Resource, Location::caller()).until(deadline);
+        // Late or not, it looks for itself.
+        let _ = self.keeper.wait(wait, ());
+    }
+}
+
+/// The end of one use.
+struct EndOfUse<'a>(&'a Usage);
+
+impl Drop for EndOfUse<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The use of a [`Resource`](super::Resource). As long as there is one, the resource is not idle.
+pub struct Lease<T> {
+    /// `None` while it is dropped.
+    value: Option<Rc<T>>,
+    usage: Rc<Usage>,
+}
+
+impl<T> Lease<T> {
+    pub(super) fn new(value: Rc<T>, usage: Rc<Usage>) -> Self {
+        usage.begin();
+        Self {
+            value: Some(value),
+            usage,
+        }
+    }
+}
+
+impl<T> Deref for Lease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        let value = self.value.as_deref();
+        value.expect("it is taken out by the destructor only")
+    }
+}
+
+impl<T> Clone for Lease<T> {
+    /// Returns another use of the same resource.
+    fn clone(&self) -> Self {
+        self.usage.begin();
+        Self {
+            value: self.value.clone(),
+            usage: self.usage.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Lease<T> {
+    fn drop(&mut self) {
+        let usage = self.usage.clone();
+        // What the drop of the value does, if it is stopped already, must not hide the end of this.
+        let _end = EndOfUse(&usage);
+        drop(mem::take(&mut self.value));
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Lease<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lease").field(&self.value).finish()
+    }
+}

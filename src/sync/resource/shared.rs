@@ -1,0 +1,105 @@
+//! What the handles of a resource and its keeper have in common.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::error::StartError;
+use super::lease::{Lease, Usage};
+use crate::sync::line::Line;
+use crate::thread::JoinHandle;
+
+/// What a [`Resource`](super::Resource) does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Nothing; the next [`get`](super::Resource::get) starts it.
+    Stopped,
+    /// It starts.
+    Starting,
+    /// It can be had.
+    Running,
+    /// It is about to stop: its start is given up, its users are waited for, or it is being
+    /// stopped.
+    Stopping,
+}
+
+/// How a resource is started, kept and stopped.
+pub(super) struct Settings<T, E> {
+    pub(super) name: Option<String>,
+    pub(super) start: Box<dyn Fn() -> Result<T, E>>,
+    pub(super) stop: Box<dyn Fn(&T)>,
+    pub(super) start_timeout: Option<Duration>,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+}
+
+pub(super) struct Shared<T, E> {
+    pub(super) settings: Settings<T, E>,
+    pub(super) state: Cell<State>,
+    /// Those who wait for the start that is going on, with places for what comes of it.
+    pub(super) starting: Line<Option<Result<Lease<T>, StartError<E>>>>,
+    /// Those who wait until it is stopped.
+    pub(super) stopping: Line,
+    /// The value, while it can be had.
+    pub(super) value: RefCell<Option<Rc<T>>>,
+    /// Of what runs, or ran last: who still has that in use must not keep the next one going.
+    pub(super) usage: RefCell<Rc<Usage>>,
+    /// The ethread that starts, keeps and stops it.
+    pub(super) keeper: RefCell<Option<JoinHandle<()>>>,
+    pub(super) handles: Cell<usize>,
+}
+
+impl<T, E> Shared<T, E> {
+    pub(super) fn new(settings: Settings<T, E>) -> Self {
+        Self {
+            settings,
+            state: Cell::new(State::Stopped),
+            starting: Line::new(),
+            stopping: Line::new(),
+            value: RefCell::default(),
+            usage: RefCell::default(),
+            keeper: RefCell::default(),
+            handles: Cell::new(1),
+        }
+    }
+
+    pub(super) fn lease(&self) -> Option<Lease<T>> {
+        let value = self.value.borrow().clone()?;
+        Some(Lease::new(value, self.usage()))
+    }
+
+    pub(super) fn usage(&self) -> Rc<Usage> {
+        self.usage.borrow().clone()
+    }
+
+    pub(super) fn ask_to_stop(&self) {
+        match self.state.get() {
+            State::Stopped | State::Stopping => {}
+            State::Starting => {
+                self.state.set(State::Stopping);
+                if let Some(keeper) = &*self.keeper.borrow() {
+                    keeper.cancel();
+                }
+            }
+            State::Running => {
+                self.state.set(State::Stopping);
+                // The keeper still has it.
+                drop(self.value.take());
+                self.usage().wake_keeper();
+            }
+        }
+    }
+
+    /// It has stopped, or has not started.
+    pub(super) fn stopped(&self, why: &StartError<E>) {
+        self.state.set(State::Stopped);
+        let value = self.value.take();
+        self.starting
+            .serve_all(|place| *place = Some(Err(why.clone())));
+        self.stopping.serve_all(|()| ());
+        // The drop is the user's code, which may start the resource again.
+        drop(value);
+    }
+}
