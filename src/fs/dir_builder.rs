@@ -35,8 +35,7 @@ pub struct DirBuilder {
 // As std's.
 #[allow(clippy::new_without_default)]
 impl DirBuilder {
-    /// Returns a builder of single directories that everybody may use, as far as the process's
-    /// umask lets them.
+    /// Returns a builder of single directories. Their mode is 0o777, less the process's umask.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -91,7 +91,7 @@ impl Builder {
         self
     }
 
-    /// Whether the shard waits for messages from other OS threads even when it knows of nobody who
+    /// Whether the shard waits for messages from other OS threads even when nothing that it knows of
     /// could send one, instead of reporting a deadlock: false.
     pub fn serve_inbox(mut self, serve: bool) -> Self {
         self.settings.serve_inbox = serve;

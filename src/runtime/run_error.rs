@@ -16,11 +16,11 @@ use super::task::message;
 pub enum RunError {
     /// Every ethread is parked, and nothing can ever wake one.
     Deadlock(Deadlock),
-    /// This many ethreads panicked that nobody joined; the run went on to its end. The log has
+    /// This many ethreads panicked without being joined; the run went on to its end. The log has
     /// the messages.
     Panicked(usize),
-    /// The `Exit` of a [`run_until`](crate::bridge::run_until) was dropped, so that nobody can
-    /// finish it any more.
+    /// The `Exit` of a [`run_until`](crate::bridge::run_until) was dropped, so that
+    /// nothing can finish it any more.
     Abandoned,
     /// The root of one of several [shards](super::Shards::run) panicked. Elsewhere that panic is
     /// raised again.
@@ -79,8 +79,8 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadlock(deadlock) => deadlock.fmt(f),
-            Self::Panicked(1) => f.write_str("an ethread that nobody joined panicked"),
-            Self::Panicked(n) => write!(f, "{n} ethreads that nobody joined panicked"),
+            Self::Panicked(1) => f.write_str("an ethread panicked and was not joined"),
+            Self::Panicked(n) => write!(f, "{n} ethreads panicked and were not joined"),
             Self::Abandoned => f.write_str("the `Exit` of `run_until` was dropped"),
             Self::RootPanicked(panic) => panic.fmt(f),
             Self::Io(error) => write!(f, "the scheduler failed: {error}"),

@@ -46,7 +46,7 @@ fn a_panic_that_nobody_joins_is_counted_and_logged() {
         let goes_on = thread::spawn(|| thread::yield_now());
         let error = ethreads::run().unwrap_err();
         assert!(matches!(error, RunError::Panicked(2)), "{error}");
-        assert_eq!(error.to_string(), "2 ethreads that nobody joined panicked");
+        assert_eq!(error.to_string(), "2 ethreads panicked and were not joined");
         assert!(goes_on.is_finished());
         ethreads::run().unwrap();
     });
@@ -122,7 +122,7 @@ fn a_panic_counts_only_once_its_handle_is_gone() {
         ethreads::run().unwrap();
         drop(handle);
         let error = ethreads::run().unwrap_err();
-        assert_eq!(error.to_string(), "an ethread that nobody joined panicked");
+        assert_eq!(error.to_string(), "an ethread panicked and was not joined");
     });
 }
 

@@ -458,6 +458,15 @@ fn planted(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     names.map(Iterator::collect).collect()
 }
 
+/// The circles of a file with this text and of another file, which imports it.
+fn beside_one_that_imports_it(text: &str) -> Vec<Vec<String>> {
+    planted(&[
+        ("src/lib.rs", "mod a; mod b; pub use b::B;"),
+        ("src/a.rs", &format!("{text}\npub struct A;")),
+        ("src/b.rs", "use crate::a::A; pub struct B(A);"),
+    ])
+}
+
 #[test]
 fn a_planted_circle_is_found() {
     let face = ("src/a/mod.rs", "mod b; mod c; pub use b::B; pub use c::*;");
@@ -481,11 +490,7 @@ fn each_way_to_name_an_item_is_an_import() {
         "mod inner { fn f() { super::super::b::B::new(); } }",
     ];
     for way in ways {
-        let found = planted(&[
-            ("src/lib.rs", "mod a; mod b; pub use b::B;"),
-            ("src/a.rs", &format!("pub struct A; {way}")),
-            ("src/b.rs", "use crate::a::A; pub struct B(A);"),
-        ]);
+        let found = beside_one_that_imports_it(way);
         assert_eq!(found, [["src/a.rs", "src/b.rs"]], "{way}");
     }
 }
@@ -501,11 +506,7 @@ fn what_is_no_import_ties_nothing() {
         "mod b { pub struct B; } fn f() { b::B::new(); }",
     ];
     for other in others {
-        let found = planted(&[
-            ("src/lib.rs", "mod a; mod b;"),
-            ("src/a.rs", &format!("{other}\npub struct A;")),
-            ("src/b.rs", "use crate::a::A; pub struct B(A);"),
-        ]);
+        let found = beside_one_that_imports_it(other);
         assert!(found.is_empty(), "{other}: {found:?}");
     }
 }

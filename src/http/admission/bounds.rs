@@ -31,7 +31,7 @@ pub(super) enum Verdict {
 }
 
 impl Bounds {
-    /// Whether the invariant holds, and somebody can be served at all.
+    /// Whether the invariant holds, and a connection can be served at all.
     pub(in crate::http) fn are_valid(self) -> bool {
         match (self.max_threads, self.max_accept) {
             (None, None) => true,

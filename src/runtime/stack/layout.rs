@@ -115,8 +115,8 @@ impl Stack {
     ///
     /// # Safety
     ///
-    /// The room is that of a stack of this class, which is out. There must be one owner of it: who
-    /// had it before gives it up, or this one is only asked for its place.
+    /// The room is that of a stack of this class, which is out. There must be one owner of it: the
+    /// one before gives it up, or this one is only asked for its place.
     #[inline]
     pub(in crate::runtime) unsafe fn again(room: NonNull<Room>, class: Class) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl Stack {
         self.class
     }
 
-    /// Room for the state of what runs on this stack: writable, and used by nobody else as long as
+    /// Room for the state of what runs on this stack: writable, and not used otherwise as long as
     /// the stack is out.
     #[inline]
     pub(in crate::runtime) fn room(&self) -> NonNull<Room> {
@@ -138,7 +138,7 @@ impl Stack {
         NonNull::new(room).expect("it is not zero")
     }
 
-    /// Says who runs on this stack, for [`find_guard`]; null once no one does.
+    /// Says what runs on this stack, for [`find_guard`](super::find_guard); null is nothing.
     pub(crate) fn set_occupant(&self, occupant: *const ()) {
         self.header()
             .occupant

@@ -40,8 +40,8 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever send
-    /// one.
+    /// In a closure given to `suspend`, and on the OS thread's own side if none can ever be
+    /// sent.
     ///
     /// # Cancellation
     ///

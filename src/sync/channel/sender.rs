@@ -41,7 +41,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever make
+    /// In a closure given to `suspend`, and on the OS thread's own side if there can never be
     /// room.
     ///
     /// # Cancellation

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError<E> {
-    /// The start has failed with this error, which is the same for all who have waited for it.
+    /// The start has failed with this error, which all its waiters get.
     Failed(Rc<E>),
     /// The start has taken longer than it may.
     TimedOut(Duration),

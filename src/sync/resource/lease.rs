@@ -12,7 +12,7 @@ use crate::runtime::wait::WaitKind;
 use crate::sync::line::{Line, Wait};
 use crate::time::Instant;
 
-/// How many use a resource, and whom that concerns.
+/// How many uses of a resource there are, and the keeper that waits for their end.
 #[derive(Default)]
 pub(super) struct Usage {
     count: Cell<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Usage {
     pub(super) idle_since: Cell<u64>,
     /// The keeper, while it waits.
     keeper: Line,
-    /// It waits until nobody uses it.
+    /// The keeper waits until there is no use.
     wants_idle: Cell<bool>,
 }
 

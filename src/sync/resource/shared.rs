@@ -38,13 +38,13 @@ pub(super) struct Settings<T, E> {
 pub(super) struct Shared<T, E> {
     pub(super) settings: Settings<T, E>,
     pub(super) state: Cell<State>,
-    /// Those who wait for the start that is going on, with places for what comes of it.
+    /// The waiters for the start that is going on, with places for what comes of it.
     pub(super) starting: Line<Option<Result<Lease<T>, StartError<E>>>>,
-    /// Those who wait until it is stopped.
+    /// The waiters for its stop.
     pub(super) stopping: Line,
     /// The value, while it can be had.
     pub(super) value: RefCell<Option<Rc<T>>>,
-    /// Of what runs, or ran last: who still has that in use must not keep the next one going.
+    /// Of what runs, or ran last: a use of that must not keep the next one going.
     pub(super) usage: RefCell<Rc<Usage>>,
     /// The ethread that starts, keeps and stops it.
     pub(super) keeper: RefCell<Option<JoinHandle<()>>>,
