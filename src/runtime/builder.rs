@@ -91,8 +91,8 @@ impl Builder {
         self
     }
 
-    /// Whether the shard waits for messages from other OS threads even when nothing that it knows of
-    /// could send one, instead of reporting a deadlock: false.
+    /// Whether the shard waits for messages from other OS threads even when nothing that it knows
+    /// of could send one, instead of reporting a deadlock: false.
     pub fn serve_inbox(mut self, serve: bool) -> Self {
         self.settings.serve_inbox = serve;
         self
