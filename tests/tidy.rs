@@ -52,27 +52,19 @@ const SANS_IO: [&str; 3] = ["src/http/message", "src/http/proto", "src/http/erro
 
 /// Crates that only these files and folders name.
 const CRATES: &[(&str, &[&str])] = &[
-    (
-        "corosensei",
-        // The last one names its functions.
-        &[
-            "src/runtime/stack",
-            "src/runtime/coroutine.rs",
-            "src/runtime/backtrace.rs",
-        ],
-    ),
-    ("backtrace", &["src/runtime/backtrace.rs"]),
+    ("corosensei", &["src/runtime/stack"]),
+    ("backtrace", &["src/runtime/stack/backtrace.rs"]),
     (
         "loom",
         &[
-            "src/runtime/primitives.rs",
-            "src/runtime/mailbox/loom_tests.rs",
-            "src/runtime/wake_cell/loom_tests.rs",
-            "src/runtime/parcel.rs",
-            "src/runtime/pool/threads/loom_tests.rs",
-            "src/runtime/roster/loom_tests.rs",
+            "src/runtime/base/primitives.rs",
+            "src/runtime/scheduler/queue/loom_tests.rs",
+            "src/runtime/task/wake_cell/loom_tests.rs",
+            "src/runtime/task/oneshot.rs",
+            "src/runtime/task/pool/threads/loom_tests.rs",
+            "src/runtime/base/thread_names/loom_tests.rs",
             "src/runtime/stack/registry/loom_tests.rs",
-            "src/runtime/watchdog/loom_tests.rs",
+            "src/runtime/scheduler/watchdog/loom_tests.rs",
             "src/sync/remote",
             "src/http/admission/loom_tests.rs",
         ],
@@ -80,14 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("polling", &["src/runtime/driver/polling.rs"]),
     ("rustix", &["src/runtime/driver"]),
     ("socket2", &["src/runtime/driver"]),
-    (
-        "libc",
-        &[
-            "src/runtime/driver",
-            "src/runtime/stack",
-            "src/runtime/overflow.rs",
-        ],
-    ),
+    ("libc", &["src/runtime/driver", "src/runtime/stack"]),
     ("signal_hook", &["src/signal"]),
     ("httparse", &["src/http/proto/head.rs"]),
 ];
@@ -96,19 +81,19 @@ const CRATES: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "src/io/pipe.rs",
     "src/net/convert.rs",
-    "src/runtime/coroutine.rs",
-    "src/runtime/current.rs",
     "src/runtime/driver/file.rs",
     "src/runtime/driver/polling.rs",
     "src/runtime/driver/signal.rs",
     "src/runtime/driver/socket.rs",
-    "src/runtime/overflow.rs",
+    "src/runtime/scheduler/current.rs",
+    "src/runtime/scheduler/watchdog.rs",
     "src/runtime/stack/arena.rs",
     "src/runtime/stack/chunk.rs",
+    "src/runtime/stack/coroutine.rs",
     "src/runtime/stack/layout.rs",
+    "src/runtime/stack/overflow.rs",
     "src/runtime/stack/registry.rs",
-    "src/runtime/task.rs",
-    "src/runtime/watchdog.rs",
+    "src/runtime/task/work.rs",
     "src/sync/mutex.rs",
     "src/sync/rwlock.rs",
     "src/thread/scope.rs",

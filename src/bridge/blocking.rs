@@ -2,7 +2,7 @@
 
 use std::panic::{self, Location};
 
-use crate::runtime::pool::{self, BlockingStats};
+use crate::runtime::task::pool::{self, BlockingStats};
 
 /// Runs `f` on a pool of OS threads and suspends the ethread until it has ended; the other
 /// ethreads go on meanwhile.

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use crate::runtime::current;
-use crate::runtime::park::Unwinding;
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::{Reason, WaitKind};
-use crate::runtime::waker::Wakeups;
+use crate::runtime::base::wait::{Reason, WaitKind};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park::Unwinding;
+use crate::runtime::task::waker::Wakeups;
 
 /// Polls a future until it is ready, and returns its output; suspends the ethread in between, until
 /// the future's waker is used. On an OS thread without ethreads it blocks.

@@ -15,8 +15,8 @@ mod on_ready;
 mod run_until;
 pub(crate) mod suspend;
 
-pub use crate::runtime::pool::BlockingStats;
-pub use crate::runtime::source::Source;
+pub use crate::runtime::io::source::Source;
+pub use crate::runtime::task::pool::BlockingStats;
 pub use blocking::{blocking, blocking_stats, set_blocking_limit};
 #[cfg(feature = "http")]
 pub(crate) use on_ready::spawn_at_rest;

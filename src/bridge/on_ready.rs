@@ -5,12 +5,16 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::runtime::clock::Instant;
-use crate::runtime::current;
-use crate::runtime::handle::{JoinHandle, Thread};
-use crate::runtime::source::{Direction, Limit, Operation, Registration, Source};
-use crate::runtime::task::{Once, Task, Work};
-use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind};
+use crate::runtime::io::operation::{Limit, Operation};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::io::source::Source;
+use crate::runtime::scheduler::clock::Instant;
+use crate::runtime::scheduler::current;
+use crate::runtime::state::slots::Direction;
+use crate::runtime::task::join::JoinHandle;
+use crate::runtime::task::thread::Thread;
+use crate::runtime::task::work::{Once, Task, Work};
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,12 +132,12 @@ where
     };
     let direction = operation.direction;
     let deadline = operation.limit.deadline(|| scheduler.clock());
-    let key = scheduler.watch_without_stack(registration, fd, direction)?;
+    let key = registration.watch(&scheduler, fd, direction)?;
     let task = Task::new(work(key));
     let name: Option<Rc<str>> = name.map(Rc::from);
     let (index, id, token) = scheduler.starter(task.clone(), name.clone(), deadline, reason)?;
     let thread = Thread::new(scheduler.clone(), index, id, name);
-    task.packet().whose().set(thread);
+    task.packet().owner().set(thread);
     let handle = JoinHandle::new(task);
     if let Err(error) = scheduler.wait_without_stack(fd, key, direction, token) {
         handle.cancel();

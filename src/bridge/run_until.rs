@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
-use crate::runtime::scheduler::Goal;
-use crate::runtime::{RunError, current, refuse_nested};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Goal;
+use crate::runtime::{RunError, refuse_nested};
 
 /// Ends a [`run_until`], with a value by [`Exit::finish`] or without one by being dropped. It stays
 /// on its OS thread.
@@ -94,6 +95,8 @@ pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
     });
     // Found only now: `start` is user code, which may have ended a run that left ethreads behind.
     refuse_nested("run_until")?;
-    current::get_or_install()?.drive(&Goal::Flag(&shared.finished))?;
+    let scheduler = current::get_or_install()?;
+    let driven = scheduler.drive(&Goal::Flag(&shared.finished));
+    driven.map_err(|stuck| scheduler.report(stuck))?;
     shared.value.take().ok_or(RunError::Abandoned)
 }

@@ -7,11 +7,10 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::runtime::current;
-use crate::runtime::inbox::RemoteWaker;
-use crate::runtime::park::Unwinding;
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
+use crate::runtime::scheduler::park::Unwinding;
 
 /// What `suspend` finds when its ethread runs again.
 enum Delivery<T> {

@@ -4,7 +4,7 @@
 use std::io;
 use std::panic::{self, Location};
 
-use crate::runtime::pool;
+use crate::runtime::task::pool;
 
 /// Makes a call on the pool; its panic goes on here.
 #[track_caller]

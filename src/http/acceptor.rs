@@ -24,7 +24,7 @@ use super::shared::{Connection, Membership, Shared};
 use super::taskmaster::Taskmaster;
 use super::transport::{Deadline, Family, Transport, deadline_from_now};
 use super::trouble::{Exhaustion, LogPeriod};
-use crate::runtime::interrupt::is_elapsed;
+use crate::runtime::base::error::is_elapsed;
 use crate::thread::{self, Thread};
 
 /// Connections that are refused in one go when a server ends, at most. More than any listener's

@@ -20,8 +20,8 @@ use super::proto::head::RequestHead;
 use super::proto::trailers::parse_trailers;
 use super::shared::{Connection, Shared};
 use super::transport::{Deadline, Transport, deadline_in, turn_began};
-use crate::runtime::interrupt::is_elapsed;
-use crate::runtime::park::deadline_after;
+use crate::runtime::base::error::is_elapsed;
+use crate::runtime::base::wait::deadline_after;
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
 /// for both sides to begin anew.

@@ -11,7 +11,7 @@ use http::HeaderValue;
 
 use super::hooks::Hooks;
 use super::proto::limits::Limits;
-use crate::runtime::task::{drop_payload, message};
+use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
 /// How long a peer may take. Every phase of a connection has a limit.

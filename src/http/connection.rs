@@ -20,7 +20,7 @@ use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head
 use super::request::Request;
 use super::shared::Shared;
 use super::upgrade::{self, Switch};
-use crate::runtime::task::{drop_payload, message};
+use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
 /// Output that is collected before it is sent, and the largest body that is copied to its head.

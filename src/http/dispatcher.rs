@@ -21,7 +21,7 @@ use super::request::Request;
 use super::server::Server;
 use super::shared::Shared;
 use super::trouble::Exhaustion;
-use crate::runtime::handle::JoinHandle;
+use crate::runtime::task::join::JoinHandle;
 use crate::thread::{self, Thread};
 
 /// How long it waits when all shards are far behind.

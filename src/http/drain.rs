@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::acceptor::Acceptor;
 use super::shared::Shared;
-use crate::runtime::handle::Thread;
+use crate::runtime::task::thread::Thread;
 use crate::thread;
 use crate::time::Instant;
 

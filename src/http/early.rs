@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use super::body::Incoming;
 use super::shared::{Connection, Shared};
-use crate::runtime::handle::JoinHandle;
+use crate::runtime::task::join::JoinHandle;
 use crate::thread;
 
 /// The flusher of a server, and the connections whose output it is to look at.

@@ -11,10 +11,10 @@ use super::admission::Counts;
 use super::drain::DrainReport;
 use super::taskmaster::ServerCounts;
 use crate::bridge::{RemoteSuspended, suspend};
-use crate::runtime::current;
-use crate::runtime::handle::{Thread, WeakThread};
-use crate::runtime::interrupt::as_io;
-use crate::runtime::source::WouldPark;
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::unwind::as_io;
+use crate::runtime::task::thread::{Thread, WeakThread};
 
 /// Ends a server, and knows how it fares. Made by [`Server::handle`](super::Server::handle).
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::listener::Accepted;
 use super::transport::{Deadline, Family, deadline_from_now};
-use crate::runtime::handle::WeakThread;
+use crate::runtime::task::thread::WeakThread;
 use crate::thread;
 
 /// An accepted connection, on its way.

@@ -15,8 +15,8 @@ use http::{Method, StatusCode, Version};
 use super::error::Error;
 use super::request::Request;
 use super::server::Server;
+use crate::runtime::base::panic::{drop_payload, message};
 use crate::runtime::driver::wall_seconds;
-use crate::runtime::task::{drop_payload, message};
 use crate::thread;
 use crate::time::Instant;
 

@@ -23,9 +23,8 @@ use super::admission::Counts;
 use super::config::Timeouts;
 use super::shared::Connection;
 use super::transport::{Deadline, Transport, deadline_from_now, turn_began};
-use crate::runtime::park::deadline_after;
-use crate::runtime::task::Work;
-use crate::runtime::wait::Outcome;
+use crate::runtime::base::wait::{Outcome, deadline_after};
+use crate::runtime::task::work::Work;
 use crate::thread::{self, Thread};
 
 /// Lingering connections of one shard, at most; beyond it the oldest is closed.

@@ -10,9 +10,10 @@ use std::panic::Location;
 
 use super::transport::{Deadline, Family};
 use crate::io::Watched;
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Left, Limit, Operation};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::{Left, Limit, Operation};
+use crate::runtime::state::slots::Direction;
 
 /// How many may wait to be accepted at each of several listeners, as at a single one.
 const BACKLOG: i32 = 1024;

@@ -28,10 +28,10 @@ use super::shared::Shared;
 use super::taskmaster::{ServerCounts, Taskmaster};
 use super::transport::Family;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
+use crate::runtime::base::error::WouldPark;
 use crate::runtime::driver::ops;
-use crate::runtime::handle::JoinHandle;
-use crate::runtime::interrupt::as_io;
-use crate::runtime::source::WouldPark;
+use crate::runtime::scheduler::unwind::as_io;
+use crate::runtime::task::join::JoinHandle;
 use crate::thread;
 
 /// An HTTP server that listens, and is to be served.

@@ -19,8 +19,9 @@ use super::connection::{self, Turn, break_off};
 use super::request::{Kept, Request};
 use super::shared::{Connection, Membership};
 use super::transport::{Deadline, deadline_in};
-use crate::runtime::task::{Work, drop_payload, message};
-use crate::runtime::wait::Outcome;
+use crate::runtime::base::panic::{drop_payload, message};
+use crate::runtime::base::wait::Outcome;
+use crate::runtime::task::work::Work;
 use crate::thread;
 
 /// A connection, as the work of its ethread.

@@ -28,11 +28,11 @@ use super::server::{Server, Share};
 use super::signals::Signals;
 use super::taskmaster::ServerCounts;
 use crate::net::{TcpListener, ToSocketAddrs};
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::base::panic::message;
 use crate::runtime::driver::socket;
-use crate::runtime::interrupt::as_io;
-use crate::runtime::shard::RemoteJoinHandle;
-use crate::runtime::source::WouldPark;
-use crate::runtime::task::message;
+use crate::runtime::scheduler::unwind::as_io;
+use crate::runtime::task::shard::RemoteJoinHandle;
 use crate::runtime::{ShardEnded, ShardGroup, Shards};
 use crate::thread::{self, RemoteThread};
 

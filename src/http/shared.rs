@@ -15,9 +15,10 @@ use super::handler::Handler;
 use super::lingering::Lingering;
 use super::proto::encode::Opening;
 use super::transport::Transport;
-use crate::runtime::current;
 use crate::runtime::driver::wall_seconds;
-use crate::runtime::handle::{JoinHandle, Thread};
+use crate::runtime::scheduler::current;
+use crate::runtime::task::join::JoinHandle;
+use crate::runtime::task::thread::Thread;
 
 /// The state of a server that is being served.
 pub(super) struct Shared {

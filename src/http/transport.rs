@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use crate::bridge::spawn_at_rest;
 use crate::io::Watched;
-use crate::runtime::current;
+use crate::runtime::base::wait::{WaitKind, deadline_after};
 use crate::runtime::driver::{file, ops, socket};
-use crate::runtime::handle::JoinHandle;
-use crate::runtime::park::{self, deadline_after};
-use crate::runtime::source::{Direction, Left, Limit, Operation};
-use crate::runtime::task::Work;
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::{Left, Limit, Operation};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::park::{self};
+use crate::runtime::state::slots::Direction;
+use crate::runtime::task::join::JoinHandle;
+use crate::runtime::task::work::Work;
 
 /// The socket of a connection.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl Transport {
     }
 
     /// Parks without a stack until there may be input, as the last act of a
-    /// [`Work`](crate::runtime::task::Work); false if there may be some already.
+    /// [`Work`](crate::runtime::task::work::Work); false if there may be some already.
     // Down to the park, as each request passes here: with two callers it would be calls else.
     #[inline(always)]
     #[track_caller]

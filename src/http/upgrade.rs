@@ -19,7 +19,7 @@ use super::request::Request;
 use super::shared::Connection;
 use super::transport::Family;
 use crate::net::{TcpStream, UnixStream};
-use crate::runtime::source::Limit;
+use crate::runtime::io::operation::Limit;
 use crate::thread;
 
 /// The closure of [`Response::upgrade`], as the content of a body.
@@ -152,7 +152,7 @@ pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) -> bool {
     }
     let call = AssertUnwindSafe(|| take_over(upgraded));
     if let Err(payload) = thread::catch_panic(call) {
-        let text = crate::runtime::task::message(&*payload);
+        let text = crate::runtime::base::panic::message(&*payload);
         log::error!(
             "upgraded connection panicked in ethread {}: {text}",
             thread::current()

@@ -22,10 +22,11 @@ use std::os::unix::fs::FileExt;
 use std::panic::{self, Location};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::runtime::base::error::WouldPark;
 use crate::runtime::driver::ops::{self, FdKind};
-use crate::runtime::interrupt::as_io;
-use crate::runtime::source::WouldPark;
-use crate::runtime::{current, pool};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::unwind::as_io;
+use crate::runtime::task::pool;
 use crate::sync::remote::Semaphore;
 
 /// The most that is moved in one trip to the pool. A trip takes some 20 µs, as long as copying

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::description::Description;
 use super::watched::Watched;
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::ops::{self, FdKind};
-use crate::runtime::origin::Origin;
-use crate::runtime::source::{
-    Direction, Left, Limit, Operation, Registration, Source, check_world,
-};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::{Left, Limit, Operation};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::io::source::{Source, check_world};
+use crate::runtime::scheduler::origin::Origin;
+use crate::runtime::state::slots::Direction;
 
 /// The most that a port in blocking mode writes at once: a pipe that is writable has room for it
 /// (`PIPE_BUF`, pipe(7)).

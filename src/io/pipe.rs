@@ -9,7 +9,8 @@ use std::process::Stdio;
 
 use super::eport::Eport;
 use crate::runtime::driver::ops;
-use crate::runtime::source::{Registration, Source, check_world};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::io::source::{Source, check_world};
 
 /// Makes a pipe, as [`std::io::pipe`].
 ///

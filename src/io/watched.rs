@@ -8,7 +8,9 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::thread;
 
 use crate::runtime::driver::socket;
-use crate::runtime::source::{Direction, Left, Operation, Registration};
+use crate::runtime::io::operation::{Left, Operation};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::state::slots::Direction;
 
 /// What [`Eport`](super::Eport) and the sockets of `net` are made of. Dropping it deregisters the
 /// descriptor from every shard before its owner closes it.

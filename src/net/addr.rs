@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::panic::{self, Location};
 use std::{iter, option, slice, vec};
 
-use crate::runtime::pool;
-use crate::runtime::source::check_world;
+use crate::runtime::io::source::check_world;
+use crate::runtime::task::pool;
 
 /// What can be turned into socket addresses, as [`std::net::ToSocketAddrs`].
 ///

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 use super::socket::Socket;
 use super::unix::{UnixDatagram, UnixListener, UnixStream};
 use super::{TcpListener, TcpStream, UdpSocket};
-use crate::runtime::source::{Registration, Source};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::io::source::Source;
 
 /// All sockets convert in the same way: coming in, a descriptor is made non-blocking; going out,
 /// it is deregistered first, and blocks again unless `set_nonblocking` was called.

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use super::addr::invalid;
 use crate::io::Watched;
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::park;
-use crate::runtime::source::{Direction, Left, Limit, Operation, Registration, Source, WouldPark};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::{Left, Limit, Operation};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::io::source::Source;
+use crate::runtime::scheduler::park;
+use crate::runtime::state::slots::Direction;
 use crate::time::Instant;
 
 /// A non-blocking socket.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::addr::{ToSocketAddrs, each_addr, invalid};
 use super::socket::Socket;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, check_world};
+use crate::runtime::io::source::check_world;
+use crate::runtime::state::slots::Direction;
 
 /// A UDP socket, as [`std::net::UdpSocket`]: where that blocks the OS thread, this suspends the
 /// ethread.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::driver::DriverKind;
 use super::run::{refuse_nested, run_new};
 use super::run_error::RunError;
-use super::scheduler::Settings;
+use super::scheduler::settings::Settings;
 use super::shards::Shards;
 use super::stack::GuardKind;
 

@@ -30,58 +30,32 @@
 //! none is left, or the grace period is over. Those that are left then, and those of an OS thread
 //! that ends, are leaked with one line in the log: their stacks are never unwound from outside.
 
-mod backtrace;
+pub(crate) mod base;
 mod builder;
-pub(crate) mod clock;
-mod coroutine;
-pub(crate) mod current;
-pub(crate) mod deadlock;
 pub(crate) mod driver;
-pub(crate) mod ethread;
-pub(crate) mod handle;
-pub(crate) mod inbox;
-pub(crate) mod interrupt;
-pub(crate) mod locals;
-mod mailbox;
-pub(crate) mod origin;
-mod overflow;
-pub(crate) mod parcel;
-pub(crate) mod park;
-pub(crate) mod pool;
-pub(crate) mod primitives;
-mod roster;
+pub(crate) mod io;
 mod run;
 mod run_error;
-mod run_queue;
 pub(crate) mod scheduler;
-pub(crate) mod scopes;
-pub(crate) mod shard;
 mod shard_group;
 mod shard_thread;
 mod shards;
-pub(crate) mod source;
-mod stack;
-mod stats;
-mod sweep;
+pub(crate) mod stack;
+pub(crate) mod state;
 pub(crate) mod task;
-mod timers;
-pub(crate) mod wait;
-mod wake_cell;
-pub(crate) mod waker;
-mod watchdog;
 
-pub use backtrace::Backtrace;
+pub use base::error::WouldPark;
 pub use builder::{Builder, Runtime};
-pub use deadlock::{Deadlock, Parked};
 pub use driver::DriverKind;
 pub(crate) use run::refuse_nested;
 #[cfg(feature = "http")]
 pub(crate) use run::shut_down_from_host;
 pub use run::{run, run_main, stats};
 pub use run_error::{RootPanic, RunError};
-pub use shard::{RemoteJoinHandle, Shard, ShardEnded, SpawnError};
+pub use scheduler::deadlock::{Deadlock, Parked};
 pub use shard_group::{ShardGroup, ShardReport, ShutdownReport};
 pub use shards::Shards;
-pub use source::WouldPark;
 pub use stack::GuardKind;
-pub use stats::{StackCounters, Stats};
+pub use stack::backtrace::Backtrace;
+pub use state::stats::{StackCounters, Stats};
+pub use task::shard::{RemoteJoinHandle, Shard, ShardEnded, SpawnError};

@@ -6,12 +6,13 @@ use std::io;
 use std::panic::{self, Location};
 use std::rc::Rc;
 
-use super::current::{self, Uninstall};
+use super::base::error::{Cancelled, WouldPark};
 use super::run_error::RunError;
-use super::scheduler::{Goal, Scheduler, Settings};
-use super::source::WouldPark;
-use super::stats::Stats;
-use super::task::{Cancelled, Once, Task};
+use super::scheduler::current::{self, Uninstall};
+use super::scheduler::event_loop::{Goal, Scheduler};
+use super::scheduler::settings::Settings;
+use super::state::stats::Stats;
+use super::task::work::{Once, Task};
 
 /// Runs this OS thread's ethreads until all of them have ended, but for daemons.
 ///
@@ -42,7 +43,8 @@ pub fn run() -> Result<(), RunError> {
     let Some(scheduler) = current::get() else {
         return Ok(());
     };
-    let result = scheduler.drive(&Goal::AllEnded);
+    let driven = scheduler.drive(&Goal::AllEnded);
+    let result = driven.map_err(|stuck| scheduler.report(stuck));
     let panics = scheduler.panics.take();
     result?;
     if panics > 0 {
@@ -141,7 +143,8 @@ where
         f()
     }));
     scheduler.spawn(root.clone(), Some(Rc::from("main")), false, None, location)?;
-    let result = scheduler.drive(&Goal::Flag(&ended));
+    let driven = scheduler.drive(&Goal::Flag(&ended));
+    let result = driven.map_err(|stuck| scheduler.report(stuck));
     let left = scheduler.shut_down(is_last)?;
     let panics = scheduler.panics.take();
     if left > 0 {

@@ -6,9 +6,8 @@ use std::fmt;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::deadlock::Deadlock;
-use super::scheduler::Stuck;
-use super::task::message;
+use super::base::panic::message;
+use super::scheduler::deadlock::{Deadlock, StuckReport};
 
 /// Why a run did not end as it should.
 #[derive(Debug)]
@@ -103,11 +102,11 @@ impl From<io::Error> for RunError {
     }
 }
 
-impl From<Stuck> for RunError {
-    fn from(stuck: Stuck) -> Self {
+impl From<StuckReport> for RunError {
+    fn from(stuck: StuckReport) -> Self {
         match stuck {
-            Stuck::Deadlock(deadlock) => Self::Deadlock(deadlock),
-            Stuck::Io(error) => Self::Io(error),
+            StuckReport::Deadlock(deadlock) => Self::Deadlock(deadlock),
+            StuckReport::Io(error) => Self::Io(error),
         }
     }
 }

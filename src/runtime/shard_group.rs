@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::current::{self, Uninstall};
-use super::parcel::{self, Missed, Parcel};
-use super::scheduler::{Goal, Scheduler, Settings, Stuck};
-use super::shard::{RemoteJoinHandle, Shard, SpawnError};
+use super::base::error::WouldPark;
+use super::base::wait::WaitKind;
+use super::scheduler::current::{self, Uninstall};
+use super::scheduler::event_loop::{Goal, Scheduler, Stuck};
+use super::scheduler::settings::Settings;
 use super::shard_thread::ShardThreads;
-use super::source::WouldPark;
-use super::wait::WaitKind;
+use super::task::oneshot::{self, Missed, Oneshot};
+use super::task::shard::{RemoteJoinHandle, Shard, SpawnError};
 
 /// Shards that run, each on an OS thread of its own, and serve what is sent to them. Made by
 /// [`Shards::start`](super::Shards::start).
@@ -28,7 +29,7 @@ pub struct ShardGroup {
     shards: Vec<Shard>,
     next: AtomicUsize,
     /// What has become of them; empty once somebody waits for that.
-    ends: Mutex<Vec<Arc<Parcel<ShardReport>>>>,
+    ends: Mutex<Vec<Arc<Oneshot<ShardReport>>>>,
 }
 
 /// What was still alive when a group of shards was shut down. Given by [`ShardGroup::shutdown`].
@@ -161,11 +162,11 @@ impl ShardGroup {
         self.stop();
         // Not locked any more when this waits.
         let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
-        let wait = |(shard, end): (&Shard, Arc<Parcel<ShardReport>>)| {
+        let wait = |(shard, end): (&Shard, Arc<Oneshot<ShardReport>>)| {
             end.wait(WaitKind::Remote, location)
                 .unwrap_or_else(|missed| {
                     let error = match missed {
-                        Missed::Elapsed => parcel::raise_elapsed(),
+                        Missed::Elapsed => oneshot::raise_elapsed(),
                         Missed::Unwinding => io::Error::other(WouldPark { location }),
                         Missed::Abandoned => io::Error::other("its OS thread panicked"),
                     };
@@ -212,7 +213,7 @@ pub(super) fn start(settings: &Settings, threads: &ShardThreads) -> io::Result<S
     };
     for number in 0..threads.count {
         let (begun, has_begun) = mpsc::sync_channel(1);
-        let end = Arc::new(Parcel::new());
+        let end = Arc::new(Oneshot::new());
         let ends = AbandonOnDrop(end.clone());
         let settings = settings.clone();
         threads.spawn(number, move |pinned| {
@@ -264,7 +265,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     report.error = match (served, ended) {
         (Err(Stuck::Io(error)), _) | (Ok(()), Err(error)) => Some(error),
         // It serves its inbox, so it is never stuck.
-        (Err(Stuck::Deadlock(_)), _) | (Ok(()), Ok(_)) => None,
+        (Err(Stuck::Deadlock), _) | (Ok(()), Ok(_)) => None,
     };
     drop(scheduler);
     report.unstarted = uninstall.now();
@@ -272,7 +273,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
 }
 
 /// So that nobody waits for an OS thread that has panicked.
-struct AbandonOnDrop(Arc<Parcel<ShardReport>>);
+struct AbandonOnDrop(Arc<Oneshot<ShardReport>>);
 
 impl Drop for AbandonOnDrop {
     fn drop(&mut self) {

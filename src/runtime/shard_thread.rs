@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use super::current;
 use super::driver::{cpus, exhausted};
+use super::scheduler::current;
 
 /// How the OS threads of several shards are started.
 #[derive(Clone, Debug)]

@@ -7,13 +7,14 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::thread;
 
-use super::current;
+use super::base::panic::without_unwinding;
 use super::run::run_new;
 use super::run_error::{RootPanic, RunError};
-use super::scheduler::{Scheduler, Settings};
+use super::scheduler::current;
+use super::scheduler::event_loop::Scheduler;
+use super::scheduler::settings::Settings;
 use super::shard_group::{ShardGroup, start};
 use super::shard_thread::{ShardThread, ShardThreads};
-use super::task::without_unwinding;
 
 /// A number of OS threads that are to be started, each with a scheduler of its own. Made by
 /// [`Builder::shards`](super::Builder::shards).

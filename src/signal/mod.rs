@@ -69,7 +69,8 @@ use signal_hook::{flag, low_level};
 
 use crate::io::Eport;
 use crate::runtime::driver::ops;
-use crate::runtime::source::{Registration, Source};
+use crate::runtime::io::registration::Registration;
+use crate::runtime::io::source::Source;
 
 pub use kind::Signal;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::line::{Line, Wait};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 
 /// Lets so many ethreads wait for each other. [`std::sync::Barrier`], for the ethreads of one
 /// shard.

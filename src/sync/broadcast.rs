@@ -42,8 +42,8 @@ use std::sync::mpsc::SendError;
 
 use super::line::{Line, Place, Wait};
 use super::select::sealed::{Parts, Turn};
-use crate::runtime::current;
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
+use crate::runtime::scheduler::current;
 
 /// Creates a channel that keeps the last `capacity` messages.
 ///

@@ -8,8 +8,7 @@ use std::time::Duration;
 use super::line::{Line, Wait};
 use super::mutex::{Mutex, MutexGuard};
 use super::{LockResult, PoisonError};
-use crate::runtime::park::deadline_after;
-use crate::runtime::wait::{NEVER, WaitKind};
+use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::thread;
 use crate::time::Instant;
 

@@ -20,11 +20,10 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use self::waiters::{Turn, Waiter, Waiters};
-use crate::runtime::current;
-use crate::runtime::deadlock::{Owner, Peer, Whom};
-use crate::runtime::park;
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::owner::{Owner, Peer, WaitsOn};
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::{current, park};
 
 /// Waiters in order of arrival. Of one shard: it is not `Send`.
 pub(super) struct Line<D = ()> {
@@ -46,7 +45,7 @@ pub(super) struct Wait<'a> {
     kind: WaitKind,
     detail: u64,
     /// The ethread that it depends on, if it is one.
-    whom: Option<Whom<'a>>,
+    waits_on: Option<WaitsOn<'a>>,
     /// In nanoseconds on the shard's clock; [`NEVER`] for as long as it takes.
     deadline: u64,
     location: &'static Location<'static>,
@@ -57,7 +56,7 @@ impl<'a> Wait<'a> {
         Self {
             kind,
             detail: 0,
-            whom: None,
+            waits_on: None,
             deadline: NEVER,
             location,
         }
@@ -72,7 +71,7 @@ impl<'a> Wait<'a> {
     pub(super) fn on(self, owner: &'a Owner, now: Peer) -> Self {
         Self {
             detail: now.id(),
-            whom: Some(Whom::Owner(owner, now)),
+            waits_on: Some(WaitsOn::Owner(owner, now)),
             ..self
         }
     }
@@ -214,8 +213,8 @@ impl<D> Line<D> {
             Ok(scheduler) => scheduler,
             Err(error) => no_scheduler(&error),
         };
-        if let Some(whom) = wait.whom {
-            scheduler.depend_on(whom, &reason, wait.deadline);
+        if let Some(waits_on) = wait.waits_on {
+            scheduler.depend_on(waits_on, &reason, wait.deadline);
         }
         if scheduler.can_leave() {
             self.adopt(scheduler);

@@ -11,8 +11,8 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
-use crate::runtime::deadlock::{Owner, Peer};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::owner::{Owner, Peer};
+use crate::runtime::base::wait::WaitKind;
 
 /// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
 /// shard.

@@ -8,8 +8,8 @@ use std::ops::Deref;
 use std::panic::Location;
 
 use super::line::{self, Line, Wait};
-use crate::runtime::deadlock::{Owner, Peer};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::owner::{Owner, Peer};
+use crate::runtime::base::wait::WaitKind;
 
 /// A cell that is written to once. [`std::sync::OnceLock`], for the ethreads of one shard.
 ///

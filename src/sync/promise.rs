@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::line::{Line, Place, Wait};
 use super::select::sealed::{Parts, Turn};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 use crate::thread;
 
 /// A value that comes later, or an error in its place. Any number may wait for it, and it stays.

@@ -12,8 +12,8 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison};
 use super::{LockResult, TryLockError, TryLockResult};
-use crate::runtime::deadlock::{Owner, Peer};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::owner::{Owner, Peer};
+use crate::runtime::base::wait::WaitKind;
 
 /// Protects a value that many may read while nobody writes. [`std::sync::RwLock`], for the ethreads
 /// of one shard.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::line::{self, Line, Wait};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 
 /// Gives out permits, of which there are so many.
 ///

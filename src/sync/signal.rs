@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use super::line::{self, Line, Missed, Place, Wait};
 use super::select::sealed::{Parts, Turn};
-use crate::runtime::park::deadline_after;
-use crate::runtime::wait::{NEVER, WaitKind};
+use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::time::Instant;
 
 /// Hands values to those who wait for one at that moment: to the first of them or to all.

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use super::line::{self, Line, Wait};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 
 /// Lets ethreads wait until all members of a group are gone. Go's `sync.WaitGroup`, with guards in
 /// place of `Add` and `Done`.

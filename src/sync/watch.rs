@@ -39,7 +39,7 @@ use std::sync::mpsc::{RecvError, SendError};
 
 use super::line::{Line, Place, Wait};
 use super::select::sealed::{Parts, Turn};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 
 /// Creates a value that can be watched. The receiver has seen it.
 #[must_use]

@@ -4,12 +4,13 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::runtime::current;
-use crate::runtime::ethread::Run;
-use crate::runtime::handle::{JoinHandle, Thread};
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::shard::{RemoteJoinHandle, Shard, SpawnError, Wishes};
-use crate::runtime::task::{Joinable, Once, Task, Whose, Work};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::stack::coroutine::Run;
+use crate::runtime::task::join::JoinHandle;
+use crate::runtime::task::shard::{RemoteJoinHandle, Shard, SpawnError, SpawnOptions};
+use crate::runtime::task::thread::Thread;
+use crate::runtime::task::work::{Joinable, Once, Task, TaskOwner, Work};
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
 ///
@@ -145,12 +146,12 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let wishes = Wishes {
+        let options = SpawnOptions {
             name: self.name.as_deref().map(Box::from),
             stack_size: self.stack_size,
             daemon: self.daemon,
         };
-        shard.spawn_as(wishes, f, Location::caller())
+        shard.spawn_as(options, f, Location::caller())
     }
 
     /// Makes an ethread of something that may rest.
@@ -178,23 +179,23 @@ impl Builder {
         joinable: Rc<Joinable<'static, T>>,
         location: &'static Location<'static>,
     ) -> io::Result<JoinHandle<T>> {
-        self.enroll(scheduler, run, joinable.packet().whose(), location)?;
+        self.enroll(scheduler, run, joinable.packet().owner(), location)?;
         Ok(JoinHandle::new(joinable))
     }
 
-    /// All of a spawn that does not depend on what the ethread returns; says `whose` it is.
+    /// All of a spawn that does not depend on what the ethread returns; says `owner` it is.
     #[inline(never)]
     fn enroll(
         self,
         scheduler: Rc<Scheduler>,
         run: Rc<dyn Run>,
-        whose: &Whose,
+        owner: &TaskOwner,
         location: &'static Location<'static>,
     ) -> io::Result<()> {
-        let legacy = if self.inherits_nothing {
+        let inherited = if self.inherits_nothing {
             None
         } else {
-            scheduler.legacy()
+            scheduler.inherited()
         };
         let (index, id) = scheduler.spawn(
             run,
@@ -203,10 +204,10 @@ impl Builder {
             self.stack_size,
             location,
         )?;
-        if let Some(legacy) = legacy {
-            scheduler.bequeath_locals(index, legacy);
+        if let Some(inherited) = inherited {
+            scheduler.give_locals(index, inherited);
         }
-        whose.set(Thread::new(scheduler, index, id, self.name));
+        owner.set(Thread::new(scheduler, index, id, self.name));
         Ok(())
     }
 }

@@ -6,8 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-use crate::runtime::current;
-use crate::runtime::locals::{Entry, Heir};
+use crate::runtime::scheduler::current;
+use crate::runtime::state::locals::{CloneForChild, Entry};
 
 thread_local! {
     /// The values of what runs outside of ethreads on this OS thread.
@@ -103,7 +103,7 @@ impl<T: 'static> Local<T> {
             let entry = Entry {
                 key,
                 value: Rc::new((self.init)()),
-                heir: self.heir(),
+                clone_for_child: self.clone_for_child(),
             };
             let kept = current::with(|scheduler| match scheduler {
                 Some(scheduler) => scheduler.set_local(entry),
@@ -116,7 +116,7 @@ impl<T: 'static> Local<T> {
             .unwrap_or_else(|_| unreachable!("the key is this one's"))
     }
 
-    fn heir(&self) -> Option<Heir> {
+    fn clone_for_child(&self) -> Option<CloneForChild> {
         let inherit = self.inherit?;
         Some(Rc::new(move |value: &dyn Any| {
             let value = value.downcast_ref::<T>();

@@ -24,9 +24,10 @@ pub use suspension::{
     catch_panic, park, park_timeout, sleep, sleep_until, uncancellable, yield_now,
 };
 
-pub use crate::runtime::ethread::ThreadId;
-pub use crate::runtime::handle::{CancelOnDrop, JoinHandle, RemoteThread, Thread, current};
-pub use crate::runtime::shard::{RemoteJoinHandle, SpawnError};
-pub use crate::runtime::task::Cancelled;
+pub use crate::runtime::base::error::Cancelled;
+pub use crate::runtime::state::control_block::ThreadId;
+pub use crate::runtime::task::join::{CancelOnDrop, JoinHandle};
+pub use crate::runtime::task::shard::{RemoteJoinHandle, SpawnError};
+pub use crate::runtime::task::thread::{RemoteThread, Thread, current};
 /// The result of a join: the ethread's value, or the payload of its panic.
 pub use std::thread::Result;

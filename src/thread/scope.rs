@@ -14,16 +14,15 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 
 use super::{Builder, JoinHandle, Thread, ThreadId};
-use crate::runtime::current as shard;
-use crate::runtime::ethread::Run;
-use crate::runtime::interrupt::{Addressed, Mask, ScopeGuard, addressed};
-use crate::runtime::park::Unwinding;
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::scopes::{ScopeId, ScopeKind};
-use crate::runtime::task::{
-    Family, Joinable, Once, Task, current_label, discard, without_unwinding,
-};
-use crate::runtime::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::panic::without_unwinding;
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::scheduler::current as shard;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park::Unwinding;
+use crate::runtime::scheduler::unwind::{Addressed, Mask, ScopeGuard, addressed};
+use crate::runtime::stack::coroutine::Run;
+use crate::runtime::state::scopes::{ScopeId, ScopeKind};
+use crate::runtime::task::work::{Family, Joinable, Once, Task, discard};
 
 type Payload = Box<dyn Any + Send>;
 
@@ -118,7 +117,7 @@ where
             panic::resume_unwind(payload)
         }
         (Ok(value), Some(failure)) => {
-            discard(Ok(value), current_label);
+            discard(Ok(value), shard::label);
             panic::resume_unwind(failure)
         }
         (Ok(value), None) => {
@@ -255,7 +254,7 @@ impl Children {
     fn add(&self, id: ThreadId, index: u32) {
         self.running.borrow_mut().insert(id, index);
         if let Some(inherited) = self.inherited {
-            self.scheduler.bequeath(index, inherited);
+            self.scheduler.inherit_into(index, inherited);
         }
         if self.cancelled.get() {
             self.scheduler.cancel(index, id);
@@ -341,7 +340,7 @@ impl Family for Children {
     fn failed(&self, payload: Payload) {
         if let Some(first) = self.failure.replace(None) {
             self.failure.set(Some(first));
-            discard(Err::<(), _>(payload), current_label);
+            discard(Err::<(), _>(payload), shard::label);
             return;
         }
         self.failure.set(Some(payload));

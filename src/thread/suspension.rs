@@ -4,12 +4,12 @@ use std::io;
 use std::panic::{self, Location, UnwindSafe};
 use std::time::Duration;
 
-use crate::runtime::clock::Instant;
-use crate::runtime::current as shard;
-use crate::runtime::interrupt::{Mask, passes};
-use crate::runtime::park::{self, deadline_after};
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::NEVER;
+use crate::runtime::base::wait::{NEVER, deadline_after};
+use crate::runtime::scheduler::clock::Instant;
+use crate::runtime::scheduler::current as shard;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park::{self};
+use crate::runtime::scheduler::unwind::{Mask, passes};
 
 /// Suspends the ethread for at least `duration`.
 ///

@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::Instant;
-use crate::runtime::park;
+use crate::runtime::scheduler::park;
 
 /// What an [`Interval`] does about ticks that nobody has waited for in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

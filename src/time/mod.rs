@@ -28,5 +28,5 @@ mod timeout;
 pub use interval::{Interval, MissedTick, interval, interval_at};
 pub use timeout::{deadline, timeout, timeout_io};
 
-pub use crate::runtime::clock::Instant;
-pub use crate::runtime::interrupt::Elapsed;
+pub use crate::runtime::base::error::Elapsed;
+pub use crate::runtime::scheduler::clock::Instant;

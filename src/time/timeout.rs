@@ -6,11 +6,11 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::time::Duration;
 
 use super::{Elapsed, Instant};
-use crate::runtime::current;
-use crate::runtime::interrupt::{Addressed, ScopeGuard, addressed};
-use crate::runtime::park::deadline_after;
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::scopes::ScopeKind;
+use crate::runtime::base::wait::deadline_after;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::unwind::{Addressed, ScopeGuard, addressed};
+use crate::runtime::state::scopes::ScopeKind;
 
 /// Runs `f`, in which nothing waits for longer than `duration` from now. See the
 /// [module](super) for what that means.

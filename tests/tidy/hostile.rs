@@ -27,9 +27,9 @@ const PRINT_CELLS: [&str; 10] = [
     "src/http/listener.rs: Listener",
     "src/http/shared.rs: Connection",
     "src/runtime/driver/sim.rs: Bell",
-    "src/runtime/mailbox.rs: Mailbox",
-    "src/runtime/parcel.rs: Parcel",
-    "src/runtime/roster.rs: Roster",
+    "src/runtime/scheduler/queue.rs: Queue",
+    "src/runtime/task/oneshot.rs: Oneshot",
+    "src/runtime/base/thread_names.rs: ThreadNames",
     "src/sync/remote/line.rs: Shared",
 ];
 

@@ -30,30 +30,19 @@ const IN_A_CIRCLE: &[&str] = &[
     "src/http/service.rs",
     "src/http/shared.rs",
     "src/http/upgrade.rs",
-    "src/runtime/coroutine.rs",
-    "src/runtime/current.rs",
-    "src/runtime/deadlock.rs",
-    "src/runtime/ethread.rs",
-    "src/runtime/handle.rs",
-    "src/runtime/inbox.rs",
-    "src/runtime/interrupt.rs",
-    "src/runtime/locals.rs",
-    "src/runtime/origin.rs",
-    "src/runtime/parcel.rs",
-    "src/runtime/park.rs",
-    "src/runtime/run_queue.rs",
-    "src/runtime/scheduler.rs",
-    "src/runtime/scheduler/core.rs",
-    "src/runtime/scopes.rs",
-    "src/runtime/shard.rs",
-    "src/runtime/source.rs",
-    "src/runtime/source/error.rs",
-    "src/runtime/source/registration.rs",
-    "src/runtime/source/slots.rs",
-    "src/runtime/sweep.rs",
-    "src/runtime/task.rs",
-    "src/runtime/wait.rs",
-    "src/runtime/watchdog.rs",
+];
+
+/// The rooms, from the bottom up: a file imports files of its own room and of those before it. What
+/// stands beside them in `src/runtime` is above them all.
+const ROOMS: [&str; 8] = [
+    "src/runtime/base/",
+    "src/runtime/driver/",
+    "src/runtime/stack/",
+    "src/runtime/state/",
+    "src/runtime/scheduler/",
+    "src/runtime/io/",
+    "src/runtime/task/",
+    "src/runtime/",
 ];
 
 /// The keywords after which the name of an item stands.
@@ -426,13 +415,17 @@ fn circles(sources: &[Source]) -> Vec<BTreeMap<String, Vec<String>>> {
     circles
 }
 
-#[test]
-fn files_import_each_other_in_no_circle() {
-    let shipped: Vec<_> = sources(&["src"])
+/// The files of the library, without those that only tests see.
+fn shipped() -> Vec<Source> {
+    sources(&["src"])
         .into_iter()
         .filter(|source| !source.is_test() && !source.path.ends_with("loom_tests.rs"))
-        .collect();
-    let circles = circles(&shipped);
+        .collect()
+}
+
+#[test]
+fn files_import_each_other_in_no_circle() {
+    let circles = circles(&shipped());
     let mut complaints = Vec::new();
     for (file, ties) in circles.iter().flatten() {
         if !IN_A_CIRCLE.contains(&file.as_str()) {
@@ -447,11 +440,61 @@ fn files_import_each_other_in_no_circle() {
     assert_none(complaints);
 }
 
-fn planted(files: &[(&str, &str)]) -> Vec<Vec<String>> {
-    let source = |&(path, text): &(&str, &str)| Source {
+/// The imports from a room to one above it.
+fn upward_imports(sources: &[Source], rooms: &[&str]) -> Vec<String> {
+    let room = |file: &str| rooms.iter().position(|room| file.starts_with(room));
+    let mut upward = Vec::new();
+    for (file, imported) in Crate::read(sources).imports() {
+        for other in imported {
+            if let (Some(from), Some(to)) = (room(file), room(&other))
+                && from < to
+            {
+                upward.push(format!("{file} imports {other}, of a room above it"));
+            }
+        }
+    }
+    upward
+}
+
+#[test]
+fn rooms_import_downwards() {
+    assert_none(upward_imports(&shipped(), &ROOMS));
+}
+
+#[test]
+fn an_import_that_leads_up_is_found() {
+    let files = [
+        ("src/a/mod.rs", "mod low; mod high;"),
+        ("src/a/low/mod.rs", "mod x; pub struct L;"),
+        ("src/a/low/x.rs", "use super::super::high::H; use super::L;"),
+        ("src/a/high/mod.rs", "use super::low::L; pub struct H;"),
+    ];
+    let sources: Vec<_> = files.iter().map(source).collect();
+    let found = upward_imports(&sources, &["src/a/low/", "src/a/high/", "src/a/"]);
+    assert_eq!(
+        found,
+        ["src/a/low/x.rs imports src/a/high/mod.rs, of a room above it"]
+    );
+}
+
+/// A file that adds a method to the scheduler from another room is in the wrong room.
+#[test]
+fn methods_of_the_scheduler_are_in_its_room() {
+    let elsewhere = shipped().into_iter().filter(|source| {
+        let adds = |line: &str| line.starts_with("impl") && line.ends_with(" Scheduler {");
+        !source.path.starts_with("src/runtime/scheduler/") && source.text.lines().any(adds)
+    });
+    assert_none(elsewhere.map(|source| source.path).collect());
+}
+
+fn source(&(path, text): &(&str, &str)) -> Source {
+    Source {
         path: path.to_owned(),
         text: text.to_owned(),
-    };
+    }
+}
+
+fn planted(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let sources: Vec<_> = files.iter().map(source).collect();
     let circles = circles(&sources);
     let names = circles.into_iter().map(|circle| circle.into_keys());

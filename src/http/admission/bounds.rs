@@ -1,7 +1,7 @@
 //! How many connections may be served and may wait, and how many are.
 #![forbid(unsafe_code)]
 
-use crate::runtime::primitives::{AtomicU64, AtomicUsize};
+use crate::runtime::base::primitives::{AtomicU64, AtomicUsize};
 
 /// How many there may be; `None` is as many as come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

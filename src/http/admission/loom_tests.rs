@@ -5,7 +5,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use super::*;
-use crate::runtime::primitives::bounded_model;
+use crate::runtime::base::primitives::bounded_model;
 
 fn bounds(max_threads: usize, max_accept: Option<usize>) -> Bounds {
     Bounds {

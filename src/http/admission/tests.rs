@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use proptest::prelude::*;
 
 use super::*;
-use crate::runtime::primitives::AtomicUsize;
+use crate::runtime::base::primitives::AtomicUsize;
 
 fn bounds(max_threads: Option<usize>, max_accept: Option<usize>) -> Bounds {
     Bounds {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::bounds::{Bounds, Counts, Verdict};
-use crate::runtime::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
+use crate::runtime::base::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
 /// How many all of them serve and let wait.
 #[derive(Default)]

@@ -9,8 +9,8 @@ use super::desk::{Arrived, Desk, Make, Slot, gone};
 use super::request::Request;
 use crate::bridge::RemoteSuspended;
 use crate::http::message::{IntoResponse, Response};
-use crate::runtime::current;
-use crate::runtime::interrupt::as_io;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::unwind::as_io;
 use crate::thread;
 
 /// The peer of a request that waits for its answer. Made by [`WebServer::read`].

@@ -25,8 +25,10 @@ use crate::http::error::HandlerError;
 use crate::http::handler::Handler;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::request::Request as Connected;
-use crate::runtime::interrupt::as_io;
-use crate::runtime::{RunError, current, source::WouldPark};
+use crate::runtime::RunError;
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::unwind::as_io;
 
 /// Makes a response in the ethread of its connection, for an OS thread that cannot send one.
 pub(super) type Make = Box<dyn FnOnce() -> Response + Send>;

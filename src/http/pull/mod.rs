@@ -64,8 +64,8 @@ use super::handle::ServerHandle;
 use super::message::IntoResponse;
 use super::server::Server;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
-use crate::runtime::interrupt::as_io;
-use crate::runtime::source::WouldPark;
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::scheduler::unwind::as_io;
 use crate::thread::{self, JoinHandle};
 
 /// How long [`WebServer::close`] waits for what it cannot answer itself: for other OS threads that

@@ -8,7 +8,7 @@ use crate::http::as_root::AsRoot;
 use crate::http::error::Result;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::signals::Signals;
-use crate::runtime::task::{drop_payload, message};
+use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
 impl WebServer {

@@ -9,10 +9,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::super::addr::{ToSocketAddrs, each_addr};
 use super::super::socket::{BACKLOG, Socket};
 use super::TcpStream;
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::socket::Listen;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Left, check_world};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::Left;
+use crate::runtime::io::source::check_world;
+use crate::runtime::state::slots::Direction;
 
 /// A TCP socket that accepts connections, as [`std::net::TcpListener`]: where that blocks the OS
 /// thread, this suspends the ethread.

@@ -7,8 +7,8 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::super::socket::Socket;
-use crate::runtime::current;
 use crate::runtime::driver::socket;
+use crate::runtime::scheduler::current;
 use crate::sync::select::{Either, Operation, any, at, perform_io, writable};
 use crate::time::Instant;
 

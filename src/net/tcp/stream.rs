@@ -10,9 +10,11 @@ use std::time::Duration;
 use super::super::addr::{ToSocketAddrs, invalid};
 use super::super::socket::Socket;
 use super::race;
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Left, Limit, check_world};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::{Left, Limit};
+use crate::runtime::io::source::check_world;
+use crate::runtime::state::slots::Direction;
 
 /// A TCP connection, as [`std::net::TcpStream`]: where that blocks the OS thread, this suspends
 /// the ethread.

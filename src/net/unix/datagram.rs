@@ -9,9 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::socket::{Socket, with_pauses};
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Left, Limit, check_world};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::{Left, Limit};
+use crate::runtime::io::source::check_world;
+use crate::runtime::state::slots::Direction;
 
 /// A Unix datagram socket, as [`std::os::unix::net::UnixDatagram`]: where that blocks the OS
 /// thread, this suspends the ethread.

@@ -8,9 +8,11 @@ use std::path::Path;
 
 use super::super::socket::{BACKLOG, Socket};
 use super::UnixStream;
+use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::socket;
-use crate::runtime::source::{Direction, Left, check_world};
-use crate::runtime::wait::WaitKind;
+use crate::runtime::io::operation::Left;
+use crate::runtime::io::source::check_world;
+use crate::runtime::state::slots::Direction;
 
 /// A Unix socket that accepts connections, as [`std::os::unix::net::UnixListener`]: where that
 /// blocks the OS thread, this suspends the ethread.

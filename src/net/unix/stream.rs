@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::super::socket::{Socket, with_pauses};
 use crate::runtime::driver::{ops, socket};
-use crate::runtime::source::{Direction, Limit, check_world};
+use crate::runtime::io::operation::Limit;
+use crate::runtime::io::source::check_world;
+use crate::runtime::state::slots::Direction;
 
 /// A Unix stream socket, as [`std::os::unix::net::UnixStream`]: where that blocks the OS thread,
 /// this suspends the ethread.

@@ -54,7 +54,7 @@ impl Class {
     }
 }
 
-/// A slot on loan from an [`Arena`], to be returned by [`Arena::free`].
+/// A slot on loan from an `Arena`, to be returned by `Arena::free`.
 ///
 /// Dropping it instead loses the slot: it is never used again, and its arena never unmapped.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Stack {
         NonNull::new(room).expect("it is not zero")
     }
 
-    /// Says what runs on this stack, for [`find_guard`](super::find_guard); null is nothing.
+    /// Says what runs on this stack, for `registry::find_guard`; null is nothing.
     pub(crate) fn set_occupant(&self, occupant: *const ()) {
         self.header()
             .occupant

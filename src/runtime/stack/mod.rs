@@ -18,13 +18,14 @@
 //! first needed and never again: guards outlive the give-back of pages.
 
 mod arena;
+pub(crate) mod backtrace;
 mod chunk;
+pub(crate) mod coroutine;
 mod layout;
+pub(in crate::runtime) mod overflow;
 mod registry;
 
 pub use arena::StackCounters;
 pub(crate) use arena::{Arena, StackConfig};
 pub use chunk::GuardKind;
-pub(super) use layout::Room;
 pub(crate) use layout::{Class, Stack};
-pub(crate) use registry::find_guard;

@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::layout::{GUARD, header_at};
-use crate::runtime::primitives::{
+use crate::runtime::base::primitives::{
     AtomicBool, AtomicPtr, AtomicUsize, const_fn, fence, static_of_primitives,
 };
 

@@ -10,9 +10,8 @@ use std::collections::VecDeque;
 use std::panic::Location;
 
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
-use crate::runtime::current;
-use crate::runtime::park;
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
+use crate::runtime::scheduler::{current, park};
 use crate::sync::line::{Line, Missed, Place, Wait};
 
 pub(super) struct Core<T> {

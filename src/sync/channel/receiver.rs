@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::operation::Receiving;
-use crate::runtime::park::deadline_after;
-use crate::runtime::wait::NEVER;
+use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
 
 /// The end of a channel that messages come out of. Made by [`bounded`](super::bounded) and

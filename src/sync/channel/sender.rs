@@ -9,8 +9,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::operation::Sending;
-use crate::runtime::park::deadline_after;
-use crate::runtime::wait::NEVER;
+use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
 
 /// The end of a channel that messages are put in. Made by [`bounded`](super::bounded) and

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::runtime::wait::Token;
+use crate::runtime::base::wait::Token;
 
 /// One that waits, or has had its turn and did not run since.
 pub(super) struct Waiter<D> {

@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::line::{Line, Served, Shared, Turn, Wait, Waited};
-use crate::runtime::primitives::Arc;
+use crate::runtime::base::primitives::Arc;
 
 pub use crate::sync::channel::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,

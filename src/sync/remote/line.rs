@@ -10,13 +10,11 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::runtime::current;
+use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind, deadline_after};
 use crate::runtime::driver::monotonic_now;
-use crate::runtime::inbox::RemoteWaker;
-use crate::runtime::park::deadline_after;
-use crate::runtime::primitives::{Mutex, MutexGuard, Thread, thread};
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
 
 /// Waiters in order of arrival, and what they have brought along.
 #[derive(Debug)]

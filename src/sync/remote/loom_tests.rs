@@ -10,7 +10,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::{model, thread};
 
 use super::{Notifier, Promise, Semaphore, channel};
-use crate::runtime::primitives::bounded_model;
+use crate::runtime::base::primitives::bounded_model;
 
 /// A wait with a timeout that passes if nobody has served it when it is woken or looks.
 const AT_ONCE: Duration = Duration::ZERO;

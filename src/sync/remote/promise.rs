@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
-use crate::runtime::primitives::Arc;
+use crate::runtime::base::primitives::Arc;
 use crate::sync::PromiseError;
 
 /// A value that comes later, or an error in its place, for ethreads of any shard and OS threads. As

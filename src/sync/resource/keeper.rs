@@ -6,9 +6,8 @@ use std::rc::Rc;
 
 use super::error::StartError;
 use super::shared::{Shared, State};
-use crate::runtime::park::deadline_after;
-use crate::runtime::task::{message, without_unwinding};
-use crate::runtime::wait::NEVER;
+use crate::runtime::base::panic::{message, without_unwinding};
+use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::thread;
 use crate::time::{self, Instant};
 

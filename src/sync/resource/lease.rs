@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 use crate::sync::line::{Line, Wait};
 use crate::time::Instant;
 

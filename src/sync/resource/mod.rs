@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::keeper::Keeper;
 use self::shared::{Settings, Shared};
 use super::line::Wait;
-use crate::runtime::wait::WaitKind;
+use crate::runtime::base::wait::WaitKind;
 use crate::thread;
 
 pub use error::StartError;

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use super::sealed::{Parts, Turn};
 use crate::bridge::Source;
-use crate::runtime::current;
-use crate::runtime::park::deadline_after;
-use crate::runtime::source::Direction;
-use crate::runtime::wait::Token;
+use crate::runtime::base::wait::{Token, deadline_after};
+use crate::runtime::scheduler::current;
+use crate::runtime::state::slots::Direction;
 use crate::thread::{JoinHandle, ScopedJoinHandle};
 use crate::time::Instant;
 
@@ -250,7 +249,7 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
 
     fn attempt(&mut self, _: u32) -> Option<io::Result<()>> {
         let registration = self.source.registration();
-        let ready = super::line::scheduler().ask(registration, self.fd, self.direction);
+        let ready = registration.ask(&super::line::scheduler(), self.fd, self.direction);
         match ready {
             Ok(ready) => ready.then_some(Ok(())),
             Err(error) => Some(Err(error)),
@@ -260,7 +259,7 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
     fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
         let (scheduler, token) = (turn.scheduler(), turn.token(case));
         let registration = self.source.registration();
-        match scheduler.enter_line(registration, self.fd, self.direction, token) {
+        match registration.enter_line(scheduler, self.fd, self.direction, token) {
             Ok(key) => self.place = Some((key, token)),
             Err(error) => {
                 self.error = Some(error);

@@ -23,9 +23,9 @@ use std::panic::Location;
 
 use self::sealed::{Parts, Turn};
 use super::line;
-use crate::runtime::park::Unwinding;
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::{NEVER, Outcome, Reason, WaitKind};
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park::Unwinding;
 
 pub use combine::{Any, Either, Map, Or};
 pub use leaves::{After, Finished, Ready, after, at, finished, readable, writable};

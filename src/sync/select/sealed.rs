@@ -1,8 +1,8 @@
 //! What operations are made of.
 #![forbid(unsafe_code)]
 
-use crate::runtime::scheduler::Scheduler;
-use crate::runtime::wait::Token;
+use crate::runtime::base::wait::Token;
+use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::sync::line::{Line, Place};
 
 /// The things that an operation waits for, counted from zero.

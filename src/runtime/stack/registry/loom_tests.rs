@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::runtime::primitives::bounded_model;
+use crate::runtime::base::primitives::bounded_model;
 
 /// A chunk, none of whose numbers is that of another one.
 #[derive(Clone, Copy)]

@@ -1,0 +1,8 @@
+//! What every room of the runtime speaks of: waits and their tokens, errors, names, owners.
+
+pub(crate) mod error;
+pub(crate) mod owner;
+pub(crate) mod panic;
+pub(crate) mod primitives;
+pub(crate) mod thread_names;
+pub(crate) mod wait;

@@ -1,0 +1,62 @@
+//! One operation on a source: what it waits for, for how long, and what a success says.
+#![forbid(unsafe_code)]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::runtime::base::wait::{NEVER, Reason, WaitKind, deadline_after};
+use crate::runtime::state::slots::Direction;
+
+/// What a success says about the next try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Nothing.
+    Unknown,
+    /// It would block: a stream gave or took less than it was asked for.
+    Nothing,
+}
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// As long as it takes.
+    Never,
+    /// So long, counted from when it has to wait: an operation that need not, reads no clock.
+    After(Duration),
+    /// Until this time on the driver's clock; `u64::MAX` never comes.
+    At(u64),
+    /// Not at all: it fails with `WouldBlock`.
+    Now,
+}
+
+impl Limit {
+    pub(crate) fn deadline(self, now: impl FnOnce() -> u64) -> u64 {
+        match self {
+            Self::Never => NEVER,
+            Self::After(timeout) => deadline_after(now(), timeout),
+            Self::At(deadline) => deadline,
+            Self::Now => 0,
+        }
+    }
+}
+
+/// One operation as the protocol sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) direction: Direction,
+    pub(crate) kind: WaitKind,
+    pub(crate) limit: Limit,
+    pub(crate) location: &'static Location<'static>,
+}
+
+impl Operation {
+    /// What an ethread waits for that waits for this on `fd`.
+    pub(super) fn reason(&self, fd: BorrowedFd<'_>) -> Reason {
+        Reason {
+            kind: self.kind,
+            detail: fd.as_raw_fd() as u64,
+            location: self.location,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The registrations of a descriptor: which shards know it, and under which key.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::runtime::base::error::closed;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::{Inbox, Message};
+
+/// The registrations of one descriptor. `Send + Sync`: any shard and any OS thread may use it.
+#[derive(Default)]
+pub struct Registration {
+    /// The key in the first shard that waited; zero before. Generations are unique in the process,
+    /// so a key that matches a slot's is this source's.
+    binding: AtomicU64,
+    closed: AtomicBool,
+    homes: Mutex<Homes>,
+}
+
+/// All shards that know the descriptor. The first needs no allocation.
+#[derive(Default)]
+struct Homes {
+    first: Option<Home>,
+    more: Vec<Home>,
+}
+
+#[derive(Clone)]
+struct Home {
+    inbox: Arc<Inbox>,
+    key: u64,
+}
+
+impl Homes {
+    fn iter(&self) -> impl Iterator<Item = &Home> {
+        self.first.iter().chain(&self.more)
+    }
+
+    /// Forgets the shards that have ended: what outlives many of them, such as the standard
+    /// input, would keep all their drivers open.
+    fn forget_ended(&mut self, fd: BorrowedFd<'_>) {
+        let goes_on = |home: &Home| {
+            if home.inbox.is_closed() {
+                home.inbox.driver.deregister(fd);
+            }
+            !home.inbox.is_closed()
+        };
+        self.first = self.first.take().filter(goes_on);
+        self.more.retain(goes_on);
+    }
+}
+
+impl Registration {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// # Errors
+    ///
+    /// `NotConnected` once the source is closed.
+    pub(crate) fn check_open(&self) -> io::Result<()> {
+        if self.is_closed() {
+            Err(closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The key in the first shard that waited; zero if none has.
+    #[inline]
+    pub(in crate::runtime) fn first_key(&self) -> u64 {
+        self.binding.load(Ordering::Relaxed)
+    }
+
+    fn homes(&self) -> MutexGuard<'_, Homes> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key in the shard with that inbox, if it is registered there.
+    pub(in crate::runtime) fn key_in(&self, inbox: &Arc<Inbox>) -> Option<u64> {
+        let homes = self.homes();
+        let mut homes = homes.iter();
+        homes
+            .find(|home| Arc::ptr_eq(&home.inbox, inbox))
+            .map(|home| home.key)
+    }
+
+    /// Notes that the shard with that inbox has registered it.
+    pub(in crate::runtime) fn add(&self, inbox: &Arc<Inbox>, key: u64, fd: BorrowedFd<'_>) {
+        let home = Home {
+            inbox: inbox.clone(),
+            key,
+        };
+        let mut homes = self.homes();
+        homes.forget_ended(fd);
+        if homes.first.is_none() {
+            homes.first = Some(home);
+            self.binding.store(key, Ordering::Relaxed);
+        } else {
+            homes.more.push(home);
+        }
+    }
+
+    /// Marks the source closed and lets all its waiters look again, on every shard. The caller
+    /// shuts the descriptor down then, for those who block in poll(2).
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// Lets all waiters look again, on every shard.
+    pub(crate) fn nudge(&self) {
+        let homes: Vec<Home> = self.homes().iter().cloned().collect();
+        current::with(|scheduler| {
+            for home in homes {
+                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
+                    Some(scheduler) => scheduler.source_nudged(home.key),
+                    None => home.inbox.send(Message::Nudged { key: home.key }),
+                }
+            }
+        });
+    }
+
+    /// Whether some driver may know the descriptor.
+    pub(crate) fn is_known(&self) -> bool {
+        self.first_key() != 0
+    }
+
+    /// Takes the descriptor out of every driver. Must come before it is closed, or given away.
+    pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
+        self.release(Some(fd));
+    }
+
+    /// Releases the slots of a descriptor that is never closed, and stays known to the drivers.
+    pub(crate) fn abandon(&self) {
+        self.release(None);
+    }
+
+    fn release(&self, fd: Option<BorrowedFd<'_>>) {
+        let homes = std::mem::take(&mut *self.homes());
+        self.binding.store(0, Ordering::Relaxed);
+        if homes.first.is_none() {
+            return;
+        }
+        current::with(|scheduler| {
+            for home in homes.iter() {
+                if let Some(fd) = fd {
+                    home.inbox.driver.deregister(fd);
+                }
+                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
+                    Some(scheduler) => scheduler.source_released(home.key),
+                    None => home.inbox.send(Message::Released { key: home.key }),
+                }
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Registration {
+    /// Prints nothing that is under the lock: the user's writer may use the descriptor.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

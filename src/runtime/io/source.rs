@@ -1,0 +1,367 @@
+//! Descriptors that ethreads wait on: registration, readiness, and the try-park-retry protocol.
+//!
+//! A source is a descriptor and its [`Registration`]: one atomic word that says in which slot of
+//! which shard the readiness is kept. Slots are touched by their shard's OS thread only. A shard
+//! registers at its first wait; most sources meet one shard in their life, others are listed
+//! aside.
+//!
+//! In a slot each direction has a flag, `ready`, and a FIFO of waiters:
+//!
+//! * A report sets the flag and wakes the first waiter.
+//! * Meeting "would block" clears it; so does a short read or write, where that proves the same.
+//! * Whoever leaves while the flag is set wakes the next waiter: an edge is one wake-up, and it is
+//!   passed on until somebody has met "would block".
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
+
+use super::error::{timed_out, would_park};
+use super::operation::{Left, Limit, Operation};
+use super::registration::Registration;
+use crate::runtime::base::error::closed;
+use crate::runtime::base::wait::{NEVER, Outcome, Token};
+use crate::runtime::driver::{monotonic_now, ops};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park::{Unwinding, Wait};
+use crate::runtime::state::slots::{Direction, Slot};
+
+/// A descriptor that ethreads can wait on: the sockets of [`net`](crate::net), the ports of
+/// [`io`](crate::io). Sealed.
+pub trait Source: AsFd {
+    #[doc(hidden)]
+    fn registration(&self) -> &Registration;
+}
+
+impl Registration {
+    /// Runs `try_once` until it does not say `WouldBlock`: tries, parks, and tries again.
+    ///
+    /// `left` says what a success proves. It is asked only about descriptors for which the driver
+    /// reports hangups in time; see the contract of the driver.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `try_once` returns, `WouldBlock` only with [`Limit::Now`]; `TimedOut`;
+    /// `NotConnected` once the source is closed; `Other` with the source `WouldPark` if the caller
+    /// unwinds and would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// On the scheduler's side, if it would have to wait.
+    #[inline]
+    pub(crate) fn perform<R>(
+        &self,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        current::with(|scheduler| match scheduler {
+            Some(scheduler) => self.perform_here(scheduler, fd, operation, left, try_once),
+            None => self.perform_blocking(fd, operation, try_once),
+        })
+    }
+
+    /// Runs `try_once` a single time, as [`perform`](Self::perform) does with [`Limit::Now`]: it
+    /// may say `WouldBlock`, or `Interrupted`.
+    #[inline]
+    pub(crate) fn try_now<R>(
+        &self,
+        direction: Direction,
+        location: &'static Location<'static>,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        current::with(|scheduler| {
+            let Some(scheduler) = scheduler else {
+                self.check_open()?;
+                return try_once();
+            };
+            scheduler.spend_budget(location)?;
+            self.check_open()?;
+            let mut visit = Visit {
+                scheduler,
+                direction,
+                key: self.key_of(scheduler),
+            };
+            let result = try_once();
+            match &result {
+                Ok(result) if left(result) == Left::Nothing => visit.emptied(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => visit.blocked(),
+                _ => {}
+            }
+            result
+        })
+    }
+
+    /// The protocol for an OS thread without ethreads: it waits in poll(2).
+    fn perform_blocking<R>(
+        &self,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        mut try_once: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let mut deadline = None;
+        loop {
+            if self.is_closed() {
+                return Err(closed());
+            }
+            match try_once() {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && operation.limit != Limit::Now => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return result,
+            }
+            let read = operation.direction == Direction::Read;
+            let deadline = *deadline.get_or_insert_with(|| operation.limit.deadline(monotonic_now));
+            if !ops::wait_ready(fd, read, Some(deadline).filter(|at| *at != NEVER))? {
+                return Err(timed_out(operation));
+            }
+        }
+    }
+}
+
+/// Whether descriptors can be made and used here.
+///
+/// # Errors
+///
+/// `Unsupported` under a driver without a world outside.
+pub(crate) fn check_world() -> io::Result<()> {
+    current::with(|scheduler| match scheduler {
+        Some(scheduler) if scheduler.is_virtual => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this shard's driver is a simulation: it has no network and no files",
+        )),
+        _ => Ok(()),
+    })
+}
+
+impl Registration {
+    /// The key of the source in this shard, if it is registered here.
+    #[inline]
+    pub(super) fn key_of(&self, scheduler: &Scheduler) -> Option<u64> {
+        match self.first_key() {
+            0 => None,
+            key if scheduler.sources.borrow_mut().get(key).is_some() => Some(key),
+            _ => self.key_in(&scheduler.inbox),
+        }
+    }
+
+    /// Registers a source in this shard, after an operation met "would block" in `direction`.
+    fn bind(
+        &self,
+        scheduler: &Scheduler,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<u64> {
+        let mut sources = scheduler.sources.borrow_mut();
+        let key = sources.insert()?;
+        if let Err(error) = scheduler.driver.borrow_mut().register(fd, key) {
+            sources.remove(key);
+            return Err(error);
+        }
+        if let Some(slot) = sources.get(key) {
+            slot.set_ready(direction, false);
+        }
+        self.add(&scheduler.inbox, key, fd);
+        // Another OS thread may have closed it since the caller looked, too early to find this
+        // home and let its waiters look again.
+        if self.is_closed() {
+            return Err(closed());
+        }
+        Ok(key)
+    }
+
+    #[inline]
+    fn perform_here<R>(
+        &self,
+        scheduler: &Scheduler,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        left: impl Fn(&R) -> Left,
+        mut try_once: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        scheduler.spend_budget(operation.location)?;
+        let direction = operation.direction;
+        let mut visit = Visit {
+            scheduler,
+            direction,
+            key: self.key_of(scheduler),
+        };
+        let mut deadline = None;
+        let (mut had_turn, mut ended) = (false, None);
+        loop {
+            if self.is_closed() {
+                return Err(closed());
+            }
+            // The flag may be late while the shard has not asked the driver, and only those who can
+            // wait for it may trust it. Whoever had its turn was woken because of the flag.
+            if had_turn || visit.may_be_ready() || operation.limit == Limit::Now {
+                match try_once() {
+                    Ok(result) => {
+                        if left(&result) == Left::Nothing {
+                            visit.emptied();
+                        }
+                        return Ok(result);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        visit.blocked();
+                        if operation.limit == Limit::Now {
+                            return Err(error);
+                        }
+                        match ended {
+                            None => {}
+                            Some(Outcome::Elapsed) => return Err(scheduler.elapsed_error()),
+                            Some(_) => return Err(timed_out(operation)),
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            // The clock, not the cached time of this turn: no operation times out early.
+            let deadline =
+                *deadline.get_or_insert_with(|| operation.limit.deadline(|| scheduler.clock()));
+            ended = self.wait_ready(scheduler, fd, operation, &mut visit, deadline, had_turn)?;
+            // Even if it is late: what has come in time may not have been reported yet.
+            had_turn = true;
+        }
+    }
+
+    /// Parks until the source may be ready; says which deadline came first.
+    fn wait_ready(
+        &self,
+        scheduler: &Scheduler,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        visit: &mut Visit<'_>,
+        deadline: u64,
+        had_turn: bool,
+    ) -> io::Result<Option<Outcome>> {
+        let (wait, key) = self.line_up(scheduler, fd, operation, visit.key, had_turn)?;
+        visit.key = Some(key);
+        let token = wait.token();
+        match wait.park(deadline) {
+            Outcome::Woken => Ok(None),
+            outcome @ Outcome::Elapsed => {
+                if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
+                    slot.waiters(operation.direction).remove(token);
+                }
+                Ok(Some(outcome))
+            }
+            outcome => {
+                leave_line(scheduler, operation.direction, key, token, outcome)?;
+                Ok(Some(outcome))
+            }
+        }
+    }
+
+    /// Begins a wait for the source, which is registered here if it was not. The caller parks.
+    #[inline]
+    pub(super) fn line_up<'a>(
+        &self,
+        scheduler: &'a Scheduler,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+        key: Option<u64>,
+        had_turn: bool,
+    ) -> io::Result<(Wait<'a>, u64)> {
+        let wait = scheduler
+            .begin_wait(operation.reason(fd))
+            .map_err(|Unwinding| would_park(operation))?;
+        let key = match key {
+            Some(key) => key,
+            None => self.bind(scheduler, fd, operation.direction)?,
+        };
+        scheduler.enqueue(fd, key, operation.direction, wait.token(), had_turn)?;
+        Ok((wait, key))
+    }
+
+    /// Makes sure that the source is registered here, though nothing has tried it yet.
+    pub(crate) fn watch(
+        &self,
+        scheduler: &Scheduler,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<u64> {
+        if self.is_closed() {
+            return Err(closed());
+        }
+        match self.key_of(scheduler) {
+            Some(key) => Ok(key),
+            // Nobody has tried, but what is there already is reported by the registration.
+            None => self.bind(scheduler, fd, direction),
+        }
+    }
+}
+
+/// Takes a waiter whose park has ended out of its line; false at the deadline.
+#[inline]
+pub(super) fn leave_line(
+    scheduler: &Scheduler,
+    direction: Direction,
+    key: u64,
+    token: Token,
+    outcome: Outcome,
+) -> io::Result<bool> {
+    if outcome == Outcome::Woken {
+        // Whoever woke it has taken it out of the line.
+        return Ok(true);
+    }
+    if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
+        slot.waiters(direction).remove(token);
+    }
+    match outcome {
+        Outcome::Cancelled => scheduler.raise_cancel(),
+        Outcome::Elapsed => Err(scheduler.elapsed_error()),
+        Outcome::Woken | Outcome::TimedOut => Ok(false),
+    }
+}
+
+/// One operation's stay at a source. However it ends, the wake-up that it may have had is passed
+/// on, unless it met "would block".
+struct Visit<'a> {
+    scheduler: &'a Scheduler,
+    direction: Direction,
+    key: Option<u64>,
+}
+
+impl Visit<'_> {
+    fn with_slot<R>(&self, f: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        self.scheduler.sources.borrow_mut().get(self.key?).map(f)
+    }
+
+    fn may_be_ready(&self) -> bool {
+        self.key
+            .is_none_or(|key| self.scheduler.is_ready(key, self.direction))
+    }
+
+    fn blocked(&self) {
+        self.with_slot(|slot| slot.set_ready(self.direction, false));
+    }
+
+    /// Counts a short result as "would block" if the driver would have told of a hangup.
+    fn emptied(&mut self) {
+        let emptied = self.scheduler.reports_hangup
+            && self.with_slot(|slot| {
+                if !slot.hangup {
+                    slot.set_ready(self.direction, false);
+                }
+                !slot.hangup
+            }) == Some(true);
+        if emptied {
+            // Nothing is left to be passed on.
+            self.key = None;
+        }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.scheduler.pass_on(key, self.direction);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What happens at every switch: who is next, its turn, and what becomes of it then.
+//!
+//! The core is borrowed once between two turns. All that is rare is called, so that the way from
+//! one ethread to the next is short and needs few registers.
+#![forbid(unsafe_code)]
+
+use std::cell::RefMut;
+use std::io;
+use std::rc::Rc;
+
+use super::event_loop::{BUDGET, Goal, SCHEDULER, Scheduler};
+use super::locals;
+use super::park;
+use crate::runtime::base::panic::without_unwinding;
+use crate::runtime::base::wait::{HOST, NEVER};
+use crate::runtime::stack::coroutine::{Coroutine, Run, Step};
+use crate::runtime::stack::{Class, Stack};
+use crate::runtime::state::control_block::State;
+use crate::runtime::state::core::Core;
+use crate::runtime::state::run_queue::Ready;
+
+/// How often the log tells that there is no stack, in nanoseconds.
+const NO_STACK_LOG_PERIOD: u64 = 5_000_000_000;
+
+/// How often stacks are tried again while ethreads wait for one, in nanoseconds. A stack that is
+/// freed on this shard is given away at once; what else makes room tells nothing.
+const STACKS_PERIOD: u64 = 100_000_000;
+
+/// What an ethread is to run for which there is no stack.
+struct PendingStart(Rc<dyn Run>, io::Error);
+
+impl Scheduler {
+    /// Runs those that are ready, at most so many; true once `goal` is reached.
+    pub(in crate::runtime) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
+        let reached = match goal {
+            // Apart, as this is the one of servers: fewer branches a switch.
+            Goal::Flag(flag) if !self.is_virtual => self.run_ready(
+                most,
+                |_| flag.get(),
+                |core| core.ready.pop(&mut core.blocks),
+            ),
+            _ => self.run_ready(
+                most,
+                |core| self.is_reached(goal, core),
+                |core| self.next(core),
+            ),
+        };
+        // Not after each turn: between two of them no code runs that asks, be it the user's or a
+        // line for the log.
+        self.current.set(SCHEDULER);
+        reached
+    }
+
+    #[inline(always)]
+    fn run_ready(
+        &self,
+        most: usize,
+        is_reached: impl Fn(&Core) -> bool,
+        next: impl Fn(&mut Core) -> Option<Ready<'_>>,
+    ) -> bool {
+        let mut core = self.core.borrow_mut();
+        if !core.ready.is_empty() {
+            self.want_trimming();
+        }
+        self.heartbeat.begin_batch(most);
+        while !is_reached(&core) {
+            let Some(ready) = next(&mut core) else {
+                return false;
+            };
+            let index = ready.index;
+            let coroutine = self.begin_turn(ready);
+            core = self.run_one(core, index, coroutine);
+            if self.heartbeat.end_run() {
+                return is_reached(&core);
+            }
+        }
+        true
+    }
+
+    /// Runs an errand, if there is one.
+    pub(in crate::runtime) fn run_housekeeping(&self) -> bool {
+        let Some(index) = self.housekeeping.borrow_mut().pop() else {
+            return false;
+        };
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        let coroutine = self.begin_turn(Ready { index, block });
+        drop(self.run_one(core, index, coroutine));
+        self.heartbeat.end_run();
+        self.current.set(SCHEDULER);
+        true
+    }
+
+    /// Lets an ethread whose turn has begun go on, or begin, until it leaves.
+    #[inline(always)]
+    fn run_one<'a>(
+        &'a self,
+        mut core: RefMut<'a, Core>,
+        index: u32,
+        coroutine: Option<Coroutine>,
+    ) -> RefMut<'a, Core> {
+        let coroutine = match coroutine {
+            Some(coroutine) => coroutine,
+            None => match self.begin(&mut core, index) {
+                Ok(coroutine) => coroutine,
+                Err(pending) => {
+                    drop(core);
+                    self.wait_for_stack(index, pending);
+                    return self.core.borrow_mut();
+                }
+            },
+        };
+        drop(core);
+        let step = coroutine.resume();
+        // Only the index is kept on this stack over the switch. The optimizer would keep the byte
+        // offset of the block as well, and wait for it first after each switch: a seventh of the
+        // time of a yield in `benches/micro`.
+        let index = std::hint::black_box(index);
+        match step {
+            Step::Suspended(coroutine) => {
+                let mut core = self.core.borrow_mut();
+                core.blocks.get_mut(index).coroutine = Some(coroutine);
+                core
+            }
+            Step::Yielded(coroutine) => {
+                let mut borrowed = self.core.borrow_mut();
+                let core = &mut *borrowed;
+                let block = core.blocks.get_mut(index);
+                if block.may_be_interrupted() {
+                    drop(borrowed);
+                    self.let_check_interrupt(index, coroutine);
+                    return self.core.borrow_mut();
+                }
+                block.coroutine = Some(coroutine);
+                block.yields_at(park::turn_at());
+                block.state = State::Ready;
+                core.ready.push(&mut core.blocks, index);
+                borrowed
+            }
+            Step::Done(stack, rest) => {
+                let mut core = self.core.borrow_mut();
+                self.vacate(&mut core, index, stack, rest);
+                core
+            }
+        }
+    }
+
+    /// Lets an ethread that would yield, but may have been told to unwind, see to that; if it need
+    /// not, it yields.
+    #[cold]
+    fn let_check_interrupt(&self, index: u32, mut coroutine: Coroutine) {
+        loop {
+            let step = coroutine.check_interrupt();
+            let mut core = self.core.borrow_mut();
+            match step {
+                // It has unwound, gone on, and would yield once more.
+                Step::Yielded(again) => {
+                    coroutine = again;
+                    continue;
+                }
+                Step::Suspended(coroutine) => {
+                    core.blocks.get_mut(index).coroutine = Some(coroutine);
+                }
+                Step::Done(stack, rest) => self.vacate(&mut core, index, stack, rest),
+            }
+            return;
+        }
+    }
+
+    pub(in crate::runtime) fn reached(&self, goal: &Goal<'_>) -> bool {
+        self.is_reached(goal, &self.core.borrow())
+    }
+
+    #[inline(always)]
+    fn is_reached(&self, goal: &Goal<'_>, core: &Core) -> bool {
+        match goal {
+            Goal::AllEnded => core.blocks.live == core.blocks.daemons,
+            Goal::Flag(flag) => flag.get(),
+            Goal::HostWoken => core.blocks.get(HOST).state != State::Parked,
+            Goal::Shutdown(deadline) => core.blocks.live == 0 || self.now.get() >= *deadline,
+        }
+    }
+
+    /// The next ethread to run.
+    #[inline(always)]
+    fn next<'a>(&self, core: &'a mut Core) -> Option<Ready<'a>> {
+        if self.is_virtual {
+            let choose = |n| self.driver.borrow_mut().choose(n);
+            core.ready.pop_any(&mut core.blocks, choose)
+        } else {
+            core.ready.pop(&mut core.blocks)
+        }
+    }
+
+    /// Begins the turn of an ethread; gives its computation, if it is on a stack already.
+    #[inline(always)]
+    fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
+        debug_assert_eq!(block.state, State::Ready);
+        block.state = State::Running;
+        block.visits = 0;
+        self.heartbeat.begin_run(index, block.reason().location);
+        self.current.set(index);
+        self.budget.set(BUDGET);
+        block.coroutine.take()
+    }
+
+    /// Puts an ethread on a stack.
+    #[inline(always)]
+    fn begin(&self, core: &mut Core, index: u32) -> Result<Coroutine, PendingStart> {
+        let block = core.blocks.get_mut(index);
+        let (outcome, class) = (block.outcome, block.class);
+        let run = block.start.take();
+        let run = run.expect("without a stack, it is yet to be run");
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            if std::mem::take(&mut block.reserved) {
+                Ok(stacks.take_reserved(class))
+            } else {
+                stacks.take(class)
+            }
+        };
+        match stack {
+            Ok(stack) => {
+                stack.set_occupant(std::ptr::from_ref(core.blocks.name_slot(index)).cast());
+                Ok(Coroutine::new(stack, run, outcome, locals::drop_all))
+            }
+            Err(error) => Err(PendingStart(run, error)),
+        }
+    }
+
+    /// Puts an ethread aside for which there is no stack. Those who have one go on, and each stack
+    /// that is freed lets one of these begin, in their order.
+    #[cold]
+    fn wait_for_stack(&self, index: u32, PendingStart(run, error): PendingStart) {
+        self.current.set(SCHEDULER);
+        let (told, now) = (self.no_stack_logged.get(), self.now.get());
+        if told.is_none_or(|told| now.saturating_sub(told) >= NO_STACK_LOG_PERIOD) {
+            self.no_stack_logged.set(Some(now));
+            // On the OS thread's stack: who waits there would not expect a logger's panic.
+            without_unwinding(|| {
+                log::error!("no stack for an ethread that became ready, it has to wait: {error}");
+            });
+        }
+        let mut core = self.core.borrow_mut();
+        let block = core.blocks.get_mut(index);
+        block.start = Some(run);
+        block.state = State::Ready;
+        core.awaiting_stack.push_back(index);
+        self.stacks_tried_again
+            .set(now.saturating_add(STACKS_PERIOD));
+    }
+
+    /// Promises a stack of this class to the ethread that has waited longest for one; false if
+    /// there is none for it.
+    #[cold]
+    fn grant_stack(&self, core: &mut Core, class: Class) -> bool {
+        let fits = |index: &u32| core.blocks.get(*index).class == class;
+        let Some(place) = core.awaiting_stack.iter().position(fits) else {
+            return false;
+        };
+        if self.stacks.borrow_mut().reserve(class).is_ok()
+            && let Some(index) = core.awaiting_stack.remove(place)
+        {
+            core.blocks.get_mut(index).reserved = true;
+            core.make_ready(index);
+            return true;
+        }
+        false
+    }
+
+    /// Tries to get stacks for the ethreads that wait for one, from time to time, and returns when
+    /// the next time is; [`NEVER`] if none waits. A limit may have been lifted, or another shard
+    /// have ended, and nothing tells of either.
+    pub(in crate::runtime) fn try_stacks_again(&self) -> u64 {
+        if self.core.borrow().awaiting_stack.is_empty() {
+            return NEVER;
+        }
+        self.try_stacks_now_and_then()
+    }
+
+    #[cold]
+    fn try_stacks_now_and_then(&self) -> u64 {
+        let now = self.clock();
+        if now < self.stacks_tried_again.get() {
+            return self.stacks_tried_again.get();
+        }
+        self.stacks_tried_again
+            .set(now.saturating_add(STACKS_PERIOD));
+        let mut core = self.core.borrow_mut();
+        let mut refused = Vec::new();
+        let mut place = 0;
+        while let Some(index) = core.awaiting_stack.get(place) {
+            let class = core.blocks.get(*index).class;
+            if refused.contains(&class) {
+                place += 1;
+            } else if !self.grant_stack(&mut core, class) {
+                refused.push(class);
+            }
+        }
+        match core.awaiting_stack.is_empty() {
+            true => NEVER,
+            false => self.stacks_tried_again.get(),
+        }
+    }
+
+    /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
+    #[inline(always)]
+    fn vacate(&self, core: &mut Core, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
+        let class = stack.class();
+        self.stacks.borrow_mut().free(stack);
+        if rest.is_some() {
+            core.blocks.get_mut(index).start = rest;
+        } else {
+            // Only those that it was born with.
+            core.scopes.forget(core.blocks.get(index).scope);
+            if let Some(timer) = core.blocks.remove(index) {
+                core.timers.cancel(timer);
+            }
+        }
+        if !core.awaiting_stack.is_empty() {
+            self.grant_stack(core, class);
+        }
+    }
+}

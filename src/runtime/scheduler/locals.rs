@@ -1,0 +1,131 @@
+//! Access of ethreads to their values of `thread::Local` keys: to get, to set, to inherit, to drop.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
+use super::current;
+use super::event_loop::{SCHEDULER, Scheduler};
+use super::unwind::at_root;
+use crate::runtime::base::panic::{message, without_unwinding};
+use crate::runtime::state::locals::Entry;
+
+impl Scheduler {
+    /// Whose values are meant: those of the ethread that runs, or of its OS thread.
+    fn owner(&self) -> Option<u32> {
+        let index = self.current_place();
+        (self.in_ethread() && index != SCHEDULER).then_some(index)
+    }
+
+    /// The value of the ethread that runs, if it has one; `None` outside of ethreads.
+    pub(crate) fn local(&self, key: usize) -> Option<Option<Rc<dyn Any>>> {
+        let owner = self.owner()?;
+        let locals = self.locals.0.borrow();
+        let entries = locals.get(&owner).into_iter().flatten();
+        let mut found = entries.filter(|entry| entry.key == key);
+        Some(found.next().map(|entry| entry.value.clone()))
+    }
+
+    /// Gives the ethread that runs a value, unless it got one meanwhile; returns the one it has.
+    ///
+    /// # Errors
+    ///
+    /// The entry, outside of ethreads.
+    pub(crate) fn set_local(&self, entry: Entry) -> Result<Rc<dyn Any>, Entry> {
+        let Some(owner) = self.owner() else {
+            return Err(entry);
+        };
+        let mut locals = self.locals.0.borrow_mut();
+        let entries = locals.entry(owner).or_default();
+        if let Some(old) = entries.iter().find(|old| old.key == entry.key) {
+            return Ok(old.value.clone());
+        }
+        let value = entry.value.clone();
+        entries.push(entry);
+        Ok(value)
+    }
+
+    /// Whether any ethread of the shard has values.
+    #[inline]
+    pub(in crate::runtime) fn has_locals(&self) -> bool {
+        !self.locals.0.borrow().is_empty()
+    }
+
+    /// What a child of whoever runs inherits, if anybody has something to leave. Calls code of the
+    /// user's.
+    #[inline]
+    pub(crate) fn inherited(&self) -> Option<Vec<Entry>> {
+        self.has_locals().then(|| self.clone_inherited())
+    }
+
+    #[inline(never)]
+    fn clone_inherited(&self) -> Vec<Entry> {
+        let Some(owner) = self.owner() else {
+            return Vec::new();
+        };
+        let own = self.locals.0.borrow().get(&owner).cloned();
+        let inherit = |entry: Entry| {
+            let clone_for_child = entry.clone_for_child?;
+            Some(Entry {
+                key: entry.key,
+                value: clone_for_child(&*entry.value),
+                clone_for_child: Some(clone_for_child),
+            })
+        };
+        own.into_iter().flatten().filter_map(inherit).collect()
+    }
+
+    /// Gives an ethread that has not begun what it inherits. Runs no user code.
+    pub(crate) fn give_locals(&self, index: u32, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            let before = self.locals.0.borrow_mut().insert(index, entries);
+            debug_assert!(before.is_none(), "a place is empty when it is given away");
+        }
+    }
+
+    /// Takes the values of the ethread that ends, to be dropped by it. They may make others.
+    fn take_locals(&self) -> Vec<Entry> {
+        let mut locals = self.locals.0.borrow_mut();
+        locals.remove(&self.current_place()).unwrap_or_default()
+    }
+}
+
+/// Drops the values that the running ethread has of `thread::Local` keys, and the values that this
+/// makes. After some rounds the rest is leaked: some destructor makes a value whenever one is
+/// dropped.
+#[inline]
+pub(in crate::runtime) fn drop_all() {
+    if current::with(|scheduler| scheduler.is_some_and(Scheduler::has_locals)) {
+        drop_in_rounds();
+    }
+}
+
+#[inline(never)]
+fn drop_in_rounds() {
+    const ROUNDS: usize = 8;
+    let take = || current::with(|scheduler| scheduler.map(Scheduler::take_locals));
+    for _ in 0..ROUNDS {
+        let values = take().unwrap_or_default();
+        if values.is_empty() {
+            return;
+        }
+        for value in values {
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                if at_root(&*payload).is_some() {
+                    // The ethread is cancelled, and the destructor came to a suspension point.
+                    continue;
+                }
+                without_unwinding(|| {
+                    log::error!(
+                        "dropping a local value of ethread {} panicked: {}",
+                        current::label(),
+                        message(&*payload)
+                    );
+                });
+                std::mem::forget(payload);
+            }
+        }
+    }
+    std::mem::forget(take());
+}

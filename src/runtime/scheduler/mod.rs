@@ -1,0 +1,18 @@
+//! The event loop of a shard, and all that runs, wakes and unwinds ethreads.
+//!
+//! `impl Scheduler` stands in this folder only.
+
+pub(crate) mod clock;
+pub(crate) mod current;
+pub(crate) mod deadlock;
+mod dispatch;
+pub(crate) mod event_loop;
+pub(crate) mod inbox;
+pub(crate) mod locals;
+pub(crate) mod origin;
+pub(crate) mod park;
+mod queue;
+mod readiness;
+pub(crate) mod settings;
+pub(crate) mod unwind;
+mod watchdog;

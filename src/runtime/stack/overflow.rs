@@ -1,0 +1,238 @@
+//! Says whose stack overflowed, before the process dies of it.
+//!
+//! The kernel tells of an overflow by a fault in a guard. The handler runs on an alternate stack
+//! (the ethread's own has no room), knows guards by their address, reads plain atomics only,
+//! writes one line to standard error and aborts. Every other fault goes on to the handler that was
+//! there before: std's, or the program's own.
+
+// Signal handlers and alternate stacks are raw system interfaces.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
+use std::fmt::{self, Write as _};
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+
+use super::registry::find_guard;
+use crate::runtime::base::thread_names::NameSlot;
+use crate::runtime::driver::exhausted;
+
+/// The size of a shard thread's alternate stack. std's own has 12 KiB or so, and threads that std
+/// did not start have none.
+const ALTERNATE_STACK: usize = 64 << 10;
+
+/// The signals of a guard: Linux sends the first, macOS the second.
+const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+
+/// What was in place before, in the order of `SIGNALS`.
+static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
+
+/// Installs the handler, once per process, and this OS thread's alternate stack, once per thread.
+pub(in crate::runtime) fn install() -> io::Result<()> {
+    // The previous actions are read before ours can run, so that the handler finds them.
+    if PREVIOUS.get().is_none() {
+        let previous = [current_action(SIGNALS[0])?, current_action(SIGNALS[1])?];
+        if PREVIOUS.set(previous).is_ok() {
+            for signal in SIGNALS {
+                take_over(signal)?;
+            }
+        }
+    }
+    thread_local! {
+        static ALTERNATE: RefCell<Option<AlternateStack>> = const { RefCell::new(None) };
+    }
+    ALTERNATE
+        .try_with(|alternate| {
+            let mut alternate = alternate.borrow_mut();
+            if alternate.is_none() {
+                *alternate = AlternateStack::install()?;
+            }
+            Ok(())
+        })
+        .unwrap_or(Ok(()))
+}
+
+fn current_action(signal: c_int) -> io::Result<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: a null new action changes nothing, and `action` has room for the old one.
+    if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: sigaction(2) succeeded and has written it.
+    Ok(unsafe { action.assume_init() })
+}
+
+fn take_over(signal: c_int) -> io::Result<()> {
+    // SAFETY: all fields of this C struct may be zero.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_fault as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: `on_fault` has the signature that SA_SIGINFO asks for and is async-signal-safe: it
+    // reads atomics and calls write(2), abort(3), sigaction(2) or the previous handler.
+    if unsafe { libc::sigaction(signal, &action, ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a valid siginfo_t, whose address is set for these signals.
+    let address = unsafe { (*info).si_addr() } as usize;
+    if let Some(hit) = find_guard(address) {
+        // SAFETY: null, or set by `Stack::set_occupant` to the name slot of the ethread that runs
+        // on this stack; name slots live as long as the scheduler's `names`, which is dropped
+        // after its stacks.
+        let who = unsafe { hit.occupant.cast::<NameSlot>().as_ref() }.and_then(NameSlot::snapshot);
+        let mut line = Line::default();
+        // `Line` never fails: it cuts.
+        let _ = match &who {
+            Some(who) => match who.name() {
+                Some(name) => write!(line, "ethread '{name}' (#{})", who.id),
+                None => write!(line, "ethread #{}", who.id),
+            },
+            None => line.write_str("an ethread"),
+        };
+        let _ = writeln!(
+            line,
+            " has overflowed its stack of {} bytes; raise it with thread::Builder::stack_size, or \
+             for all ethreads with Runtime::builder().stack_size",
+            hit.usable
+        );
+        line.print();
+        // SAFETY: abort(3) is async-signal-safe.
+        unsafe { libc::abort() };
+    }
+    pass_on(signal, info, context);
+}
+
+/// Lets the previous handler have the fault.
+fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let which = usize::from(signal != SIGNALS[0]);
+    let Some(previous) = PREVIOUS.get().map(|previous| &previous[which]) else {
+        return;
+    };
+    match previous.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // Returning runs the faulting instruction again, now without a handler. (A fault
+            // cannot be ignored: the kernel kills.)
+            // SAFETY: this is the action that the kernel gave us.
+            unsafe { libc::sigaction(signal, previous, ptr::null_mut()) };
+        }
+        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: with SA_SIGINFO the field holds a handler of this type.
+            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+                unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: without SA_SIGINFO the field holds a handler of this type.
+            let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
+}
+
+/// A line of text in a buffer of its own: nothing here may allocate.
+struct Line {
+    bytes: [u8; 320],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 320],
+            len: 0,
+        }
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.len() - self.len;
+        let text = &text.as_bytes()[..text.len().min(room)];
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text);
+        self.len += text.len();
+        Ok(())
+    }
+}
+
+impl Line {
+    fn print(&self) {
+        // SAFETY: the buffer holds `len` bytes; write(2) is async-signal-safe.
+        unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };
+    }
+}
+
+/// This OS thread's alternate stack, from the first scheduler on it to the thread's end.
+struct AlternateStack {
+    memory: *mut c_void,
+    previous: libc::stack_t,
+}
+
+impl AlternateStack {
+    /// `None` if the thread has one that is big enough.
+    fn install() -> io::Result<Option<Self>> {
+        let mut previous = MaybeUninit::uninit();
+        // SAFETY: a null new stack changes nothing, and there is room for the old one.
+        if unsafe { libc::sigaltstack(ptr::null(), previous.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: sigaltstack(2) succeeded and has written it.
+        let previous: libc::stack_t = unsafe { previous.assume_init() };
+        if previous.ss_flags & libc::SS_DISABLE == 0 && previous.ss_size >= ALTERNATE_STACK {
+            return Ok(None);
+        }
+        // SAFETY: a fresh anonymous mapping touches no memory that anybody has.
+        let memory = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                ALTERNATE_STACK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            let error = io::Error::last_os_error();
+            let failed = "cannot map the alternate stack of a shard's OS thread";
+            return Err(exhausted::mappings(failed, error));
+        }
+        let stack = libc::stack_t {
+            ss_sp: memory,
+            ss_flags: 0,
+            ss_size: ALTERNATE_STACK,
+        };
+        let alternate = Self { memory, previous };
+        // SAFETY: the mapping is ours until `drop`, which takes it out of use first.
+        if unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Some(alternate))
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        let mut current = MaybeUninit::<libc::stack_t>::uninit();
+        // SAFETY: asks what is in use, and there is room for the answer. Then puts back what was
+        // in use before ours; the thread is ending, and no handler runs now. Only if our mapping is
+        // out of use is it unmapped.
+        unsafe {
+            if libc::sigaltstack(ptr::null(), current.as_mut_ptr()) != 0 {
+                return;
+            }
+            let current = current.assume_init();
+            // std switches its threads' alternate stack off, and unmaps what `previous` is then,
+            // before their thread-locals are dropped.
+            let ours = current.ss_flags & libc::SS_DISABLE == 0 && current.ss_sp == self.memory;
+            if !ours || libc::sigaltstack(&self.previous, ptr::null_mut()) == 0 {
+                libc::munmap(self.memory, ALTERNATE_STACK);
+            }
+        }
+    }
+}

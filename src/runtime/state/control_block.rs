@@ -1,0 +1,478 @@
+//! The control block of an ethread, and the slab that holds them.
+//!
+//! ```text
+//!            spawn                    resume               root has returned
+//!   (free) ────────► Ready ─────────────────────► Running ──────────────────► (free)
+//!                      ▲  ▲                        │   │
+//!                      │  └────── yield ───────────┘   │ park
+//!                      └───────── wake ──────── Parked ◄
+//! ```
+//! A starter (`bridge::on_ready`) is born `Parked`, without a stack: its first wake starts it. An
+//! ethread that rests has parked as its last act, and its root has returned: it is a starter again.
+
+use std::fmt;
+use std::mem::offset_of;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::scopes::ScopeIndex;
+use super::timers::TimerKey;
+use crate::runtime::base::owner::{KeptWaitsOn, Peer};
+use crate::runtime::base::thread_names::{NameChunk, NameSlot, ThreadNames, split};
+use crate::runtime::base::wait::{HOST, NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::stack::Class;
+use crate::runtime::stack::coroutine::{Coroutine, Run};
+
+/// Ends the run queue, as the OS thread's own code is never in it; so it follows those, too, that
+/// are not in it.
+pub(in crate::runtime) const NOBODY: u32 = HOST;
+
+/// A unique number of an ethread, in this process. Never reused.
+///
+/// The OS thread that drives a shard has one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ThreadId(NonZeroU64);
+
+/// The ids that a shard has for its next ethreads. They are taken from the process's in blocks, so
+/// that a birth does without an atomic operation.
+#[derive(Debug, Default)]
+struct Ids(Range<u64>);
+
+impl Ids {
+    const BLOCK: u64 = 64;
+
+    #[inline]
+    fn next(&mut self) -> ThreadId {
+        let id = self.0.next().unwrap_or_else(|| self.refill());
+        ThreadId(NonZeroU64::new(id).expect("2^64 ethreads in one process"))
+    }
+
+    /// Takes a block, and the first id of it.
+    #[cold]
+    fn refill(&mut self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let first = NEXT.fetch_add(Self::BLOCK, Ordering::Relaxed);
+        self.0 = first + 1..first + Self::BLOCK;
+        first
+    }
+}
+
+impl ThreadId {
+    /// Returns the number itself, which reports and logs show after a `#`.
+    #[must_use]
+    pub fn as_u64(self) -> NonZeroU64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ThreadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::runtime) enum State {
+    Free,
+    Ready,
+    Running,
+    Parked,
+}
+
+/// Whether and how often an ethread was told to end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::runtime) struct Cancel {
+    /// Bits, which are looked at together at each suspension point.
+    due: u8,
+    /// How often it has unwound from a suspension point.
+    pub(in crate::runtime) raises: u8,
+}
+
+impl Cancel {
+    const REQUESTED: u8 = 1;
+    const SCOPED: u8 = 2;
+
+    /// Whether there is a reason to look closer.
+    #[inline]
+    pub(in crate::runtime) fn may_be_due(self) -> bool {
+        self.due != 0
+    }
+
+    /// Whether it is to unwind at its next suspension point, and again at each one after that.
+    pub(in crate::runtime) fn is_requested(self) -> bool {
+        self.due & Self::REQUESTED != 0
+    }
+
+    pub(in crate::runtime) fn request(&mut self) {
+        self.due |= Self::REQUESTED;
+    }
+
+    /// Whether one of the scopes that it is in is to unwind, up to that scope.
+    pub(in crate::runtime) fn is_scoped(self) -> bool {
+        self.due & Self::SCOPED != 0
+    }
+
+    pub(in crate::runtime) fn set_scoped(&mut self, scoped: bool) {
+        self.due = self.due & !Self::SCOPED | if scoped { Self::SCOPED } else { 0 };
+    }
+}
+
+/// Two cache lines, side by side; a million of them live at once. Who parks without a deadline and
+/// is woken needs the first one only.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(in crate::runtime) struct ControlBlock {
+    /// The first part of its [`Reason`].
+    kind: WaitKind,
+    pub(in crate::runtime) state: State,
+    /// How often the sweep has met it since it ran.
+    pub(in crate::runtime) visits: u8,
+    /// The token of the wait that began last was used, or the wait has ended without: nobody can
+    /// wake with it any more. True before the first wait.
+    pub(in crate::runtime) spent: bool,
+    pub(in crate::runtime) outcome: Outcome,
+    /// `Thread::unpark` came before `thread::park`.
+    pub(in crate::runtime) permit: bool,
+    /// Ends with its shard, and keeps no `run` going.
+    pub(in crate::runtime) daemon: bool,
+    /// The arena holds a stack for it: until its first turn.
+    pub(in crate::runtime) reserved: bool,
+    pub(in crate::runtime) class: Class,
+    /// `deadline` is that of a scope, and not of the wait itself.
+    pub(in crate::runtime) bounded: bool,
+    pub(in crate::runtime) cancel: Cancel,
+    /// How many `uncancellable` calls it is in.
+    pub(in crate::runtime) masks: u32,
+    /// The one behind it in the run queue, where it is in it.
+    pub(in crate::runtime) next_ready: u32,
+    /// The innermost scope that it is in.
+    pub(in crate::runtime) scope: ScopeIndex,
+    /// Number of the current or last park. Goes on when the place is used again.
+    pub(in crate::runtime) park: u64,
+    detail: u64,
+    location: &'static Location<'static>,
+    /// When the current park times out, else `NEVER`. A store is all of it on the hot path: see
+    /// `timer`.
+    pub(in crate::runtime) deadline: u64,
+    /// The rest of its work, while it is suspended on its stack.
+    pub(in crate::runtime) coroutine: Option<Coroutine>,
+    /// What it is to do, while it has no stack: before its first turn, and while it rests. The
+    /// shard's own OS thread has none.
+    pub(in crate::runtime) start: Option<Rc<dyn Run>>,
+    /// The one lazy entry in the wheel, and its time: never later than `deadline` of a park.
+    pub(in crate::runtime) timer: Option<(TimerKey, u64)>,
+    pub(in crate::runtime) id: ThreadId,
+    pub(in crate::runtime) name: Option<Rc<str>>,
+}
+
+const _: () = assert!(size_of::<ControlBlock>() == 128);
+const _: () = assert!(offset_of!(ControlBlock, start) == 64);
+
+impl ControlBlock {
+    /// What it waits for, or waited for last.
+    #[inline]
+    pub(in crate::runtime) fn reason(&self) -> Reason {
+        Reason {
+            kind: self.kind,
+            detail: self.detail,
+            location: self.location,
+        }
+    }
+
+    /// Whether the world outside can end its wait.
+    #[inline]
+    pub(in crate::runtime) fn waits_for_io(&self) -> bool {
+        self.kind.is_io()
+    }
+
+    /// Notes which of the things that its park waits for has woken it. Until it waits again, that
+    /// is all that its reason is good for.
+    #[inline]
+    pub(in crate::runtime) fn set_case(&mut self, token: Token) {
+        if token.case != 0 {
+            self.detail = u64::from(token.case);
+        }
+    }
+
+    pub(in crate::runtime) fn case(&self) -> u32 {
+        self.detail as u32
+    }
+
+    #[inline]
+    fn set_reason(&mut self, reason: Reason) {
+        self.kind = reason.kind;
+        self.detail = reason.detail;
+        self.location = reason.location;
+    }
+
+    /// Notes where it yields.
+    #[inline]
+    pub(in crate::runtime) fn yields_at(&mut self, location: &'static Location<'static>) {
+        self.kind = WaitKind::Yield;
+        self.location = location;
+    }
+
+    /// Whether there is a reason to look closer before it waits: a cancel, or a scope around it.
+    #[inline]
+    pub(in crate::runtime) fn may_be_interrupted(&self) -> bool {
+        self.cancel.may_be_due() || self.scope != ScopeIndex::NONE
+    }
+
+    /// Begins a wait, and returns the number of its park.
+    #[inline]
+    pub(in crate::runtime) fn begin_wait(&mut self) -> u64 {
+        self.park += 1;
+        self.spent = false;
+        self.park
+    }
+
+    pub(in crate::runtime) fn token(&self, index: u32) -> Token {
+        Token {
+            index,
+            case: 0,
+            park: self.park,
+        }
+    }
+
+    /// The ethread as reports show it.
+    pub(in crate::runtime) fn label(&self) -> Label {
+        Label {
+            id: self.id,
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// An ethread's name and id for texts: `'worker' (#7)` or `#7`.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    pub(crate) id: ThreadId,
+    pub(crate) name: Option<Rc<str>>,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "'{name}' ({})", self.id),
+            None => self.id.fmt(f),
+        }
+    }
+}
+
+/// What a new ethread begins with.
+pub(crate) struct SpawnParams {
+    pub(crate) name: Option<Rc<str>>,
+    pub(crate) daemon: bool,
+    pub(in crate::runtime) class: Class,
+    pub(in crate::runtime) start: Option<Rc<dyn Run>>,
+    /// The arena holds a stack for it.
+    pub(in crate::runtime) reserved: bool,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// The control blocks of a shard, in places that are used again; place 0 is the OS thread.
+#[derive(Debug)]
+pub(in crate::runtime) struct Blocks {
+    blocks: Vec<ControlBlock>,
+    free: Vec<u32>,
+    ids: Ids,
+    /// For each place, whom the last wait depended on that depends on an ethread.
+    peers: Vec<KeptWaitsOn>,
+    names: Vec<NameChunk>,
+    pub(in crate::runtime) live: usize,
+    pub(in crate::runtime) daemons: usize,
+}
+
+impl Blocks {
+    pub(in crate::runtime) fn new(names: &ThreadNames, host: SpawnParams) -> Self {
+        let mut blocks = Self {
+            blocks: Vec::new(),
+            free: Vec::new(),
+            peers: Vec::new(),
+            ids: Ids::default(),
+            names: Vec::new(),
+            live: 0,
+            daemons: 0,
+        };
+        let (index, _) = blocks.insert(names, host);
+        debug_assert_eq!(index, HOST);
+        blocks.live = 0;
+        blocks.get_mut(HOST).state = State::Running;
+        blocks
+    }
+
+    #[inline(always)]
+    pub(in crate::runtime) fn insert(
+        &mut self,
+        names: &ThreadNames,
+        params: SpawnParams,
+    ) -> (u32, ThreadId) {
+        let id = self.ids.next();
+        let index = self.free.pop().unwrap_or(self.blocks.len() as u32);
+        let (chunk, place) = split(index);
+        if chunk == self.names.len() {
+            self.names.push(names.grow());
+        }
+        self.names[chunk][place].set(id.as_u64().get(), params.name.as_deref());
+        self.live += 1;
+        if params.daemon {
+            self.daemons += 1;
+        }
+        let fresh = self.blocks.get(index as usize).map_or(0, |old| old.park);
+        let block = ControlBlock {
+            id,
+            name: params.name,
+            state: State::Ready,
+            daemon: params.daemon,
+            park: fresh,
+            spent: true,
+            outcome: Outcome::Woken,
+            permit: false,
+            cancel: Cancel::default(),
+            masks: 0,
+            next_ready: NOBODY,
+            kind: WaitKind::Start,
+            detail: 0,
+            location: params.location,
+            bounded: false,
+            scope: ScopeIndex::NONE,
+            deadline: NEVER,
+            timer: None,
+            start: params.start,
+            reserved: params.reserved,
+            coroutine: None,
+            visits: 0,
+            class: params.class,
+        };
+        match self.blocks.get_mut(index as usize) {
+            Some(place) => *place = block,
+            None => self.blocks.push(block),
+        }
+        (index, id)
+    }
+
+    /// Frees a place whose ethread has ended, and gives its timer back to be cancelled.
+    #[inline(always)]
+    pub(in crate::runtime) fn remove(&mut self, index: u32) -> Option<TimerKey> {
+        let (chunk, place) = split(index);
+        self.names[chunk][place].clear();
+        let block = &mut self.blocks[index as usize];
+        debug_assert!(block.start.is_none() && block.coroutine.is_none());
+        block.state = State::Free;
+        block.name = None;
+        self.live -= 1;
+        if block.daemon {
+            self.daemons -= 1;
+        }
+        self.free.push(index);
+        block.timer.take().map(|(key, _)| key)
+    }
+
+    #[inline]
+    pub(in crate::runtime) fn get(&self, index: u32) -> &ControlBlock {
+        &self.blocks[index as usize]
+    }
+
+    #[inline]
+    pub(in crate::runtime) fn get_mut(&mut self, index: u32) -> &mut ControlBlock {
+        &mut self.blocks[index as usize]
+    }
+
+    /// The block in a place that may be another shard's.
+    #[inline]
+    pub(in crate::runtime) fn at(&self, index: u32) -> Option<&ControlBlock> {
+        self.blocks.get(index as usize)
+    }
+
+    /// The block with this id, if its ethread has not ended.
+    pub(in crate::runtime) fn find(
+        &mut self,
+        index: u32,
+        id: ThreadId,
+    ) -> Option<&mut ControlBlock> {
+        self.blocks
+            .get_mut(index as usize)
+            .filter(|block| block.id == id && block.state != State::Free)
+    }
+
+    /// Says what the ethread is going to wait for.
+    #[inline]
+    pub(in crate::runtime) fn set_reason(
+        &mut self,
+        index: u32,
+        reason: Reason,
+    ) -> &mut ControlBlock {
+        let block = self.get_mut(index);
+        block.set_reason(reason);
+        block
+    }
+
+    /// Notes which ethread the next wait of another one depends on.
+    #[inline]
+    pub(in crate::runtime) fn set_peer(&mut self, index: u32, waits_on: KeptWaitsOn) {
+        if self.peers.len() <= index as usize {
+            let nobody = KeptWaitsOn::Ethread(Peer::NOBODY);
+            self.peers.resize(index as usize + 1, nobody);
+        }
+        self.peers[index as usize] = waits_on;
+    }
+
+    /// Which ethread a wait depends on, if its kind is one that does.
+    pub(in crate::runtime) fn peer(&self, index: u32) -> Peer {
+        let waits_on = self.peers.get(index as usize);
+        waits_on.map_or(Peer::NOBODY, KeptWaitsOn::now)
+    }
+
+    /// An ethread as reports show it, if it has not ended.
+    pub(in crate::runtime) fn label_of(&self, peer: Peer) -> Option<Label> {
+        let block = self.at(peer.place)?;
+        let is_it = block.state != State::Free && block.id.as_u64().get() == peer.id;
+        is_it.then(|| block.label())
+    }
+
+    /// The record that other OS threads and the overflow handler read.
+    pub(in crate::runtime) fn name_slot(&self, index: u32) -> &NameSlot {
+        let (chunk, place) = split(index);
+        &self.names[chunk][place]
+    }
+
+    /// How many places there are, free ones included.
+    pub(in crate::runtime) fn places(&self) -> u32 {
+        self.blocks.len() as u32
+    }
+
+    /// All ethreads that have not ended, in the order of their places; not the OS thread.
+    pub(in crate::runtime) fn iter(&self) -> impl Iterator<Item = (u32, &ControlBlock)> {
+        (0u32..)
+            .zip(&self.blocks)
+            .skip(1)
+            .filter(|(_, block)| block.state != State::Free)
+    }
+}
+
+#[cfg(test)]
+pub(in crate::runtime) mod tests {
+    use super::*;
+    use crate::runtime::stack::Arena;
+
+    /// So many ethreads that have not begun, in the places from 1 on.
+    pub(in crate::runtime) fn blocks(count: usize) -> Blocks {
+        let params = || SpawnParams {
+            name: None,
+            daemon: false,
+            class: Arena::class_of(64 << 10).expect("a size as others"),
+            start: None,
+            reserved: false,
+            location: Location::caller(),
+        };
+        let names = ThreadNames::default();
+        let mut blocks = Blocks::new(&names, params());
+        for _ in 0..count {
+            blocks.insert(&names, params());
+        }
+        blocks
+    }
+}

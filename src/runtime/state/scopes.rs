@@ -1,0 +1,336 @@
+//! The scopes that ethreads are in: deadlines, groups of children, and masks.
+//!
+//! Pure data: a slab of the shard, in which each scope knows the one around it. A control block
+//! knows the innermost one of its ethread. What a park asks, the earliest deadline of all scopes
+//! around it, is known at the innermost one, so it costs one look however deep they are nested.
+#![forbid(unsafe_code)]
+
+use std::panic::Location;
+
+use crate::runtime::base::wait::NEVER;
+
+/// The place of a scope in its shard's slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScopeIndex(u32);
+
+impl ScopeIndex {
+    /// Of no scope.
+    pub(in crate::runtime) const NONE: Self = Self(u32::MAX);
+}
+
+/// A scope's number, unique in its shard; never zero.
+pub(crate) type ScopeId = u64;
+
+/// What a scope does for what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScopeKind {
+    /// Bounds every wait by this time.
+    Deadline(u64),
+    /// Unwinds when it is cancelled.
+    Group,
+    /// Keeps what is around it away.
+    Mask,
+}
+
+/// The scopes of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes {
+    scopes: Vec<Scope>,
+    free: Vec<ScopeIndex>,
+    last: ScopeId,
+}
+
+#[derive(Debug)]
+struct Scope {
+    /// Zero while the place is free.
+    id: ScopeId,
+    outer: ScopeIndex,
+    is_mask: bool,
+    is_cancelled: bool,
+    /// How many calls in it have failed since its deadline has passed.
+    errors: u8,
+    /// How often what is in it was unwound because of it.
+    raises: u8,
+    /// Its own deadline.
+    own: u64,
+    /// The earliest deadline of this scope and of those around it that it sees.
+    deadline: u64,
+    /// Whose deadline that is; the outermost of several.
+    owner: ScopeIndex,
+    location: &'static Location<'static>,
+}
+
+impl Scopes {
+    /// Adds a scope within `outer`.
+    pub(in crate::runtime) fn enter(
+        &mut self,
+        outer: ScopeIndex,
+        kind: ScopeKind,
+        location: &'static Location<'static>,
+    ) -> (ScopeIndex, ScopeId) {
+        let index = self
+            .free
+            .pop()
+            .unwrap_or(ScopeIndex(self.scopes.len() as u32));
+        self.last += 1;
+        let scope = Scope {
+            id: self.last,
+            outer,
+            is_mask: kind == ScopeKind::Mask,
+            is_cancelled: false,
+            errors: 0,
+            raises: 0,
+            own: match kind {
+                ScopeKind::Deadline(deadline) => deadline,
+                _ => NEVER,
+            },
+            deadline: NEVER,
+            owner: ScopeIndex::NONE,
+            location,
+        };
+        match self.scopes.get_mut(index.0 as usize) {
+            Some(place) => *place = scope,
+            None => self.scopes.push(scope),
+        }
+        self.bound(index);
+        (index, self.last)
+    }
+
+    /// Finds the earliest deadline at a scope, from that at the one around it.
+    fn bound(&mut self, index: ScopeIndex) {
+        let scope = &self.scopes[index.0 as usize];
+        let around = self.get(scope.outer).filter(|_| !scope.is_mask);
+        let around = around.map_or((NEVER, ScopeIndex::NONE), |s| (s.deadline, s.owner));
+        let (deadline, owner) = if scope.own < around.0 {
+            (scope.own, index)
+        } else {
+            around
+        };
+        let scope = &mut self.scopes[index.0 as usize];
+        (scope.deadline, scope.owner) = (deadline, owner);
+    }
+
+    /// Removes a scope from the chain that begins at `innermost`, and returns where the chain
+    /// begins then. It need not be the first: code that switches stacks by itself may leave scopes
+    /// in another order than that of their nesting.
+    pub(in crate::runtime) fn leave(&mut self, innermost: ScopeIndex, id: ScopeId) -> ScopeIndex {
+        let mut inside = Vec::new();
+        let mut at = innermost;
+        while let Some(scope) = self.get(at) {
+            if scope.id != id {
+                inside.push(at);
+                at = scope.outer;
+                continue;
+            }
+            let outer = scope.outer;
+            self.scopes[at.0 as usize].id = 0;
+            self.free.push(at);
+            let Some(next) = inside.last() else {
+                return outer;
+            };
+            self.scopes[next.0 as usize].outer = outer;
+            while let Some(index) = inside.pop() {
+                self.bound(index);
+            }
+            break;
+        }
+        innermost
+    }
+
+    /// Removes all scopes of a chain.
+    pub(in crate::runtime) fn forget(&mut self, mut innermost: ScopeIndex) {
+        while let Some(scope) = self.scopes.get_mut(innermost.0 as usize) {
+            scope.id = 0;
+            self.free.push(innermost);
+            innermost = scope.outer;
+        }
+    }
+
+    fn get(&self, index: ScopeIndex) -> Option<&Scope> {
+        self.scopes
+            .get(index.0 as usize)
+            .filter(|scope| scope.id != 0)
+    }
+
+    /// The scopes around a place, from the inside out.
+    fn chain(&self, innermost: ScopeIndex) -> impl Iterator<Item = &Scope> {
+        std::iter::successors(self.get(innermost), |scope| self.get(scope.outer))
+    }
+
+    /// The earliest deadline at a place; [`NEVER`] if there is none.
+    pub(in crate::runtime) fn deadline(&self, innermost: ScopeIndex) -> u64 {
+        self.get(innermost).map_or(NEVER, |scope| scope.deadline)
+    }
+
+    /// Whose deadline that is: its number, and the line where it was opened.
+    pub(in crate::runtime) fn owner(
+        &self,
+        innermost: ScopeIndex,
+    ) -> Option<(ScopeId, &'static Location<'static>)> {
+        let owner = self.get(self.get(innermost)?.owner)?;
+        Some((owner.id, owner.location))
+    }
+
+    /// Counts a call that fails because the deadline at a place has passed.
+    pub(in crate::runtime) fn count_error(&mut self, innermost: ScopeIndex) -> u8 {
+        let owner = self
+            .get(innermost)
+            .map_or(ScopeIndex::NONE, |scope| scope.owner);
+        match self.scopes.get_mut(owner.0 as usize) {
+            Some(owner) => {
+                owner.errors = owner.errors.saturating_add(1);
+                owner.errors
+            }
+            None => 0,
+        }
+    }
+
+    /// Counts an unwinding to a scope of this chain.
+    pub(in crate::runtime) fn count_raise(&mut self, innermost: ScopeIndex, id: ScopeId) -> u8 {
+        let mut at = innermost;
+        while let Some(scope) = self.scopes.get_mut(at.0 as usize).filter(|s| s.id != 0) {
+            if scope.id == id {
+                scope.raises = scope.raises.saturating_add(1);
+                return scope.raises;
+            }
+            at = scope.outer;
+        }
+        0
+    }
+
+    /// Cancels a scope of this chain; false if it has been left.
+    pub(in crate::runtime) fn cancel(&mut self, innermost: ScopeIndex, id: ScopeId) -> bool {
+        let mut at = innermost;
+        while let Some(scope) = self.scopes.get_mut(at.0 as usize).filter(|s| s.id != 0) {
+            if scope.id == id {
+                scope.is_cancelled = true;
+                return true;
+            }
+            at = scope.outer;
+        }
+        false
+    }
+
+    /// The outermost of the cancelled scopes at a place, as far as no mask hides them.
+    pub(in crate::runtime) fn cancelled(&self, innermost: ScopeIndex) -> Option<ScopeId> {
+        let seen = self.chain(innermost).take_while(|scope| !scope.is_mask);
+        let cancelled = seen.filter(|scope| scope.is_cancelled);
+        cancelled.last().map(|scope| scope.id)
+    }
+
+    /// Whether any scope of this chain is cancelled, hidden or not.
+    pub(in crate::runtime) fn any_cancelled(&self, innermost: ScopeIndex) -> bool {
+        self.chain(innermost).any(|scope| scope.is_cancelled)
+    }
+
+    /// Whether a scope is in this chain.
+    pub(in crate::runtime) fn contains(&self, innermost: ScopeIndex, id: ScopeId) -> bool {
+        self.chain(innermost).any(|scope| scope.id == id)
+    }
+
+    /// How many scopes there are.
+    pub(in crate::runtime) fn len(&self) -> usize {
+        self.scopes.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The naive form: a list from the outside in.
+    #[derive(Clone, Debug)]
+    struct Model {
+        id: ScopeId,
+        kind: ScopeKind,
+        cancelled: bool,
+    }
+
+    fn visible(model: &[Model]) -> &[Model] {
+        let mask = model
+            .iter()
+            .rposition(|scope| scope.kind == ScopeKind::Mask);
+        &model[mask.map_or(0, |mask| mask + 1)..]
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enter(ScopeKind),
+        Leave,
+        Cancel(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0u64..5).prop_map(|at| Step::Enter(ScopeKind::Deadline(at))),
+            2 => Just(Step::Enter(ScopeKind::Group)),
+            1 => Just(Step::Enter(ScopeKind::Mask)),
+            3 => Just(Step::Leave),
+            2 => (0usize..6).prop_map(Step::Cancel),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nest_as_a_list_does(steps in prop::collection::vec(step(), 0..60)) {
+            let mut scopes = Scopes::default();
+            let mut innermost = ScopeIndex::NONE;
+            let mut model: Vec<Model> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Enter(kind) => {
+                        let (index, id) = scopes.enter(innermost, kind, Location::caller());
+                        innermost = index;
+                        model.push(Model { id, kind, cancelled: false });
+                    }
+                    Step::Leave => {
+                        if let Some(scope) = model.pop() {
+                            innermost = scopes.leave(innermost, scope.id);
+                        }
+                    }
+                    Step::Cancel(at) => {
+                        if let Some(scope) = model.get_mut(at) {
+                            scope.cancelled = true;
+                            prop_assert!(scopes.cancel(innermost, scope.id));
+                        }
+                    }
+                }
+                let seen = visible(&model);
+                let deadlines = seen.iter().filter_map(|scope| match scope.kind {
+                    ScopeKind::Deadline(at) => Some((at, scope.id)),
+                    _ => None,
+                });
+                // The first of the earliest ones is the outermost.
+                let earliest = deadlines.min_by_key(|&(at, _)| at);
+                prop_assert_eq!(scopes.deadline(innermost), earliest.map_or(NEVER, |(at, _)| at));
+                let owner = scopes.owner(innermost).map(|(id, _)| id);
+                prop_assert_eq!(owner, earliest.map(|(_, id)| id));
+                let cancelled = seen.iter().find(|scope| scope.cancelled);
+                prop_assert_eq!(scopes.cancelled(innermost), cancelled.map(|scope| scope.id));
+                let any = model.iter().any(|scope| scope.cancelled);
+                prop_assert_eq!(scopes.any_cancelled(innermost), any);
+                prop_assert_eq!(scopes.len(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn scopes_may_be_left_in_any_order() {
+        let mut scopes = Scopes::default();
+        let here = Location::caller();
+        let (outer, outer_id) = scopes.enter(ScopeIndex::NONE, ScopeKind::Deadline(7), here);
+        let (inner, inner_id) = scopes.enter(outer, ScopeKind::Deadline(5), here);
+        let (innermost, innermost_id) = scopes.enter(inner, ScopeKind::Group, here);
+        assert_eq!(scopes.leave(innermost, inner_id), innermost);
+        assert_eq!(scopes.deadline(innermost), 7);
+        assert_eq!(scopes.owner(innermost).map(|(id, _)| id), Some(outer_id));
+        assert_eq!(scopes.leave(innermost, outer_id), innermost);
+        assert_eq!(scopes.deadline(innermost), NEVER);
+        assert!(!scopes.contains(innermost, outer_id));
+        assert_eq!(scopes.leave(innermost, outer_id), innermost, "it is gone");
+        assert_eq!(scopes.leave(innermost, innermost_id), ScopeIndex::NONE);
+        assert_eq!(scopes.len(), 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! The slots of a shard: what is known of each registered descriptor, and who waits for it.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::runtime::base::wait::WaitList;
+
+/// A direction of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// Bits of a key that name the slot; above them is the generation.
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+
+/// The slots of a shard.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Sources {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+/// One cache line: every event and every wait looks at one.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(in crate::runtime) struct Slot {
+    /// Zero while the slot is free.
+    key: u64,
+    /// A hangup, an error or urgent data was reported: from then on "short" proves nothing.
+    pub(in crate::runtime) hangup: bool,
+    /// By direction.
+    ready: [bool; 2],
+    waiters: [WaitList; 2],
+}
+
+const _: () = assert!(size_of::<Slot>() == 64);
+
+impl Slot {
+    #[inline]
+    pub(in crate::runtime) fn is_ready(&self, direction: Direction) -> bool {
+        self.ready[direction as usize]
+    }
+
+    #[inline]
+    pub(in crate::runtime) fn set_ready(&mut self, direction: Direction, ready: bool) {
+        self.ready[direction as usize] = ready;
+    }
+
+    #[inline]
+    pub(in crate::runtime) fn waiters(&mut self, direction: Direction) -> &mut WaitList {
+        &mut self.waiters[direction as usize]
+    }
+
+    pub(in crate::runtime) fn take_waiters(&mut self) -> [WaitList; 2] {
+        std::mem::take(&mut self.waiters)
+    }
+}
+
+impl Sources {
+    pub(in crate::runtime) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(in crate::runtime) fn get(&mut self, key: u64) -> Option<&mut Slot> {
+        self.slots
+            .get_mut((key & SLOT_MASK) as usize)
+            .filter(|slot| slot.key == key && key != 0)
+    }
+
+    pub(in crate::runtime) fn insert(&mut self) -> io::Result<u64> {
+        static LAST_GENERATION: AtomicU64 = AtomicU64::new(0);
+        let place = match self.free.pop() {
+            Some(place) => u64::from(place),
+            None if self.slots.len() as u64 > SLOT_MASK => {
+                return Err(io::Error::other(
+                    "a shard can watch 16,777,216 descriptors at most",
+                ));
+            }
+            None => {
+                self.slots.push(Slot::default());
+                self.slots.len() as u64 - 1
+            }
+        };
+        let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
+        let key = generation << SLOT_BITS | place;
+        self.slots[place as usize] = Slot {
+            key,
+            hangup: false,
+            ready: [true; 2],
+            waiters: Default::default(),
+        };
+        Ok(key)
+    }
+
+    /// Frees a slot; its waiters are given back.
+    pub(in crate::runtime) fn remove(&mut self, key: u64) -> Option<Slot> {
+        let slot = std::mem::take(self.get(key)?);
+        self.free.push((key & SLOT_MASK) as u32);
+        Some(slot)
+    }
+}

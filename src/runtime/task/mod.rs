@@ -1,0 +1,10 @@
+//! What an ethread runs, and the handles to it: here, on other OS threads, as futures.
+
+pub(crate) mod join;
+pub(crate) mod oneshot;
+pub(crate) mod pool;
+pub(crate) mod shard;
+pub(crate) mod thread;
+mod wake_cell;
+pub(crate) mod waker;
+pub(crate) mod work;

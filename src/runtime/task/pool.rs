@@ -1,0 +1,275 @@
+//! OS threads for calls that block: the pool of the process, and how an ethread waits for a call on
+//! it.
+#![forbid(unsafe_code)]
+
+mod threads;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::oneshot::{Missed, Oneshot};
+use crate::runtime::base::panic::without_unwinding;
+use crate::runtime::base::wait::{Reason, WaitKind, deadline_after};
+use crate::runtime::driver::monotonic_now;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park::Unwinding;
+pub use threads::BlockingStats;
+use threads::{NotStarted, Threads};
+
+/// How many jobs may run at a time, unless set.
+const LIMIT: usize = 500;
+
+/// How long an OS thread without a job stays.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// How often the log is told of calls that could not leave their OS thread.
+const WARN_EVERY: Duration = Duration::from_secs(5);
+
+// Lazy, as the checker's lock is no constant.
+static POOL: LazyLock<Threads<Box<dyn Job>>> = LazyLock::new(|| Threads::new(LIMIT, IDLE));
+
+/// Jobs that have ended.
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn stats() -> BlockingStats {
+    POOL.stats(ENDED.load(Ordering::Relaxed))
+}
+
+pub(crate) fn set_limit(limit: usize) {
+    drop(POOL.set_limit(limit, &start).map_err(refuse));
+}
+
+/// Starts an OS thread of the pool.
+fn start() -> io::Result<()> {
+    let builder = thread::Builder::new().name("ethreads-pool".to_owned());
+    builder.spawn(|| POOL.work(&start, perform)).map(drop)
+}
+
+/// Runs a job on an OS thread of the pool.
+fn perform(job: Box<dyn Job>) {
+    // A value that no ethread waits for any more is dropped in it.
+    without_unwinding(|| job.run());
+    // The next job is to find the OS thread as a new one. Ethreads that are left are leaked, as at
+    // the end of an OS thread.
+    if let Some(scheduler) = current::get() {
+        without_unwinding(|| {
+            current::uninstall(&scheduler);
+        });
+    }
+}
+
+trait Job: Send {
+    fn run(self: Box<Self>);
+
+    /// Hands the job back to the ethread that waits for it. What is returned may be the last that
+    /// holds it, and is dropped where user code may run.
+    fn refuse(self: Box<Self>, error: &Arc<io::Error>) -> Box<dyn Send>;
+}
+
+/// What comes back of a call.
+enum Answer<T> {
+    Ended(thread::Result<T>),
+    /// It has not begun: there is no OS thread for it.
+    Refused(Box<dyn FnOnce() -> T + Send>, Arc<io::Error>),
+}
+
+struct Call<F, T> {
+    f: F,
+    answer: Arc<Oneshot<Answer<T>>>,
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn run(self: Box<Self>) {
+        let Self { f, answer } = *self;
+        let value = call(f);
+        // Before the ethread that waits for it goes on.
+        ENDED.fetch_add(1, Ordering::Relaxed);
+        // If that has left, the value is dropped with this.
+        drop(answer.put(Answer::Ended(value)));
+    }
+
+    fn refuse(self: Box<Self>, error: &Arc<io::Error>) -> Box<dyn Send> {
+        let Self { f, answer } = *self;
+        drop(answer.put(Answer::Refused(Box::new(f), error.clone())));
+        Box::new(answer)
+    }
+}
+
+/// What is left of jobs that were refused. One whose ethread has left is dropped with this.
+struct Leftovers(Vec<Box<dyn Send>>);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        for left in self.0.drain(..) {
+            without_unwinding(|| drop(left));
+        }
+    }
+}
+
+#[cold]
+fn refuse(failed: NotStarted<Box<dyn Job>>) -> Leftovers {
+    let error = Arc::new(failed.error);
+    let jobs = failed.jobs.into_iter();
+    Leftovers(jobs.map(|job| job.refuse(&error)).collect())
+}
+
+/// Why a call has failed that no OS thread could be started for.
+#[derive(Debug)]
+struct NoThread {
+    error: Arc<io::Error>,
+    limit: usize,
+}
+
+impl fmt::Display for NoThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot start an OS thread for calls that block, of which there is none (the pool's \
+             limit is {}): {}; raise RLIMIT_NPROC (`ulimit -u`) and the cgroup's pids.max, or free \
+             memory",
+            self.limit, self.error
+        )
+    }
+}
+
+impl Error for NoThread {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.error)
+    }
+}
+
+#[cold]
+fn no_thread(error: Arc<io::Error>) -> io::Error {
+    let limit = stats().limit;
+    // `EAGAIN`, which would be taken for a wait.
+    let kind = match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::QuotaExceeded,
+        kind => kind,
+    };
+    io::Error::new(kind, NoThread { error, limit })
+}
+
+/// Tells the log of a call that runs where it was made, at most once in a while.
+#[cold]
+fn warn_in_place(error: &io::Error) {
+    /// When the log is to be told again, and the calls that it was not told of.
+    static UNTOLD: Mutex<(u64, u64)> = Mutex::new((0, 0));
+    let mut untold = UNTOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    untold.1 += 1;
+    let now = monotonic_now();
+    if now < untold.0 {
+        return;
+    }
+    let calls = untold.1;
+    *untold = (deadline_after(now, WARN_EVERY), 0);
+    drop(untold);
+    without_unwinding(|| {
+        log::warn!(
+            "ran {calls} blocking calls in place, which held up their shards: cannot start an OS \
+             thread: {error}; raise RLIMIT_NPROC (`ulimit -u`) and the cgroup's pids.max, or free \
+             memory"
+        );
+    });
+}
+
+/// Runs `f` on the pool and parks until it has ended; a panic of `f` is the `Err`.
+///
+/// Outside a shard, in an ethread that unwinds, and where no OS thread can be started, `f` runs
+/// right here.
+pub(crate) fn run<T, F>(f: F, location: &'static Location<'static>) -> thread::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    match offload(f, location, |scheduler| -> Infallible {
+        scheduler.raise_elapsed()
+    }) {
+        Ok(Answer::Ended(result)) => result,
+        Ok(Answer::Refused(f, error)) => {
+            warn_in_place(&error);
+            call(f)
+        }
+        Err(never) => match never {},
+    }
+}
+
+/// As [`run`], for a call that fails with `TimedOut` once a scope's deadline has passed, and with
+/// the error of the start where no OS thread can be started.
+pub(crate) fn run_io<T, F>(
+    f: F,
+    location: &'static Location<'static>,
+) -> io::Result<thread::Result<T>>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    match offload(f, location, Scheduler::elapsed_error)? {
+        Answer::Ended(result) => Ok(result),
+        Answer::Refused(_, error) => Err(no_thread(error)),
+    }
+}
+
+fn offload<T, F, E>(
+    f: F,
+    location: &'static Location<'static>,
+    elapsed: impl FnOnce(&Scheduler) -> E,
+) -> Result<Answer<T>, E>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    current::with(|scheduler| {
+        let Some(scheduler) = scheduler else {
+            return Ok(Answer::Ended(call(f)));
+        };
+        // What no ethread is to wait for does not begin: no file is removed after a deadline.
+        if scheduler.can_leave() {
+            scheduler.raise_if_cancelled();
+            if scheduler.has_elapsed() {
+                return Err(elapsed(scheduler));
+            }
+        }
+        let reason = Reason {
+            kind: WaitKind::Blocking,
+            detail: 0,
+            location,
+        };
+        let wait = match scheduler.begin_wait(reason) {
+            Ok(wait) => wait,
+            Err(Unwinding) => return Ok(Answer::Ended(call(f))),
+        };
+        let answer = Arc::new(Oneshot::new());
+        // Before it begins: however fast it is, the others have their turn.
+        let entered = answer.enter(scheduler, &wait);
+        debug_assert!(entered.is_none(), "the job is not submitted yet");
+        let job = Box::new(Call {
+            f,
+            answer: answer.clone(),
+        });
+        // Jobs of others may be dropped with it, so it stays until the wait is over.
+        let _refused = POOL.submit(job, &start).map_err(refuse);
+        match answer.park(scheduler, wait) {
+            Ok(answer) => Ok(answer),
+            Err(Missed::Elapsed) => Err(elapsed(scheduler)),
+            Err(Missed::Abandoned | Missed::Unwinding) => {
+                unreachable!("the job is always answered, and the wait has begun")
+            }
+        }
+    })
+}
+
+fn call<T>(f: impl FnOnce() -> T) -> thread::Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(f))
+}

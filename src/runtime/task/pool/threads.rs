@@ -1,0 +1,288 @@
+//! The protocol of a bounded pool of OS threads: one queue, and the threads that serve it.
+//!
+//! A job goes to the end of the queue. If a thread is idle, exactly one is woken for it; else,
+//! below the limit, one more is started; else the job waits until a thread has ended another one. A
+//! thread that was woken or started counts as *coming* until it looks at the queue, and takes the
+//! first job, whichever that is by then; so jobs begin in the order in which they came.
+//!
+//! No job is stranded. A thread looks at the queue and becomes idle, or stops being idle and ends,
+//! under one lock, and under the same lock a submitter chooses between a wake and a start. If a
+//! start fails, the jobs stay in the queue as long as any thread is left, which looks there before
+//! it becomes idle; if none is left, all of them come back.
+//!
+//! Nothing is dropped, run or started under the lock.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
+
+/// Numbers of the pool of OS threads that [`blocking`](crate::bridge::blocking) and other calls
+/// that block run on; it is one for the whole process. Given by
+/// [`blocking_stats`](crate::bridge::blocking_stats).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockingStats {
+    /// Jobs that run, or for which an OS thread was just woken or started.
+    pub running: usize,
+    /// Jobs that wait for others to end: the limit is reached, or no more OS threads can be
+    /// started.
+    pub waiting: usize,
+    /// The most that ran at a time.
+    pub most: usize,
+    /// Jobs that have ended, since the beginning of the process.
+    pub ended: u64,
+    /// How many may run at a time.
+    pub limit: usize,
+}
+
+pub(super) struct Threads<J> {
+    state: Mutex<State<J>>,
+    /// How long a thread without a job stays.
+    idle: Duration,
+}
+
+struct State<J> {
+    queue: VecDeque<J>,
+    /// Threads without a job. The last one is the next to be woken, so that those that are not
+    /// needed reach the end of their time.
+    idle: Vec<Thread>,
+    /// Threads that were woken or started, and have not looked at the queue since.
+    coming: usize,
+    /// Threads that run a job.
+    active: usize,
+    limit: usize,
+    most: usize,
+}
+
+/// A thread could not be started.
+#[derive(Debug)]
+pub(super) struct NotStarted<J> {
+    pub(super) error: io::Error,
+    /// All jobs of the queue if no thread is left to run them.
+    pub(super) jobs: VecDeque<J>,
+}
+
+/// Starts a thread that calls [`Threads::work`].
+type Start<'a> = &'a dyn Fn() -> io::Result<()>;
+
+/// How a job gets a thread.
+enum Step {
+    Wake(Thread),
+    Start,
+}
+
+impl<J> State<J> {
+    fn threads(&self) -> usize {
+        self.idle.len() + self.coming + self.active
+    }
+
+    /// The jobs that run, and those for which a thread is coming.
+    fn running(&self) -> usize {
+        self.active + self.coming.min(self.queue.len())
+    }
+
+    fn may_begin(&self) -> bool {
+        self.active + self.coming < self.limit
+    }
+
+    /// Reserves a thread for the first job that has none, if it may begin.
+    fn assign(&mut self) -> Option<Step> {
+        if self.queue.len() <= self.coming || !self.may_begin() {
+            return None;
+        }
+        self.coming += 1;
+        let Some(thread) = self.idle.pop() else {
+            return Some(Step::Start);
+        };
+        self.most = self.most.max(self.running());
+        Some(Step::Wake(thread))
+    }
+
+    /// Takes the first job, if it may begin.
+    fn next(&mut self) -> Option<J> {
+        if !self.may_begin() {
+            return None;
+        }
+        let job = self.queue.pop_front()?;
+        self.active += 1;
+        self.most = self.most.max(self.running());
+        Some(job)
+    }
+}
+
+impl<J> Threads<J> {
+    pub(super) fn new(limit: usize, idle: Duration) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            idle: Vec::new(),
+            coming: 0,
+            active: 0,
+            limit,
+            most: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            idle,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        // No user code runs under it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stats(&self, ended: u64) -> BlockingStats {
+        let state = self.lock();
+        BlockingStats {
+            running: state.running(),
+            waiting: state.queue.len().saturating_sub(state.coming),
+            most: state.most,
+            ended,
+            limit: state.limit,
+        }
+    }
+
+    /// Queues a job.
+    ///
+    /// # Errors
+    ///
+    /// That of `start`, where it was needed. The job waits for another thread if there is one.
+    pub(super) fn submit(&self, job: J, start: Start<'_>) -> Result<(), NotStarted<J>> {
+        let mut state = self.lock();
+        state.queue.push_back(job);
+        let step = state.assign();
+        drop(state);
+        step.map_or(Ok(()), |step| self.perform(step, start))
+    }
+
+    /// Sets how many jobs may run at a time, and lets in those that may run now.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub(super) fn set_limit(&self, limit: usize, start: Start<'_>) -> Result<(), NotStarted<J>> {
+        let mut state = self.lock();
+        state.limit = limit;
+        while let Some(step) = state.assign() {
+            drop(state);
+            self.perform(step, start)?;
+            state = self.lock();
+        }
+        Ok(())
+    }
+
+    fn perform(&self, step: Step, start: Start<'_>) -> Result<(), NotStarted<J>> {
+        match step {
+            Step::Wake(thread) => thread.unpark(),
+            Step::Start => {
+                start().map_err(|error| self.not_started(error))?;
+                let mut state = self.lock();
+                state.most = state.most.max(state.running());
+            }
+        }
+        Ok(())
+    }
+
+    fn not_started(&self, error: io::Error) -> NotStarted<J> {
+        let mut state = self.lock();
+        state.coming -= 1;
+        let jobs = match state.threads() {
+            0 => mem::take(&mut state.queue),
+            _ => VecDeque::new(),
+        };
+        // One that found the limit reached, because of the thread that does not come, is idle now.
+        let is_idle = !state.idle.is_empty();
+        let step = is_idle.then(|| state.assign()).flatten();
+        drop(state);
+        if let Some(Step::Wake(thread)) = step {
+            thread.unpark();
+        }
+        NotStarted { error, jobs }
+    }
+
+    /// What a thread of the pool does: runs jobs until it has been idle for too long. `run` must
+    /// not unwind.
+    pub(super) fn work(&self, start: Start<'_>, run: impl Fn(J)) {
+        let me = thread::current();
+        let mut state = self.lock();
+        loop {
+            state.coming -= 1;
+            while let Some(job) = state.next() {
+                // Another job waits if the start of a thread has failed, which is tried again.
+                let step = state.assign();
+                drop(state);
+                if let Some(Err(failed)) = step.map(|step| self.perform(step, start)) {
+                    debug_assert!(failed.jobs.is_empty(), "this thread is left");
+                }
+                run(job);
+                state = self.lock();
+                state.active -= 1;
+            }
+            state.idle.push(me.clone());
+            drop(state);
+            match self.wait(&me) {
+                Some(woken) => state = woken,
+                None => return,
+            }
+        }
+    }
+
+    /// Waits as an idle thread until it is woken for a job; `None` if its time is over.
+    fn wait(&self, me: &Thread) -> Option<MutexGuard<'_, State<J>>> {
+        let end = idle_until(self.idle);
+        loop {
+            let in_time = park_until(end);
+            let mut state = self.lock();
+            match state.idle.iter().position(|idle| idle.id() == me.id()) {
+                None => return Some(state),
+                Some(place) if !in_time => {
+                    drop(state.idle.remove(place));
+                    return None;
+                }
+                // A job has left an unpark behind.
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(not(ethreads_loom))]
+fn idle_until(idle: Duration) -> u64 {
+    use crate::runtime::base::wait::deadline_after;
+    use crate::runtime::driver::monotonic_now;
+    deadline_after(monotonic_now(), idle)
+}
+
+/// Parks until the thread is unparked or the time has come; false if that had come already.
+#[cfg(not(ethreads_loom))]
+fn park_until(end: u64) -> bool {
+    let left = end.saturating_sub(crate::runtime::driver::monotonic_now());
+    thread::park_timeout(Duration::from_nanos(left));
+    left > 0
+}
+
+/// The checker knows no time: a thread is idle for no time, or for ever.
+#[cfg(ethreads_loom)]
+fn idle_until(idle: Duration) -> u64 {
+    u64::from(!idle.is_zero())
+}
+
+#[cfg(ethreads_loom)]
+fn park_until(end: u64) -> bool {
+    if end > 0 {
+        thread::park();
+    }
+    end > 0
+}
+
+#[cfg(all(test, not(ethreads_loom)))]
+mod tests;
+
+/// Exhaustive checks of all interleavings.
+#[cfg(all(test, ethreads_loom))]
+mod loom_tests;

@@ -1,0 +1,462 @@
+//! One shard as others see it: what they spawn there, and how they learn what has become of it.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+
+use super::oneshot::{self, Abandoned, Missed, Oneshot};
+use super::thread::Thread;
+use super::work::{Joinable, Once, Task, discard_elsewhere};
+use crate::runtime::base::error::{Cancelled, WouldPark};
+use crate::runtime::base::panic::without_unwinding;
+use crate::runtime::base::wait::{Outcome, WaitKind};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::{Handle, Inbox, Message, Scheduler};
+use crate::runtime::scheduler::inbox::{Awaited, Begin};
+use crate::runtime::stack::coroutine::{Ending, Run};
+use crate::runtime::stack::{Arena, Class};
+use crate::runtime::state::control_block::{SpawnParams, ThreadId};
+
+/// A shard, for other OS threads: what they spawn there runs there.
+///
+/// Holding one keeps no shard alive, and no shard waiting: a run that has nothing to do ends, or
+/// reports a deadlock, unless the shard is of a [`ShardGroup`](crate::runtime::ShardGroup) or was
+/// built with [`serve_inbox`](crate::runtime::Builder::serve_inbox). The shard of an OS thread that
+/// has called [`run`](crate::run) or [`run_main`](crate::run_main) is there until that ends, and
+/// what is sent between two runs begins with the next one.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::runtime::Shard;
+/// use ethreads::sync::remote;
+///
+/// ethreads::run_main(|| {
+///     let here = Shard::current();
+///     let (done, is_done) = remote::bounded(1);
+///     std::thread::spawn(move || {
+///         let answer = here.spawn(|| 6 * 7).expect("the shard lives").join();
+///         done.send(answer.ok())
+///     });
+///     assert_eq!(is_done.recv(), Ok(Some(42)));
+/// })?;
+/// # Ok::<(), ethreads::RunError>(())
+/// ```
+#[derive(Clone)]
+pub struct Shard {
+    inbox: Arc<Inbox>,
+    name: Arc<str>,
+}
+
+impl Shard {
+    /// Returns the shard of this OS thread.
+    ///
+    /// # Panics
+    ///
+    /// If the OS thread has no scheduler yet and none can be made.
+    #[must_use]
+    pub fn current() -> Self {
+        match current::get_or_install() {
+            Ok(scheduler) => Self::of(&scheduler),
+            Err(error) => panic!("there is no shard here: {error}"),
+        }
+    }
+
+    pub(in crate::runtime) fn of(scheduler: &Scheduler) -> Self {
+        Self {
+            inbox: scheduler.inbox(),
+            name: thread::current().name().unwrap_or("unnamed").into(),
+        }
+    }
+
+    /// Returns the name of the shard's OS thread; `unnamed` if it has none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the shard has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Makes an ethread that runs `f` on this shard, as [`thread::spawn`](crate::thread::spawn)
+    /// does on its own, and returns a handle to it. Dropping the handle detaches the ethread.
+    ///
+    /// Not a suspension point. Where no stack can be had, the ethread waits for one. There is no
+    /// limit to how many may be spawned and not have begun: who spawns faster than the shard runs
+    /// takes a [`remote::Semaphore`](crate::sync::remote::Semaphore).
+    /// [`thread::Builder::spawn_on`](crate::thread::Builder::spawn_on) sets a name and more.
+    ///
+    /// # Errors
+    ///
+    /// With `f` in it, if the shard ends or has ended.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_as(SpawnOptions::default(), f, Location::caller())
+    }
+
+    pub(crate) fn spawn_as<F, T>(
+        &self,
+        options: SpawnOptions,
+        f: F,
+        location: &'static Location<'static>,
+    ) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let class = match options.stack_size.map(Arena::class_of).transpose() {
+            Ok(class) => class,
+            Err(error) => return Err(SpawnError { f, error }),
+        };
+        let join = Arc::new(RemoteJoin {
+            oneshot: Oneshot::new(),
+            place: Mutex::new(Place::Unborn { cancelled: false }),
+        });
+        let task = RemoteTask {
+            f,
+            join: join.clone(),
+            name: options.name,
+            class,
+            daemon: options.daemon,
+            location,
+        };
+        match self.inbox.send_new(Message::Spawn(Box::new(task))) {
+            Ok(()) => Ok(RemoteJoinHandle {
+                join,
+                shard: Handle::new(&self.inbox),
+            }),
+            Err(message) => Err(SpawnError::of_ended(message)),
+        }
+    }
+
+    /// Ends the shard, if it is one of a group.
+    pub(in crate::runtime) fn stop(&self) {
+        self.inbox.send(Message::Stop);
+    }
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("name", &self.name())
+            .field("has_ended", &self.has_ended())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an ethread is to be like that is spawned elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct SpawnOptions {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) daemon: bool,
+}
+
+/// The ethread could not be spawned. Made by [`Shard::spawn`] and
+/// [`thread::Builder::spawn_on`](crate::thread::Builder::spawn_on).
+pub struct SpawnError<F> {
+    f: F,
+    error: io::Error,
+}
+
+impl<F: 'static> SpawnError<F> {
+    /// Of a message that has come back.
+    fn of_ended<T: Send + 'static>(message: Message) -> Self
+    where
+        F: FnOnce() -> T + Send,
+    {
+        let Message::Spawn(spawn) = message else {
+            unreachable!("what was sent comes back")
+        };
+        let task = spawn.into_any().downcast::<RemoteTask<F, T>>();
+        Self {
+            f: task.expect("what was sent comes back").f,
+            error: io::Error::new(io::ErrorKind::NotConnected, "the shard ends, or has ended"),
+        }
+    }
+}
+
+impl<F> SpawnError<F> {
+    /// Returns what was to be run.
+    pub fn into_inner(self) -> F {
+        self.f
+    }
+
+    /// Returns the kind: `NotConnected` if the shard ends or has ended, `InvalidInput` for a stack
+    /// size that no ethread can have.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+}
+
+impl<F> fmt::Debug for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SpawnError").field(&self.error).finish()
+    }
+}
+
+impl<F> fmt::Display for SpawnError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot spawn an ethread there: {}", self.error)
+    }
+}
+
+impl<F> std::error::Error for SpawnError<F> {}
+
+impl<F> From<SpawnError<F>> for io::Error {
+    fn from(error: SpawnError<F>) -> Self {
+        error.error
+    }
+}
+
+/// The payload of an ethread whose shard has ended before it: it did not begin, or was left behind.
+/// Given by [`RemoteJoinHandle::join`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShardEnded;
+
+impl fmt::Display for ShardEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the shard has ended before the ethread")
+    }
+}
+
+impl std::error::Error for ShardEnded {}
+
+/// What the two sides of a spawn from elsewhere share.
+struct RemoteJoin<T> {
+    oneshot: Oneshot<thread::Result<T>>,
+    place: Mutex<Place>,
+}
+
+/// Where the ethread is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Unborn { cancelled: bool },
+    Born { index: u32, id: ThreadId },
+}
+
+impl<T> RemoteJoin<T> {
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ethread has its place; whether it was cancelled before.
+    fn is_born(&self, index: u32, id: ThreadId) -> bool {
+        let before = std::mem::replace(&mut *self.place(), Place::Born { index, id });
+        matches!(before, Place::Unborn { cancelled: true })
+    }
+}
+
+impl<T> Awaited for RemoteJoin<T> {
+    fn abandon(&self) {
+        self.oneshot.mark_abandoned();
+    }
+
+    fn wake(&self) {
+        self.oneshot.wake_abandoned();
+    }
+}
+
+struct RemoteTask<F, T> {
+    f: F,
+    join: Arc<RemoteJoin<T>>,
+    name: Option<Box<str>>,
+    class: Option<Class>,
+    daemon: bool,
+    location: &'static Location<'static>,
+}
+
+impl<F, T> Begin<Scheduler> for RemoteTask<F, T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    fn begin(self: Box<Self>, scheduler: &Scheduler) {
+        let Self {
+            f,
+            join,
+            name,
+            class,
+            daemon,
+            location,
+        } = *self;
+        let name: Option<Rc<str>> = name.map(Rc::from);
+        let task = Task::new(Once::new(move |_| f()));
+        let run = Rc::new(RemoteRun {
+            run: task.clone(),
+            task: task.clone(),
+            join: join.clone(),
+        });
+        let params = SpawnParams {
+            name: name.clone(),
+            daemon,
+            class: class.unwrap_or_else(|| scheduler.class()),
+            start: Some(run),
+            reserved: false,
+            location,
+        };
+        let (index, id) = scheduler.spawn_for(params, join.clone());
+        let thread = Thread::new(scheduler.keep(), index, id, name);
+        task.packet().owner().set(thread);
+        if join.is_born(index, id) {
+            scheduler.cancel(index, id);
+        }
+    }
+
+    fn abandon(&self) {
+        self.join.oneshot.mark_abandoned();
+    }
+
+    fn drop_unbegun(self: Box<Self>) {
+        let Self { f, join, .. } = *self;
+        without_unwinding(|| drop(f));
+        join.oneshot.wake_abandoned();
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// Runs a task and hands its result to another OS thread.
+struct RemoteRun<T> {
+    run: Rc<dyn Run>,
+    /// The same.
+    task: Rc<Joinable<'static, T>>,
+    join: Arc<RemoteJoin<T>>,
+}
+
+impl<T> Run for RemoteRun<T> {
+    fn run(&self, outcome: Outcome) -> Ending {
+        let ending = self.run.run(outcome);
+        debug_assert_eq!(ending, Ending::Over, "a closure does not rest");
+        let packet = self.task.packet();
+        packet.hand_over(|result| self.join.oneshot.put(result));
+        current::with(|scheduler| scheduler.map(Scheduler::settle_awaited));
+        ending
+    }
+}
+
+/// Waits for an ethread of another shard and takes its result. Made by [`Shard::spawn`].
+///
+/// It may be sent and waited for anywhere: in an ethread of any shard, on an OS thread without
+/// ethreads, or as a [`Future`]. Dropping it detaches the ethread, which goes on. While an ethread
+/// waits here its shard does not take that for a deadlock, as the end comes from elsewhere; nor
+/// does the shard of the ethread that is waited for, as this can cancel it.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::{Runtime, thread};
+///
+/// let shards = Runtime::builder().shards(2).start()?;
+/// let sleeper = shards.spawn(|| thread::sleep(std::time::Duration::from_secs(3600)))?;
+/// sleeper.cancel();
+/// assert!(sleeper.join().is_err_and(|payload| payload.is::<thread::Cancelled>()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "dropping it detaches the ethread"]
+pub struct RemoteJoinHandle<T> {
+    join: Arc<RemoteJoin<T>>,
+    /// Of the ethread's shard, which this can cancel it in.
+    shard: Handle,
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Suspends the caller until the ethread has ended, or blocks an OS thread without ethreads,
+    /// and returns its value or the payload of its panic.
+    ///
+    /// # Errors
+    ///
+    /// The payload of the panic that ended it; [`Cancelled`] if it was cancelled; [`ShardEnded`] if
+    /// its shard has ended before it could begin, or has left it behind;
+    /// [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the ethread has not
+    /// ended.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, if the ethread has not ended.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
+    #[track_caller]
+    pub fn join(self) -> thread::Result<T> {
+        let location = Location::caller();
+        match self.join.oneshot.wait(WaitKind::Remote, location) {
+            Ok(result) => result,
+            Err(Missed::Abandoned) => Err(Box::new(ShardEnded)),
+            Err(Missed::Unwinding) => Err(Box::new(WouldPark { location })),
+            Err(Missed::Elapsed) => oneshot::raise_elapsed(),
+        }
+    }
+
+    /// Whether the ethread has ended, or never will as its shard has.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.join.oneshot.has_come()
+    }
+
+    /// As [`JoinHandle::cancel`](crate::thread::JoinHandle::cancel). Takes effect when its shard
+    /// looks at its messages.
+    pub fn cancel(&self) {
+        let mut place = self.join.place();
+        match *place {
+            Place::Unborn { .. } => *place = Place::Unborn { cancelled: true },
+            Place::Born { index, id } => self.shard.send(Message::Cancel { index, id }),
+        }
+    }
+}
+
+impl<T> Future for RemoteJoinHandle<T> {
+    type Output = thread::Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.join.oneshot.poll(cx.waker()) {
+            Poll::Ready(Ok(result)) => Poll::Ready(result),
+            Poll::Ready(Err(Abandoned)) => Poll::Ready(Err(Box::new(ShardEnded))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for RemoteJoinHandle<T> {
+    fn drop(&mut self) {
+        match self.join.oneshot.detach() {
+            // Whoever asked for this end need not be told.
+            Some(Err(payload)) if payload.is::<Cancelled>() => {}
+            Some(result) => {
+                if result.is_err() {
+                    self.shard.inbox.count_late_panic();
+                }
+                discard_elsewhere(result, || "of another shard".to_owned());
+            }
+            None => {}
+        }
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle")
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! A park of an ethread that is ended by a [`std::task::Waker`].
+//!
+//! The protocol between the two is in [`WakeCell`].
+#![forbid(unsafe_code)]
+
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+
+use super::wake_cell::WakeCell;
+use crate::runtime::base::wait::{NEVER, Reason, Token, WaitKind};
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::{Handle, Message, Scheduler};
+use crate::runtime::scheduler::origin::Origin;
+use crate::runtime::scheduler::park::{Unwinding, yield_now};
+
+/// The ethread's side.
+pub(crate) struct Wakeups {
+    origin: Origin,
+    location: &'static Location<'static>,
+    shared: Arc<Shared>,
+    /// The wakers that were handed out last, as long as any of them lives.
+    handed_out: Weak<Wakeup>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Of the scheduler.
+    shard: u64,
+    index: u32,
+    cell: WakeCell,
+}
+
+/// What a waker is made of.
+#[derive(Debug)]
+struct Wakeup {
+    shared: Arc<Shared>,
+    /// As long as a waker lives, waiting for it is no deadlock.
+    handle: Handle,
+}
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let shared = &self.shared;
+        let Some(park) = shared.cell.wake() else {
+            return;
+        };
+        let token = Token {
+            index: shared.index,
+            case: 0,
+            park,
+        };
+        current::with(|scheduler| match scheduler {
+            Some(scheduler) if scheduler.id() == shared.shard => {
+                scheduler.wake(token);
+            }
+            _ => self.handle.send(Message::Wake(token)),
+        });
+    }
+}
+
+impl Wakeups {
+    /// Of the code that runs now; `None` on the scheduler's side.
+    pub(crate) fn here(
+        scheduler: Rc<Scheduler>,
+        location: &'static Location<'static>,
+    ) -> Option<Self> {
+        let origin = Origin::here(scheduler)?;
+        Some(Self {
+            location,
+            shared: Arc::new(Shared {
+                shard: origin.scheduler().id(),
+                index: origin.index(),
+                cell: WakeCell::new(),
+            }),
+            origin,
+            handed_out: Weak::new(),
+        })
+    }
+
+    /// Whether these are still of the code that runs now. A poll is user code: it may have brought
+    /// its caller to another ethread, or ended the run.
+    pub(crate) fn are_here(&self) -> bool {
+        self.origin.is_here()
+    }
+
+    /// A waker for the next poll. It is to be dropped before [`wait`](Self::wait): only wakers that
+    /// are kept elsewhere count.
+    pub(crate) fn waker(&mut self) -> Waker {
+        let wakeup = self.handed_out.upgrade().unwrap_or_else(|| {
+            Arc::new(Wakeup {
+                shared: self.shared.clone(),
+                handle: self.origin.scheduler().handle(),
+            })
+        });
+        self.handed_out = Arc::downgrade(&wakeup);
+        wakeup.into()
+    }
+
+    /// Waits until a waker has been used since the last wait. Unwinds if the ethread is cancelled,
+    /// or at the deadline of a scope.
+    ///
+    /// # Errors
+    ///
+    /// If the caller unwinds.
+    pub(crate) fn wait(&self) -> Result<(), Unwinding> {
+        debug_assert!(self.are_here(), "an ethread waits for its own wakers");
+        if std::thread::panicking() {
+            return Err(Unwinding);
+        }
+        let cell = &self.shared.cell;
+        let wait = self.origin.scheduler().begin_wait(Reason {
+            kind: WaitKind::Future,
+            detail: 0,
+            location: self.location,
+        })?;
+        // However this ends: no waker wakes by it any more.
+        let _over = Over(cell);
+        if cell.begin(wait.token().park) {
+            // By itself, maybe, again and again: the others have their turn.
+            yield_now(self.location);
+        } else {
+            wait.park_or_unwind(NEVER);
+        }
+        Ok(())
+    }
+}
+
+/// The end of a wait.
+struct Over<'a>(&'a WakeCell);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    fn scheduler() -> Rc<Scheduler> {
+        current::get_or_install().expect("an OS thread of its own")
+    }
+
+    #[test]
+    fn a_wake_within_the_shard_is_no_message() {
+        let waker = Rc::new(RefCell::new(None));
+        let theirs = waker.clone();
+        let waits = crate::spawn(move || {
+            let scheduler = scheduler();
+            let mut wakeups = Wakeups::here(scheduler, Location::caller()).expect("an ethread");
+            *theirs.borrow_mut() = Some(wakeups.waker());
+            wakeups.wait().expect("nothing unwinds");
+        });
+        crate::thread::yield_now();
+        let waker = waker.take().expect("it has run");
+        assert!(scheduler().inbox().has_handles());
+        waker.wake_by_ref();
+        assert!(!scheduler().inbox().is_pending());
+        waits.join().expect("it was woken");
+        // The last one goes, which somebody might have waited for.
+        drop(waker);
+        assert!(!scheduler().inbox().has_handles());
+    }
+
+    #[test]
+    fn a_waker_that_somebody_keeps_is_handed_out_again() {
+        let scheduler = scheduler();
+        let mut wakeups = Wakeups::here(scheduler, Location::caller()).expect("the OS thread");
+        let first = wakeups.waker();
+        let again = wakeups.waker();
+        assert!(first.will_wake(&again));
+    }
+}
