@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::{Admission, Bounds, Counts, Decision, Permit, Place, Whole};
-use super::drain::{CutConnection, CutState};
+use super::conn_task::{ConnTask, guarded};
+use super::connection::Connection;
 use super::inlet::Inlet;
 use super::listener::{AcceptError, Accepted, classify};
 use super::refusal::Refusal;
-use super::service::{Service, guarded};
-use super::shared::{Connection, Membership, Shared};
+use super::report::{CutConnection, CutState};
+use super::state::{Membership, ServerState};
 use super::taskmaster::Taskmaster;
 use super::transport::{Deadline, Family, Transport, deadline_from_now};
 use super::trouble::{Exhaustion, LogPeriod};
@@ -33,7 +34,7 @@ const SWEEP_LIMIT: usize = 1 << 16;
 
 /// The acceptor of a server that is being served.
 pub(super) struct Acceptor {
-    shared: Rc<Shared>,
+    state: Rc<ServerState>,
     admission: Rc<Admission>,
     taskmaster: Taskmaster,
     refusal: Refusal,
@@ -58,7 +59,7 @@ struct Queued {
 
 impl Acceptor {
     pub(super) fn new(
-        shared: Rc<Shared>,
+        state: Rc<ServerState>,
         inlet: Inlet,
         taskmaster: Taskmaster,
         bounds: Bounds,
@@ -78,7 +79,7 @@ impl Acceptor {
             Self {
                 admission: Admission::new(bounds, counts, whole, freed),
                 refusal: Refusal::new(&taskmaster),
-                shared,
+                state,
                 taskmaster,
                 family: inlet.family(),
                 inlet: RefCell::new(Some(Rc::new(inlet))),
@@ -100,7 +101,7 @@ impl Acceptor {
         }
         let _ = self.ethread.set(me);
         while let Some(inlet) = self.inlet() {
-            let ends = || inlet.ends(self.shared.is_draining());
+            let ends = || inlet.ends(self.state.context.is_draining());
             let look = || ends() || self.admission.has_room_for_queued();
             match inlet.accept(self.next_in_queue(), look) {
                 Ok(Accepted::Connection(socket, peer)) => {
@@ -172,12 +173,18 @@ impl Acceptor {
         let mut cut = Vec::new();
         while let Some(queued) = self.take_from_queue() {
             cut.push(CutConnection {
-                name: self.shared.config.ethread_hooks.client_name(queued.peer),
+                name: self
+                    .state
+                    .context
+                    .config
+                    .ethread_hooks
+                    .client_name(queued.peer),
                 peer: queued.peer,
                 state: CutState::Queued,
             });
             self.admission.count_refusal();
-            self.refusal.answer_and_close(&self.shared, queued.socket);
+            self.refusal
+                .answer_and_close(&self.state.context, queued.socket);
         }
         if let Some(inlet) = self.inlet.take() {
             inlet.close();
@@ -253,7 +260,7 @@ impl Acceptor {
 
     fn refuse(&self, why: &str, socket: OwnedFd) {
         let connection = self.connection(socket);
-        self.refusal.answer(&self.shared, connection);
+        self.refusal.answer(&self.state.context, connection);
         self.overloaded.tell(|times| {
             let counts = self.admission.counts();
             log::warn!(
@@ -266,13 +273,13 @@ impl Acceptor {
     fn refuse_on_reserve(&self, inlet: &Inlet, socket: OwnedFd, error: &io::Error) {
         // It does not linger: its descriptor is the reserve. One that does makes room for the next.
         self.refuse_and_close(inlet, socket);
-        self.shared.lingering.close_oldest();
+        self.state.context.lingering.close_oldest();
         self.exhaustion.refused(error);
     }
 
     fn refuse_and_close(&self, inlet: &Inlet, socket: OwnedFd) {
         self.admission.count_refusal();
-        self.refusal.answer_and_close(&self.shared, socket);
+        self.refusal.answer_and_close(&self.state.context, socket);
         if let Some(listener) = inlet.listener() {
             listener.take_reserve();
         }
@@ -284,32 +291,32 @@ impl Acceptor {
 
     /// Serves a connection: in an ethread of its own, or here and now.
     fn begin(&self, socket: OwnedFd, peer: Option<SocketAddr>, permit: Permit) {
-        let shared = &self.shared;
+        let state = &self.state;
         let connection = self.connection(socket);
-        let member = Membership::new(shared, connection.clone(), peer, permit);
+        let member = Membership::new(state, connection.clone(), peer, permit);
         let place = member.place();
         if self.taskmaster.is_single_threaded() {
             self.admission.count_served();
-            return serve(shared, Service::new(member, connection));
+            return serve(state, ConnTask::new(member, connection));
         }
-        let service = Service::new(member, connection.clone());
+        let task = ConnTask::new(member, connection.clone());
         let builder = thread::Builder::new()
-            .name(shared.config.ethread_hooks.client_name(peer))
-            .stack_size(shared.config.stack_size);
-        let spawned = if shared.config.ethread_hooks.around.is_some() {
-            let shared = shared.clone();
-            builder.spawn(move || serve(&shared, service))
+            .name(state.context.config.ethread_hooks.client_name(peer))
+            .stack_size(state.context.config.stack_size);
+        let spawned = if state.context.config.ethread_hooks.around.is_some() {
+            let state = state.clone();
+            builder.spawn(move || serve(&state, task))
         } else {
-            builder.spawn_work(service)
+            builder.spawn_work(task)
         };
         match spawned {
             Ok(ethread) => {
                 self.admission.count_served();
-                shared.attach(place, ethread);
+                state.attach(place, ethread);
             }
             Err(error) => {
                 self.admission.count_refusal();
-                self.refusal.answer(shared, connection);
+                self.refusal.answer(&state.context, connection);
                 self.failed.tell(|times| {
                     log::error!(
                         "no ethread for connections, which are answered with 503 ({times} since \
@@ -322,14 +329,14 @@ impl Acceptor {
 }
 
 /// Serves a connection to its end, within what the program has put around it.
-fn serve(shared: &Shared, service: Service) {
-    let mut service = Some(service);
+fn serve(state: &ServerState, task: ConnTask) {
+    let mut task = Some(task);
     let mut serve = || {
-        if let Some(service) = service.take() {
-            service.serve();
+        if let Some(task) = task.take() {
+            task.serve();
         }
     };
-    guarded(|| match &shared.config.ethread_hooks.around {
+    guarded(|| match &state.context.config.ethread_hooks.around {
         Some(around) => around(&mut serve),
         None => serve(),
     });

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::hooks::Hooks;
 use super::proto::limits::Limits;
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
@@ -132,8 +131,6 @@ pub(crate) struct Config {
     pub(crate) stack_size: usize,
     /// Bytes of a body that are sent before others have their turn.
     pub(crate) write_slice: usize,
-    /// Boxed, as most servers have none.
-    pub(super) hooks: Option<Box<Hooks>>,
     /// Whether a connection may have more than one request.
     pub(crate) persistent: bool,
     pub(crate) ethread_hooks: EthreadHooks,
@@ -189,7 +186,6 @@ impl Default for Config {
             server: Some(HeaderValue::from_static("ethreads")),
             stack_size: HANDLER_STACK_SIZE,
             write_slice: WRITE_SLICE,
-            hooks: None,
             persistent: true,
             ethread_hooks: EthreadHooks::default(),
         }

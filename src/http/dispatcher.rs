@@ -10,16 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::StatusCode;
-
 use super::admission::Counts;
+use super::context::Context;
 use super::handover::{Handed, SendError, Sender};
 use super::lingering::Lingering;
 use super::listener::{Accepted, Listener};
 use super::refusal::Refusal;
-use super::request::Request;
 use super::server::Server;
-use super::shared::Shared;
 use super::trouble::Exhaustion;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread::{self, Thread};
@@ -42,7 +39,7 @@ struct Accepting {
     next: Cell<usize>,
     counts: Arc<Counts>,
     /// For what is answered here: that there are no descriptors.
-    shared: Shared,
+    context: Context,
     refusal: Refusal,
     exhaustion: Exhaustion,
 }
@@ -62,11 +59,7 @@ impl Dispatcher {
         listener.take_reserve();
         let accepting = Rc::new(Accepting {
             refusal: Refusal::new(&server.plan.taskmaster),
-            shared: Shared::new(
-                config,
-                Box::new(|_: &mut Request| StatusCode::SERVICE_UNAVAILABLE),
-                lingering,
-            ),
+            context: Context::new(config, lingering),
             listener: RefCell::new(Some(Rc::new(listener))),
             draining: Cell::new(false),
             senders: RefCell::new(senders),
@@ -140,7 +133,7 @@ impl Accepting {
 
     fn refuse(&self, socket: OwnedFd) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        self.refusal.answer_and_close(&self.shared, socket);
+        self.refusal.answer_and_close(&self.context, socket);
     }
 
     /// Gives a connection to the shard whose turn it is, or to one behind that if its server has

@@ -12,8 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::body::Incoming;
-use super::connection::COLLECT;
+use super::conn_io::{COLLECT, ConnIo};
 use super::error::{Error, WithCauses};
 use crate::bridge;
 use crate::runtime::driver::file::{read_cached, sigpipe_is_fatal};
@@ -25,7 +24,7 @@ const PIECE: u64 = 256 * 1024;
 
 /// A file on its way to a peer.
 struct Sending<'a> {
-    incoming: &'a mut Incoming,
+    incoming: &'a mut ConnIo,
     file: Arc<File>,
     at: u64,
     end: u64,
@@ -38,7 +37,7 @@ struct Sending<'a> {
 /// Sends `len` bytes of `file`, from `offset` on, behind a head that announced them.
 #[inline(never)]
 pub(super) fn send_file(
-    incoming: &mut Incoming,
+    incoming: &mut ConnIo,
     file: Arc<File>,
     offset: u64,
     len: u64,

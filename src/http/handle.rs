@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::admission::Counts;
-use super::drain::DrainReport;
+use super::report::DrainReport;
 use super::taskmaster::ServerCounts;
 use crate::bridge::{RemoteSuspended, suspend};
 use crate::runtime::base::error::WouldPark;

@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode, Version};
 
+use super::conn_io::ConnIo;
 use super::error::Error;
 use super::request::Request;
-use super::server::Server;
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::runtime::driver::wall_seconds;
 use crate::thread;
@@ -26,61 +26,8 @@ type OnError = dyn Fn(&Error, Option<SocketAddr>) + Send + Sync;
 /// The closures that a server was given.
 #[derive(Clone, Default)]
 pub(super) struct Hooks {
-    on_response: Option<Arc<OnResponse>>,
-    on_error: Option<Arc<OnError>>,
-}
-
-impl Server {
-    /// Has `hook` called after each answer: for an access log, or for counters.
-    ///
-    /// It runs in the ethread of the connection, when the answer has been handed to the system or
-    /// is about to be, together with others. Requests that were refused before any handler saw them
-    /// are reported too; those that are cut by the end of a drain are not. If it panics, that is
-    /// logged.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use ethreads::http::{CombinedLog, Request, Server};
-    ///
-    /// Server::bind("127.0.0.1:8080")?
-    ///     .on_response(|exchange| println!("{}", CombinedLog(exchange)))
-    ///     .serve(|_: &mut Request| "hello")?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[must_use]
-    pub fn on_response(mut self, hook: impl Fn(&Exchange<'_>) + Send + Sync + 'static) -> Self {
-        self.hooks().on_response = Some(Arc::new(hook));
-        self
-    }
-
-    /// Has `hook` called with each error that a request was refused with, or that ended a
-    /// connection, and with the address of the peer. Errors that a handler is given are its own.
-    ///
-    /// It runs in the ethread of the connection. If it panics, that is logged.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use ethreads::http::{Request, Server};
-    ///
-    /// Server::bind("127.0.0.1:8080")?
-    ///     .on_error(|error, peer| eprintln!("{peer:?}: {error}"))
-    ///     .serve(|_: &mut Request| "hello")?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    #[must_use]
-    pub fn on_error(
-        mut self,
-        hook: impl Fn(&Error, Option<SocketAddr>) + Send + Sync + 'static,
-    ) -> Self {
-        self.hooks().on_error = Some(Arc::new(hook));
-        self
-    }
-
-    fn hooks(&mut self) -> &mut Hooks {
-        self.plan.config.hooks.get_or_insert_default()
-    }
+    pub(super) on_response: Option<Arc<OnResponse>>,
+    pub(super) on_error: Option<Arc<OnError>>,
 }
 
 /// A request and its answer. Given to the hook of [`Server::on_response`].
@@ -209,9 +156,11 @@ impl Observer {
     }
 
     /// A request was answered, or was none and refused. Does nothing the second time.
-    fn end(&self, request: &Request, refused: bool, complete: bool) {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end(&self, request: &Request, refused: bool, complete: bool) {
         let began = self.began.take();
-        let Some(status) = request.incoming.answered.status else {
+        let Some(status) = request.io.answered.status else {
             return;
         };
         let began = match began {
@@ -226,36 +175,25 @@ impl Observer {
             request: (!refused).then_some(request),
             peer: self.peer,
             status,
-            bytes_sent: request.incoming.answered.bytes,
+            bytes_sent: request.io.answered.bytes,
             time: UNIX_EPOCH + Duration::from_secs(began.wall_seconds),
             duration: began.at.elapsed(),
             complete,
         };
         // The hook may wait.
-        request.incoming.send_early();
+        request.io.send_early();
         shielded(|| hook(&exchange));
     }
 }
 
-impl Request {
-    /// Tells the hook, if there is one, of an error that refused a request or ended the connection.
+impl Observer {
+    /// Tells of an error of the connection.
     #[cold]
-    pub(super) fn report_error(&self, error: &Error) {
-        if let Some(observer) = &self.kept.observer
-            && let Some(hook) = &observer.hooks.on_error
-        {
+    pub(super) fn report_error(&self, io: &ConnIo, error: &Error) {
+        if let Some(hook) = &self.hooks.on_error {
             // The hook may wait.
-            self.incoming.send_early();
-            shielded(|| hook(error, observer.peer));
-        }
-    }
-
-    /// Reports the answer to the hook, if there is one.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn report(&self, refused: bool, complete: bool) {
-        if let Some(observer) = &self.kept.observer {
-            observer.end(self, refused, complete);
+            io.send_early();
+            shielded(|| hook(error, self.peer));
         }
     }
 }

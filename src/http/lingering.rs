@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::admission::Counts;
 use super::config::Timeouts;
-use super::shared::Connection;
+use super::connection::Connection;
 use super::transport::{Deadline, Transport, deadline_from_now, turn_began};
 use crate::runtime::base::wait::{Outcome, deadline_after};
 use crate::runtime::task::work::Work;

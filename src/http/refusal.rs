@@ -9,9 +9,10 @@ use std::rc::Rc;
 use http::header::RETRY_AFTER;
 use http::{StatusCode, Version};
 
+use super::connection::Connection;
+use super::context::Context;
 use super::message::{IntoResponse, Response};
 use super::proto::encode::{AnswerTo, encode_head};
-use super::shared::{Connection, Shared};
 use super::taskmaster::Taskmaster;
 use super::transport::discard_arrived;
 use crate::runtime::driver::{ops, socket};
@@ -37,7 +38,7 @@ impl Refusal {
     }
 
     /// The whole answer.
-    fn bytes(&self, shared: &Shared) -> Vec<u8> {
+    fn bytes(&self, context: &Context) -> Vec<u8> {
         let answer = AnswerTo {
             version: Version::HTTP_11,
             is_head: false,
@@ -49,7 +50,7 @@ impl Refusal {
             self.response.body(),
         );
         let mut bytes = Vec::with_capacity(256);
-        shared.with_opening(|opening| {
+        context.with_opening(|opening| {
             encode_head(&mut bytes, answer, status, headers, body.len(), opening)
         });
         bytes.extend_from_slice(body.as_bytes().unwrap_or_default());
@@ -57,16 +58,16 @@ impl Refusal {
     }
 
     /// Answers, and lets the connection linger.
-    pub(super) fn answer(&self, shared: &Shared, connection: Rc<Connection>) {
+    pub(super) fn answer(&self, context: &Context, connection: Rc<Connection>) {
         // It fits into the empty buffer of a new socket. A peer that is gone misses nothing.
-        connection.transport.send_now(&self.bytes(shared));
-        shared.lingering.begin(connection);
+        connection.transport.send_now(&self.bytes(context));
+        context.lingering.begin(connection);
     }
 
     /// Answers, and closes the connection, where nothing is left that could let it linger. A peer
     /// that sends its request later is reset, and may lose the answer.
-    pub(super) fn answer_and_close(&self, shared: &Shared, socket: OwnedFd) {
-        let _ = ops::send(socket.as_fd(), &self.bytes(shared));
+    pub(super) fn answer_and_close(&self, context: &Context, socket: OwnedFd) {
+        let _ = ops::send(socket.as_fd(), &self.bytes(context));
         let _ = socket::shutdown(socket.as_fd(), Shutdown::Write);
         discard_arrived(socket.as_fd());
     }

@@ -7,15 +7,13 @@ use std::net::SocketAddr;
 
 use http::{Method, Version};
 
-use super::body::Incoming;
 use super::client_connection::ClientConnection;
+use super::conn_io::ConnIo;
 use super::error::Error;
-use super::hooks::Observer;
 use super::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs,
 };
 use super::proto::head::RequestHead;
-use super::shared::{Connection, Shared};
 
 /// A request, and the connection that its body comes from.
 ///
@@ -37,26 +35,21 @@ use super::shared::{Connection, Shared};
 /// }
 /// ```
 pub struct Request {
-    pub(super) kept: Box<Kept>,
-    pub(super) incoming: Incoming,
+    pub(super) state: Box<RequestState>,
+    pub(super) io: ConnIo,
 }
 
 /// What a connection keeps from one request to the next.
-pub(super) struct Kept {
+pub(super) struct RequestState {
     pub(super) head: RequestHead,
     pub(super) connection: ClientConnection,
-    /// `None` unless the server has hooks.
-    pub(super) observer: Option<Box<Observer>>,
 }
 
-impl Kept {
-    pub(super) fn new(shared: &Shared, connection: &Connection) -> Box<Self> {
+impl RequestState {
+    pub(super) fn new() -> Box<Self> {
         Box::new(Self {
             head: RequestHead::new(),
             connection: ClientConnection::new(),
-            observer: Observer::of(shared.config.hooks.as_deref(), || {
-                connection.transport.peer_addr()
-            }),
         })
     }
 }
@@ -65,13 +58,13 @@ impl Request {
     /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &Method {
-        self.kept.head.method()
+        self.state.head.method()
     }
 
     /// Returns the target as it was sent: usually path and query, still percent-encoded.
     #[must_use]
     pub fn target(&self) -> &str {
-        self.kept.head.target()
+        self.state.head.target()
     }
 
     fn parsed_target(&self) -> Target<'_> {
@@ -89,7 +82,7 @@ impl Request {
     #[must_use]
     pub fn path(&self) -> &str {
         // The form of nearly every request.
-        match self.kept.head.origin_path() {
+        match self.state.head.origin_path() {
             Some(path) => path,
             None => self.parsed_target().path,
         }
@@ -132,13 +125,13 @@ impl Request {
     /// Returns the version: HTTP/1.0 or HTTP/1.1.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.kept.head.version()
+        self.state.head.version()
     }
 
     /// Returns the header fields.
     #[must_use]
     pub fn headers(&self) -> HeaderView<'_> {
-        self.kept.head.headers(self.incoming.head_bytes())
+        self.state.head.headers(self.io.head_bytes())
     }
 
     /// Returns the value of a header field, if there is one and it is text. The name's case does
@@ -151,25 +144,25 @@ impl Request {
     /// Returns the peer's address; `None` on a Unix socket.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.incoming.peer_addr()
+        self.io.peer_addr()
     }
 
     /// Returns the address that the peer connected to; `None` on a Unix socket.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.incoming.local_addr()
+        self.io.local_addr()
     }
 
     /// Returns the connection that this request came over: its number, its name, and values that
     /// stay with it from one request to the next.
     #[must_use]
     pub fn connection(&self) -> &ClientConnection {
-        &self.kept.connection
+        &self.state.connection
     }
 
     /// Returns the connection that this request came over, to keep values with it.
     pub fn connection_mut(&mut self) -> &mut ClientConnection {
-        &mut self.kept.connection
+        &mut self.state.connection
     }
 
     /// Whether the client has left: it has ended its side of the connection, or reset it.
@@ -199,13 +192,13 @@ impl Request {
     /// ```
     #[must_use]
     pub fn peer_gone(&self) -> bool {
-        self.incoming.transport().peer_gone()
+        self.io.transport().peer_gone()
     }
 
     /// Returns the declared length of the body: 0 without one, `None` if it comes in chunks.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
-        self.incoming.declared_length()
+        self.io.declared_length()
     }
 
     /// Returns the body as a stream. It is not limited in length.
@@ -214,9 +207,7 @@ impl Request {
     /// client waits for that (`Expect: 100-continue`, RFC 9110 section 10.1.1). Its errors carry an
     /// [`Error`]; with `?` in a handler they answer with the fitting status.
     pub fn body(&mut self) -> BodyReader<'_> {
-        BodyReader {
-            incoming: &mut self.incoming,
-        }
+        BodyReader { io: &mut self.io }
     }
 
     /// Reads the rest of the body, suspending while it comes.
@@ -230,7 +221,7 @@ impl Request {
     ///
     /// A cancelled ethread unwinds from here, and its connection is closed.
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
-        self.incoming.collect()
+        self.io.collect()
     }
 
     /// Reads the rest of the body as text, suspending while it comes.
@@ -268,7 +259,7 @@ impl Request {
     #[must_use]
     pub fn trailers(&self) -> &Headers {
         static NONE: Headers = Headers::new();
-        self.incoming.trailers().unwrap_or(&NONE)
+        self.io.trailers().unwrap_or(&NONE)
     }
 
     /// Returns the head as the `http` crate's request.
@@ -301,12 +292,12 @@ impl fmt::Debug for Request {
 ///
 /// A read suspends the ethread until something has come.
 pub struct BodyReader<'a> {
-    incoming: &'a mut Incoming,
+    io: &'a mut ConnIo,
 }
 
 impl Read for BodyReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.incoming.read(buf).map_err(io::Error::from)
+        self.io.read(buf).map_err(io::Error::from)
     }
 }
 

@@ -18,13 +18,15 @@ use super::admission::Whole;
 use super::as_root::AsRoot;
 use super::config::{Config, Timeouts};
 use super::drain::Drain;
+use super::error::Error;
 use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
+use super::hooks::{Exchange, Hooks};
 use super::inlet::Inlet;
 use super::lingering::Lingering;
 use super::listener::Listener;
 use super::proto::limits::Limits;
-use super::shared::Shared;
+use super::state::ServerState;
 use super::taskmaster::{ServerCounts, Taskmaster};
 use super::transport::Family;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
@@ -88,6 +90,7 @@ pub(super) struct Plan {
     pub(super) taskmaster: Taskmaster,
     listener_name: Option<String>,
     pub(super) drain_grace: Duration,
+    hooks: Option<Box<Hooks>>,
 }
 
 /// What a server has to do with those on other shards.
@@ -128,6 +131,7 @@ impl Server {
             taskmaster: Taskmaster::default(),
             listener_name: None,
             drain_grace: Self::DRAIN_GRACE,
+            hooks: None,
         };
         let inlet = Inlet::Listener(Listener::new(listener, family));
         Self::of(plan, inlet, Arc::default(), Share::Alone)
@@ -259,6 +263,57 @@ impl Server {
         self
     }
 
+    /// Has `hook` called after each answer: for an access log, or for counters.
+    ///
+    /// It runs in the ethread of the connection, when the answer has been handed to the system or
+    /// is about to be, together with others. Requests that were refused before any handler saw them
+    /// are reported too; those that are cut by the end of a drain are not. If it panics, that is
+    /// logged.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use ethreads::http::{CombinedLog, Request, Server};
+    ///
+    /// Server::bind("127.0.0.1:8080")?
+    ///     .on_response(|exchange| println!("{}", CombinedLog(exchange)))
+    ///     .serve(|_: &mut Request| "hello")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on_response(mut self, hook: impl Fn(&Exchange<'_>) + Send + Sync + 'static) -> Self {
+        self.hooks().on_response = Some(Arc::new(hook));
+        self
+    }
+
+    /// Has `hook` called with each error that a request was refused with, or that ended a
+    /// connection, and with the address of the peer. Errors that a handler is given are its own.
+    ///
+    /// It runs in the ethread of the connection. If it panics, that is logged.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use ethreads::http::{Request, Server};
+    ///
+    /// Server::bind("127.0.0.1:8080")?
+    ///     .on_error(|error, peer| eprintln!("{peer:?}: {error}"))
+    ///     .serve(|_: &mut Request| "hello")?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on_error(
+        mut self,
+        hook: impl Fn(&Error, Option<SocketAddr>) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks().on_error = Some(Arc::new(hook));
+        self
+    }
+
+    fn hooks(&mut self) -> &mut Hooks {
+        self.plan.hooks.get_or_insert_default()
+    }
+
     /// Returns the address that it listens on.
     ///
     /// # Errors
@@ -320,19 +375,19 @@ impl Server {
         let inlet = self.take_inlet()?;
         let me = thread::current();
         let _attached = self.control.attach(&me);
-        let (shared, acceptor) = self.set_up(Box::new(handler), inlet, &me);
-        as_io(|| self.serve_until_drained(&shared, &acceptor, me, root))
+        let (state, acceptor) = self.set_up(Box::new(handler), inlet, &me);
+        as_io(|| self.serve_until_drained(&state, &acceptor, me, root))
     }
 
     fn serve_until_drained(
         &self,
-        shared: &Shared,
+        state: &ServerState,
         acceptor: &Rc<Acceptor>,
         me: thread::Thread,
         root: &AsRoot,
     ) -> io::Result<()> {
         let mut ending = Ending {
-            shared,
+            state,
             acceptor,
             ethread: Some(self.spawn_acceptor(acceptor.clone(), me.clone())?),
         };
@@ -347,7 +402,7 @@ impl Server {
             thread::park();
             acceptor.wake_for_queue();
         };
-        let mut drain = Drain::begin(shared, acceptor, grace, &me);
+        let mut drain = Drain::begin(state, acceptor, grace, &me);
         drain.wait(|| ending.acceptor_has_ended());
         let report = drain.finish();
         if ending.acceptor_has_ended() {
@@ -370,7 +425,7 @@ impl Server {
         handler: Box<dyn Handler>,
         inlet: Inlet,
         me: &thread::Thread,
-    ) -> (Rc<Shared>, Rc<Acceptor>) {
+    ) -> (Rc<ServerState>, Rc<Acceptor>) {
         let descriptors = if self.plan.taskmaster.is_single_threaded() {
             None
         } else {
@@ -391,9 +446,14 @@ impl Server {
         }
         let config = self.connection_config();
         let lingering = Lingering::new(config.timeouts.clone(), most_lingering, counts.clone());
-        let shared = Rc::new(Shared::new(config, handler, lingering));
-        let acceptor = Acceptor::new(shared.clone(), inlet, taskmaster, bounds, counts, whole);
-        (shared, acceptor)
+        let state = Rc::new(ServerState::new(
+            config,
+            handler,
+            self.plan.hooks.clone(),
+            lingering,
+        ));
+        let acceptor = Acceptor::new(state.clone(), inlet, taskmaster, bounds, counts, whole);
+        (state, acceptor)
     }
 
     fn spawn_acceptor(
@@ -456,7 +516,7 @@ impl Drop for UnparkOnDrop {
 
 /// However serving ends, also by a cancel: nothing of it stays behind.
 struct Ending<'a> {
-    shared: &'a Shared,
+    state: &'a ServerState,
     acceptor: &'a Acceptor,
     ethread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -481,9 +541,9 @@ impl Drop for Ending<'_> {
             ethread.cancel();
         }
         self.acceptor.refuse_rest();
-        self.shared.early.stop();
-        self.shared.lingering.stop();
-        self.shared.cut_all();
+        self.state.context.flusher.stop();
+        self.state.context.lingering.stop();
+        self.state.cut_all();
     }
 }
 

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use super::as_root::AsRoot;
 use super::dispatcher::Dispatcher;
-use super::drain::DrainReport;
 use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
 use super::handover::handover;
 use super::inlet::Inlet;
 use super::listener::Listener;
 use super::message::Response;
+use super::report::DrainReport;
 use super::request::Request;
 use super::server::{Server, Share};
 use super::signals::Signals;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::body::DRAIN_LIMIT;
+use super::conn_io::DRAIN_LIMIT;
 use super::lingering::MOST_LINGERING;
 use super::{Limits, Taskmaster, Timeouts};
 

@@ -13,10 +13,10 @@ use std::time::Duration;
 use http::header::UPGRADE;
 use http::{HeaderValue, StatusCode};
 
+use super::connection::Connection;
 use super::message::{Body, Content, IntoResponse, Response};
 use super::proto::upgrade::{is_offered, may_switch};
 use super::request::Request;
-use super::shared::Connection;
 use super::transport::Family;
 use crate::net::{TcpStream, UnixStream};
 use crate::runtime::io::operation::Limit;
@@ -113,12 +113,12 @@ pub(super) fn prepare(request: &mut Request, response: &mut Response) -> Switch 
         }
         return Switch::Refused(refusal);
     }
-    if request.incoming.shared.is_draining() {
+    if request.io.context.is_draining() {
         return Switch::Refused(refusal(StatusCode::SERVICE_UNAVAILABLE));
     }
     // RFC 9110 section 7.8: the new protocol begins behind the whole request, and a 100 that is
     // due comes before the 101; reading the body sends it.
-    if !request.incoming.is_done() && !request.incoming.drain() {
+    if !request.io.is_done() && !request.io.drain() {
         return Switch::Refused(refusal(StatusCode::PAYLOAD_TOO_LARGE));
     }
     Switch::Agreed(*take_over)
@@ -134,19 +134,19 @@ fn refusal(status: StatusCode) -> Response {
 #[cold]
 #[inline(never)]
 pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) -> bool {
-    let incoming = &mut request.incoming;
-    let connection = incoming.connection.clone();
+    let io = &mut request.io;
+    let connection = io.connection.clone();
     let ours = Rc::new(Cell::new(true));
     let upgraded = Upgraded {
-        unread: incoming.take_unread(),
+        unread: io.take_unread(),
         at: Cell::new(0),
         read_timeout: Cell::new(None),
-        write_timeout: Cell::new(Some(incoming.shared.config.timeouts.write)),
+        write_timeout: Cell::new(Some(io.context.config.timeouts.write)),
         connection: connection.clone(),
         ours: ours.clone(),
     };
     connection.upgraded.set(true);
-    if incoming.shared.closes_idle() {
+    if io.context.closes_idle() {
         // The drain told those who were there, and this one comes too late for it.
         let _ = connection.transport.shutdown(Shutdown::Read);
     }

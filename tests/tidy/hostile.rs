@@ -22,10 +22,10 @@ const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
 /// writer runs. No public type prints those.
 const PRINT_CELLS: [&str; 10] = [
     "src/http/buffers.rs: Buffers",
-    "src/http/early.rs: Early",
+    "src/http/flusher.rs: Flusher",
     "src/http/handover.rs: Shared",
     "src/http/listener.rs: Listener",
-    "src/http/shared.rs: Connection",
+    "src/http/connection.rs: Connection",
     "src/runtime/driver/sim.rs: Bell",
     "src/runtime/scheduler/queue.rs: Queue",
     "src/runtime/task/oneshot.rs: Oneshot",

@@ -257,7 +257,7 @@ impl Handler for Gate {
         // The answers to pipelined requests before this one go out whole, as `write` promises,
         // although this ethread waits for something else now. If they cannot, then the connection
         // is at its end and nothing that is returned here matters.
-        if connected.incoming.flush().is_err() {
+        if connected.io.flush().is_err() {
             return Response::default();
         }
         let request = match Request::receive(connected) {

@@ -1,4 +1,4 @@
-//! The receiving side of a connection: its buffer, heads, and request bodies.
+//! Input and output of a connection: heads and request bodies in, collected output out.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -11,6 +11,8 @@ use std::rc::Rc;
 use http::StatusCode;
 
 use super::buffers::READ_BUFFER;
+use super::connection::Connection;
+use super::context::Context;
 use super::error::{Error, Phase};
 use super::message::Headers;
 use super::proto::chunked::ChunkedDecoder;
@@ -18,10 +20,13 @@ use super::proto::encode::CONTINUE;
 use super::proto::framing::{Framing, RequestBody};
 use super::proto::head::RequestHead;
 use super::proto::trailers::parse_trailers;
-use super::shared::{Connection, Shared};
 use super::transport::{Deadline, Transport, deadline_in, turn_began};
 use crate::runtime::base::error::is_elapsed;
 use crate::runtime::base::wait::deadline_after;
+
+/// Output that is collected before it is sent, and the largest body that is copied to its head.
+/// Beyond it a second piece of a vectored write is cheaper than the copy.
+pub(super) const COLLECT: usize = 16 * 1024;
 
 /// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
 /// for both sides to begin anew.
@@ -54,9 +59,9 @@ pub(super) struct Answered {
     pub(super) bytes: u64,
 }
 
-/// The input of a connection, and how it is answered.
-pub(super) struct Incoming {
-    pub(super) shared: Rc<Shared>,
+/// The input and output of a connection, as its requests use them.
+pub(super) struct ConnIo {
+    pub(super) context: Rc<Context>,
     pub(super) connection: Rc<Connection>,
     /// Empty while the connection is idle.
     buffer: Box<[u8]>,
@@ -84,10 +89,10 @@ pub(super) struct Incoming {
     pub(super) write_failed: bool,
 }
 
-impl Incoming {
-    pub(super) fn new(shared: Rc<Shared>, connection: Rc<Connection>) -> Self {
+impl ConnIo {
+    pub(super) fn new(context: Rc<Context>, connection: Rc<Connection>) -> Self {
         Self {
-            shared,
+            context,
             connection,
             buffer: Box::default(),
             head_at: 0,
@@ -135,7 +140,7 @@ impl Incoming {
     pub(super) fn receive(&mut self) -> Result<Arrival, Error> {
         debug_assert_eq!((self.head_at, self.cursor), (0, 0));
         self.connection.idle.set(false);
-        self.buffer = self.shared.buffers.take_input();
+        self.buffer = self.context.buffers.take_input();
         match self.connection.transport.read_now(&mut self.buffer) {
             Ok(0) => Ok(Arrival::End),
             Ok(got) => {
@@ -143,7 +148,7 @@ impl Incoming {
                 Ok(Arrival::Input)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock if self.shared.closes_idle() => Ok(Arrival::End),
+                io::ErrorKind::WouldBlock if self.context.closes_idle() => Ok(Arrival::End),
                 // Interrupted, it is asked again, as it is still taken for ready.
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
                     self.connection.idle.set(true);
@@ -168,14 +173,14 @@ impl Incoming {
         loop {
             if self.head_at < self.end {
                 let unread = &self.buffer[self.head_at..self.end];
-                if let Some(len) = head.parse(unread, &self.shared.config.limits)? {
+                if let Some(len) = head.parse(unread, &self.context.config.limits)? {
                     self.begin_body(len, head.framing());
                     return Ok(Arrival::Input);
                 }
             }
             self.flush()?;
             if self.head_at == self.end {
-                if !self.shared.closes_idle() {
+                if !self.context.closes_idle() {
                     self.connection.idle.set(true);
                     return Ok(Arrival::Nothing);
                 }
@@ -186,11 +191,11 @@ impl Incoming {
                     nothing => return Ok(nothing),
                 }
             }
-            let timeout = self.shared.config.timeouts.head;
+            let timeout = self.context.config.timeouts.head;
             let deadline = *deadline.get_or_insert_with(|| deadline_in(timeout));
             if self.read_more_head(deadline)? == 0 {
                 let unread = &self.buffer[self.head_at..self.end];
-                head.check_incomplete(unread, &self.shared.config.limits)?;
+                head.check_incomplete(unread, &self.context.config.limits)?;
                 return Err(Error::head_incomplete());
             }
         }
@@ -224,7 +229,7 @@ impl Incoming {
         if let RequestBody::Length(length) = framing.body {
             (self.rest, self.declared) = (Rest::Length(length), Some(length));
         } else {
-            self.rest = Rest::Chunked(ChunkedDecoder::new(&self.shared.config.limits));
+            self.rest = Rest::Chunked(ChunkedDecoder::new(&self.context.config.limits));
             self.declared = None;
         }
         // RFC 9110 section 10.1.1: no 100 is due if the body has begun to arrive.
@@ -232,7 +237,7 @@ impl Incoming {
     }
 
     fn give_buffers(&mut self) {
-        let buffers = &self.shared.buffers;
+        let buffers = &self.context.buffers;
         buffers.give_input(mem::take(&mut self.buffer));
         buffers.give_output(self.connection.output.take());
         (self.head_at, self.cursor, self.end, self.head_len) = (0, 0, 0, 0);
@@ -385,7 +390,7 @@ impl Incoming {
     /// Now, and until when the peer has time for the next bytes of its body: a pause must not be
     /// too long, nor all of them together for what has come of it.
     fn body_deadline(&self) -> (Deadline, Deadline) {
-        let timeouts = &self.shared.config.timeouts;
+        let timeouts = &self.context.config.timeouts;
         let now = turn_began();
         let pause = deadline_after(now, timeouts.body);
         let Some(rate) = NonZeroU32::new(timeouts.body_rate) else {
@@ -425,7 +430,7 @@ impl Incoming {
 
     /// Reads the rest of the body, up to the limit for that.
     pub(super) fn collect(&mut self) -> Result<Vec<u8>, Error> {
-        let limit = self.shared.config.limits.body_bytes;
+        let limit = self.context.config.limits.body_bytes;
         if self.declared.is_some_and(|length| length > limit) {
             return Err(Error::body_too_large(limit));
         }
@@ -473,6 +478,13 @@ impl Incoming {
         self.is_done()
     }
 
+    /// Lets what has been collected go out should the caller have to wait: see
+    /// [`flusher`](super::flusher).
+    #[inline]
+    pub(super) fn send_early(&self) {
+        self.context.flusher.look_at(&self.connection);
+    }
+
     /// Sends what has been collected.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         if !self.connection.output.borrow().is_empty() {
@@ -492,7 +504,7 @@ impl Incoming {
         let result = if mem::replace(&mut self.write_failed, true) {
             Err(io::ErrorKind::BrokenPipe.into())
         } else {
-            let config = &self.shared.config;
+            let config = &self.context.config;
             transport.write_all(&collected, data, config.timeouts.write, config.write_slice)
         };
         collected.clear();
@@ -509,7 +521,7 @@ impl Incoming {
         offset: u64,
         count: usize,
     ) -> Result<Option<usize>, Error> {
-        let timeout = self.shared.config.timeouts.write;
+        let timeout = self.context.config.timeouts.write;
         match self.transport().send_file(file, offset, count, timeout) {
             Ok(sent) => Ok(Some(sent)),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
@@ -544,11 +556,11 @@ impl Incoming {
     #[cold]
     #[inline(never)]
     pub(super) fn linger(&self) {
-        self.shared.lingering.begin(self.connection.clone());
+        self.context.lingering.begin(self.connection.clone());
     }
 }
 
-impl Drop for Incoming {
+impl Drop for ConnIo {
     fn drop(&mut self) {
         self.give_buffers();
     }

@@ -1,12 +1,11 @@
-//! Who carries a connection from one request to the next.
+//! Runs the requests of a connection and releases its stack between them.
 //!
-//! Between two requests a connection needs no stack: what it keeps for the next one is [`Kept`]. So
-//! its ethread rests then, and the stack that it gives up is the next one's, while its lines are
-//! still in the cache. That is why a server with many connections touches little more memory than
-//! one with few, and why an idle connection costs no page.
+//! Between two requests the whole state is in [`RequestState`], so the ethread parks without a
+//! stack; the freed stack, still warm in the cache, serves the next ethread. An idle connection
+//! occupies no stack page.
 //!
-//! Where something of the program's lies below all requests, the stack stays: the closure of
-//! `around_connections`, or the acceptor of a single-threaded taskmaster.
+//! The stack is kept where user frames lie below the request loop: inside `around_connections`, and
+//! in the acceptor of a single-threaded taskmaster.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -14,10 +13,13 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use super::body::Incoming;
-use super::connection::{self, Turn, break_off};
-use super::request::{Kept, Request};
-use super::shared::{Connection, Membership};
+use super::conn_io::ConnIo;
+use super::connection::Connection;
+use super::context::Context;
+use super::hooks::Observer;
+use super::request::{Request, RequestState};
+use super::serve::{Turn, break_off, serve};
+use super::state::Membership;
 use super::transport::{Deadline, deadline_in};
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::runtime::base::wait::Outcome;
@@ -25,37 +27,51 @@ use crate::runtime::task::work::Work;
 use crate::thread;
 
 /// A connection, as the work of its ethread.
-pub(super) struct Service {
+pub(super) struct ConnTask {
     // The order is that of their ends: what counts as a member is the open connection.
     /// `None` before the first turn, whose ethread it is made in, and during a turn.
-    kept: Option<Box<Kept>>,
+    request: Option<Box<RequestState>>,
+    /// Likewise; `None` without hooks.
+    observer: Option<Box<Observer>>,
     /// Until when the next request may begin; zero before the first wait for one.
     deadline: Deadline,
     connection: Rc<Connection>,
     member: Membership,
 }
 
-impl Service {
+impl ConnTask {
     pub(super) fn new(member: Membership, connection: Rc<Connection>) -> Self {
         Self {
-            kept: None,
+            request: None,
+            observer: None,
             deadline: 0,
             connection,
             member,
         }
     }
 
+    fn context(&self) -> &Rc<Context> {
+        &self.member.state().context
+    }
+
     /// The request that comes next.
     #[inline(always)]
     fn request(&mut self) -> Request {
-        let shared = self.member.shared();
         Request {
-            kept: match self.kept.take() {
-                Some(kept) => kept,
-                None => Kept::new(shared, &self.connection),
+            state: match self.request.take() {
+                Some(state) => state,
+                None => self.begin(),
             },
-            incoming: Incoming::new(shared.clone(), self.connection.clone()),
+            io: ConnIo::new(self.context().clone(), self.connection.clone()),
         }
+    }
+
+    /// Makes what lives as long as the connection.
+    #[inline(never)]
+    fn begin(&mut self) -> Box<RequestState> {
+        let hooks = self.member.state().hooks.as_deref();
+        self.observer = Observer::of(hooks, || self.connection.transport.peer_addr());
+        RequestState::new()
     }
 
     /// Serves what has arrived; whether more may come. If it is `late`, the time for a request is
@@ -63,13 +79,13 @@ impl Service {
     #[inline]
     fn turn(&mut self, late: bool) -> bool {
         let mut request = self.request();
-        let turn = connection::serve(self.member.shared(), &mut request);
+        let turn = serve(self.member.state(), &mut request, self.observer.as_deref());
         let goes_on = turn == Turn::Idle || (turn == Turn::Nothing && !late);
         if goes_on {
-            self.kept = Some(request.kept);
+            self.request = Some(request.state);
             // The peer can cause a wake-up without input. That buys it no time.
             if turn == Turn::Idle || self.deadline == 0 {
-                self.deadline = deadline_in(self.member.shared().config.timeouts.idle);
+                self.deadline = deadline_in(self.context().config.timeouts.idle);
             }
         }
         goes_on
@@ -78,7 +94,8 @@ impl Service {
     /// Ends a connection that cannot be waited for.
     #[cold]
     fn fail(&mut self, error: io::Error) {
-        break_off(&mut self.request(), &error.into());
+        let mut request = self.request();
+        break_off(&mut request, self.observer.as_deref(), &error.into());
     }
 
     /// Serves the connection to its end, on the stack of the caller.
@@ -96,7 +113,7 @@ impl Service {
     }
 }
 
-impl Work<()> for Service {
+impl Work<()> for ConnTask {
     fn go_on(&mut self, outcome: Outcome) -> Option<()> {
         let mut late = outcome == Outcome::TimedOut;
         while self.turn(late) {
@@ -118,10 +135,11 @@ impl Work<()> for Service {
     }
 }
 
-impl Drop for Service {
+impl Drop for ConnTask {
     fn drop(&mut self) {
-        // It holds values of the handler's.
-        guarded(|| drop(self.kept.take()));
+        // Values of the handler's, and perhaps the last of the hooks.
+        guarded(|| drop(self.request.take()));
+        guarded(|| drop(self.observer.take()));
     }
 }
 

@@ -11,73 +11,69 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::body::Incoming;
-use super::shared::{Connection, Shared};
+use super::connection::Connection;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread;
 
 /// The flusher of a server, and the connections whose output it is to look at.
 #[derive(Debug, Default)]
-pub(super) struct Early {
+pub(super) struct Flusher {
     waiting: RefCell<Vec<Rc<Connection>>>,
     /// Started by the first burst; most servers never see one.
-    flusher: RefCell<Option<JoinHandle<()>>>,
+    ethread: RefCell<Option<JoinHandle<()>>>,
     /// The server has ended; what is left of its connections gets no flusher any more.
     stopped: Cell<bool>,
 }
 
-impl Early {
+impl Flusher {
     /// Ends the flusher, which holds the server's state.
     pub(super) fn stop(&self) {
         self.stopped.set(true);
-        if let Some(flusher) = self.flusher.take() {
+        if let Some(flusher) = self.ethread.take() {
             flusher.cancel();
         }
     }
-}
 
-impl Incoming {
     /// Lets what is collected be sent if this ethread has to wait before it adds more.
     #[inline]
-    pub(super) fn send_early(&self) {
-        if !self.connection.output.borrow().is_empty() && !self.connection.listed.get() {
-            self.list();
+    pub(super) fn look_at(self: &Rc<Self>, connection: &Rc<Connection>) {
+        if !connection.output.borrow().is_empty() && !connection.listed.get() {
+            self.list(connection);
         }
     }
 
     #[inline(never)]
-    fn list(&self) {
-        let early = &self.shared.early;
-        if early.stopped.get() {
+    fn list(self: &Rc<Self>, connection: &Rc<Connection>) {
+        if self.stopped.get() {
             return;
         }
-        self.connection.listed.set(true);
+        connection.listed.set(true);
         let is_first = {
-            let mut waiting = early.waiting.borrow_mut();
-            waiting.push(self.connection.clone());
+            let mut waiting = self.waiting.borrow_mut();
+            waiting.push(connection.clone());
             waiting.len() == 1
         };
         if !is_first {
             return;
         }
-        if let Some(flusher) = &*early.flusher.borrow() {
-            return flusher.thread().unpark();
+        if let Some(ethread) = &*self.ethread.borrow() {
+            return ethread.thread().unpark();
         }
-        let shared = self.shared.clone();
+        let this = self.clone();
         // It outlives the request, and serves others.
-        let flusher = thread::Builder::new()
+        let builder = thread::Builder::new()
             .name("http-flusher")
             .inherits_nothing();
-        let spawned = flusher.spawn(move || {
+        let spawned = builder.spawn(move || {
             loop {
-                flush_all(&shared);
+                this.flush_all();
                 thread::park();
             }
         });
         match spawned {
-            Ok(flusher) => *early.flusher.borrow_mut() = Some(flusher),
+            Ok(ethread) => *self.ethread.borrow_mut() = Some(ethread),
             Err(error) => {
-                for connection in early.waiting.borrow_mut().drain(..) {
+                for connection in self.waiting.borrow_mut().drain(..) {
                     connection.listed.set(false);
                 }
                 // The output goes out later then, with what follows it.
@@ -85,17 +81,17 @@ impl Incoming {
             }
         }
     }
-}
 
-/// Sends what the connections have collected. Never waits itself: meanwhile they might go on, and
-/// send what comes after it.
-fn flush_all(shared: &Shared) {
-    // Nothing below waits or calls the user, so the list is as it was until the end.
-    for connection in shared.early.waiting.borrow_mut().drain(..) {
-        connection.listed.set(false);
-        // Empty while its owner is sending it.
-        let mut output = connection.output.borrow_mut();
-        let sent = connection.transport.send_now(&output);
-        output.drain(..sent);
+    /// Sends what the connections have collected. Never waits itself: meanwhile they might go on,
+    /// and send what comes after it.
+    fn flush_all(&self) {
+        // Nothing below waits or calls the user, so the list is as it was until the end.
+        for connection in self.waiting.borrow_mut().drain(..) {
+            connection.listed.set(false);
+            // Empty while its owner is sending it.
+            let mut output = connection.output.borrow_mut();
+            let sent = connection.transport.send_now(&output);
+            output.drain(..sent);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the connections of a server share, on one shard.
+//! The state of a server that is being served, on one shard: its handler, and its open connections.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -7,65 +7,28 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
 use super::admission::Permit;
-use super::buffers::Buffers;
 use super::config::Config;
-use super::drain::{CutConnection, CutState};
-use super::early::Early;
+use super::connection::Connection;
+use super::context::Context;
 use super::handler::Handler;
+use super::hooks::Hooks;
 use super::lingering::Lingering;
-use super::proto::encode::Opening;
-use super::transport::Transport;
-use crate::runtime::driver::wall_seconds;
-use crate::runtime::scheduler::current;
+use super::report::{CutConnection, CutState};
 use crate::runtime::task::join::JoinHandle;
 use crate::runtime::task::thread::Thread;
 
-/// The state of a server that is being served.
-pub(super) struct Shared {
-    pub(super) config: Config,
+/// What accepting, serving and draining share.
+pub(super) struct ServerState {
+    pub(super) context: Rc<Context>,
     pub(super) handler: Box<dyn Handler>,
-    pub(super) buffers: Buffers,
-    pub(super) early: Early,
-    pub(super) lingering: Rc<Lingering>,
-    opening: RefCell<Opening>,
-    /// The turn of the scheduler in which the date of `opening` was looked at.
-    date_turn: Cell<u64>,
-    draining: Cell<bool>,
-    /// While draining: no request is under way to an idle connection any more.
-    closes_idle: Cell<bool>,
+    pub(super) hooks: Option<Box<Hooks>>,
     /// All connections are cut, also those that may still be accepted.
     cut: Cell<bool>,
-    /// Whoever waits for the last connection to end.
+    /// The ethread that waits for the last connection to end.
     watcher: RefCell<Option<Thread>>,
     connections: RefCell<Vec<Option<Member>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
-}
-
-/// One connection, as the server knows it.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) transport: Transport,
-    /// It waits for a request.
-    pub(super) idle: Cell<bool>,
-    /// It speaks another protocol by now.
-    pub(super) upgraded: Cell<bool>,
-    /// What waits to be sent with what follows it.
-    pub(super) output: RefCell<Vec<u8>>,
-    /// It is among those whose output is looked at.
-    pub(super) listed: Cell<bool>,
-}
-
-impl Connection {
-    pub(super) fn new(transport: Transport) -> Self {
-        Self {
-            transport,
-            idle: Cell::new(false),
-            upgraded: Cell::new(false),
-            output: RefCell::default(),
-            listed: Cell::new(false),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -76,18 +39,17 @@ struct Member {
     ethread: Option<JoinHandle<()>>,
 }
 
-impl Shared {
-    pub(super) fn new(config: Config, handler: Box<dyn Handler>, lingering: Rc<Lingering>) -> Self {
+impl ServerState {
+    pub(super) fn new(
+        config: Config,
+        handler: Box<dyn Handler>,
+        hooks: Option<Box<Hooks>>,
+        lingering: Rc<Lingering>,
+    ) -> Self {
         Self {
+            context: Rc::new(Context::new(config, lingering)),
             handler,
-            lingering,
-            buffers: Buffers::default(),
-            early: Early::default(),
-            opening: RefCell::new(Opening::new(wall_seconds(), config.server.as_ref())),
-            config,
-            date_turn: Cell::new(0),
-            draining: Cell::new(false),
-            closes_idle: Cell::new(false),
+            hooks,
             cut: Cell::new(false),
             watcher: RefCell::default(),
             connections: RefCell::default(),
@@ -96,37 +58,17 @@ impl Shared {
         }
     }
 
-    /// Calls `f` with what responses open with; the clock is read once per turn of the scheduler.
-    #[inline(always)]
-    pub(super) fn with_opening<R>(&self, f: impl FnOnce(&mut Opening) -> R) -> R {
-        let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
-        let mut opening = self.opening.borrow_mut();
-        if self.date_turn.replace(turn) != turn {
-            opening.update(wall_seconds());
-        }
-        f(&mut opening)
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
-    /// Whether a connection that has nothing to do ends.
-    pub(super) fn closes_idle(&self) -> bool {
-        self.closes_idle.get()
-    }
-
     /// No connection lives beyond its current request. `watcher` is unparked when the last one is
     /// gone, and when the last one that lingers is.
     pub(super) fn start_draining(&self, watcher: &Thread) {
-        self.draining.set(true);
-        self.lingering.start_draining(watcher);
+        self.context.draining.set(true);
+        self.context.lingering.start_draining(watcher);
         *self.watcher.borrow_mut() = Some(watcher.clone());
     }
 
     /// Idle connections end, unless a request has arrived.
     pub(super) fn close_idle(&self) {
-        self.closes_idle.set(true);
+        self.context.closes_idle.set(true);
         for member in self.connections.borrow().iter().flatten() {
             if member.connection.idle.get() {
                 member.connection.transport.look_again();
@@ -187,7 +129,7 @@ impl Shared {
 
     /// Whether no connection is left, not even one that lingers.
     pub(super) fn is_quiet(&self) -> bool {
-        self.count.get() == 0 && self.lingering.is_empty()
+        self.count.get() == 0 && self.context.lingering.is_empty()
     }
 
     /// Those who lose something if they are cut now: idle ones do not.
@@ -205,7 +147,7 @@ impl Shared {
         // A name may be the user's to make, so nothing is borrowed.
         let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
             Some(name) => name.to_owned(),
-            None => self.config.ethread_hooks.client_name(peer),
+            None => self.context.config.ethread_hooks.client_name(peer),
         };
         busy.into_iter()
             .map(|(ethread, peer)| CutConnection {
@@ -227,9 +169,9 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("ServerState")
             .field("connections", &self.count())
             .finish_non_exhaustive()
     }
@@ -239,7 +181,7 @@ impl fmt::Debug for Shared {
 /// A connection that is taken over by its handler would take this along.
 #[derive(Debug)]
 pub(super) struct Membership {
-    shared: Rc<Shared>,
+    state: Rc<ServerState>,
     place: usize,
     /// Dropped last: what counts is the open connection.
     _permit: Permit,
@@ -247,20 +189,20 @@ pub(super) struct Membership {
 
 impl Membership {
     pub(super) fn new(
-        shared: &Rc<Shared>,
+        state: &Rc<ServerState>,
         connection: Rc<Connection>,
         peer: Option<SocketAddr>,
         permit: Permit,
     ) -> Self {
         Self {
-            place: shared.enter(connection, peer),
-            shared: shared.clone(),
+            place: state.enter(connection, peer),
+            state: state.clone(),
             _permit: permit,
         }
     }
 
-    pub(super) fn shared(&self) -> &Rc<Shared> {
-        &self.shared
+    pub(super) fn state(&self) -> &Rc<ServerState> {
+        &self.state
     }
 
     pub(super) fn place(&self) -> usize {
@@ -270,6 +212,6 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.shared.leave(self.place);
+        self.state.leave(self.place);
     }
 }

@@ -1,0 +1,72 @@
+//! What the connections of a server on one shard use: configuration, buffers, the head lines that
+//! all responses share, and whether the server drains.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+use super::buffers::Buffers;
+use super::config::Config;
+use super::flusher::Flusher;
+use super::lingering::Lingering;
+use super::proto::encode::Opening;
+use crate::runtime::driver::wall_seconds;
+use crate::runtime::scheduler::current;
+
+/// What input and output of a connection need of its server.
+pub(super) struct Context {
+    pub(super) config: Config,
+    pub(super) buffers: Buffers,
+    pub(super) flusher: Rc<Flusher>,
+    pub(super) lingering: Rc<Lingering>,
+    opening: RefCell<Opening>,
+    /// The turn of the scheduler in which the date of `opening` was looked at.
+    date_turn: Cell<u64>,
+    pub(super) draining: Cell<bool>,
+    /// While draining: no request is under way to an idle connection any more.
+    pub(super) closes_idle: Cell<bool>,
+}
+
+impl Context {
+    pub(super) fn new(config: Config, lingering: Rc<Lingering>) -> Self {
+        Self {
+            lingering,
+            buffers: Buffers::default(),
+            flusher: Rc::default(),
+            opening: RefCell::new(Opening::new(wall_seconds(), config.server.as_ref())),
+            config,
+            date_turn: Cell::new(0),
+            draining: Cell::new(false),
+            closes_idle: Cell::new(false),
+        }
+    }
+
+    /// Calls `f` with what responses open with; the clock is read once per turn of the scheduler.
+    #[inline(always)]
+    pub(super) fn with_opening<R>(&self, f: impl FnOnce(&mut Opening) -> R) -> R {
+        let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
+        let mut opening = self.opening.borrow_mut();
+        if self.date_turn.replace(turn) != turn {
+            opening.update(wall_seconds());
+        }
+        f(&mut opening)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Whether a connection that has nothing to do ends.
+    pub(super) fn closes_idle(&self) -> bool {
+        self.closes_idle.get()
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("draining", &self.draining)
+            .finish_non_exhaustive()
+    }
+}

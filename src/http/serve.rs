@@ -1,0 +1,428 @@
+//! The loop of one connection: read a request, call the handler, send the response.
+//!
+//! Responses are collected while pipelined requests are waiting in the buffer, and sent before the
+//! loop waits for anything: one write for a burst of requests. If a handler waits, the answers
+//! before its own go out all the same: see `early`.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::io::{self, Read, Write};
+use std::mem;
+use std::panic::AssertUnwindSafe;
+
+use http::{Method, Version};
+
+use super::conn_io::{Answered, Arrival, COLLECT, ConnIo};
+use super::error::{Error, WithCauses};
+use super::file::send_file;
+use super::hooks::Observer;
+use super::message::{Body, BodyWriter, Content, IntoResponse, Response};
+use super::proto::encode::{AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk};
+use super::request::Request;
+use super::state::ServerState;
+use super::upgrade::{self, Switch};
+use crate::runtime::base::panic::{drop_payload, message};
+use crate::thread;
+
+/// What becomes of a connection after a response.
+enum Next {
+    Request,
+    /// Close; nothing is under way.
+    Close,
+    /// Close, but the peer may still be sending.
+    Linger,
+}
+
+/// How a connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Once input has arrived: nothing is under way.
+    Idle,
+    /// Likewise, and nothing had come this time.
+    Nothing,
+    Over,
+}
+
+/// Serves the requests that have arrived.
+pub(super) fn serve(
+    state: &ServerState,
+    request: &mut Request,
+    observer: Option<&Observer>,
+) -> Turn {
+    let mut arrival = request.io.receive();
+    if matches!(arrival, Ok(Arrival::Nothing)) {
+        return Turn::Nothing;
+    }
+    loop {
+        if matches!(arrival, Ok(Arrival::Input)) {
+            arrival = request.io.next_head(&mut request.state.head);
+        }
+        let next = match arrival {
+            Ok(Arrival::Nothing) => return Turn::Idle,
+            Ok(Arrival::End) => return Turn::Over,
+            Ok(Arrival::Input) => match observer {
+                Some(observer) => answer_observed(state, request, observer),
+                None => answer(state, request, None),
+            },
+            Err(error) => refuse(request, observer, &error),
+        };
+        match next {
+            // Perhaps there is more.
+            Ok(Next::Request) => arrival = Ok(Arrival::Input),
+            Ok(Next::Close) => return Turn::Over,
+            Ok(Next::Linger) => {
+                request.io.linger();
+                return Turn::Over;
+            }
+            Err(error) => {
+                break_off(request, observer, &error);
+                return Turn::Over;
+            }
+        }
+    }
+}
+
+/// Ends a connection that cannot go on.
+#[cold]
+pub(super) fn break_off(request: &mut Request, observer: Option<&Observer>, error: &Error) {
+    log::debug!("connection ended: {}", WithCauses(error));
+    if let Some(observer) = observer {
+        observer.report_error(&request.io, error);
+    }
+    request.io.break_off();
+}
+
+/// As [`answer`], for a server with hooks.
+#[cold]
+#[inline(never)]
+fn answer_observed(
+    state: &ServerState,
+    request: &mut Request,
+    observer: &Observer,
+) -> Result<Next, Error> {
+    request.io.answered = Answered::default();
+    observer.begin();
+    let result = answer(state, request, Some(observer));
+    observer.end(request, false, result.is_ok());
+    result
+}
+
+/// Calls the handler and sends its response.
+#[inline]
+fn answer(
+    state: &ServerState,
+    request: &mut Request,
+    observer: Option<&Observer>,
+) -> Result<Next, Error> {
+    request.io.send_early();
+    // The conversion into a response is the handler's too. The response is used where it lies, as
+    // its copies would be most of the memory that a request touches.
+    let handle = AssertUnwindSafe(|| state.handler.handle(request));
+    let mut result = thread::catch_panic(handle);
+    let mut failed = None;
+    let response = match &mut result {
+        Ok(response) => response,
+        Err(payload) => failed.insert(internal_error(&**payload)),
+    };
+    respond(request, observer, response)
+}
+
+/// The answer to a request whose handler panicked.
+#[cold]
+#[inline(never)]
+fn internal_error(payload: &(dyn Any + Send)) -> Response {
+    let text = message(payload);
+    log::error!("handler panicked in ethread {}: {text}", thread::current());
+    Response::internal_error().with_header("connection", "close")
+}
+
+/// Sends the response to a request that was read.
+#[inline(always)]
+fn respond(
+    request: &mut Request,
+    observer: Option<&Observer>,
+    response: &mut Response,
+) -> Result<Next, Error> {
+    if response.status().is_informational() {
+        return answer_with_interim(request, observer, response);
+    }
+    let io = &mut request.io;
+    let answer = AnswerTo {
+        version: request.state.head.version(),
+        is_head: *request.state.head.method() == Method::HEAD,
+        keep_alive: request.state.head.framing().keep_alive
+            && io.can_go_on()
+            && io.context.config.persistent
+            && !io.context.is_draining(),
+    };
+    let keep_alive = send(io, answer, response)?;
+    if !keep_alive {
+        io.flush()?;
+        // A peer that did not ask for the end may have sent its next request already.
+        let done = io.is_done() && !io.has_more();
+        let expected = !request.state.head.framing().keep_alive;
+        return Ok(if done && expected {
+            Next::Close
+        } else {
+            Next::Linger
+        });
+    }
+    if !io.is_done() {
+        io.flush()?;
+        if !io.drain() {
+            return Ok(Next::Linger);
+        }
+    }
+    Ok(Next::Request)
+}
+
+/// Answers with 101 and hands the connection over, or answers why not.
+#[cold]
+#[inline(never)]
+fn answer_with_interim(
+    request: &mut Request,
+    observer: Option<&Observer>,
+    response: &mut Response,
+) -> Result<Next, Error> {
+    if let Err(fault) = response.make_final() {
+        log::error!("a handler gave a response that cannot be sent: {fault}");
+        return respond(request, observer, response);
+    }
+    match upgrade::prepare(request, response) {
+        Switch::Refused(mut refusal) => respond(request, observer, &mut refusal),
+        Switch::Agreed(take_over) => {
+            let answer = AnswerTo {
+                version: Version::HTTP_11,
+                is_head: false,
+                keep_alive: false,
+            };
+            send(&mut request.io, answer, response)?;
+            request.io.flush()?;
+            // What follows is another protocol's.
+            if let Some(observer) = observer {
+                observer.end(request, false, true);
+            }
+            Ok(if upgrade::hand_over(request, take_over) {
+                Next::Linger
+            } else {
+                Next::Close
+            })
+        }
+    }
+}
+
+/// Answers input that is no request, where that is possible, and closes.
+#[cold]
+#[inline(never)]
+fn refuse(
+    request: &mut Request,
+    observer: Option<&Observer>,
+    error: &Error,
+) -> Result<Next, Error> {
+    log::debug!("refused a request: {}", WithCauses(error));
+    if let Some(observer) = observer {
+        observer.report_error(&request.io, error);
+    }
+    let Some(status) = error.status() else {
+        return Ok(Next::Close);
+    };
+    let answer = AnswerTo {
+        version: Version::HTTP_11,
+        // RFC 9110 section 9.3.2: no content in answer to HEAD, not even this.
+        is_head: request.io.has_begun_with_head(),
+        keep_alive: false,
+    };
+    // RFC 9110 section 15.5: with an explanation.
+    let text = format!(
+        "{}: {error}\n",
+        status.canonical_reason().unwrap_or_default()
+    );
+    request.io.answered = Answered::default();
+    let sent = send(&mut request.io, answer, &mut (status, text).into_response());
+    let sent = sent.and_then(|_| request.io.flush());
+    if let Some(observer) = observer {
+        observer.end(request, true, sent.is_ok());
+    }
+    sent.map(|()| Next::Linger)
+}
+
+/// Sends a response, or collects it to be sent with others; whether the connection lives on.
+#[inline(always)]
+fn send(io: &mut ConnIo, answer: AnswerTo, response: &mut Response) -> Result<bool, Error> {
+    let context = &io.context;
+    let mut output = io.connection.output.borrow_mut();
+    if output.capacity() == 0 {
+        *output = context.buffers.take_output();
+    }
+    let (status, headers, len) = (response.status(), response.headers(), response.body().len());
+    let plan = context
+        .with_opening(|opening| encode_head(&mut output, answer, status, headers, len, opening));
+    io.answered.status = Some(status);
+    let is_full = output.len() >= COLLECT;
+    drop(output);
+    if is_full {
+        io.flush()?;
+    }
+    if plan.body != ResponseBody::None {
+        match response.body().as_bytes() {
+            Some(bytes) => {
+                send_bytes(io, bytes)?;
+                io.answered.bytes = bytes.len() as u64;
+            }
+            None => send_stream(io, plan, mem::take(response.body_mut()))?,
+        }
+    }
+    Ok(plan.keep_alive)
+}
+
+fn send_stream(io: &mut ConnIo, plan: Plan, body: Body) -> Result<(), Error> {
+    match body.into_content() {
+        Content::Empty | Content::Static(_) | Content::Bytes(_) | Content::TakeOver(_) => Ok(()),
+        Content::File { file, offset, len } => send_file(io, file, offset, len),
+        Content::Reader { mut reader, .. } => stream(io, plan, move |out| {
+            let mut buffer = out.io.context.buffers.take_input();
+            let result = match plan.body {
+                ResponseBody::Length(length) => copy(&mut reader.take(length), out, &mut buffer),
+                _ => copy(&mut reader, out, &mut buffer),
+            };
+            out.io.context.buffers.give_input(buffer);
+            result
+        }),
+        Content::Writer { write, .. } => stream(io, plan, |out| write(&mut BodyWriter::new(out))),
+    }
+}
+
+fn send_bytes(io: &mut ConnIo, bytes: &[u8]) -> Result<(), Error> {
+    let mut output = io.connection.output.borrow_mut();
+    if output.len() + bytes.len() <= COLLECT {
+        output.extend_from_slice(bytes);
+        return Ok(());
+    }
+    drop(output);
+    io.send(bytes)
+}
+
+fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match reader.read(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(got) => {
+                out.write_all(&buffer[..got])?;
+                // The peer has this piece while the reader waits for the next one.
+                out.frame_pending()?;
+                out.io.send_early();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a body that is made while it is sent. If it breaks off or has the wrong length, so does
+/// the connection: the peer must not take what it has for the whole.
+#[inline(never)]
+fn stream(
+    io: &mut ConnIo,
+    plan: Plan,
+    produce: impl FnOnce(&mut Outgoing<'_>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let pending = io.context.buffers.take_output();
+    io.send_early();
+    let mut out = Outgoing {
+        io,
+        framing: plan.body,
+        pending,
+        sent: 0,
+    };
+    let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
+    let result = match result {
+        Ok(Ok(())) => out.finish(),
+        // What it says of a write that failed is not its own fault.
+        Ok(Err(error)) if out.io.write_failed => Err(error.into()),
+        Ok(Err(error)) => Err(Error::response_failed(error)),
+        Err(payload) => {
+            let text = message(&*payload);
+            log::error!(
+                "response body panicked in ethread {}: {text}",
+                thread::current()
+            );
+            drop_payload(payload);
+            Err(Error::response_failed(io::Error::other("it panicked")))
+        }
+    };
+    let pending = mem::take(&mut out.pending);
+    out.io.answered.bytes = out.sent;
+    out.io.context.buffers.give_output(pending);
+    if let Err(error) = &result
+        && !out.io.write_failed
+    {
+        log::warn!("a response was broken off: {}", WithCauses(error));
+    }
+    result
+}
+
+/// The sink of a streamed body.
+struct Outgoing<'a> {
+    io: &'a mut ConnIo,
+    framing: ResponseBody,
+    /// Small writes on their way to one chunk.
+    pending: Vec<u8>,
+    /// Bytes taken from the handler.
+    sent: u64,
+}
+
+impl Outgoing<'_> {
+    /// Moves what is pending to the output, framed.
+    fn frame_pending(&mut self) -> Result<(), Error> {
+        let mut output = self.io.connection.output.borrow_mut();
+        match self.framing {
+            ResponseBody::Chunked => write_chunk(&mut output, &self.pending),
+            _ => output.extend_from_slice(&self.pending),
+        }
+        self.pending.clear();
+        if output.len() < COLLECT {
+            return Ok(());
+        }
+        drop(output);
+        self.io.flush()
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.frame_pending()?;
+        match self.framing {
+            ResponseBody::Chunked => {
+                let mut output = self.io.connection.output.borrow_mut();
+                output.extend_from_slice(LAST_CHUNK);
+                Ok(())
+            }
+            ResponseBody::Length(declared) if self.sent < declared => {
+                self.io.flush()?;
+                Err(Error::response_too_short(declared, self.sent))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Write for Outgoing<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if let ResponseBody::Length(declared) = self.framing
+            && self.sent + data.len() as u64 > declared
+        {
+            return Err(Error::response_too_long(declared).into());
+        }
+        // Large pieces are taken bit by bit, so that a body of any size needs little memory.
+        let data = &data[..data.len().min(COLLECT)];
+        self.pending.extend_from_slice(data);
+        self.sent += data.len() as u64;
+        if self.pending.len() >= COLLECT / 2 {
+            self.frame_pending()?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.frame_pending()?;
+        Ok(self.io.flush()?)
+    }
+}
