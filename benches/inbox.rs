@@ -1,9 +1,9 @@
 //! What crosses between OS threads arrives exactly once, also while shards stop and start.
 //!
-//! Four OS threads send, as fast as they can, ethreads to a shard, each with a number. The shard is
-//! stopped and another one started again and again. Whatever cannot begin any more comes back to
-//! its sender, who sends it to the next shard; what was begun has marked its number. At the end
-//! each number must have been marked once.
+//! Four OS threads spawn, as fast as they can, ethreads on a shard, each with a number. The shard
+//! is stopped and another one started again and again. An ethread that cannot begin any more is
+//! reported to its sender, which sends it to the next shard; an ethread that began has marked its
+//! number. At the end each number must have been marked once.
 //!
 //! ```text
 //! cargo bench --bench inbox                   # 10,000,000 messages
@@ -23,17 +23,17 @@ use ethreads::{Runtime, runtime};
 const SENDERS: u64 = 4;
 const MESSAGES: u64 = 10_000_000;
 
-/// Messages that a sender has on their way, at most: a shard that ends has to cancel them.
+/// The most messages that a sender has under way: a shard that ends has to cancel them.
 const WINDOW: usize = 1_000;
 
-/// Shards that are stopped.
+/// How many shards are stopped.
 const STOPS: u64 = 100;
 
 struct Board {
     /// How often each message has arrived.
     marks: Vec<AtomicU8>,
     arrived: AtomicU64,
-    /// The shard that is to be sent to.
+    /// The shard to send to.
     shard: RwLock<Shard>,
 }
 
@@ -42,7 +42,7 @@ impl Board {
         self.shard.read().expect("nobody panics").clone()
     }
 
-    /// Sends a message; whoever finds that the shard has ended looks for the next one.
+    /// Sends a message. If the shard has ended, sends it to the next one.
     fn send(self: &Arc<Self>, message: u64) -> RemoteJoinHandle<()> {
         loop {
             let board = self.clone();
@@ -58,7 +58,7 @@ impl Board {
     }
 }
 
-/// Sends its share; what did not begin is sent again. Returns how many those were.
+/// Sends its share; messages that did not begin are sent again. Returns how many were sent again.
 fn send_all(board: &Arc<Board>, sender: u64, messages: u64) -> u64 {
     let mut again = 0;
     let mut under_way = VecDeque::new();
@@ -111,13 +111,13 @@ fn main() {
         .collect();
     let (mut stops, mut unstarted) = (0, 0);
     while !senders.iter().all(thread::JoinHandle::is_finished) {
-        // A hundredth of them later.
+        // The next stop comes after a further hundredth of the messages.
         let arrived = board.arrived.load(Ordering::Relaxed);
         if arrived < (stops + 1) * messages / (STOPS + 1) || stops == STOPS {
             thread::yield_now();
             continue;
         }
-        // First stopped, so that its senders meet its end.
+        // The old shard is stopped before the new one is set, so that senders meet its end.
         let report = shards.shutdown();
         assert!(report.shards[0].left.is_empty(), "{report}");
         unstarted += report.shards[0].unstarted;

@@ -12,7 +12,7 @@
 //! it, so that only what the names say is in it. Pin it to a core (`taskset -c 0`) for figures that
 //! can be compared.
 
-// What cannot work here is the end of it.
+// An error here ends the benchmark.
 #![allow(clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -27,7 +27,7 @@ use ethreads::{run_main, time};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Measures `f`, which does so many operations, as the root of a shard.
+/// Measures `f`, which does the given number of operations, as the root of a shard.
 fn in_shard(bencher: &mut Bencher<'_>, f: impl Fn(u64) + Copy + 'static) {
     bencher.iter_custom(|operations| {
         run_main(move || {
@@ -45,7 +45,7 @@ fn join_all(ethreads: impl IntoIterator<Item = JoinHandle<()>>) {
         .for_each(|ethread| ethread.join().unwrap());
 }
 
-/// As many yields as `operations`, by so many ethreads in turn.
+/// Does `operations` yields, by that many ethreads in turn.
 fn yields(ethreads: u64, operations: u64) {
     let each = operations.div_ceil(ethreads);
     let ethreads: Vec<_> = (0..ethreads)
@@ -57,11 +57,11 @@ fn yields(ethreads: u64, operations: u64) {
 fn switching(c: &mut Criterion) {
     let mut group = c.benchmark_group("yield");
     group.bench_function("2 ethreads", |b| in_shard(b, |n| yields(2, n)));
-    // They exist already while it is measured.
+    // The ethreads exist before the measurement begins.
     group.bench_function("10,000 ethreads", |b| {
         b.iter_custom(|operations| {
             run_main(move || {
-                // So many that their beginnings and ends do not count.
+                // So many that the beginnings and ends of the ethreads do not count.
                 let each = operations.div_ceil(10_000).max(100);
                 let ethreads: Vec<_> = (0..10_000)
                     .map(|_| {
@@ -109,8 +109,8 @@ fn switching(c: &mut Criterion) {
     });
 }
 
-/// So many round trips of two ethreads that unpark each other; this one waits by `park`, which gets
-/// the number of the round.
+/// Makes so many round trips of two ethreads that unpark each other; this one waits by `park`,
+/// which gets the number of the round.
 fn unparked(round_trips: u64, park: impl Fn(u64)) {
     let main = thread::current();
     let other = thread::spawn(move || {
@@ -127,7 +127,7 @@ fn unparked(round_trips: u64, park: impl Fn(u64)) {
     other.join().unwrap();
 }
 
-/// So many round trips of two ethreads through two channels.
+/// Makes so many round trips of two ethreads through two channels.
 fn ping_pong(capacity: Option<usize>, round_trips: u64) {
     let ends = || match capacity {
         Some(capacity) => channel::bounded(capacity),
@@ -189,7 +189,7 @@ fn locks(c: &mut Criterion) {
                 thread::spawn(move || {
                     for _ in 0..each {
                         let mut held = mutex.lock().unwrap();
-                        // The other one comes, and waits for it.
+                        // The other ethread comes, and waits for the lock.
                         thread::yield_now();
                         *held += 1;
                     }
@@ -202,7 +202,7 @@ fn locks(c: &mut Criterion) {
 
 fn timers(c: &mut Criterion) {
     let mut group = c.benchmark_group("park_timeout and unpark, round trip");
-    // The entry in the wheel may stay where it is.
+    // The entry in the timer wheel may stay where it is.
     group.bench_function("armed for later each time", |b| {
         in_shard(b, |n| unparked(n, |_| thread::park_timeout(HOUR)));
     });

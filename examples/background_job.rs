@@ -1,8 +1,8 @@
 //! Work on other OS threads that ends as an event here, while the loop goes on.
 //!
-//! First an OS thread of the program's own does a job and then triggers an event: what waits for
-//! that runs on the loop's thread, and sees what the job has left. Then `work`: an operation goes
-//! to the pool of OS threads and gives a promise, which is kept here, or broken with the
+//! First an OS thread of the program's own does a job and then triggers an event: the waiter for
+//! the event runs on the loop's thread, and sees the result of the job. Then `work`: an operation
+//! runs on the pool of OS threads and returns a promise, which is fulfilled, or rejected with the
 //! operation's error.
 //!
 //! Run with:
@@ -27,12 +27,12 @@ where
     E: Clone + Send + 'static,
 {
     let (promise, resolver) = Promise::new();
-    // The value or the error comes back to this OS thread, and to all who wait for the promise.
+    // The value or the error comes back to this OS thread, and to all waiters for the promise.
     ethreads::spawn(move || resolver.settle(bridge::blocking(operation)));
     promise
 }
 
-/// What takes long, and would hold up the loop.
+/// A long operation, which would hold up the loop.
 fn divide(a: u32, b: u32) -> Result<u32, String> {
     os::sleep(JOB);
     a.checked_div(b)

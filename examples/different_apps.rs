@@ -1,7 +1,8 @@
-//! Different apps on different ports, each on a shard of its own, with a state that only it has.
+//! Different apps on different ports, each on a shard of its own, with state that the apps do not
+//! share.
 //!
 //! Nothing is shared, so nothing is locked: a visitor counter is a `Cell`, a notebook a `RefCell`.
-//! A slow request, or a panic, of one app is not noticed by the other.
+//! A slow request, or a panic, of one app does not affect the other.
 //!
 //! Run with:
 //!
@@ -35,7 +36,7 @@ fn notebook() -> impl Fn(&mut Request) -> Result<Response> {
         Ok(match *request.method() {
             Method::GET => notes.borrow().clone().into_response(),
             Method::POST => {
-                // Waits for the body, so nothing is borrowed meanwhile.
+                // Reading the body may suspend, so nothing is borrowed meanwhile.
                 let note = request.text()?;
                 *notes.borrow_mut() += &format!("- {}\n", note.trim());
                 StatusCode::CREATED.into_response()

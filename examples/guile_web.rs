@@ -8,8 +8,8 @@
 //! curl http://127.0.0.1:8080/
 //! ```
 //!
-//! The loop that reads and answers is the program's own. Beside it the acceptor and each client
-//! run loops of theirs, all of them on this one OS thread. Ctrl-C ends it.
+//! The loop that reads and answers is the program's own. The acceptor and each client run loops of
+//! their own, all of them on this one OS thread. Ctrl-C ends it.
 
 use std::error::Error;
 

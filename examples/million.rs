@@ -21,7 +21,7 @@ use lexopt::prelude::*;
 
 const USAGE: &str = "usage: million [--ethreads 1000000]";
 
-/// More than one takes: a page of stack, a few hundred bytes of records, and page tables.
+/// More than an ethread takes: a page of stack, a few hundred bytes of records, and page tables.
 const BYTES_EACH: usize = 5_000;
 
 /// Usable bytes of each stack.
@@ -52,7 +52,7 @@ fn measure(ethreads: usize, before: &Memory) -> io::Result<String> {
             io::Error::new(error.kind(), format!("{n} ethreads, then: {error}"))
         })?);
     }
-    // All of them go first.
+    // All of them run first.
     thread::yield_now();
     let spawn = start.elapsed().as_secs_f64();
 
@@ -98,7 +98,7 @@ impl Memory {
     }
 }
 
-/// Refuses what would end with the kernel killing the process.
+/// Fails where the kernel would kill the process later.
 fn check_memory(needed: usize) -> Result<(), Box<dyn Error>> {
     let available = kilobytes("/proc/meminfo", "MemAvailable:")?;
     // The text "max" where there is no limit, and no file outside of a control group.

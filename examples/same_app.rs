@@ -1,7 +1,7 @@
 //! The same app on several shards, one OS thread each: one port for all of them, or a port each.
 //!
 //! The app is set up before the start and shared. It cannot be changed after that: it is moved into
-//! the server, and what several OS threads have in common is behind an `Arc`.
+//! the server. State that several OS threads share is behind an `Arc`.
 //!
 //! Run with:
 //!

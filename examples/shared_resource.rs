@@ -1,7 +1,7 @@
-//! Several callers need something that takes a while to start, and one start should do for all.
+//! Several callers need a resource that takes a while to start, and one start should do for all.
 //!
 //! First the naive way: look whether it is there, start it if not, note that it is. Although only
-//! one ethread runs at a time, each caller starts one, as the start waits in between. Then the same
+//! one ethread runs at a time, each caller starts one, because the start suspends. Then the same
 //! with a `Resource`: one caller starts it, the others wait for that start, whether it succeeds or
 //! fails; and after a failure the next caller tries again.
 //!
@@ -18,7 +18,7 @@ use ethreads::thread;
 
 const CALLERS: usize = 4;
 
-/// What takes a while to start.
+/// A resource that takes a while to start.
 #[derive(Clone, Debug)]
 struct Database {
     number: u32,
@@ -72,7 +72,7 @@ fn naive() {
         if let Some(database) = &*shared.borrow() {
             return Ok(Database::clone(database));
         }
-        // Here the others run, and look too.
+        // Here the other callers run, and look too.
         let database = theirs.start()?;
         *shared.borrow_mut() = Some(database.clone());
         Ok(database)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ethreads::net::{TcpListener, TcpStream};
 use ethreads::{thread, time};
 
-/// Answers each line after so many milliseconds as it says.
+/// Answers each line after the number of milliseconds that it contains.
 fn serve(listener: &TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept()?;
@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             other => println!("unexpected: {other:?}"),
         }
 
-        // The first answer of three. Who is slower is cancelled, and gone when the scope ends.
+        // The first answer of three. The slower ethreads are cancelled, and have ended when the
+        // scope ends.
         let (me, winner) = (thread::current(), Cell::new(None));
         thread::scope(|scope| {
             let racers = [60_000, 30, 30_000].map(|pause| {

@@ -1,9 +1,9 @@
 //! What the HTTP server takes from the allocator: nothing for a request on a connection that has
-//! served a few, and little for a connection that waits for one.
+//! served a few requests, and little for an idle connection.
 
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
-// An allocator that counts is one.
+// `GlobalAlloc` is an unsafe trait.
 #![allow(unsafe_code)]
 #![cfg(feature = "http")]
 
@@ -21,36 +21,36 @@ use ethreads::http::{IntoResponse, Request, Response, Server, StatusCode};
 thread_local! {
     /// Allocations of this OS thread.
     static CALLS: Cell<u64> = const { Cell::new(0) };
-    /// Bytes that it has allocated and not freed.
+    /// Bytes that this OS thread has allocated and not freed.
     static LIVE: Cell<i64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
 fn count(calls: u64, bytes: i64) {
-    // What comes after the thread's destructors is not of interest.
+    // Allocations after the destructors of the thread-locals are not counted.
     let _ = CALLS.try_with(|cell| cell.set(cell.get() + calls));
     let _ = LIVE.try_with(|cell| cell.set(cell.get() + bytes));
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is; counting does not allocate,
+// SAFETY: every call is passed on unchanged to the system's allocator; counting does not allocate,
 // since the thread-locals have neither an initialiser nor a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size() as i64);
-        // SAFETY: the caller's promise is this one's.
+        // SAFETY: the caller guarantees what `System.alloc` demands.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         count(0, -(layout.size() as i64));
-        // SAFETY: the caller's promise is this one's.
+        // SAFETY: the caller guarantees what `System.dealloc` demands.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(1, size as i64 - layout.size() as i64);
-        // SAFETY: the caller's promise is this one's.
+        // SAFETY: the caller guarantees what `System.realloc` demands.
         unsafe { System.realloc(ptr, layout, size) }
     }
 }
@@ -58,7 +58,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What the last handler has seen of its OS thread: allocations, and bytes in use.
+/// Counts of its OS thread that the last handler has seen: allocations, and bytes in use.
 type Seen = Arc<Mutex<(u64, i64)>>;
 
 /// Serves on an OS thread of its own while `client` runs on this one.
@@ -108,8 +108,8 @@ fn hello(_: &mut Request) -> Response {
     "Hello, World!".into_response()
 }
 
-/// Sends what `requests` makes, `answers` requests at a time, until nothing can grow any more; and
-/// then more of it, which must not allocate.
+/// Sends what `requests` makes, `answers` requests at a time, until all buffers have their final
+/// size; then sends more, which must not allocate.
 #[track_caller]
 fn check_nothing_allocated(
     handler: fn(&mut Request) -> Response,
@@ -187,7 +187,7 @@ fn an_idle_connection_holds_no_buffer() {
     const CONNECTIONS: i64 = 200;
     with_server(hello, |address, seen| {
         let request = b"GET / HTTP/1.1\r\nhost: a\r\naccept: */*\r\n\r\n";
-        // The last one is busy while it looks, and so is the first.
+        // The connection whose handler counts is busy in both counts.
         exchange(&mut connect(address), request, 1);
         let (_, before) = *seen.lock().unwrap();
         let idle: Vec<_> = (0..CONNECTIONS)
@@ -199,7 +199,7 @@ fn an_idle_connection_holds_no_buffer() {
             .collect();
         let (_, after) = *seen.lock().unwrap();
         let each = (after - before) / CONNECTIONS;
-        // A read buffer is 8 KiB; the least output buffer is a head and a body.
+        // A read buffer is 8 KiB; the smallest output buffer holds a head and a body.
         assert!(each < 2048, "{each} bytes for each idle connection");
         drop(idle);
     });

@@ -1,12 +1,12 @@
-//! Each call that takes something from the system, in a process to which the system says no.
+//! Each call that takes something from the system, in a process that the system refuses it to.
 //!
-//! `exhausted.txt` lists the calls, each with the tests that show what comes of a refusal: the
+//! `exhausted.txt` lists the calls, each with the tests that show the effect of a refusal: the
 //! error or the panic that the docs promise, the limit by its name, a shard that goes on without
 //! spinning, nothing lost, and success once the limit is lifted. `list.rs` checks the list against
 //! the sources.
 //!
-//! A limit is a process's own, so each test runs in a child process. What this machine or this user
-//! cannot do is skipped with a sentence that begins with `skipped:`.
+//! A limit belongs to a process, so each test runs in a child process. A part that this machine or
+//! this user cannot run is skipped with a sentence that begins with `skipped:`.
 
 // Limits of a process and filters of system calls need raw calls.
 #![allow(unsafe_code)]
@@ -14,7 +14,7 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
-// The rest of it is for the other tests.
+// The rest of `support` is for the other tests.
 #[allow(dead_code)]
 #[path = "it/support.rs"]
 mod support;

@@ -1,6 +1,6 @@
-//! The documented limits, each shown by what a program sees of it, in a process of its own: code
-//! that takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; foreign
-//! code without stack probes can step over a guard; and a child of fork(2) shares its parent's
+//! The documented limits, each shown by its effect on a program, in a process of its own: code that
+//! takes an OS thread for one stack is wrong on ethreads, which needs no `unsafe`; foreign code
+//! without stack probes can step over a guard page; and a child of fork(2) shares its parent's
 //! epoll instance.
 
 // A frame without probes, and fork(2).
@@ -19,7 +19,7 @@ use ethreads::{Runtime, thread};
 
 const CHILD: &str = "ETHREADS_TEST_CHILD";
 
-/// Runs the test `name` again in a process of its own; `None` there.
+/// Runs the test `name` again in a process of its own; returns `None` there.
 fn in_child(name: &str) -> Option<Output> {
     if std::env::var(CHILD).is_ok_and(|child| child == name) {
         return None;
@@ -33,7 +33,7 @@ fn in_child(name: &str) -> Option<Output> {
 
 thread_local! {
     static INITIALISATIONS: Cell<u32> = const { Cell::new(0) };
-    /// Its initialiser parks, which it must not.
+    /// The initialiser parks, which it must not.
     static KEY: Cell<&'static str> = {
         INITIALISATIONS.set(INITIALISATIONS.get() + 1);
         thread::yield_now();
@@ -42,8 +42,8 @@ thread_local! {
 }
 
 /// std runs one initialiser at a time because an OS thread has one stack. When the first one parks
-/// and another ethread comes, there are two, and the value of the one that ends last replaces the
-/// other's, to which somebody may hold a reference. (Nobody does here.)
+/// and another ethread comes, two of them run, and the value of the one that ends last replaces the
+/// other value, to which there may be a reference. (There is none here.)
 #[test]
 fn a_thread_local_whose_initialiser_parks_is_initialised_twice() {
     let name = "a_thread_local_whose_initialiser_parks_is_initialised_twice";
@@ -74,7 +74,8 @@ fn a_thread_local_whose_initialiser_parks_is_initialised_twice() {
 }
 
 thread_local! {
-    /// As `scoped_tls` and entered `tracing` spans keep theirs: whoever enters last leaves first.
+    /// As `scoped_tls` and entered `tracing` spans keep their scopes: the last to enter is the
+    /// first to leave.
     static SCOPES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -103,7 +104,7 @@ fn scopes_kept_in_a_thread_local_do_not_nest_over_a_park() {
     assert!(printed.contains("left: Some(\"second\")"), "{printed}");
 }
 
-/// Tells on standard error when it is dropped.
+/// Prints to standard error when it is dropped.
 struct Lent(&'static str);
 
 impl Drop for Lent {
@@ -114,7 +115,7 @@ impl Drop for Lent {
 
 thread_local! {
     static VALUE: Lent = const { Lent("the value") };
-    /// Its destructor suspends, which it must not.
+    /// The destructor suspends, which it must not.
     static SUSPENDS: Suspends = const { Suspends };
 }
 
@@ -126,7 +127,7 @@ impl Drop for Suspends {
     }
 }
 
-/// The lines that a child wrote to standard error, of those that the test is about.
+/// Returns the lines that a child wrote to standard error and that the test is about.
 fn lines(output: &Output) -> Vec<String> {
     let printed = String::from_utf8_lossy(&output.stderr);
     let about = ["the value is", "the ethread", "the OS thread"];
@@ -136,8 +137,8 @@ fn lines(output: &Output) -> Vec<String> {
 }
 
 /// An OS thread of the program's own ends when the program wants it to, and destroys its
-/// thread-locals, whatever the ethreads that it has left behind have lent of them. (Nothing is read
-/// here.) The OS threads of `Runtime::builder().shards(..)` stay.
+/// thread-locals, even if ethreads that are left behind have lent them. (Nothing is read here.) The
+/// OS threads of `Runtime::builder().shards(..)` stay.
 #[test]
 fn an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them() {
     let name = "an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them";
@@ -177,14 +178,14 @@ fn an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them() {
     );
 }
 
-/// `exit` runs the destructors of thread-locals on the stack of the ethread that calls it. One that
-/// suspends lets other ethreads go on, whose frames may refer to what is gone. (Nothing is read
-/// here.)
+/// `exit` runs the destructors of thread-locals on the stack of the ethread that calls it. A
+/// destructor that suspends lets other ethreads go on, whose frames may refer to destroyed values.
+/// (Nothing is read here.)
 #[test]
 fn an_exit_in_an_ethread_lets_others_go_on_without_their_thread_locals() {
     let name = "an_exit_in_an_ethread_lets_others_go_on_without_their_thread_locals";
     let Some(output) = in_child(name) else {
-        // On the main OS thread of a child there would be the harness.
+        // On the main OS thread of a child there would be the test harness.
         let run = Runtime::builder().run(|| {
             // Registered first, so it is the last to be destroyed.
             SUSPENDS.with(|_| ());
@@ -208,8 +209,8 @@ fn an_exit_in_an_ethread_lets_others_go_on_without_their_thread_locals() {
 }
 
 /// The closure given to `suspend` runs on the scheduler's side. A coroutine of the program's own
-/// that leaves in the middle of it leaves its caller there, where nothing can wait. (In an ethread
-/// the stacks themselves get mixed up.)
+/// that yields in the middle of it leaves its caller there, where no wait is possible. (In an
+/// ethread the stacks themselves get mixed up.)
 #[test]
 fn a_coroutine_that_leaves_in_the_closure_of_suspend_leaves_nothing_that_can_wait() {
     let name = "a_coroutine_that_leaves_in_the_closure_of_suspend_leaves_nothing_that_can_wait";
@@ -237,8 +238,8 @@ fn a_coroutine_that_leaves_in_the_closure_of_suspend_leaves_nothing_that_can_wai
 #[cfg(target_arch = "x86_64")]
 fn large_unprobed_frame() -> usize {
     let lowest: usize;
-    // SAFETY: the stack pointer is back at the end. The write is wrong, which is to be shown: below
-    // the frames of a neighbour that is parked.
+    // SAFETY: the stack pointer is back at the end. The write is wrong, as the test is to show: it
+    // goes below the frames of a neighbour that is parked.
     unsafe {
         std::arch::asm!(
             "sub rsp, 160 * 1024",
@@ -310,11 +311,11 @@ fn is_woken_after(f: impl FnOnce(Rc<UnixStream>)) -> bool {
     let ours = Rc::new(ours);
     let reads = ours.clone();
     let reader = thread::spawn(move || (&*reads).read(&mut [0]).unwrap());
-    // The first wait registers it.
+    // The first wait registers the stream.
     thread::yield_now();
     f(ours);
     theirs.write_all(b"x").unwrap();
-    // What is reported is seen before the sleep ends.
+    // A reported event is seen before the sleep ends.
     thread::sleep(Duration::from_millis(50));
     let woken = reader.is_finished();
     reader.cancel();
@@ -322,7 +323,7 @@ fn is_woken_after(f: impl FnOnce(Rc<UnixStream>)) -> bool {
     woken
 }
 
-/// Both processes have one epoll instance, and to it the same number is the same registration.
+/// Both processes share one epoll instance, in which the same number is the same registration.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_child_of_fork_that_drops_a_stream_takes_the_parents_registration_away() {
@@ -331,7 +332,7 @@ fn a_child_of_fork_that_drops_a_stream_takes_the_parents_registration_away() {
         let run = Runtime::builder().run(|| {
             let dropped = is_woken_after(|stream| {
                 in_a_fork(|| {
-                    // Its last owner, as the reader's frame never goes on here.
+                    // The stream's last owner, as the reader's frame never runs again here.
                     let stream = Rc::into_raw(stream);
                     // SAFETY: the parent keeps its own copy of the memory; in the child nothing
                     // uses the stream again.

@@ -73,7 +73,7 @@ fn check_overflow(output: &Output) {
     );
 }
 
-/// Tells at the end of the OS thread that its destructors still run.
+/// Prints at the end of the OS thread, to show that its destructors still run.
 struct SaysGoodbye;
 
 impl Drop for SaysGoodbye {
@@ -86,7 +86,7 @@ thread_local! {
     static LAST: SaysGoodbye = const { SaysGoodbye };
 }
 
-/// Says what is logged.
+/// Prints what is logged.
 struct Printer;
 
 impl log::Log for Printer {
@@ -101,7 +101,7 @@ impl log::Log for Printer {
     fn flush(&self) {}
 }
 
-/// Ends with parked ethreads, which hold what the main thread's end takes apart.
+/// Ends with parked ethreads, whose values the main thread's end destroys.
 fn daemons() {
     log::set_logger(&Printer).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
@@ -187,8 +187,8 @@ fn check_driver(output: &Output) {
     println!("driver: {expected}");
 }
 
-/// Waits until the watchdog sleeps, by what the kernel tells of its system call, and then holds
-/// the shard until the watchdog has said so.
+/// Waits until the watchdog sleeps, according to the kernel's report of its system call, and then
+/// holds the shard until the watchdog has named it in the log.
 fn watchdog() {
     static NAMED: AtomicBool = AtomicBool::new(false);
     struct Ear;
@@ -230,7 +230,7 @@ fn watchdog_sleeps() -> bool {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks.flatten().any(|task| {
         let read = |file| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        // Cut to 15 bytes by the kernel.
+        // The kernel cuts it to 15 bytes.
         read("comm").trim() == "ethreads-watchd"
             && read("syscall").starts_with(&format!("{} ", libc::SYS_futex))
             && read("syscall").split(' ').nth(4) == Some("0x0")

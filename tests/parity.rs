@@ -1,6 +1,6 @@
-//! The same source, compiled and run against std's sockets and files and against ours.
+//! The same source, compiled and run against std's sockets and files and against this crate's.
 //!
-//! What differs is listed here, and in the documentation of `net` and `fs`.
+//! The differences are listed here, and in the documentation of `net` and `fs`.
 
 // `from_raw_fd` is unsafe in both.
 #![allow(unsafe_code)]
@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 /// What scenarios report: the place, and a value or an `ErrorKind`.
 type Report = Vec<(&'static str, String)>;
 
-/// Where we say something else on purpose.
+/// Where this crate reports something else on purpose.
 const DEVIATIONS: &[(&str, &str, &str)] = &[
     ("tcp read timeout", "WouldBlock", "TimedOut"),
     ("tcp peek timeout", "WouldBlock", "TimedOut"),
@@ -79,7 +79,7 @@ fn ours_do_what_stds_do() {
             &std::thread::spawn(run).join().expect("no scenario panics"),
         );
     }
-    // Without ethreads, on a plain OS thread, they are to be the same again.
+    // Without ethreads, on a plain OS thread, the reports must be the same again.
     compare(&expected, &in_ethreads::all("plain"));
 }
 

@@ -1,4 +1,4 @@
-//! The rules of the code that no compiler holds: layers, places of `unsafe`, sizes, and the list
+//! The rules of the code that no compiler checks: layers, places of `unsafe`, sizes, and the list
 //! of the calls that suspend.
 
 // Unwrapping is how a test fails.
@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each part of the library may use, from the bottom up. Parts of one line of siblings do not
-/// use each other.
+/// What each part of the library may use, from the bottom up. Siblings in one line do not use each
+/// other.
 const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("bridge", &["runtime"]),
@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sim", &["runtime", "time", "thread", "net"]),
 ];
 
-/// Parts of `http` that know values and bytes, and nothing that waits.
+/// Parts of `http` that work on values and bytes, and do no I/O.
 const SANS_IO: [&str; 3] = ["src/http/message", "src/http/proto", "src/http/error"];
 
 /// Crates that only these files and folders name.
@@ -122,7 +122,7 @@ impl Source {
             || self.path.contains("/tests/")
     }
 
-    /// The numbered lines that are code, without what a comment adds to them.
+    /// Returns the numbered lines of code, without their comments.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = (1..).zip(self.text.lines());
         let lines = lines.map(|(n, line)| (n, line.split("//").next().unwrap_or_default()));
@@ -131,7 +131,7 @@ impl Source {
 }
 
 impl Source {
-    /// The code without the tests beside it, which may use what is above.
+    /// Returns the code without the tests beside it, which may use the layers above.
     fn shipped(&self) -> impl Iterator<Item = (usize, &str)> {
         let until = if self.is_test() { 0 } else { usize::MAX };
         self.code()
@@ -206,7 +206,7 @@ fn parts_used(line: &str) -> Vec<&str> {
         if line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
             continue;
         }
-        // A macro has no place: it is at the root of the crate, wherever it is defined.
+        // A macro belongs to no part: it is at the root of the crate, wherever it is defined.
         if rest
             .trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
             .starts_with('!')
@@ -293,8 +293,8 @@ fn crates_are_named_in_their_places_only() {
     assert_none(complaints);
 }
 
-/// Whether a line has a path that begins with this crate. Where a module of ours has the same name
-/// the crate's needs two colons in front.
+/// Whether a line has a path that begins with this crate. If a module of this library has the same
+/// name, a path of the crate begins with two colons.
 fn names_crate(line: &str, name: &str, own_module: bool) -> bool {
     line.match_indices(&format!("{name}::")).any(|(at, _)| {
         let before = &line[..at];
@@ -427,7 +427,7 @@ fn files_and_lines_keep_to_their_size() {
     assert_none(complaints);
 }
 
-/// The public modules below one, whose types have the same names as others.
+/// The public submodules of `sync`, which share names of types.
 const MODULES_OF_SYNC: [&str; 6] = [
     "broadcast",
     "channel",
@@ -437,14 +437,14 @@ const MODULES_OF_SYNC: [&str; 6] = [
     "watch",
 ];
 
-/// The public functions whose docs say, in their first paragraph, that they suspend.
+/// Returns the public functions whose docs say, in their first paragraph, that they suspend.
 fn documented_to_suspend(source: &Source) -> Vec<String> {
     let mut path = source.path.split('/').skip(1);
     let folder = path.next().unwrap_or_default();
     let module = path.next().unwrap_or_default().trim_end_matches(".rs");
     let module = Some(module).filter(|module| MODULES_OF_SYNC.contains(module));
     let mut found = Vec::new();
-    // The type that the functions belong to, and whether they are a trait's.
+    // The type that the functions belong to, and whether the functions are a trait's.
     let mut owner: Option<(String, bool)> = None;
     let mut docs = String::new();
     for line in source.text.lines() {
@@ -483,7 +483,7 @@ fn documented_to_suspend(source: &Source) -> Vec<String> {
     found
 }
 
-/// The type of an `impl` or the name of a trait, and whether all its functions are public.
+/// Returns the type of an `impl` or the name of a trait, and whether all its functions are public.
 fn owner_of(code: &str) -> Option<(String, bool)> {
     let (rest, is_trait) = match code.strip_prefix("pub trait ") {
         Some(rest) => (rest, true),
@@ -515,7 +515,7 @@ fn function_name(code: &str, of_trait: bool) -> Option<&str> {
 
 fn first_paragraph_says_so(docs: &str) -> bool {
     let first = docs.split("\n\n").next().unwrap_or_default();
-    // Names in backticks are other things.
+    // Names in backticks are not prose.
     let prose: String = first.split('`').step_by(2).collect();
     let prose = prose.to_lowercase();
     has_word(&prose, "suspends") || has_word(&prose, "suspending")

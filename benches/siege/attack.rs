@@ -1,4 +1,4 @@
-//! The attackers: an ethread each.
+//! The attackers, each of them an ethread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,10 +19,10 @@ pub(crate) const HUNG: &str = "hung";
 /// An attacker's whole stack.
 const STACK_SIZE: usize = 64 << 10;
 
-/// Longer than the server allows anybody.
+/// Longer than any timeout of the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Between two bytes of those who are slow.
+/// The pause of a slow attacker between two steps.
 const DRIP: Duration = Duration::from_millis(200);
 
 /// What `/big` answers with.
@@ -30,13 +30,13 @@ const BIG: usize = 8 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// More connections than are served and may wait, each with a request.
+    /// More connections than the server serves and queues, each with a request.
     Crowd,
     /// Heads that come a byte at a time and never end.
     SlowHeads,
-    /// Bodies likewise.
+    /// Bodies that come a few bytes at a time and never end.
     SlowBodies,
-    /// Half of them read `/big` by drips, half of them not at all.
+    /// Half of the attackers read `/big` in drips, half do not read at all.
     SlowReaders,
     /// Connects that are reset at once, after a request or in the middle of a head.
     Resets,
@@ -66,7 +66,7 @@ impl Kind {
 
     pub(crate) fn attackers(self, divide: usize) -> usize {
         match self {
-            // With the client that behaves twice as many as are taken on.
+            // Together with the well-behaved client, twice as many as the server accepts.
             Self::Crowd => MAX_ACCEPT / divide * 2 - 1,
             Self::SlowHeads => 2_000 / divide,
             Self::SlowBodies => 500 / divide,
@@ -76,7 +76,8 @@ impl Kind {
         }
     }
 
-    /// How many of them come to the height of the attack: of a crowd those who wait hear nothing.
+    /// How many attackers arrive by the height of the attack: in a crowd, queued connections get no
+    /// answer.
     pub(crate) fn arrivals(self, attackers: usize, divide: usize) -> usize {
         match self {
             Self::Crowd => attackers - (MAX_ACCEPT / divide - MAX_THREADS / divide),
@@ -84,7 +85,7 @@ impl Kind {
         }
     }
 
-    /// What they get, where that does not depend on the machine.
+    /// The outcomes of the attackers, where they do not depend on the machine.
     pub(crate) fn outcomes(self, divide: usize) -> Option<BTreeMap<String, usize>> {
         let attackers = self.attackers(divide);
         let outcomes: &[(&str, usize)] = match self {
@@ -109,7 +110,7 @@ pub(crate) struct Field {
     arrived: Cell<usize>,
     is_over: Cell<bool>,
     outcomes: RefCell<BTreeMap<String, usize>>,
-    /// Who leads the attack.
+    /// The ethread that leads the attack.
     leader: Thread,
 }
 
@@ -126,7 +127,7 @@ impl Field {
         })
     }
 
-    /// Waits until so many attackers are where they want to be, or that does not come about.
+    /// Waits until so many attackers have arrived, or the patience is over.
     pub(crate) fn wait_for(&self, arrivals: usize) {
         let begin = ethreads::time::Instant::now();
         while self.arrived.get() < arrivals && begin.elapsed() < PATIENCE {
@@ -149,7 +150,7 @@ impl Field {
 /// An attack that is under way.
 pub(crate) struct Attack(Vec<JoinHandle<()>>);
 
-/// Lets all attackers loose.
+/// Starts all attackers.
 pub(crate) fn begin(field: &Rc<Field>) -> Attack {
     let spawn = |n| {
         let field = field.clone();
@@ -164,7 +165,7 @@ pub(crate) fn begin(field: &Rc<Field>) -> Attack {
 }
 
 impl Attack {
-    /// Lets those go who hold their connections, waits for all, and tells what they got.
+    /// Releases the attackers that hold their connections, joins all, and returns their outcomes.
     pub(crate) fn end(self, field: &Field) -> BTreeMap<String, usize> {
         field.is_over.set(true);
         for attacker in &self.0 {
@@ -185,7 +186,7 @@ fn outcome_of(error: &io::Error) -> String {
     }
 }
 
-/// One attacker's life; its outcome in a word.
+/// Runs one attacker, and returns its outcome in a word.
 fn attack(field: &Field, n: usize) -> io::Result<String> {
     let mut stream = TcpStream::connect(field.address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -208,9 +209,9 @@ fn attack(field: &Field, n: usize) -> io::Result<String> {
     }
 }
 
-/// Asks, and holds the connection, if it is one of the lucky, until the attack is over.
+/// Asks, and if it is served holds the connection until the attack is over.
 fn crowd(field: &Field, stream: &mut TcpStream) -> io::Result<String> {
-    // Those who are refused are so unasked.
+    // The server answers a refused connection without reading its request, so this may fail.
     let _ = stream.write_all(b"GET /plaintext HTTP/1.1\r\nhost: a\r\n\r\n");
     let status = status(&read_head(stream)?);
     field.arrive();
@@ -220,7 +221,7 @@ fn crowd(field: &Field, stream: &mut TcpStream) -> io::Result<String> {
     Ok(status)
 }
 
-/// Sends now and then a bit more, until there is an answer.
+/// Sends a bit more now and then, until there is an answer.
 fn drip(field: &Field, stream: &mut TcpStream, head: &[u8], more: &[u8]) -> io::Result<String> {
     stream.write_all(head)?;
     field.arrive();
@@ -230,19 +231,19 @@ fn drip(field: &Field, stream: &mut TcpStream, head: &[u8], more: &[u8]) -> io::
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
             head => return head.map(|head| status(&head)),
         }
-        // It may be over; the answer tells.
+        // The connection may be closed; the answer tells.
         let _ = stream.write_all(more);
     }
     Ok(HUNG.to_owned())
 }
 
-/// Asks for much, and takes it in drips or not at all.
+/// Asks for a large body, and reads it in drips or not at all.
 fn read_slowly(field: &Field, mut stream: TcpStream, sips: bool) -> io::Result<String> {
     SockRef::from(&stream).set_recv_buffer_size(4096)?;
     stream.write_all(b"GET /big HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")?;
     let head = read_head(&mut stream)?;
     field.arrive();
-    // Longer than the server waits for somebody to take something.
+    // Longer than the server waits for a peer to read.
     let drips = (TIMEOUT * 2 + HEIGHT).as_millis() / DRIP.as_millis();
     let mut taken = 0;
     let mut buffer = vec![0; 16 << 10];
@@ -275,7 +276,7 @@ fn reset_is_end(error: io::Error) -> io::Result<usize> {
     }
 }
 
-/// Leaves with a reset.
+/// Ends the connection with a reset.
 fn reset(field: &Field, stream: &mut TcpStream, n: usize) -> io::Result<String> {
     SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;
     let said: &[u8] = match n % 3 {
@@ -288,7 +289,7 @@ fn reset(field: &Field, stream: &mut TcpStream, n: usize) -> io::Result<String> 
     Ok("nothing".to_owned())
 }
 
-/// Says nonsense, and listens.
+/// Sends random bytes, and reads the answer.
 fn noise(field: &Field, stream: &mut TcpStream, n: usize) -> io::Result<String> {
     let mut random = Random(n as u64);
     let prefixes: [&[u8]; 4] = [
@@ -300,7 +301,7 @@ fn noise(field: &Field, stream: &mut TcpStream, n: usize) -> io::Result<String> 
     let mut bytes = prefixes[n % prefixes.len()].to_vec();
     let length = random.next() as usize % 4096;
     bytes.extend(std::iter::repeat_with(|| random.next() as u8).take(length));
-    // It may be refused before it is through.
+    // The server may refuse before all bytes are sent.
     let _ = stream.write_all(&bytes);
     if random.next().is_multiple_of(2) {
         let _ = stream.shutdown(Shutdown::Write);
@@ -309,7 +310,7 @@ fn noise(field: &Field, stream: &mut TcpStream, n: usize) -> io::Result<String> 
     Ok(status(&read_head(stream)?))
 }
 
-/// What comes up to the end of a head, or of the connection.
+/// Returns what comes up to the end of a head, or of the connection.
 fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut buffer = [0; 512];

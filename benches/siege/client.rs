@@ -1,4 +1,4 @@
-//! The client that behaves: OS threads of their own, so that what they measure is not the
+//! The well-behaved client. It has OS threads of its own, so that its latencies do not include the
 //! attackers' queue for the processor.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-/// Between the answer to one request and the next one.
+/// The pause between an answer and the next request.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// When a request is given up, and counted as lost.
+/// The time after which a request is given up, and counted as lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What it has noticed.
+/// What the client has measured.
 pub(crate) struct Report {
     pub(crate) asked: u64,
-    /// Why each request that was not answered well was not.
+    /// The reason for each request without a good answer.
     pub(crate) lost: Vec<String>,
-    /// Those that were answered with 503.
+    /// Requests that were answered with 503.
     pub(crate) turned_away: u64,
     /// Nanoseconds, to three digits.
     latencies: Histogram<u64>,
@@ -57,14 +57,14 @@ impl Report {
     }
 }
 
-/// Asks over one connection for as long as it lives.
+/// A client that keeps asking over one connection.
 pub(crate) struct Kept {
     commands: Option<Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
 enum Command {
-    /// What is there since the last one.
+    /// The report since the last one.
     Report(Sender<Report>),
     Ethreads(Sender<Result<usize, String>>),
 }
@@ -76,7 +76,7 @@ impl Kept {
         let thread = std::thread::spawn(move || {
             let mut report = Report::new();
             loop {
-                // Whoever asked and does not wait for the answer has failed already.
+                // A caller that no longer waits for the answer has failed already.
                 match queue.recv_timeout(PAUSE) {
                     Ok(Command::Report(reply)) => {
                         let _ = reply.send(std::mem::replace(&mut report, Report::new()));
@@ -103,12 +103,12 @@ impl Kept {
         })
     }
 
-    /// What it has noticed since the last report.
+    /// Returns the report since the last one.
     pub(crate) fn report(&self) -> Result<Report, String> {
         self.command(Command::Report)
     }
 
-    /// How many the server has.
+    /// Returns how many ethreads the server has.
     pub(crate) fn ethreads(&self) -> Result<usize, String> {
         self.command(Command::Ethreads)?
     }
@@ -131,7 +131,7 @@ impl Drop for Kept {
     }
 }
 
-/// Asks over a new connection each time.
+/// A client that asks over a new connection each time.
 pub(crate) struct Fresh {
     state: Arc<AtomicU8>,
     thread: JoinHandle<Report>,
@@ -184,10 +184,11 @@ fn connect(address: SocketAddr) -> io::Result<Connection> {
     Ok(BufReader::new(stream))
 }
 
-/// Asks, and reads the answer to its end.
+/// Sends a request, and reads the answer to its end.
 fn ask(connection: &mut Connection, path: &str) -> io::Result<(u16, Vec<u8>)> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: siege\r\n\r\n");
-    // A server that refuses does so unasked, and may be gone by now; its answer is here.
+    // A refusing server answers before the request and may have closed by now; its answer is still
+    // here.
     let sent = connection.get_mut().write_all(request.as_bytes());
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut line = String::new();

@@ -1,8 +1,8 @@
-//! The server under attack, and what a client that behaves notices of it.
+//! The server under attack, and what a well-behaved client notices of it.
 //!
-//! Starts the example `http_server`, lets one kind of attack after the other loose on it while a
-//! client keeps asking, over one connection and over a new one each time, and prints a line for
-//! each. Linux only: what the server holds is read from /proc.
+//! Starts the example `http_server` and attacks it in one way after the other, while a client keeps
+//! asking over one connection and over a new one each time. Prints a line for each attack. Linux
+//! only: what the server holds is read from /proc.
 //!
 //! Run with:
 //!
@@ -11,16 +11,16 @@
 //! cargo bench --bench siege -- --divide 10 --server-arg --pull
 //! ```
 //!
-//! The numbers of a line: how many attacked; of the client that behaves, how many requests it made
+//! The numbers of a line: how many attacked; of the well-behaved client, how many requests it made
 //! over its one connection and over new ones, how many had no good answer, and its latencies in
 //! milliseconds; the server's descriptors, resident MiB and ethreads before, during and after;
 //! lines in its log; what the attackers got.
 //!
-//! Latencies depend on the machine, so they are printed only. It fails if a good request goes
-//! without its answer, if an attacker's connection hangs, if the server keeps a descriptor or an
+//! Latencies depend on the machine, so they are only printed. The benchmark fails if a good request
+//! gets no answer, if an attacker's connection hangs, if the server keeps a descriptor or an
 //! ethread, floods its log or does not end in order.
 
-// What cannot work here is the end of it.
+// An error here ends the benchmark.
 #![allow(clippy::unwrap_used)]
 
 mod attack;
@@ -50,21 +50,21 @@ usage: siege [--divide N] [--rounds N] [--server PATH] [--server-arg ARGUMENT]..
   --server-arg  is passed on to it
 ";
 
-/// How many are served, and those and the ones that wait together, when a crowd attacks.
+/// How many connections are served, and how many are served or queued, when a crowd attacks.
 const MAX_THREADS: usize = 2_000;
 const MAX_ACCEPT: usize = 2_500;
 
-/// What the server of the other attacks allows its peers: short, so that all of them run into it.
+/// The server's timeouts in the other attacks: short, so that each attack runs into one.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// For how long all attackers are there at the same time.
+/// For how long all attackers are connected at the same time.
 const HEIGHT: Duration = Duration::from_secs(1);
 
-/// A server logs refusals every 5 s at most, and nothing for what a peer does wrong.
+/// The server logs refusals every 5 s at most, and nothing for what a peer does wrong.
 const MOST_LOG_LINES: u64 = 5;
 
-/// How often it is looked whether the server has let go of everything, and the pause in between:
-/// 20 s in all, longer than any of its timeouts.
+/// How often to check whether the server has released everything, and the pause in between: 20 s in
+/// all, longer than any of its timeouts.
 const LOOKS: u32 = 1_000;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -110,7 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Err(complaints.join("\n").into())
 }
 
-/// One attack from its beginning until the server has let go of it.
+/// Runs one attack, from its beginning until the server has released it.
 fn besiege(
     kind: Kind,
     divide: usize,
@@ -127,7 +127,7 @@ fn besiege(
     }
     let (at_height, height) = mpsc::channel();
     let (address, arrivals) = (server.address, kind.arrivals(attackers, divide));
-    // Apart from this one, where waiting for the client may block.
+    // On an OS thread of its own, as waiting for the client may block this one.
     let attack = std::thread::spawn(move || {
         Runtime::builder().run(move || {
             let field = Field::new(kind, address, attackers);
@@ -140,7 +140,7 @@ fn besiege(
     });
     height.recv()?;
     let during = server.sample(kept)?;
-    // The crowd has all places by now, so that it is clear who gets how many.
+    // The crowd has all places by now, so the number of each outcome is certain.
     fresh.begin();
     let outcomes = attack.join().unwrap()?;
     let fresh = fresh.stop();
@@ -158,7 +158,8 @@ fn besiege(
     Ok(line)
 }
 
-/// What the server holds when it holds what it did before, or does not come back to that.
+/// Waits until the server holds what it held before. Returns the last sample if that does not
+/// happen.
 fn settled(server: &Server, kept: &Kept, before: &Sample) -> Result<Sample, Box<dyn Error>> {
     let mut sample = server.sample(kept)?;
     for _ in 0..LOOKS {
@@ -171,7 +172,7 @@ fn settled(server: &Server, kept: &Kept, before: &Sample) -> Result<Sample, Box<
     Ok(sample)
 }
 
-/// What came of one attack.
+/// The results of one attack.
 struct Line {
     kind: Kind,
     attackers: usize,
@@ -189,7 +190,7 @@ impl Line {
 attack          n |  kept lost   p50   p99  worst | fresh lost away   p50   p99  worst \
 | descriptors     | resident MiB      | ethreads        | log | the attackers got";
 
-    /// Adds what must not be, whatever the machine.
+    /// Adds complaints about what must not happen on any machine.
     fn complain(&self, kind: Kind, divide: usize, complaints: &mut Vec<String>) {
         let mut expect = |is_met: bool, text: String| {
             if !is_met {
@@ -272,7 +273,7 @@ impl std::fmt::Display for Line {
     }
 }
 
-/// Builds the example as this was built, beside it.
+/// Builds the example in release mode, beside this program.
 fn build_server() -> Result<PathBuf, Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
@@ -288,7 +289,7 @@ fn build_server() -> Result<PathBuf, Box<dyn Error>> {
     Ok(release.join("examples/http_server"))
 }
 
-/// Each attacker is a descriptor here.
+/// Each attacker takes a descriptor of this process.
 fn raise_descriptor_limit() -> Result<(), Box<dyn Error>> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -317,7 +318,7 @@ fn options() -> Result<Options, lexopt::Error> {
             lexopt::Arg::Long("rounds") => options.rounds = args.value()?.parse()?,
             lexopt::Arg::Long("server") => options.server = Some(args.value()?.into()),
             lexopt::Arg::Long("server-arg") => options.server_args.push(args.value()?.string()?),
-            // By cargo bench.
+            // Passed by cargo bench.
             lexopt::Arg::Long("bench") => {}
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
                 print!("{USAGE}");

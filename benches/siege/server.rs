@@ -1,4 +1,4 @@
-//! The server as a child process, and what it holds.
+//! The server as a child process, and the resources that it holds.
 
 use std::error::Error;
 use std::fs;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Kept;
 
-/// Lines of its log that are shown.
+/// How many lines of its log are shown.
 const SHOWN_LINES: u64 = 20;
 
 pub(crate) struct Server {
@@ -40,7 +40,7 @@ impl Sample {
 }
 
 impl Server {
-    /// Starts it on a port that the system chooses.
+    /// Starts the server on a port that the system chooses.
     pub(crate) fn start(program: &Path, arguments: &[String]) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(program)
             .args(["--addr", "127.0.0.1:0"])
@@ -94,7 +94,7 @@ impl Server {
         })
     }
 
-    /// Ends it as a user would.
+    /// Ends the server with SIGTERM, as a user would.
     pub(crate) fn stop(mut self) -> Result<(), Box<dyn Error>> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let status = self.child.wait()?;
@@ -109,7 +109,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Leaves no process behind, whatever has gone wrong.
+    /// Leaves no process behind, also after an error.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();

@@ -1,4 +1,4 @@
-//! What the routes ask of a request, whether it was pushed or pulled.
+//! What the routes read of a request, whether it was pushed or pulled.
 
 use ethreads::http::{Error, HeaderView, Method, QueryPairs, Request, Version, pull};
 

@@ -9,12 +9,12 @@
 //! ```
 //!
 //! With `--max-threads 2 --max-accept 3` try `curl -i http://127.0.0.1:8080/slow?ms=5000` in four
-//! terminals: two are served, one waits, one is told to come back later.
+//! terminals: two are served, one waits, one gets a 503.
 //!
-//! With `--timeouts 2` a peer that keeps the server waiting is told so soon: try `nc` and say
+//! With `--timeouts 2` a peer that keeps the server waiting soon gets an error: try `nc` and send
 //! nothing after `GET /`.
 //!
-//! `/stats` tells how the server fares: its connections, ethreads and stacks.
+//! `/stats` shows the server's connections, ethreads and stacks.
 //!
 //! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
 //! of by a handler.
@@ -22,7 +22,7 @@
 //! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU. The ethreads
 //! and stacks in `/stats` are those of the shard that answers.
 //!
-//! Ctrl-C lets the requests in flight end, a second one exits at once.
+//! Ctrl-C lets the requests in flight end; a second Ctrl-C exits at once.
 
 mod asked;
 mod pulled;
@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct Args {
     address: String,
-    /// Who is admitted.
+    /// How many connections are admitted.
     taskmaster: Taskmaster,
     /// How long a peer may take.
     timeouts: Timeouts,
@@ -127,7 +127,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         }
     }
     let taskmaster = match (max_threads, max_accept) {
-        // The library's own limits know how many descriptors there are.
+        // The library's own limits take the number of descriptors into account.
         (None, None) => Taskmaster::per_connection(),
         (threads, accept) => {
             let threads = threads.unwrap_or(Some(Taskmaster::MAX_THREADS));

@@ -1,4 +1,4 @@
-//! The routes in pull style: a loop that reads requests, and answers them when it likes.
+//! The routes in pull style: a loop that reads requests, and answers them at any time.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -18,7 +18,7 @@ pub(crate) fn serve(server: Server, routes: Routes) -> io::Result<()> {
     let server = WebServer::from(server);
     while let Some((client, request)) = server.read()? {
         if request.path() == "/slow" {
-            // It waits, and nobody is to wait for it: neither this loop nor those behind it.
+            // This request waits, and must not hold up this loop or the requests behind it.
             let routes = routes.clone();
             thread::spawn(move || answer(&routes, client, request));
         } else {
@@ -34,8 +34,8 @@ fn answer(routes: &Routes, client: Client, mut request: Request) {
     }
 }
 
-/// What `Server::run` does by itself: an ethread that waits for SIGINT or SIGTERM, told by a byte
-/// in a socket pair.
+/// Does what `Server::run` does by itself: an ethread waits for SIGINT or SIGTERM, which arrives as
+/// a byte in a socket pair.
 fn drain_on_signals(server: ServerHandle) -> io::Result<()> {
     let (receiver, sender) = StdUnixStream::pair()?;
     signal_hook::low_level::pipe::register(SIGINT, sender.try_clone()?)?;

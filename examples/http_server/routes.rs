@@ -14,7 +14,7 @@ use crate::asked::Asked;
 
 const INDEX: &str = include_str!("index.html");
 
-/// What `/big` answers with.
+/// The body of `/big`.
 static BIG: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 8 << 20].into());
 
 /// Lines of `/stream`, and the pause between two of them.
@@ -23,7 +23,7 @@ const STREAM_PAUSE: Duration = Duration::from_millis(100);
 
 type Route<R> = fn(&Routes, &mut R) -> Result<Response>;
 
-/// What the routes are about.
+/// The state of the routes.
 #[derive(Debug)]
 pub(crate) struct Routes {
     server: ServerHandle,
@@ -67,7 +67,7 @@ impl Routes {
     }
 }
 
-/// The answer to a method that the resource does not have; OPTIONS is such a one.
+/// The answer to a method that the resource does not support, such as OPTIONS.
 fn not_allowed(method: &Method, methods: &[Method]) -> Response {
     let allow = [("allow", allow(methods))];
     if *method == Method::OPTIONS {
@@ -80,7 +80,7 @@ fn not_allowed(method: &Method, methods: &[Method]) -> Response {
         )
             .into_response()
     } else {
-        // RFC 9110 section 9.1: what no resource of a server knows.
+        // RFC 9110 section 9.1: a method that no resource of a server supports.
         (StatusCode::NOT_IMPLEMENTED, "method not implemented\n").into_response()
     }
 }
@@ -98,7 +98,7 @@ const KNOWN: [Method; 9] = [
     Method::PATCH,
 ];
 
-/// RFC 9110 section 10.2.1: what may be asked of a resource.
+/// RFC 9110 section 10.2.1: the methods that a resource supports.
 fn allow(methods: &[Method]) -> String {
     let mut allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
     if methods.contains(&Method::GET) {
@@ -116,7 +116,7 @@ fn json(text: &'static str) -> Response {
     ([("content-type", "application/json")], text).into_response()
 }
 
-/// The body back, with its type.
+/// Returns the body, with its type.
 fn echo(request: &mut impl Asked) -> Result<Response> {
     let kind = request
         .header("content-type")
@@ -133,7 +133,7 @@ fn slow(request: &mut impl Asked) -> Result<Response> {
     Ok(format!("slept for {ms} ms\n").into_response())
 }
 
-/// Lines as they are made: each is flushed, and goes out as a chunk.
+/// Lines as they are made: each is flushed, and sent as a chunk.
 fn stream() -> Response {
     let body = Body::writer(|out| {
         for line in 1..=STREAM_LINES {
@@ -152,7 +152,7 @@ fn stream() -> Response {
         .into_response()
 }
 
-/// The head of the request, as it was seen.
+/// Returns the head of the request, as it was received.
 fn headers(request: &impl Asked) -> Response {
     let (method, target) = (request.method(), request.target());
     let mut text = format!("{method} {target} {:?}\n", request.version());

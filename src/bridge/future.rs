@@ -1,8 +1,8 @@
 //! Futures, driven by ethreads.
 //!
-//! An ethread is to a future what an executor's task is: it polls, and waits for the waker. So any
-//! future that does not depend on the reactor of another runtime can be waited for; those of
-//! tokio's sockets and timers need tokio.
+//! An ethread takes the part of an executor's task: it polls a future, and waits for the waker. So
+//! an ethread can wait for any future that does not depend on the reactor of another runtime; the
+//! futures of tokio's sockets and timers need tokio.
 #![forbid(unsafe_code)]
 
 use std::future::{Future, IntoFuture};
@@ -18,22 +18,23 @@ use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park::Unwinding;
 use crate::runtime::task::waker::Wakeups;
 
-/// Polls a future until it is ready, and returns its output; suspends the ethread in between, until
-/// the future's waker is used. On an OS thread without ethreads it blocks.
+/// Polls a future until it is ready, and returns its output; between polls the ethread is suspended
+/// until the future's waker is used. On an OS thread without ethreads it blocks.
 ///
-/// The waker may be used, cloned and dropped anywhere and at any time, also after the end of the
-/// shard. Within the shard it costs no system call. A future that wakes itself lets the others have
-/// their turns between two polls.
+/// The waker may be used, cloned and dropped anywhere and at any time, even after the end of the
+/// shard. Within the shard it costs no system call. If a future wakes itself, the other ethreads
+/// get their turns between two polls.
 ///
-/// While somebody has a waker, the shard does not take the wait for a deadlock. Join handles are
+/// While a waker exists, the shard does not report the wait as a deadlock. Join handles are
 /// futures, too.
 ///
 /// # Panics
 ///
-/// With the panic of the future. In a closure given to [`suspend`](crate::bridge::suspend), and on
-/// the OS thread's own side if nobody can ever wake it, if the future is not ready at once.
+/// With the panic of the future. If the future is not ready at once: in a closure given to
+/// [`suspend`](crate::bridge::suspend), and on the OS thread's own side if nothing can ever wake
+/// it.
 ///
-/// While the caller unwinds the future is polled once; if it is not ready the process is aborted
+/// While the caller unwinds the future is polled once. If it is not ready, the process is aborted
 /// with a report, as there is no value to return.
 ///
 /// # Cancellation
@@ -63,8 +64,8 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     let mut future = pin!(future.into_future());
     let mut waiter = None;
     loop {
-        // Found anew for each poll, which is user code: it may have begun or ended a run on this
-        // OS thread, or brought its caller to another ethread.
+        // Found anew for each poll, which is user code: it may have begun or ended a run on this OS
+        // thread, or moved its caller to another ethread.
         let waiter = match &mut waiter {
             Some(waiter) if Waiter::is_here(waiter) => waiter,
             _ => waiter.insert(Waiter::here(location)),
@@ -78,7 +79,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     }
 }
 
-/// How the code that runs waits for the waker of a future.
+/// How the running code waits for the waker of a future.
 enum Waiter {
     Ethread(Wakeups, &'static Location<'static>),
     /// On an OS thread without ethreads.
@@ -135,7 +136,7 @@ impl Waiter {
                     detail: 0,
                     location,
                 };
-                // Panics, as every wait does there.
+                // Panics, as every wait on the scheduler's side does.
                 let refuse = |s: &Scheduler| match s.begin_wait(reason) {
                     Ok(_) => unreachable!("nothing can wait there"),
                     Err(Unwinding) => s.abort_unwinding("block_on", location),

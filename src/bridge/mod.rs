@@ -1,10 +1,10 @@
-//! The doors into and out of the scheduler.
+//! Entry points into the scheduler, and ways out of it.
 //!
-//! * [`suspend`] parks an ethread *first* and then runs a closure with the means to resume it:
-//!   whatever wants to continue later, in whatever order, can. [`run_until`] drives the scheduler
-//!   from ordinary code until somebody finishes it. Together they invert control: a framework, an
-//!   acceptor and each client are plain loops, each in charge of its own thread. The idea is Andy
-//!   Wingo's, of Guile's ethreads (2012).
+//! * [`suspend`] parks an ethread *first* and then runs a closure with the means to resume it, so
+//!   that code can continue later, in any order. [`run_until`] drives the scheduler from ordinary
+//!   code until its [`Exit`] is finished. Together they invert control: a framework, an acceptor
+//!   and each client are plain loops, each in charge of its own thread. The idea is Andy Wingo's,
+//!   of Guile's ethreads (2012).
 //! * [`on_ready`] waits for a descriptor without holding a stack.
 //! * [`future::block_on`] waits for a future.
 //! * [`blocking`] runs a call that would block the OS thread on a pool.

@@ -16,7 +16,7 @@ use crate::runtime::task::join::JoinHandle;
 use crate::runtime::task::thread::Thread;
 use crate::runtime::task::work::{Once, Task, Work};
 
-/// What is waited for.
+/// The condition that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
     /// Input, a connection to accept, or the end of the stream.
@@ -28,7 +28,7 @@ pub enum Interest {
 /// How a wait without a stack ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wakeup {
-    /// The source may be ready. As with every readiness, it may turn out not to be.
+    /// The source may be ready. As with every readiness report, a try may still block.
     Ready,
     /// The deadline has passed.
     TimedOut,
@@ -38,17 +38,17 @@ pub enum Wakeup {
 /// `f`.
 ///
 /// Until then the wait holds no stack: it is a control block of a few hundred bytes and a boxed
-/// closure. A source that is ready already begins the ethread at once, whether or not anybody has
-/// used it before. The ethread is one from the beginning, though: it has an id, it is listed in
-/// reports, and the handle cancels it; then `f` is dropped without having run. Whoever waits in
-/// line before it at the same source is served first.
+/// closure. If the source is ready already, the ethread begins at once, even if the source was
+/// never used before. The ethread exists from the start: it has an id, reports list it, and the
+/// handle cancels it; `f` is then dropped without having run. Waiters that queued earlier at the
+/// same source are served first.
 ///
 /// Dropping or closing the source begins `f` too, with [`Wakeup::Ready`].
 ///
 /// # Errors
 ///
-/// If the source cannot be watched (a regular file, or any under the simulation driver), or is
-/// closed; if the OS thread has no scheduler and none can be made.
+/// If the source cannot be watched (a regular file, or any source under the simulation driver), or
+/// is closed; if the OS thread has no scheduler and none can be made.
 ///
 /// # Examples
 ///
@@ -106,8 +106,8 @@ where
     })
 }
 
-/// Makes an ethread that begins with a rest, as if it had run before: it holds no stack until that
-/// ends. It inherits no locals, so no code of the user's runs here. `work` is given the key of the
+/// Makes an ethread that begins with a rest, as if it had run before: it holds no stack until the
+/// rest ends. It inherits no locals, so no user code runs here. `work` receives the key of the
 /// source.
 ///
 /// # Errors
@@ -146,8 +146,8 @@ where
     Ok(handle)
 }
 
-/// Passes the wake-up on to the next waiter when the closure has ended or is dropped: it may have
-/// met "would block", or not even tried.
+/// Passes the wake-up on to the next waiter when the closure has ended or is dropped: the closure
+/// may have met "would block", or not even tried.
 struct PassOn {
     key: u64,
     direction: Direction,

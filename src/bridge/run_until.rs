@@ -8,8 +8,8 @@ use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Goal;
 use crate::runtime::{RunError, refuse_nested};
 
-/// Ends a [`run_until`], with a value by [`Exit::finish`] or without one by being dropped. It stays
-/// on its OS thread.
+/// Ends a [`run_until`]: with a value by [`Exit::finish`], or without a value by being dropped. It
+/// stays on its OS thread.
 pub struct Exit<T> {
     shared: Rc<Shared<T>>,
 }
@@ -20,17 +20,17 @@ struct Shared<T> {
 }
 
 impl<T> Exit<T> {
-    /// Lets the [`run_until`] that this belongs to return `value`, before any other ethread runs:
-    /// as soon as the closure given to [`suspend`](super::suspend) that calls this has returned, or
-    /// the ethread that calls it waits. Does nothing if that `run_until` has ended already.
+    /// Makes its [`run_until`] return `value`, before any other ethread runs: as soon as the
+    /// closure given to [`suspend`](super::suspend) that calls `finish` has returned, or the
+    /// ethread that calls `finish` waits. Does nothing if that `run_until` has ended already.
     pub fn finish(self, value: T) {
-        // Dropping it says that it is finished.
+        // The drop of `self` sets `finished`.
         self.shared.value.set(Some(value));
     }
 }
 
 impl<T> Drop for Exit<T> {
-    /// Ends the [`run_until`], without a value unless it was given one.
+    /// Ends the [`run_until`], without a value unless `finish` has set one.
     fn drop(&mut self) {
         self.shared.finished.set(true);
     }
@@ -42,8 +42,8 @@ impl<T> fmt::Debug for Exit<T> {
     }
 }
 
-/// Runs the ethreads of this OS thread until somebody calls [`Exit::finish`], and returns its
-/// value. `start` is called first, in place; it hands the `Exit` to whoever is to end the run.
+/// Runs the ethreads of this OS thread until [`Exit::finish`] is called, and returns its value.
+/// `start` is called first, in place; it hands the `Exit` to the code that is to end the run.
 ///
 /// The ethreads that are left stay as they are, for the next run.
 ///
@@ -58,7 +58,7 @@ impl<T> fmt::Debug for Exit<T> {
 ///
 /// # Examples
 ///
-/// An ethread hands over what it has, and goes on when it is resumed:
+/// An ethread hands over a value, and goes on when it is resumed:
 ///
 /// ```
 /// use std::{cell::RefCell, rc::Rc};
@@ -93,7 +93,8 @@ pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
     start(Exit {
         shared: shared.clone(),
     });
-    // Found only now: `start` is user code, which may have ended a run that left ethreads behind.
+    // The scheduler is found only now: `start` is user code, which may have ended a run that left
+    // ethreads behind.
     refuse_nested("run_until")?;
     let scheduler = current::get_or_install()?;
     let driven = scheduler.drive(&Goal::Flag(&shared.finished));

@@ -1,4 +1,4 @@
-//! `suspend` and `resume`: an ethread's rest as a value.
+//! `suspend` and `resume`: the rest of an ethread's execution as a value.
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::runtime::scheduler::park::Unwinding;
 enum Delivery<T> {
     Value(T),
     Run(Box<dyn FnOnce() -> T>),
-    /// The handle went to another OS thread: what it delivers is here.
+    /// The handle was sent to another OS thread, which delivers here.
     Remote(Arc<Mutex<RemoteDelivery<T>>>),
     /// The handle was dropped.
     Abandoned,
@@ -30,23 +30,23 @@ enum RemoteDelivery<T> {
 
 /// Suspends the ethread, and *then* calls `after` with the means to resume it.
 ///
-/// The ethread is parked before `after` runs, so `after` may resume it, hand the
-/// [`Suspended`] to another ethread, keep it in a queue, spawn ethreads, or end a
-/// [`run_until`](super::run_until). It runs on the scheduler's side, between the ethreads: it must
-/// not wait. Returns the value that the ethread is resumed with.
+/// The ethread is parked before `after` runs, so `after` may resume it, hand the [`Suspended`] to
+/// another ethread, keep it in a queue, spawn ethreads, or end a [`run_until`](super::run_until).
+/// `after` runs on the scheduler's side, between the ethreads: it must not wait. Returns the value
+/// that the ethread is resumed with.
 ///
 /// # Panics
 ///
 /// With the panic of `after`, or of the closure given to [`Suspended::resume_with`]. In a closure
 /// that was itself given to `suspend`. On the OS thread's own side, if nothing can ever resume it.
 ///
-/// While the caller unwinds there is no value to return and nobody to wait: the process is aborted
-/// with a report.
+/// While the caller unwinds, no ethread can wait and there is no value to return, so the process is
+/// aborted with a report.
 ///
 /// # Cancellation
 ///
-/// A cancelled ethread unwinds from here, and so does one whose [`Suspended`] is dropped. `after`
-/// is not called if the cancel came first.
+/// A cancelled ethread unwinds from here, and so does an ethread whose [`Suspended`] is dropped.
+/// `after` is not called if the cancel came first.
 ///
 /// # Examples
 ///
@@ -146,9 +146,10 @@ where
     })
 }
 
-/// A suspended ethread: resuming it consumes this. Dropping it instead unwinds the ethread.
+/// A suspended ethread. Resuming it consumes the handle; dropping the handle unwinds the ethread.
 ///
-/// Stays on its OS thread; [`Suspended::into_remote`] makes one for others. It is not `Send`:
+/// Stays on its OS thread; [`Suspended::into_remote`] makes a handle for other OS threads. It is
+/// not `Send`:
 ///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
@@ -158,16 +159,17 @@ where
 pub struct Suspended<T> {
     scheduler: Rc<Scheduler>,
     token: Token,
-    /// `None` once it is used up.
+    /// `None` once the handle is used up.
     delivery: Option<Rc<Cell<Option<Delivery<T>>>>>,
 }
 
 impl<T> Suspended<T> {
-    /// Makes the ethread ready to run, and its `suspend` return `value`. Does not run it now.
+    /// Makes the ethread ready to run, with `value` as the result of its `suspend`. Does not run it
+    /// now.
     ///
     /// # Errors
     ///
-    /// Gives `value` back if the ethread does not wait any more: it was cancelled, or its shard has
+    /// Returns `value` if the ethread does not wait any more: it was cancelled, or its shard has
     /// ended and left it behind.
     pub fn resume(mut self, value: T) -> Result<(), T> {
         match self.start_delivery() {
@@ -180,12 +182,12 @@ impl<T> Suspended<T> {
         }
     }
 
-    /// Makes the ethread ready to run, and `f` run in it: what `f` returns, `suspend` returns; if
-    /// it panics, `suspend` does.
+    /// Makes the ethread ready to run, and runs `f` in it. `suspend` returns what `f` returns, and
+    /// panics if `f` panics.
     ///
     /// # Errors
     ///
-    /// Gives `f` back if the ethread does not wait any more, as [`resume`](Self::resume).
+    /// Returns `f` if the ethread does not wait any more, as [`resume`](Self::resume).
     pub fn resume_with<F>(mut self, f: F) -> Result<(), F>
     where
         F: FnOnce() -> T + 'static,
@@ -200,8 +202,8 @@ impl<T> Suspended<T> {
         }
     }
 
-    /// Turns this into a handle for other OS threads. While it lives the shard does not take
-    /// waiting for a deadlock.
+    /// Turns this into a handle for other OS threads. While the handle exists, the shard does not
+    /// report a deadlock.
     ///
     /// # Examples
     ///
@@ -222,7 +224,7 @@ impl<T> Suspended<T> {
         T: Send,
     {
         let remote = Arc::new(Mutex::new(RemoteDelivery::Nothing));
-        // Only a method that consumes the handle takes it.
+        // Always `Some`: only a method that consumes the handle takes the delivery.
         if let Some(delivery) = self.delivery.take() {
             delivery.set(Some(Delivery::Remote(remote.clone())));
         }
@@ -232,7 +234,7 @@ impl<T> Suspended<T> {
         }
     }
 
-    /// The place for the delivery, if the ethread is still there to take it.
+    /// The place for the delivery, if the ethread still waits for it.
     fn start_delivery(&mut self) -> Option<Rc<Cell<Option<Delivery<T>>>>> {
         let delivery = self.delivery.take();
         delivery.filter(|_| self.scheduler.is_parked(self.token) && !self.scheduler.has_ended())
@@ -254,7 +256,7 @@ impl<T> fmt::Debug for Suspended<T> {
     }
 }
 
-/// A suspended ethread in the hands of another OS thread. Made by [`Suspended::into_remote`].
+/// A handle to a suspended ethread for other OS threads. Made by [`Suspended::into_remote`].
 ///
 /// Dropping it unwinds the ethread.
 #[must_use = "dropping it unwinds the ethread"]
@@ -264,12 +266,12 @@ pub struct RemoteSuspended<T> {
 }
 
 impl<T: Send> RemoteSuspended<T> {
-    /// As [`Suspended::resume`]. If the ethread is gone, `value` is dropped here or there.
+    /// As [`Suspended::resume`]. If the ethread is gone, `value` is dropped here or on its shard.
     pub fn resume(self, value: T) {
         self.deliver(RemoteDelivery::Value(value));
     }
 
-    /// As [`Suspended::resume_with`]. If the ethread is gone, `f` is dropped here or there.
+    /// As [`Suspended::resume_with`]. If the ethread is gone, `f` is dropped here or on its shard.
     pub fn resume_with<F>(self, f: F)
     where
         F: FnOnce() -> T + Send + 'static,
@@ -278,7 +280,7 @@ impl<T: Send> RemoteSuspended<T> {
     }
 
     fn deliver(&self, delivery: RemoteDelivery<T>) {
-        // Nothing takes it there: it is dropped here.
+        // Nothing on the shard takes the delivery, so it is dropped here.
         if self.waker.is_gone() {
             return;
         }
@@ -287,7 +289,7 @@ impl<T: Send> RemoteSuspended<T> {
 }
 
 impl<T> Drop for RemoteSuspended<T> {
-    /// Wakes the ethread, which takes what was delivered, or unwinds if that is nothing.
+    /// Wakes the ethread, which takes the delivery, or unwinds if there is none.
     fn drop(&mut self) {
         self.waker.wake();
     }

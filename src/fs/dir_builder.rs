@@ -1,4 +1,4 @@
-//! How directories are made.
+//! Creation of directories.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -44,7 +44,8 @@ impl DirBuilder {
         }
     }
 
-    /// Sets whether the directories above are made too, and one that is there is no error.
+    /// Sets whether missing parent directories are made too. A directory that exists is then no
+    /// error.
     pub fn recursive(&mut self, recursive: bool) -> &mut Self {
         self.recursive = recursive;
         self
@@ -57,7 +58,7 @@ impl DirBuilder {
     /// Those of std, such as `AlreadyExists`.
     #[track_caller]
     pub fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
-        // std's cannot be cloned.
+        // std's builder cannot be cloned.
         let mut builder = fs::DirBuilder::new();
         builder.recursive(self.recursive);
         if let Some(mode) = self.mode {

@@ -17,29 +17,30 @@ use crate::io::description::{Description, MOST, Unreported};
 /// An open file, as [`std::fs::File`]: its calls run on the pool of OS threads while the calling
 /// ethread is suspended.
 ///
-/// It is `Send + Sync`, and may be used by any number of ethreads on any OS threads, with or
+/// A file is `Send + Sync`, and may be used by any number of ethreads on any OS threads, with or
 /// without a shard. They share its position, as with std, and so do clones. Calls that use the
-/// position wait in line, first come, first served; so does [`set_len`](Self::set_len). Pipes,
-/// terminals and other devices have no position, and a line for each direction. The other calls,
-/// those of [`FileExt`] among them, overlap with any. A file keeps a buffer of the size of the
+/// position, and [`set_len`](Self::set_len), wait in one queue, first come, first served. Pipes,
+/// terminals and other devices have no position, and a wait queue for each direction. The other
+/// calls, such as those of [`FileExt`], overlap with any. A file keeps a buffer of the size of the
 /// largest piece that it has moved, at most 256 KiB.
 ///
 /// A closure on the pool, by [`blocking`](crate::bridge::blocking), that uses a file waits in the
-/// same line. If it has the last OS thread that the pool may have, and a call before it in line
-/// needs one, neither goes on; such a closure uses a file of its own.
+/// same queue. If it has the last OS thread that the pool may have, and a call ahead of it in the
+/// queue needs one, both wait for ever. Such a closure should use a file of its own.
 ///
-/// Dropping it closes the descriptor right here, as std's does, which on some network file systems
-/// waits for what was written; [`sync_all`](Self::sync_all) waits beforehand, and tells errors. If
-/// the call of an ethread that has left is still under way, the descriptor closes at its end, on
-/// the pool. An error that no call has returned is lost with the last clone.
+/// Dropping a file closes the descriptor on the calling OS thread, as in std. On some network file
+/// systems that waits until the written data is stored; [`sync_all`](Self::sync_all) waits
+/// beforehand, and returns errors. If a call whose ethread no longer waits is still under way, the
+/// descriptor is closed at the end of that call, on the pool. An error that no call has returned is
+/// lost with the last clone.
 ///
 /// # Cancellation
 ///
 /// A call that has begun, and is then cancelled or fails with `TimedOut`, goes on in the pool. It
-/// belongs to the file: the next call waits for it, and nothing that it has done is lost.
+/// belongs to the file: the next call waits for its end, and nothing that it has done is lost.
 ///
-/// * A *read* has not read: the next one gets its bytes, and a seek or a write counts from where
-///   they begin. Bytes of a file that [`write_at`](FileExt::write_at) or `set_len` changes
+/// * A *read* counts as not done: the next read gets its bytes, and a seek or a write counts from
+///   where they begin. Bytes of a file that [`write_at`](FileExt::write_at) or `set_len` changes
 ///   meanwhile are read again; a change by another open file is not noticed.
 /// * A *write* has written the whole piece, at most 256 KiB, or its error is returned by the next
 ///   write, [`flush`](Write::flush), `sync_all`, [`sync_data`](Self::sync_data) or
@@ -47,13 +48,13 @@ use crate::io::description::{Description, MOST, Unreported};
 ///   `sync_all` and `sync_data`.
 /// * A *seek* has moved the position, or failed.
 ///
-/// A call that is cancelled while it waits in line does not begin. `read_at`, `write_at` and
+/// A call that is cancelled while it waits in the queue does not begin. `read_at`, `write_at` and
 /// [`metadata`](Self::metadata) do not wait for a write that is under way; `flush` does.
 ///
 /// # While unwinding
 ///
 /// A destructor's call on a file in use fails with the source
-/// [`WouldPark`](crate::runtime::WouldPark), as it cannot wait in line.
+/// [`WouldPark`](crate::runtime::WouldPark), as it cannot wait in the queue.
 ///
 /// # Examples
 ///
@@ -74,7 +75,7 @@ use crate::io::description::{Description, MOST, Unreported};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct File {
-    /// Shared with the calls that are under way, which end when they end.
+    /// Shared with the calls under way; the descriptor stays open until they have ended.
     file: Arc<fs::File>,
     /// Shared with the clones too.
     shared: Arc<Description>,
@@ -126,8 +127,8 @@ impl File {
     ///
     /// # Errors
     ///
-    /// Those of fsync(2): an earlier write may have failed only now. First of all that of a write
-    /// that no call has returned, as [`flush`](Write::flush).
+    /// The error of an earlier write that no call has returned, as by [`flush`](Write::flush); then
+    /// those of fsync(2), which may report an earlier write too.
     #[track_caller]
     pub fn sync_all(&self) -> io::Result<()> {
         self.sync(fs::File::sync_all)
@@ -144,7 +145,7 @@ impl File {
         self.sync(fs::File::sync_data)
     }
 
-    /// Cuts the file off at `size`, or lets it grow by zeros, as [`std::fs::File::set_len`];
+    /// Truncates the file to `size`, or extends it with zeros, as [`std::fs::File::set_len`];
     /// suspends the ethread meanwhile.
     ///
     /// # Errors
@@ -156,8 +157,8 @@ impl File {
             .set_len(self.file.clone(), size, Location::caller())
     }
 
-    /// Returns what the system knows of the file, as [`std::fs::File::metadata`]; suspends the
-    /// ethread meanwhile.
+    /// Returns the metadata of the file, as [`std::fs::File::metadata`]; suspends the ethread
+    /// meanwhile.
     ///
     /// # Errors
     ///
@@ -167,12 +168,12 @@ impl File {
         self.ask(|file| file.metadata())
     }
 
-    /// Changes who may do what, as [`std::fs::File::set_permissions`]; suspends the ethread
-    /// meanwhile.
+    /// Changes the permissions of the file, as [`std::fs::File::set_permissions`]; suspends the
+    /// ethread meanwhile.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` if the file is somebody else's, and the others of std.
+    /// `PermissionDenied` if the file belongs to another user, and the others of std.
     #[track_caller]
     pub fn set_permissions(&self, perm: Permissions) -> io::Result<()> {
         self.ask(|file| file.set_permissions(perm))
@@ -183,7 +184,7 @@ impl File {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` if the file is somebody else's, and the others of std.
+    /// `PermissionDenied` if the file belongs to another user, and the others of std.
     #[track_caller]
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {
         self.ask(move |file| file.set_times(times))
@@ -200,8 +201,8 @@ impl File {
         self.set_times(FileTimes::new().set_modified(time))
     }
 
-    /// Returns another handle of the same open file, with the same position. It goes on at once,
-    /// and what is under way belongs to both.
+    /// Returns another handle of the same open file, with the same position. It does not wait;
+    /// operations under way belong to both handles.
     ///
     /// # Errors
     ///
@@ -213,27 +214,27 @@ impl File {
         })
     }
 
-    /// Turns it into std's type, whose calls block the OS thread; suspends the ethread while
-    /// another operation is under way.
+    /// Converts the file into std's type, whose calls block the OS thread; suspends the ethread
+    /// while another operation is under way.
     ///
-    /// The position is right afterwards: bytes that a cancelled read has read, and no call has got,
-    /// are read again. A call that does not use the position, such as
+    /// The position is right afterwards: bytes that a cancelled read has read, and no call has
+    /// returned, are read again. A call that does not use the position, such as
     /// [`read_at`](FileExt::read_at), and that goes on without its ethread, keeps the descriptor;
     /// then this returns a duplicate of it.
     ///
     /// # Errors
     ///
-    /// That of a write that no call has returned, as [`flush`](Write::flush); `NotSeekable` if
-    /// bytes of a pipe or a terminal were read by a cancelled call and cannot be put back;
-    /// `TimedOut` at the deadline of a scope; those of dup(2), where that is needed. The file is
-    /// closed then.
+    /// The error of a write that no call has returned, as by [`flush`](Write::flush); `NotSeekable`
+    /// if a cancelled call has read bytes of a pipe or a terminal, which cannot be put back;
+    /// `TimedOut` at the deadline of a scope; those of dup(2), where a duplicate is needed. After
+    /// an error the file is closed.
     #[track_caller]
     pub fn into_std(self) -> io::Result<fs::File> {
         self.shared.settle(&self.file, Location::caller())?;
         Arc::try_unwrap(self.file).or_else(|file| file.try_clone())
     }
 
-    /// Lets the pool do something with the file that leaves its position and contents alone.
+    /// Runs on the pool a call that changes neither the position nor the contents of the file.
     #[track_caller]
     fn ask<T: Send + 'static>(
         &self,
@@ -243,8 +244,7 @@ impl File {
         offload(move || call(&file))
     }
 
-    /// Lets the pool bring what was written to the disk. An error that no call takes stays with the
-    /// file.
+    /// Writes the file to the disk, on the pool. An error that no call takes stays with the file.
     #[track_caller]
     fn sync(&self, sync: fn(&fs::File) -> io::Result<()>) -> io::Result<()> {
         self.shared.flush(Location::caller())?;
@@ -313,7 +313,7 @@ impl Read for &File {
             })
     }
 
-    // std's begins with 32 bytes, and goes on with 8 KiB: a trip each.
+    // std's implementation reads 32 bytes, and then 8 KiB at a time, each by a trip to the pool.
     #[track_caller]
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
         let before = buf.len();
@@ -370,8 +370,8 @@ impl Write for &File {
             })
     }
 
-    /// Suspends the ethread until a write that is under way has ended, and returns the error of
-    /// one that no call has returned. Without either it does nothing: a file buffers no writes.
+    /// Suspends the ethread until a write that is under way has ended, and returns the error of a
+    /// write that no call has returned. Without either it does nothing: a file buffers no writes.
     #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
         self.shared.flush(Location::caller())
@@ -481,7 +481,7 @@ impl FileExt for File {
 #[derive(Clone, Debug)]
 pub struct OpenOptions(fs::OpenOptions);
 
-// As std's; a `Default` with the same meaning is not among what std has.
+// As std's type, which has no `Default` either.
 #[allow(clippy::new_without_default)]
 impl OpenOptions {
     /// Returns options of which none is set.
@@ -496,13 +496,13 @@ impl OpenOptions {
         self
     }
 
-    /// Sets whether the file can be written. What is there stays, unless it is written over.
+    /// Sets whether the file can be written. Its contents stay, except where they are overwritten.
     pub fn write(&mut self, write: bool) -> &mut Self {
         self.0.write(write);
         self
     }
 
-    /// Sets whether what is written goes to the end of the file, wherever that is by then.
+    /// Sets whether each write goes to the end of the file, wherever that is by then.
     pub fn append(&mut self, append: bool) -> &mut Self {
         self.0.append(append);
         self
@@ -520,7 +520,7 @@ impl OpenOptions {
         self
     }
 
-    /// Sets whether the file has to be made, and may not have been there.
+    /// Sets whether the file must be created: opening fails if it exists.
     pub fn create_new(&mut self, create_new: bool) -> &mut Self {
         self.0.create_new(create_new);
         self
@@ -535,8 +535,8 @@ impl OpenOptions {
     ///
     /// # Cancellation
     ///
-    /// The call goes on in the pool, where the file is closed at once; but it may have been made,
-    /// or emptied.
+    /// The call goes on in the pool, which closes the file at once. But the file may have been
+    /// created or truncated.
     #[track_caller]
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         let (options, path) = (self.0.clone(), path.as_ref().to_owned());

@@ -1,39 +1,40 @@
 //! Files and directories with the names, signatures and errors of [`std::fs`]: where those block
 //! the OS thread, these suspend the ethread.
 //!
-//! No system can tell when a file is ready, so each call is one trip to the pool of OS threads of
-//! [`blocking`](crate::bridge::blocking), and the other ethreads go on meanwhile. On an OS thread
-//! without ethreads, and in a destructor while the ethread unwinds, a call is made right here.
+//! No system reports when a file is ready, so each call is one trip to the pool of OS threads of
+//! [`blocking`](crate::bridge::blocking), and the other ethreads run meanwhile. On an OS thread
+//! without ethreads, and in a destructor while the ethread unwinds, a call runs on the calling OS
+//! thread.
 //!
 //! # What a call costs
 //!
 //! A trip takes some 20 µs, much more than a small read from memory. So read and write in large
 //! pieces, put std's [`BufReader`](std::io::BufReader) and [`BufWriter`](std::io::BufWriter) around
-//! a [`File`], with some 64 KiB each, and prefer what is done in one trip, such as [`read`],
+//! a [`File`], with some 64 KiB each, and prefer functions that take one trip, such as [`read`],
 //! [`write`](write()) and [`copy`]. [`std::io::copy`] moves 8 KiB a trip.
 //!
 //! # What differs from std
 //!
-//! * *Reads and writes* move 256 KiB at most, so also of a regular file a `read` may give less than
-//!   was asked for, and an append of more may be broken into pieces. A job on another OS thread
-//!   cannot borrow from an ethread that may be unwound meanwhile; so it has a buffer of its own,
-//!   which the [`File`] keeps for the next one.
+//! * *Reads and writes* move 256 KiB at most: a `read` may return less than was asked for, also of
+//!   a regular file, and a larger append may be split. A job on another OS thread cannot borrow
+//!   from an ethread that may be unwound meanwhile, so it has a buffer of its own, which the
+//!   [`File`] keeps for the next job.
 //! * *Cancellation:* a cancelled ethread unwinds at once from the call in which it waits, and in a
-//!   [`timeout`](crate::time::timeout) whose deadline passes the call fails with `TimedOut`. What
-//!   has begun goes on in the pool in both cases: afterwards it is unknown whether the file was
-//!   removed, or is going to be. What it gives is dropped there, an open file among it; but reads,
-//!   writes and seeks of a [`File`] belong to the file, and lose nothing. A call that is made after
-//!   a cancel or a deadline does not begin.
-//! * *Without OS threads:* where the system gives the pool none, a call fails with its error, which
-//!   on Linux is `WouldBlock`; see [`blocking`](crate::bridge::blocking).
+//!   [`timeout`](crate::time::timeout) whose deadline passes the call fails with `TimedOut`. In
+//!   both cases a job that has begun goes on in the pool: afterwards it is unknown whether a file
+//!   was removed, or is about to be. The result of the job, such as an open file, is dropped there.
+//!   But reads, writes and seeks of a [`File`] belong to the file, and lose nothing. A call that is
+//!   made after a cancel or a deadline does not begin.
+//! * *Without OS threads:* if the pool cannot start an OS thread, a call fails with the system's
+//!   error, which on Linux is `WouldBlock`; see [`blocking`](crate::bridge::blocking).
 //! * *Conversions* to std's types may fail; see [`File::into_std`].
 //! * *Pipes and terminals* can be opened, but a read that waits for a peer holds an OS thread of
-//!   the pool until that comes, even if its ethread is long gone. Open them here, without waiting
-//!   by `O_NONBLOCK`, and read them as an [`Eport`](crate::io::Eport).
+//!   the pool until the peer sends, even if its ethread has ended. Open them here with
+//!   `O_NONBLOCK`, which does not wait, and read them as an [`Eport`](crate::io::Eport).
 //! * *Simulation:* the files are the real ones, and a run waits for them in real time.
 //!
-//! On the scheduler's side, in a closure given to [`suspend`](crate::bridge::suspend), the calls
-//! panic.
+//! In a closure given to [`suspend`](crate::bridge::suspend), which runs on the scheduler's side,
+//! the calls panic.
 //!
 //! # Examples
 //!

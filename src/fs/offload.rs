@@ -1,4 +1,4 @@
-//! How a call of std that blocks gets to the pool of OS threads.
+//! Runs a blocking call of std on the pool of OS threads.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -6,7 +6,7 @@ use std::panic::{self, Location};
 
 use crate::runtime::task::pool;
 
-/// Makes a call on the pool; its panic goes on here.
+/// Makes a call on the pool. A panic of the call is resumed here.
 #[track_caller]
 pub(super) fn offload<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,

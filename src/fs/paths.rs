@@ -1,4 +1,4 @@
-//! What is done with names: of files, directories and links.
+//! Operations on the paths of files, directories and links.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, Metadata, Permissions};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::offload::offload;
 
-/// Returns what the system knows of a file, behind any links, as [`std::fs::metadata`]; suspends
-/// the ethread meanwhile.
+/// Returns the metadata of a file, following links, as [`std::fs::metadata`]; suspends the ethread
+/// meanwhile.
 ///
 /// # Errors
 ///
@@ -19,8 +19,8 @@ pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     offload(|| fs::metadata(path))
 }
 
-/// Returns what the system knows of a file, or of a link itself, as
-/// [`std::fs::symlink_metadata`]; suspends the ethread meanwhile.
+/// Returns the metadata of a file, or of a link itself, as [`std::fs::symlink_metadata`]; suspends
+/// the ethread meanwhile.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
     offload(|| fs::symlink_metadata(path))
 }
 
-/// Returns whether there is something behind a path, as [`std::fs::exists`]; suspends the ethread
+/// Returns whether a path leads to an existing file, as [`std::fs::exists`]; suspends the ethread
 /// meanwhile.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
     offload(|| fs::canonicalize(path))
 }
 
-/// Returns what a symbolic link points to, as [`std::fs::read_link`]; suspends the ethread
+/// Returns the target of a symbolic link, as [`std::fs::read_link`]; suspends the ethread
 /// meanwhile.
 ///
 /// # Errors
@@ -67,7 +67,7 @@ pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
     offload(|| fs::read_link(path))
 }
 
-/// Makes another name for a file, as [`std::fs::hard_link`]; suspends the ethread meanwhile.
+/// Makes a hard link to a file, as [`std::fs::hard_link`]; suspends the ethread meanwhile.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
     offload(|| fs::hard_link(original, link))
 }
 
-/// Renames a file or a directory, in place of what has that name, as [`std::fs::rename`]; suspends
+/// Renames a file or a directory, replacing what has the new name, as [`std::fs::rename`]; suspends
 /// the ethread meanwhile.
 ///
 /// # Errors
@@ -101,12 +101,12 @@ pub fn remove_file<P: AsRef<Path>>(path: P) -> io::Result<()> {
     offload(|| fs::remove_file(path))
 }
 
-/// Changes who may do what with a file, as [`std::fs::set_permissions`]; suspends the ethread
+/// Changes the permissions of a file, as [`std::fs::set_permissions`]; suspends the ethread
 /// meanwhile.
 ///
 /// # Errors
 ///
-/// `PermissionDenied` if the file is somebody else's, and the others of std.
+/// `PermissionDenied` if the file belongs to another user, and the others of std.
 #[track_caller]
 pub fn set_permissions<P: AsRef<Path>>(path: P, perm: Permissions) -> io::Result<()> {
     let path = path.as_ref().to_owned();
@@ -124,8 +124,8 @@ pub fn create_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
     offload(|| fs::create_dir(path))
 }
 
-/// Makes a directory with those above it, as far as they are not there, as
-/// [`std::fs::create_dir_all`]; suspends the ethread meanwhile.
+/// Makes a directory, and those above it that are missing, as [`std::fs::create_dir_all`]; suspends
+/// the ethread meanwhile.
 ///
 /// # Errors
 ///
@@ -147,8 +147,8 @@ pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
     offload(|| fs::remove_dir(path))
 }
 
-/// Removes a directory with all that is in it, as [`std::fs::remove_dir_all`]; suspends the
-/// ethread meanwhile.
+/// Removes a directory with its contents, as [`std::fs::remove_dir_all`]; suspends the ethread
+/// meanwhile.
 ///
 /// # Errors
 ///

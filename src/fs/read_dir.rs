@@ -1,4 +1,4 @@
-//! What is in a directory.
+//! Listing directories.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -13,8 +13,8 @@ use std::vec;
 
 use super::offload::offload;
 
-/// How many entries come by one trip to the pool. A trip costs about as much as reading some ten;
-/// what was read ahead is out of date sooner, and in vain if the program stops looking.
+/// How many entries one trip to the pool reads. A trip costs about as much as reading ten entries.
+/// A larger batch is out of date sooner, and wasted if the program stops iterating.
 const BATCH: usize = 64;
 
 /// Lists a directory, as [`std::fs::read_dir`]; suspends the ethread until it is open and the
@@ -61,12 +61,12 @@ pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
     })
 }
 
-/// The entries of a directory, as [`std::fs::ReadDir`]: 64 come by one trip to the pool of OS
-/// threads, during which the ethread is suspended.
+/// The entries of a directory, as [`std::fs::ReadDir`]. One trip to the pool of OS threads reads 64
+/// of them; the ethread is suspended meanwhile.
 ///
 /// Made by [`read_dir`].
 pub struct ReadDir {
-    /// What is next.
+    /// The entries that come next.
     batch: vec::IntoIter<io::Result<DirEntry>>,
     /// Nothing comes after the batch.
     ended: bool,
@@ -75,17 +75,17 @@ pub struct ReadDir {
     listing: Arc<Mutex<Listing>>,
 }
 
-/// A directory on the side of the pool.
+/// The part of a listing that the pool works on.
 struct Listing {
     dir: fs::ReadDir,
-    /// What was read and is not yet fetched. So nothing is missing in the list after a call that
-    /// has failed with `TimedOut`: the next one finds it here.
+    /// Entries that were read and not yet fetched. So no entry is lost with a call that has failed
+    /// with `TimedOut`: the next call finds the entries here.
     batch: Vec<io::Result<DirEntry>>,
     ended: bool,
 }
 
 impl Listing {
-    /// Reads the next batch, unless one is there.
+    /// Reads the next batch, unless there is one.
     fn fill(&mut self) {
         if !self.batch.is_empty() || self.ended {
             return;
@@ -99,8 +99,8 @@ impl Listing {
 impl Iterator for ReadDir {
     type Item = io::Result<DirEntry>;
 
-    /// Returns the next entry, in no order; suspends the ethread for one entry in 64, until the
-    /// next ones are read.
+    /// Returns the next entry, in no particular order; suspends the ethread for one entry in 64,
+    /// until the next ones are read.
     ///
     /// An item is an error if an entry cannot be read, if the deadline of a scope has passed, or if
     /// no OS thread can be started. After the latter two, and after a cancel, the iterator goes on
@@ -143,7 +143,8 @@ pub struct DirEntry {
 }
 
 impl DirEntry {
-    /// Asks what most file systems tell with the name, and others only when asked, which may wait.
+    /// Asks for the type too. Most file systems return it with the name; others are asked, which
+    /// may wait.
     fn new(entry: fs::DirEntry) -> Self {
         Self {
             file_type: entry.file_type().map_err(|error| error.kind()),
@@ -163,18 +164,18 @@ impl DirEntry {
         self.entry.file_name()
     }
 
-    /// Returns what kind of file it was when the directory was read; a link is a link. It goes on
-    /// at once.
+    /// Returns the type of the file at the time when the directory was read, without waiting. A
+    /// link is reported as a link.
     ///
     /// # Errors
     ///
-    /// `NotFound` and the like, where the file system had to be asked and the file was gone.
+    /// `NotFound` and the like, if the file system had to be asked and the file was gone.
     pub fn file_type(&self) -> io::Result<FileType> {
         self.file_type.map_err(io::Error::from)
     }
 
-    /// Returns what the system knows of it, or of a link itself, as
-    /// [`std::fs::DirEntry::metadata`]; suspends the ethread meanwhile.
+    /// Returns the metadata of the file, or of a link itself, as [`std::fs::DirEntry::metadata`];
+    /// suspends the ethread meanwhile.
     ///
     /// # Errors
     ///

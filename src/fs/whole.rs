@@ -41,8 +41,8 @@ pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
 /// Writes a whole file, and makes it if there is none, as [`std::fs::write`]; suspends the ethread
 /// meanwhile.
 ///
-/// The contents are copied first. What is too large for that goes through a [`File`](super::File)
-/// piece by piece.
+/// The contents are copied first. Write contents that are too large for that through a
+/// [`File`](super::File), piece by piece.
 ///
 /// # Errors
 ///

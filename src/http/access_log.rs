@@ -1,4 +1,4 @@
-//! Lines for an access log, in the formats that everything reads.
+//! Access log lines in widely used formats.
 #![forbid(unsafe_code)]
 
 use std::fmt::{self, Write};
@@ -18,8 +18,8 @@ const LAST_SECOND: u64 = 253_402_300_799;
 /// ```
 ///
 /// Quotation marks, backslashes and bytes that do not print are escaped, so that no client can
-/// write a line of its own. Times are in UTC. What is not known is a `-`: the peer on a Unix
-/// socket, and the request line of what was no request.
+/// forge a line. Times are in UTC. An unknown value is a `-`: the peer on a Unix socket, and the
+/// request line of input that was no request.
 ///
 /// # Examples
 ///
@@ -93,7 +93,7 @@ fn write_time(f: &mut impl Write, time: SystemTime) -> fmt::Result {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    // httpdate panics beyond; a clock that is that wrong must not.
+    // httpdate panics beyond `LAST_SECOND`; a clock that is so wrong must not cause a panic.
     let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND));
     // As `Sun, 06 Nov 1994 08:49:37 GMT`.
     let date = httpdate::fmt_http_date(time);
@@ -103,7 +103,7 @@ fn write_time(f: &mut impl Write, time: SystemTime) -> fmt::Result {
     write!(f, "[{day}/{month}/{year}:{hour} +0000]")
 }
 
-/// Bytes as they stand between quotation marks, as Apache writes them.
+/// Bytes escaped as Apache escapes them between quotation marks.
 struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {

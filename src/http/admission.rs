@@ -1,9 +1,9 @@
-//! Who is served, who waits and who is turned away: the decision alone. It knows no socket, no
-//! clock and no protocol.
+//! Decides which connections are served, wait, or are refused. The decision alone: it involves no
+//! socket, no clock and no protocol.
 //!
-//! What was admitted is held by guards, a [`Permit`] for what is served and a [`Place`] for what
-//! waits. They give back what they took when they are dropped, so no path can forget it: a panic,
-//! a reset, a cancel, or an ethread that could not be made.
+//! Guards hold what was admitted: a [`Permit`] for a served connection and a [`Place`] for a
+//! waiting one. Dropping a guard gives back what it took, so no path can forget that: a panic, a
+//! reset, a cancellation, or an ethread that could not be made.
 #![forbid(unsafe_code)]
 
 mod bounds;
@@ -22,17 +22,17 @@ pub(super) use whole::Whole;
 pub(super) struct Admission {
     bounds: Bounds,
     counts: Arc<Counts>,
-    /// What servers on other shards count with, if the bounds hold for all of them together.
+    /// The counts shared with servers on other shards, if the bounds hold for all of them together.
     whole: Option<Arc<Whole>>,
-    /// Called when one who waits here may have a permit.
+    /// Called when a connection that waits here may have a permit.
     freed: Box<dyn Fn()>,
 }
 
-/// What becomes of a newcomer.
+/// What happens to a new connection.
 #[derive(Debug)]
 pub(super) enum Decision {
     Serve(Permit),
-    /// It waits until [`Place::into_permit`] succeeds.
+    /// The connection waits until [`Place::into_permit`] succeeds.
     Queue(Place),
     Refuse,
 }
@@ -41,17 +41,17 @@ pub(super) enum Decision {
 #[derive(Debug)]
 pub(super) struct Permit(Rc<Admission>);
 
-/// A place among those who wait, until it is dropped.
+/// A place in the queue, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Rc<Admission>,
-    /// Its part of the whole has become a permit's.
+    /// Its share in the [`Whole`] has passed to a permit.
     promoted: bool,
 }
 
 impl Admission {
-    /// `freed` is called when a permit is given back while somebody waits for one. It must not
-    /// wait, as that may happen in a destructor.
+    /// `freed` is called when a permit is given back while a connection waits for one. It must not
+    /// wait, as the call may come from a destructor.
     pub(super) fn new(
         bounds: Bounds,
         counts: Arc<Counts>,
@@ -67,7 +67,7 @@ impl Admission {
         })
     }
 
-    /// Decides about a newcomer.
+    /// Decides about a new connection.
     pub(super) fn decide(self: &Rc<Self>) -> Decision {
         let verdict = match &self.whole {
             Some(whole) => whole.enter(self.bounds),
@@ -90,22 +90,24 @@ impl Admission {
         }
     }
 
-    /// Counts somebody with a permit, once nothing is left that could make it a refusal.
+    /// Counts a connection with a permit as served, once nothing can turn it into a refusal any
+    /// more.
     pub(super) fn count_served(&self) {
         self.counts.served.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts somebody who was refused for another reason than the bounds.
+    /// Counts a refusal. [`decide`](Self::decide) counts those that it decides itself.
     pub(super) fn count_refusal(&self) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether one who waits here may be served.
+    /// Whether a connection that waits here may be served.
     pub(super) fn has_room_for_queued(&self) -> bool {
         self.queued() > 0 && self.has_room()
     }
 
-    /// Lets somebody else be served who waits on another shard, if nobody waits here.
+    /// If no connection waits here, wakes another shard that has a waiting connection and room for
+    /// it.
     pub(super) fn pass_on(&self) {
         if let Some(whole) = &self.whole
             && self.queued() == 0
@@ -142,7 +144,7 @@ impl Admission {
 }
 
 impl Place {
-    /// Serves the one who waited.
+    /// Turns the place of a waiting connection into a permit.
     ///
     /// # Errors
     ///
@@ -169,7 +171,8 @@ impl Drop for Permit {
         match &admission.whole {
             Some(whole) => {
                 whole.leave();
-                // Not this one's queue first: with many newcomers here the others would starve.
+                // This server's queue is not preferred: with many new connections here, the other
+                // queues would starve.
                 if whole.has_room_for_queued(admission.bounds) {
                     whole.wake_one();
                 }
@@ -189,7 +192,7 @@ impl Drop for Place {
             whole.leave_queue();
         }
         admission.counts.queued.fetch_sub(1, Ordering::SeqCst);
-        // More than one permit may have been given back for one look at this queue.
+        // Several permits may have been freed for a single look at this queue.
         admission.pass_on();
     }
 }

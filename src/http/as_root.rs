@@ -1,4 +1,4 @@
-//! Servers that are served by an OS thread's own code, outside of any run.
+//! Serving from an OS thread's own code, outside of any run.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -6,10 +6,10 @@ use std::io;
 
 use crate::runtime::shut_down_from_host;
 
-/// A call that serves. If it has begun to, and the caller is the OS thread's own code, then serving
-/// was all that this OS thread did, and the end of the call is that of its shard, as in
-/// [`run_main`](crate::run_main). Otherwise what was spawned beside the server would be leaked when
-/// the OS thread ends.
+/// A call that serves. If serving has begun and the caller is the OS thread's own code, then the
+/// end of the call ends the shard, as in [`run_main`](crate::run_main): the OS thread did nothing
+/// but serve. Otherwise the ethreads spawned beside the server would be leaked when the OS thread
+/// ends.
 #[derive(Debug, Default)]
 pub(super) struct AsRoot {
     has_begun: Cell<bool>,
@@ -20,7 +20,7 @@ impl AsRoot {
         self.has_begun.set(true);
     }
 
-    /// Ends the shard, if that is due, after the call came to `served`.
+    /// Ends the shard if that is due. `served` is the result of the call.
     pub(super) fn end<T>(self, served: io::Result<T>) -> io::Result<T> {
         if !self.has_begun.get() {
             return served;

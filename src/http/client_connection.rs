@@ -1,4 +1,4 @@
-//! What a connection keeps from one request to the next, for its handlers.
+//! State that the handlers of a connection keep from one request to the next.
 #![forbid(unsafe_code)]
 
 use std::any::{Any, TypeId};
@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::thread::{self, Thread};
 
-/// The connection that a request came over: a number, a name, and values of the handler's own that
-/// live as long as it does. From [`Request::connection`](super::Request::connection).
+/// The connection that a request came over: its number, its name, and values that its handlers
+/// attach. The values live as long as the connection. From
+/// [`Request::connection`](super::Request::connection).
 ///
-/// There is one value of each type. They are dropped in the connection's ethread when its last
-/// answer is out; the socket may then [linger](super::Timeouts::linger).
+/// There is at most one value of each type. The values are dropped in the connection's ethread when
+/// the last answer is out; the socket may then [linger](super::Timeouts::linger).
 ///
 /// # Examples
 ///
@@ -32,12 +33,12 @@ use crate::thread::{self, Thread};
 pub struct ClientConnection {
     id: u64,
     ethread: Thread,
-    /// Few, if any: searched from front to back.
+    /// Few, if any, so the lookup is a linear scan.
     values: Vec<Box<dyn Any>>,
 }
 
 impl ClientConnection {
-    /// The connection that the current ethread begins to serve.
+    /// Creates the connection that the current ethread begins to serve.
     pub(super) fn new() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -47,13 +48,13 @@ impl ClientConnection {
         }
     }
 
-    /// Returns the connection's number, which no other one of this process has.
+    /// Returns the connection's number, which is unique in this process.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Returns the connection's name, as the log and reports have it: `http-client ADDRESS:PORT`.
+    /// Returns the connection's name, as in the log and in reports: `http-client ADDRESS:PORT`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.ethread.name().unwrap_or_default()
@@ -65,14 +66,14 @@ impl ClientConnection {
         self.values.iter().find_map(|value| value.downcast_ref())
     }
 
-    /// Returns the value of this type for changing.
+    /// Returns a mutable reference to the value of this type.
     pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.values
             .iter_mut()
             .find_map(|value| value.downcast_mut())
     }
 
-    /// Returns the value of this type; `make` makes it first if there is none.
+    /// Returns the value of this type; if there is none, calls `make` and stores the result first.
     #[expect(
         clippy::missing_panics_doc,
         reason = "the value is of the type it was found by"
@@ -87,7 +88,7 @@ impl ClientConnection {
             .expect("the value at this place is of this type")
     }
 
-    /// Keeps a value, and returns the one of its type that it replaces.
+    /// Stores a value, and returns the previous value of its type.
     pub fn insert<T: 'static>(&mut self, value: T) -> Option<T> {
         match self.get_mut::<T>() {
             Some(old) => Some(std::mem::replace(old, value)),
@@ -98,7 +99,7 @@ impl ClientConnection {
         }
     }
 
-    /// Takes the value of this type out.
+    /// Removes the value of this type and returns it.
     pub fn remove<T: 'static>(&mut self) -> Option<T> {
         let place = self.place_of::<T>()?;
         let value = self.values.swap_remove(place).downcast().ok()?;

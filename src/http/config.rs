@@ -1,4 +1,4 @@
-//! What a server can be told, and the defaults.
+//! The configuration of a server, and the defaults.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -27,43 +27,42 @@ use crate::thread;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the end of one answer to the first byte of the next request; the connection is then
-    /// closed without a word. Default: [`Timeouts::IDLE`].
+    /// From the end of one answer to the first byte of the next request; then the connection is
+    /// closed without an answer. Default: [`Timeouts::IDLE`].
     pub idle: Duration,
-    /// From the first byte of a request to the end of its head; then the answer is 408. Counts in
-    /// total, so that a byte now and then does not prolong it. Default: [`Timeouts::HEAD`].
+    /// From the first byte of a request to the end of its head; then the answer is 408. This is a
+    /// total, so a byte now and then does not extend it. Default: [`Timeouts::HEAD`].
     pub head: Duration,
-    /// Without a byte of a request's body while the handler reads it; then the read fails.
-    /// Default: [`Timeouts::BODY`].
+    /// How long no byte of a request's body may arrive while the handler reads it; then the read
+    /// fails. Default: [`Timeouts::BODY`].
     pub body: Duration,
-    /// Bytes a second that a request's body must come at: whoever is slower in all is timed out,
-    /// even if some byte always comes in time for [`body`](Self::body). Only the time counts in
-    /// which the handler waits for the peer, and of that only what is beyond
-    /// [`body_grace`](Self::body_grace). Zero asks for none. Default: [`Timeouts::BODY_RATE`].
+    /// The average rate, in bytes per second, that a request's body must reach: a slower body times
+    /// out, even if some byte always comes in time for [`body`](Self::body). Only the time in which
+    /// the handler waits for the peer counts, and of that only the part beyond
+    /// [`body_grace`](Self::body_grace). Zero means no minimum. Default: [`Timeouts::BODY_RATE`].
     pub body_rate: u32,
-    /// How long a peer may keep the handler waiting in all, before [`body_rate`](Self::body_rate)
-    /// is asked for. Default: [`Timeouts::BODY_GRACE`].
+    /// How long a peer may keep the handler waiting in total before [`body_rate`](Self::body_rate)
+    /// applies. Default: [`Timeouts::BODY_GRACE`].
     pub body_grace: Duration,
-    /// Without the kernel taking more of a response, which it does when the peer has taken a good
-    /// part of what it has; then the connection is reset, so that what is on its way takes no
-    /// memory any more. Default: [`Timeouts::WRITE`].
+    /// How long the kernel may take no more of a response; then the connection is reset, so that
+    /// the data in flight no longer takes memory. The kernel takes more when the peer has taken a
+    /// good part of what the kernel holds. Default: [`Timeouts::WRITE`].
     pub write: Duration,
-    /// After the last response, without a byte of the peer's and without its closing its side;
-    /// then the connection is closed. Until then what the peer sends is discarded, since a close
-    /// over it would destroy the response on its way (RFC 9112 section 9.6). A connection that
-    /// lingers like this is not among those that are served. Default: [`Timeouts::LINGER`].
+    /// How long after the last response the peer may neither send a byte nor close its side; then
+    /// the connection is closed. Until then the input is discarded, since a close with unread input
+    /// would destroy the response on its way (RFC 9112 section 9.6). A lingering connection does
+    /// not count as served. Default: [`Timeouts::LINGER`].
     ///
-    /// While the server drains, [`in_flight`](Self::in_flight) takes the place of this if it is
-    /// shorter.
+    /// While the server drains, [`in_flight`](Self::in_flight) replaces this if it is shorter.
     pub linger: Duration,
-    /// After the last response, for the peer to close its side, however much it sends; then the
-    /// connection is closed. Default: [`Timeouts::LINGER_TOTAL`].
+    /// How long after the last response the peer may take to close its side, however much it sends;
+    /// then the connection is closed. Default: [`Timeouts::LINGER_TOTAL`].
     ///
-    /// While the server drains, [`linger`](Self::linger) takes the place of this if it is shorter.
+    /// While the server drains, [`linger`](Self::linger) replaces this if it is shorter.
     pub linger_total: Duration,
-    /// When the server drains, for a request that is on its way to an idle connection, and for the
-    /// peer's end of one that has had its last response; then that is closed. Default:
-    /// [`Timeouts::IN_FLIGHT`].
+    /// How long a draining server waits for a request that is on its way to an idle connection, and
+    /// for the peer to close a connection that has had its last response; then the connection is
+    /// closed. Default: [`Timeouts::IN_FLIGHT`].
     pub in_flight: Duration,
 }
 
@@ -77,14 +76,14 @@ impl Timeouts {
     /// 30 s: an upload may pause for a while on a mobile network, but not for ever.
     pub const BODY: Duration = Duration::from_secs(30);
 
-    /// 500 bytes a second, as Apache's mod_reqtimeout: slower than any modem, so that only those
-    /// are hit who hold connections for its own sake.
+    /// 500 bytes per second, as Apache's mod_reqtimeout: slower than any modem, so that it affects
+    /// only peers that hold connections for their own sake.
     pub const BODY_RATE: u32 = 500;
 
-    /// 30 s: what one pause may take.
+    /// 30 s: as long as one pause may be.
     pub const BODY_GRACE: Duration = Duration::from_secs(30);
 
-    /// 30 s, as the body's.
+    /// 30 s, as [`BODY`](Self::BODY).
     pub const WRITE: Duration = Duration::from_secs(30);
 
     /// 5 s, as nginx: retransmissions take seconds.
@@ -117,8 +116,8 @@ impl Default for Timeouts {
 /// a debug build; untouched pages cost nothing.
 pub(crate) const HANDLER_STACK_SIZE: usize = 1 << 20;
 
-/// Of a large body the kernel is given so much at a time, and then the others have their turn. It
-/// may take megabytes at once, a millisecond for each; those add up when many ask for much.
+/// How much of a large body is given to the kernel before other ethreads run. The kernel may take
+/// megabytes at once, at a millisecond each; this adds up when many peers ask for large bodies.
 const WRITE_SLICE: usize = 256 * 1024;
 
 /// Everything that the connections of a server share and never change.
@@ -129,14 +128,14 @@ pub(crate) struct Config {
     /// The value of the `server` field.
     pub(crate) server: Option<HeaderValue>,
     pub(crate) stack_size: usize,
-    /// Bytes of a body that are sent before others have their turn.
+    /// Bytes of a body that are sent before other ethreads run.
     pub(crate) write_slice: usize,
     /// Whether a connection may have more than one request.
     pub(crate) persistent: bool,
     pub(crate) ethread_hooks: EthreadHooks,
 }
 
-/// What the user has a say in when an ethread for a connection is made.
+/// User code that takes part in making the ethread of a connection.
 #[derive(Clone, Default)]
 pub(crate) struct EthreadHooks {
     pub(crate) client_name: Option<Arc<ClientName>>,
@@ -146,13 +145,13 @@ pub(crate) struct EthreadHooks {
 /// Names the ethread of a connection by the peer's address.
 pub(crate) type ClientName = dyn Fn(Option<SocketAddr>) -> String + Send + Sync;
 
-/// Is called in that ethread, with what serves the connection.
+/// Called in that ethread, with the closure that serves the connection.
 pub(crate) type Around = dyn Fn(&mut dyn FnMut()) + Send + Sync;
 
 impl EthreadHooks {
     pub(crate) fn client_name(&self, peer: Option<SocketAddr>) -> String {
         if let Some(format) = &self.client_name {
-            // It is called by the acceptor, and by what ends the server.
+            // Called by the acceptor, and at the end of the server: a panic must not end these.
             match thread::catch_panic(AssertUnwindSafe(|| format(peer))) {
                 Ok(name) => return name,
                 Err(payload) => {

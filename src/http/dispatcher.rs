@@ -1,5 +1,5 @@
-//! The acceptor of a server on several shards that has one listener: it hands the connections
-//! round.
+//! The acceptor of a server on several shards with a single listener: hands the connections to the
+//! shards in turn.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -21,31 +21,31 @@ use super::trouble::Exhaustion;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread::{self, Thread};
 
-/// How long it waits when all shards are far behind.
+/// How long the dispatcher pauses when the queues of all shards are full.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
-/// The ethread that accepts. Dropping it cancels that.
+/// The ethread that accepts. Dropping the dispatcher cancels the ethread.
 pub(super) struct Dispatcher {
     accepting: Rc<Accepting>,
     ethread: thread::CancelOnDrop<io::Result<()>>,
 }
 
 struct Accepting {
-    /// `None` once nobody can connect any more.
+    /// `None` once the server no longer listens.
     listener: RefCell<Option<Rc<Listener>>>,
     draining: Cell<bool>,
-    /// Empty once nothing more is handed over.
+    /// Empty once no more connections are handed over.
     senders: RefCell<Vec<Sender>>,
     next: Cell<usize>,
     counts: Arc<Counts>,
-    /// For what is answered here: that there are no descriptors.
+    /// For the 503 that the dispatcher itself sends, for example when descriptors run out.
     context: Context,
     refusal: Refusal,
     exhaustion: Exhaustion,
 }
 
 impl Dispatcher {
-    /// Starts to accept; `server` is unparked at the end of that.
+    /// Starts to accept; `me` is unparked when accepting ends.
     pub(super) fn start(
         server: &Server,
         listener: Listener,
@@ -84,7 +84,7 @@ impl Dispatcher {
         !self.ethread.is_finished()
     }
 
-    /// Accepts who waits, and then ends.
+    /// Accepts the pending connections, and then ends.
     pub(super) fn end(&self) {
         self.accepting.draining.set(true);
         if let Some(listener) = &*self.accepting.listener.borrow() {
@@ -100,13 +100,13 @@ impl Dispatcher {
     }
 }
 
-/// The end of accepting, also by a panic.
+/// Ends accepting when dropped, also on a panic.
 struct End<'a>(&'a Accepting, Thread);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.listener.take();
-        // Those who serve are told that nobody comes any more.
+        // Tells the shards that no more connections come.
         self.0.senders.take();
         self.1.unpark();
     }
@@ -136,8 +136,8 @@ impl Accepting {
         self.refusal.answer_and_close(&self.context, socket);
     }
 
-    /// Gives a connection to the shard whose turn it is, or to one behind that if its server has
-    /// ended or is too far behind.
+    /// Hands a connection to the shard whose turn it is, or to a later one if that shard's server
+    /// has ended or its queue is full.
     fn hand_over(&self, mut connection: Handed) {
         loop {
             let mut all_closed = true;
@@ -155,10 +155,10 @@ impl Accepting {
                 }
             }
             if all_closed {
-                // This ends with them.
+                // The servers of all shards have ended, and the dispatcher ends with them.
                 return self.refuse(connection.0);
             }
-            // The others wait in the listener's queue meanwhile.
+            // Further connections wait in the listener's queue meanwhile.
             thread::sleep(FULL_PAUSE);
         }
     }

@@ -1,4 +1,4 @@
-//! How a server ends in order, and what is told of it.
+//! Orderly end of a server, and its report.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -11,16 +11,17 @@ use crate::runtime::task::thread::Thread;
 use crate::thread;
 use crate::time::Instant;
 
-/// A drain that goes on.
+/// A drain in progress.
 pub(super) struct Drain<'a> {
     state: &'a ServerState,
     acceptor: &'a Acceptor,
     began: Instant,
-    /// `None` never comes.
+    /// End of the grace period; `None` if it never comes.
     deadline: Option<Instant>,
-    /// When idle connections are closed.
+    /// When idle connections are closed; `None` if they have been, or if that never comes.
     idle_end: Option<Instant>,
-    /// Connections that were being served, and numbers since the server's beginning.
+    /// Counts at the beginning of the drain: connections being served, and totals since the server
+    /// began.
     serving: usize,
     served: u64,
     refused: u64,
@@ -51,7 +52,7 @@ impl<'a> Drain<'a> {
         drain
     }
 
-    /// Waits until all is over, or the deadline; `acceptor_has_ended` says half of that.
+    /// Waits until the acceptor has ended and no connection is left, or until the deadline.
     pub(super) fn wait(&mut self, acceptor_has_ended: impl Fn() -> bool) {
         while !acceptor_has_ended() || !self.state.is_quiet() {
             let now = Instant::now();
@@ -70,7 +71,8 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// Refuses and lists those who are left. They are cut by the end of the server.
+    /// Refuses the connections that are not served yet. Lists the queued connections and the busy
+    /// ones; the end of the server cuts the busy ones.
     pub(super) fn finish(self) -> DrainReport {
         let mut cut = self.state.busy();
         let left = cut.len() as u64;
@@ -94,5 +96,5 @@ impl<'a> Drain<'a> {
     }
 }
 
-/// Connections that the log names, at most.
+/// How many of the cut connections the log names at most.
 const NAMED: usize = 5;

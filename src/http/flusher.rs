@@ -1,11 +1,11 @@
-//! Output that goes out while its connection waits for something else.
+//! Sends the output of a connection while the connection waits for something else.
 //!
-//! Responses are collected, so that a burst of pipelined requests is answered by one write. But the
-//! handler of a later request may wait, as may the source of a streamed body, and nobody knows
-//! beforehand. So before they are called the server's flusher is made ready, behind those that are
-//! ready now. If it finds output when its turn comes, then the connection is waiting, and what the
-//! kernel takes of it is sent. Otherwise there was no need, and the price was one switch for all
-//! connections that had a burst in this turn.
+//! Responses are collected, so that one write answers a burst of pipelined requests. But the
+//! handler of a later request may wait, and so may the source of a streamed body, which is not
+//! known beforehand. So before either is called, the server's flusher is made ready, behind the
+//! ethreads that are ready now. If the flusher finds output when its turn comes, the connection is
+//! waiting, and the flusher sends what the kernel takes. Otherwise the flush was not needed; its
+//! price is one switch for all connections that had a burst in this turn.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -15,13 +15,13 @@ use super::connection::Connection;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread;
 
-/// The flusher of a server, and the connections whose output it is to look at.
+/// The flusher of a server, and the connections whose output it is to check.
 #[derive(Debug, Default)]
 pub(super) struct Flusher {
     waiting: RefCell<Vec<Rc<Connection>>>,
     /// Started by the first burst; most servers never see one.
     ethread: RefCell<Option<JoinHandle<()>>>,
-    /// The server has ended; what is left of its connections gets no flusher any more.
+    /// The server has ended; its remaining connections get no flusher any more.
     stopped: Cell<bool>,
 }
 
@@ -34,7 +34,7 @@ impl Flusher {
         }
     }
 
-    /// Lets what is collected be sent if this ethread has to wait before it adds more.
+    /// Has the collected output sent if this ethread waits before it adds more.
     #[inline]
     pub(super) fn look_at(self: &Rc<Self>, connection: &Rc<Connection>) {
         if !connection.output.borrow().is_empty() && !connection.listed.get() {
@@ -60,7 +60,7 @@ impl Flusher {
             return ethread.thread().unpark();
         }
         let this = self.clone();
-        // It outlives the request, and serves others.
+        // The flusher outlives the request, and serves other connections.
         let builder = thread::Builder::new()
             .name("http-flusher")
             .inherits_nothing();
@@ -76,19 +76,19 @@ impl Flusher {
                 for connection in self.waiting.borrow_mut().drain(..) {
                     connection.listed.set(false);
                 }
-                // The output goes out later then, with what follows it.
+                // The output then goes out later, with what follows it.
                 log::debug!("no ethread to send output early: {error}");
             }
         }
     }
 
-    /// Sends what the connections have collected. Never waits itself: meanwhile they might go on,
-    /// and send what comes after it.
+    /// Sends what the connections have collected. Never waits: meanwhile a connection might go on
+    /// and send later output first.
     fn flush_all(&self) {
-        // Nothing below waits or calls the user, so the list is as it was until the end.
+        // Nothing below waits or calls user code, so the list does not change until the end.
         for connection in self.waiting.borrow_mut().drain(..) {
             connection.listed.set(false);
-            // Empty while its owner is sending it.
+            // Empty while the connection's own ethread sends it.
             let mut output = connection.output.borrow_mut();
             let sent = connection.transport.send_now(&output);
             output.drain(..sent);

@@ -1,7 +1,7 @@
-//! What must hold for any bytes at all: the bodies of the fuzz targets.
+//! The bodies of the fuzz targets: properties that hold for any input.
 //!
-//! Compiled for the fuzzers (`cfg(fuzzing)`) and for the unit tests, which go through what the
-//! fuzzers have found before. Not part of the library.
+//! Compiled for the fuzzers (`cfg(fuzzing)`) and for the unit tests, which replay the inputs that
+//! the fuzzers have found. Not part of the library.
 #![forbid(unsafe_code)]
 
 mod chunked;

@@ -1,4 +1,4 @@
-//! A server's handle: what other ethreads and OS threads can ask of it.
+//! A server's handle, for other ethreads and OS threads.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
 use crate::runtime::task::thread::{Thread, WeakThread};
 
-/// Ends a server, and knows how it fares. Made by [`Server::handle`](super::Server::handle).
+/// Ends a server, and reports its state. Made by [`Server::handle`](super::Server::handle).
 #[derive(Clone, Debug)]
 pub struct ServerHandle {
     control: Arc<Control>,
@@ -26,15 +26,15 @@ pub struct ServerHandle {
 #[derive(Default)]
 pub(super) struct Control {
     state: Mutex<State>,
-    /// Told when the server has ended, for OS threads without ethreads.
+    /// Notified when the server has ended, for OS threads without ethreads.
     ended: Condvar,
     pub(super) counts: Arc<Counts>,
-    /// Those of its shards, once it is served on several.
+    /// The controls of its shards, once the server is served on several.
     shards: OnceLock<Box<[Arc<Self>]>>,
 }
 
 impl fmt::Debug for Control {
-    /// Without what is locked: the writer may call back.
+    /// Leaves out the locked state, since the writer may call back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control")
             .field("counts", &self.counts)
@@ -44,13 +44,13 @@ impl fmt::Debug for Control {
 
 #[derive(Default)]
 struct State {
-    /// The drain that was asked for, and how long it may take.
+    /// The drain that was requested: how long it may take.
     drain: Option<Duration>,
     /// The ethread that serves.
     server: Option<WeakThread>,
-    /// It will never be served again; with the report, if that was in order.
+    /// Set once the server will never be served again; with the report, if it ended in order.
     ended: Option<Option<DrainReport>>,
-    /// Ethreads that wait for the end.
+    /// Ethreads that wait for the end of the server.
     waiting: Vec<RemoteSuspended<()>>,
 }
 
@@ -59,22 +59,21 @@ impl ServerHandle {
         Self { control }
     }
 
-    /// Asks the server to drain: it takes the connections that are waiting to be accepted, stops
+    /// Asks the server to drain. The server accepts the connections that are pending, stops
     /// listening, answers the requests that have begun or are on their way, closes idle
     /// connections, and cuts what is left after `grace`. [`Server::serve`](super::Server::serve)
-    /// returns then. Does not wait for that; [`drained`](Self::drained) does.
+    /// then returns. This method does not wait for the end; [`drained`](Self::drained) does.
     ///
-    /// Those who wait for their turn are served meanwhile, and answered with 503 at the latest
-    /// after `grace`; so are those whom nobody has accepted until then.
+    /// Connections that wait for their turn are served meanwhile, and answered with 503 after
+    /// `grace` at the latest; so are connections that have not been accepted by then.
     ///
-    /// A second call does nothing. One that comes before the server is served takes effect when it
-    /// is.
+    /// A second call does nothing. A call before the server is served takes effect when it is.
     pub fn drain(&self, grace: Duration) {
         self.control.ask_to_drain(grace);
     }
 
-    /// Suspends the caller until the server has ended, and tells how its drain went. On an OS
-    /// thread without ethreads it blocks.
+    /// Suspends the caller until the server has ended, and returns the report of its drain. On an
+    /// OS thread without ethreads it blocks.
     ///
     /// # Errors
     ///
@@ -87,7 +86,7 @@ impl ServerHandle {
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller unwinds from here; the server does not notice.
+    /// A cancelled caller unwinds from here; the server is not affected.
     ///
     /// # Examples
     ///
@@ -136,13 +135,13 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that the server is served on several shards, each with a control of its own.
+    /// Records that the server is served on several shards, each with a control of its own.
     pub(super) fn spread(&self, shards: Box<[Arc<Self>]>) {
         let set = self.shards.set(shards);
         debug_assert!(set.is_ok(), "a server is served once");
     }
 
-    /// How the drain went; `None` if there was none, or it is not over.
+    /// The report of the drain; `None` if there was no drain, or it is not over.
     pub(super) fn report(&self) -> Option<DrainReport> {
         self.lock().ended.clone().flatten()
     }
@@ -165,19 +164,19 @@ impl Control {
         }
     }
 
-    /// The drain that was asked for.
+    /// The grace of the drain that was requested.
     pub(super) fn drain(&self) -> Option<Duration> {
         self.lock().drain
     }
 
-    /// `server` is unparked when a drain is asked for, until the value that this returns is
+    /// Registers `server`, which is unparked when a drain is requested, until the returned value is
     /// dropped.
     pub(super) fn attach(&self, server: &Thread) -> Attached<'_> {
         self.lock().server = Some(server.downgrade());
         Attached(self)
     }
 
-    /// Tells all who wait that the server has ended. The first report stays.
+    /// Wakes all waiters, as the server has ended. The first report is kept.
     pub(super) fn end(&self, report: Option<DrainReport>) {
         let mut state = self.lock();
         state.ended.get_or_insert(report);
@@ -198,7 +197,7 @@ impl Control {
                     state.waiting.push(me.into_remote());
                 } else {
                     drop(state);
-                    // It waits, as nobody else has the means to resume it.
+                    // Cannot fail: the ethread waits, and nothing else can resume it.
                     let _ = me.resume(());
                 }
             });
@@ -211,7 +210,7 @@ impl Control {
     }
 }
 
-/// Takes the server's ethread out of the control when serving ends, however it does.
+/// Removes the server's ethread from the control when serving ends, in whatever way.
 pub(super) struct Attached<'a>(&'a Control);
 
 impl Drop for Attached<'_> {

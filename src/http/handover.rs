@@ -1,4 +1,4 @@
-//! Connections that one shard accepts and others serve.
+//! Hands connections from the shard that accepts them to the shards that serve them.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -13,22 +13,22 @@ use super::transport::{Deadline, Family, deadline_from_now};
 use crate::runtime::task::thread::WeakThread;
 use crate::thread;
 
-/// An accepted connection, on its way.
+/// An accepted connection on its way to a shard.
 pub(super) type Handed = (OwnedFd, Option<SocketAddr>);
 
-/// Connections on their way to a shard, at most: as many as wait in the queue of a listener. Where
-/// a shard is so far behind, those who come are better off there.
+/// The limit of connections on their way to a shard: as many as the queue of a listener holds.
+/// While a shard is that far behind, further connections wait in the listener's queue.
 const MOST: usize = 1024;
 
-/// The side that accepts. Dropping it ends the other one, when that has taken what is here.
+/// The accepting side. Dropping it ends the receiver, once the receiver has taken what is queued.
 #[derive(Debug)]
 pub(super) struct Sender {
     shared: Arc<Shared>,
-    /// Connections on their way, at most.
+    /// The limit of connections on their way.
     most: usize,
 }
 
-/// The side that serves, in place of a listener.
+/// The serving side, in place of a listener.
 #[derive(Debug)]
 pub(super) struct Receiver {
     shared: Arc<Shared>,
@@ -41,20 +41,20 @@ struct Shared(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     connections: VecDeque<Handed>,
-    /// Nobody sends any more.
+    /// The sender was dropped.
     ended: bool,
-    /// Nobody receives any more.
+    /// The receiver takes no more connections.
     closed: bool,
     /// The ethread that receives.
     receiver: Option<WeakThread>,
 }
 
-/// Makes the two sides.
+/// Creates the two sides.
 pub(super) fn handover(family: Family) -> (Sender, Receiver) {
     handover_of(family, MOST)
 }
 
-/// With room for so many.
+/// As [`handover`], with room for `most` connections.
 fn handover_of(family: Family, most: usize) -> (Sender, Receiver) {
     let shared = Arc::<Shared>::default();
     let sender = Sender {
@@ -78,12 +78,12 @@ impl State {
     }
 }
 
-/// Why a connection comes back.
+/// Why a connection was not handed over.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// Nobody receives any more.
+    /// The receiver takes no more connections.
     Closed(Handed),
-    /// There are too many on their way.
+    /// Too many connections are on their way.
     Full(Handed),
 }
 
@@ -92,7 +92,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// With the connection, if nobody receives any more, or too many are on their way.
+    /// If the receiver takes no more connections, or too many are on their way. Returns the
+    /// connection.
     pub(super) fn send(&self, connection: Handed) -> Result<(), SendError> {
         let mut state = self.shared.lock();
         if state.closed {
@@ -143,7 +144,7 @@ impl Receiver {
         }
     }
 
-    /// Takes one of those who are here; `WouldBlock` if there are none.
+    /// Takes a queued connection; `WouldBlock` if there is none.
     pub(super) fn accept_now(&self) -> io::Result<Accepted> {
         match self.shared.lock().connections.pop_front() {
             Some((socket, peer)) => Ok(Accepted::Connection(socket, peer)),
@@ -151,17 +152,17 @@ impl Receiver {
         }
     }
 
-    /// Takes no more: what comes from here on goes back.
+    /// Takes no more connections: a later one goes back to the sender.
     pub(super) fn close(&self) {
         self.shared.lock().closed = true;
     }
 
-    /// Whether nobody sends any more. What was sent before that may still be here.
+    /// Whether the sender was dropped. Connections sent before that may still be queued.
     pub(super) fn has_ended(&self) -> bool {
         self.shared.lock().ended
     }
 
-    /// Says who waits here, and is woken by what comes.
+    /// Sets the ethread that waits here, which the sender wakes.
     pub(super) fn receive_in(&self, ethread: &thread::Thread) {
         self.shared.lock().receiver = Some(ethread.downgrade());
     }
@@ -171,7 +172,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        // Closing a socket may take a moment, and the other side would wait for the lock.
+        // Closing sockets may take a while, and the sender would wait for the lock.
         let connections = std::mem::take(&mut state.connections);
         drop(state);
         drop(connections);
@@ -191,7 +192,7 @@ mod tests {
     fn what_comes_right_before_the_end_is_still_there() {
         let (sender, receiver) = handover(Family::Unix);
         let sender = std::cell::Cell::new(Some(sender));
-        // Between the look into the queue and the one at the end.
+        // Sends after the queue was found empty, before its end is checked.
         let look = || {
             if let Some(sender) = sender.take() {
                 sender.send(connection()).expect("somebody receives");

@@ -1,6 +1,6 @@
-//! What a server tells about its work: answers given, and errors met.
+//! The hooks of a server, which report its answers and errors.
 //!
-//! A server without hooks pays one look for them at each request.
+//! A server without hooks pays one check per request.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -23,14 +23,15 @@ use crate::time::Instant;
 type OnResponse = dyn Fn(&Exchange<'_>) + Send + Sync;
 type OnError = dyn Fn(&Error, Option<SocketAddr>) + Send + Sync;
 
-/// The closures that a server was given.
+/// The closures that the program has given to a server.
 #[derive(Clone, Default)]
 pub(super) struct Hooks {
     pub(super) on_response: Option<Arc<OnResponse>>,
     pub(super) on_error: Option<Arc<OnError>>,
 }
 
-/// A request and its answer. Given to the hook of [`Server::on_response`].
+/// A request and its answer. Given to the hook of
+/// [`Server::on_response`](super::Server::on_response).
 #[derive(Debug)]
 pub struct Exchange<'a> {
     request: Option<&'a Request>,
@@ -43,7 +44,7 @@ pub struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Returns the request; `None` if what came was none, and was refused.
+    /// Returns the request; `None` if the input was no valid request and was refused.
     #[must_use]
     pub fn request(&self) -> Option<&'a Request> {
         self.request
@@ -92,19 +93,19 @@ impl<'a> Exchange<'a> {
         self.bytes_sent
     }
 
-    /// Returns when the head of the request had arrived, by the second.
+    /// Returns when the head of the request had arrived, to the second.
     #[must_use]
     pub fn time(&self) -> SystemTime {
         self.time
     }
 
-    /// Returns how long it took from there until the answer was sent.
+    /// Returns the time from the arrival of the head until the answer was sent.
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.duration
     }
 
-    /// Whether the answer was sent to its end. If not, the connection was closed.
+    /// Whether the answer was sent completely. If not, the connection was closed.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.complete
@@ -114,9 +115,9 @@ impl<'a> Exchange<'a> {
 /// The hooks of one connection.
 pub(super) struct Observer {
     hooks: Hooks,
-    /// Asked for at the beginning: of a connection that was reset nobody knows any more.
+    /// Read when the connection begins: the system no longer knows it once the connection is reset.
     peer: Option<SocketAddr>,
-    /// The request that is being answered.
+    /// When the request that is being answered began.
     began: Cell<Option<Began>>,
 }
 
@@ -136,7 +137,7 @@ impl Began {
 }
 
 impl Observer {
-    /// The observer of a new connection, if the server has any hooks.
+    /// Creates the observer of a new connection, if the server has any hooks.
     pub(super) fn of(
         hooks: Option<&Hooks>,
         peer: impl FnOnce() -> Option<SocketAddr>,
@@ -150,12 +151,13 @@ impl Observer {
         })
     }
 
-    /// A request has arrived.
+    /// Notes that a request has arrived.
     pub(super) fn begin(&self) {
         self.began.set(Some(Began::now()));
     }
 
-    /// A request was answered, or was none and refused. Does nothing the second time.
+    /// Reports that a request was answered, or that the input was no request and was refused. The
+    /// second call for a request does nothing.
     #[cold]
     #[inline(never)]
     pub(super) fn end(&self, request: &Request, refused: bool, complete: bool) {
@@ -180,25 +182,25 @@ impl Observer {
             duration: began.at.elapsed(),
             complete,
         };
-        // The hook may wait.
+        // The hook may wait, so the output collected so far goes out first.
         request.io.send_early();
         shielded(|| hook(&exchange));
     }
 }
 
 impl Observer {
-    /// Tells of an error of the connection.
+    /// Reports an error of the connection.
     #[cold]
     pub(super) fn report_error(&self, io: &ConnIo, error: &Error) {
         if let Some(hook) = &self.hooks.on_error {
-            // The hook may wait.
+            // The hook may wait, so the output collected so far goes out first.
             io.send_early();
             shielded(|| hook(error, self.peer));
         }
     }
 }
 
-/// Calls a hook; its panic must not cost the connection.
+/// Calls a hook. A panic in it must not end the connection.
 fn shielded(hook: impl FnOnce()) {
     if let Err(payload) = thread::catch_panic(AssertUnwindSafe(hook)) {
         let text = message(&*payload);

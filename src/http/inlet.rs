@@ -1,4 +1,4 @@
-//! Where a server's connections come from: its own listener, or another shard.
+//! The source of a server's connections: its own listener, or another shard.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -22,7 +22,7 @@ impl Inlet {
         }
     }
 
-    /// Its socket, if it has one.
+    /// Returns the listener; `None` if the connections come from another shard.
     pub(super) fn listener(&self) -> Option<&Listener> {
         match self {
             Self::Listener(listener) => Some(listener),
@@ -30,15 +30,16 @@ impl Inlet {
         }
     }
 
-    /// The ethread that accepts.
+    /// Sets the ethread that accepts.
     pub(super) fn accept_in(&self, ethread: &Thread) {
         if let Self::Handed(receiver) = self {
             receiver.receive_in(ethread);
         }
     }
 
-    /// Waits for a connection, until `deadline`. With nobody there and `look` true it does not
-    /// wait; [`wake`](Self::wake) lets it ask again.
+    /// Waits for a connection, until `deadline`. If none is pending and `look` returns true,
+    /// returns `Accepted::Nobody` instead of waiting. [`wake`](Self::wake) makes a waiting call
+    /// check `look` again.
     pub(super) fn accept(
         &self,
         deadline: Option<Deadline>,
@@ -50,7 +51,8 @@ impl Inlet {
         }
     }
 
-    /// Accepts one of those who wait, on the reserve if need be; `WouldBlock` if there are none.
+    /// Accepts a pending connection, on the reserve descriptor if need be; `WouldBlock` if none is
+    /// pending.
     pub(super) fn accept_now(&self) -> io::Result<Accepted> {
         match self {
             Self::Listener(listener) => listener.accept_now(),
@@ -58,15 +60,16 @@ impl Inlet {
         }
     }
 
-    /// Nobody comes from another shard from here on; whoever is here can still be accepted.
+    /// Stops the hand-over from another shard. Connections that are here already can still be
+    /// accepted.
     pub(super) fn close(&self) {
         if let Self::Handed(receiver) = self {
             receiver.close();
         }
     }
 
-    /// Whether it ends as soon as nobody waits there: a listener when its server drains, what comes
-    /// from elsewhere when that has ended.
+    /// Whether the inlet ends once no connection is pending: a listener does when its server
+    /// drains, a receiver when its sender has ended.
     pub(super) fn ends(&self, draining: bool) -> bool {
         match self {
             Self::Listener(_) => draining,
@@ -74,7 +77,7 @@ impl Inlet {
         }
     }
 
-    /// Lets the one who waits here, which is `ethread`, ask again whether to wait.
+    /// Makes `ethread`, which waits in [`accept`](Self::accept), check again whether to wait.
     pub(super) fn wake(&self, ethread: Option<&Thread>) {
         match (self, ethread) {
             (Self::Listener(listener), _) => listener.wake(),

@@ -1,13 +1,13 @@
 //! Connections whose last answer is out, and whose peers may still be sending.
 //!
-//! A close over unread input resets the connection, and the reset destroys an answer that the peer
-//! has not read yet. So only the write side is closed, and the input is read and discarded until
-//! the peer closes its side, is silent for too long, or has had its time (RFC 9112 section 9.6).
+//! Closing a socket with unread input resets the connection, and the reset destroys an answer that
+//! the peer has not read yet. So only the write side is closed. The input is read and discarded
+//! until the peer closes its side, is silent for too long, or has used up its time (RFC 9112
+//! section 9.6).
 //!
 //! The registry of a server owns these connections. Each has an ethread that waits without a stack
-//! and looks its connection up whenever it runs, so taking a connection out of the registry closes
-//! it at once. A lingering connection has no place among the served ones, no buffer and no
-//! request.
+//! and looks its connection up whenever it runs, so removing a connection from the registry closes
+//! it at once. A lingering connection does not count as served, and has no buffer and no request.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -27,10 +27,10 @@ use crate::runtime::base::wait::{Outcome, deadline_after};
 use crate::runtime::task::work::Work;
 use crate::thread::{self, Thread};
 
-/// Lingering connections of one shard, at most; beyond it the oldest is closed.
+/// The limit of lingering connections of one shard; beyond it the oldest is closed.
 pub(super) const MOST_LINGERING: usize = 1024;
 
-/// Bytes that are discarded from one connection before other ethreads have their turn.
+/// Bytes that are discarded from one connection before other ethreads run.
 const SLICE: usize = 64 * 1024;
 
 /// Bytes that one read discards.
@@ -41,13 +41,13 @@ pub(super) struct Lingering {
     timeouts: Timeouts,
     most: usize,
     counts: Arc<Counts>,
-    /// The key of the last one. Keys rise, so the oldest connection has the lowest.
+    /// The key of the newest connection. Keys increase, so the oldest connection has the lowest.
     last: Cell<u64>,
     connections: RefCell<BTreeMap<u64, Entry>>,
-    /// What is read and discarded; empty before the first use, and during one.
+    /// The buffer for discarded input; empty before its first use, and while in use.
     scratch: Cell<Box<[u8]>>,
     phase: Cell<Phase>,
-    /// Unparked when none is left, in a drain.
+    /// Unparked in a drain when no connection is left.
     watcher: RefCell<Option<Thread>>,
 }
 
@@ -61,12 +61,12 @@ enum Phase {
 
 struct Entry {
     connection: Rc<Connection>,
-    /// When it is closed, whatever the peer does.
+    /// When the connection is closed, whatever the peer does.
     end: Deadline,
 }
 
 impl Lingering {
-    /// Of a server that may have `most` of them at a time.
+    /// Creates the registry of a server that may have `most` lingering connections at a time.
     pub(super) fn new(timeouts: Timeouts, most: usize, counts: Arc<Counts>) -> Rc<Self> {
         Rc::new(Self {
             timeouts,
@@ -80,8 +80,8 @@ impl Lingering {
         })
     }
 
-    /// Ends a connection whose peer may still be sending. It is the registry's from here: what the
-    /// caller keeps of it must be dropped. Not a suspension point.
+    /// Ends a connection whose peer may still be sending. The registry owns the connection from
+    /// here on: the caller must drop its references. Not a suspension point.
     pub(super) fn begin(self: &Rc<Self>, connection: Rc<Connection>) {
         connection.transport.shut_down_write();
         if self.phase.get() == Phase::Stopped {
@@ -113,7 +113,7 @@ impl Lingering {
     }
 
     /// How long a peer may be silent. A drain waits for lingering connections, so it gives a silent
-    /// peer no more than a request that may be on its way.
+    /// peer no more time than a request that may be on its way.
     fn silence(&self) -> Duration {
         match self.phase.get() {
             Phase::Serving => self.timeouts.linger,
@@ -121,8 +121,8 @@ impl Lingering {
         }
     }
 
-    /// How long a connection may linger in all. In a drain a peer that goes on sending has the time
-    /// that a silent one has otherwise.
+    /// How long a connection may linger in total. In a drain, a peer that goes on sending gets the
+    /// time that a silent peer gets otherwise.
     fn total(&self) -> Duration {
         match self.phase.get() {
             Phase::Serving => self.timeouts.linger_total,
@@ -130,7 +130,7 @@ impl Lingering {
         }
     }
 
-    /// Adds a connection, in place of the oldest if there are too many; returns its key.
+    /// Adds a connection, closing the oldest if there are too many; returns the key of the new one.
     fn enter(&self, entry: Entry) -> u64 {
         while self.connections.borrow().len() >= self.most {
             self.close_oldest();
@@ -142,14 +142,14 @@ impl Lingering {
         key
     }
 
-    /// The connection of a key, and until when it may linger; `None` if it was closed.
+    /// The connection of a key, and the end of its time; `None` if the connection was closed.
     fn get(&self, key: u64) -> Option<(Rc<Connection>, Deadline)> {
         let connections = self.connections.borrow();
         let entry = connections.get(&key)?;
         Some((entry.connection.clone(), entry.end))
     }
 
-    /// Closes the connection of a key, if that is still to be done.
+    /// Closes the connection of a key, unless it is closed already.
     fn close(&self, key: u64) {
         let entry = self.connections.borrow_mut().remove(&key);
         self.finish(entry);
@@ -166,7 +166,7 @@ impl Lingering {
             return false;
         };
         connection.transport.discard_arrived();
-        // The close wakes its ethread, which finds that it is gone.
+        // The close wakes the connection's ethread, which finds its registry entry gone.
         drop(connection);
         self.counts.lingering.fetch_sub(1, Ordering::Relaxed);
         if self.is_empty()
@@ -177,8 +177,8 @@ impl Lingering {
         true
     }
 
-    /// Leaves the connections, and those that come, less time. `watcher` is unparked when the last
-    /// one is gone.
+    /// Shortens the time of lingering connections, present and future. `watcher` is unparked when
+    /// the last of them is gone.
     pub(super) fn start_draining(&self, watcher: &Thread) {
         self.phase.set(Phase::Draining);
         *self.watcher.borrow_mut() = Some(watcher.clone());
@@ -189,7 +189,7 @@ impl Lingering {
         }
     }
 
-    /// Closes all connections, and those that come.
+    /// Closes all lingering connections, present and future.
     pub(super) fn stop(&self) {
         self.phase.set(Phase::Stopped);
         while self.close_oldest() {}
@@ -224,12 +224,12 @@ impl Lingering {
     }
 }
 
-/// What came of reading.
+/// The outcome of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Nothing,
     Some,
-    /// So much that other ethreads have their turn first.
+    /// A full slice: other ethreads run before the next read.
     Slice,
     /// The peer has closed its side, or is gone.
     End,
@@ -253,7 +253,7 @@ impl Work<()> for Discarding {
             let progress = self.lingering.discard(&connection.transport);
             let granted = deadline_after(turn_began(), self.lingering.silence());
             self.silent_until = match progress {
-                // The peer can cause a wake-up without input. That buys it no time.
+                // The peer can cause a wake-up without input. That does not extend its time.
                 Progress::Nothing => granted.min(self.silent_until),
                 _ => granted,
             };
@@ -261,7 +261,7 @@ impl Work<()> for Discarding {
                 Progress::End => break,
                 Progress::Nothing if late => break,
                 Progress::Slice => {
-                    // What closes the connection meanwhile does so at once.
+                    // Dropped first, so that a close meanwhile takes effect at once.
                     drop(connection);
                     thread::yield_now();
                     late = false;
@@ -330,7 +330,7 @@ mod tests {
         let mut peers = Vec::new();
         for n in 1..=5_usize {
             peers.push(begin(&lingering));
-            // The first ones have not run yet when they are closed.
+            // Connections 1 and 2 run before they are closed; connection 3 does not.
             if n == 2 {
                 thread::yield_now();
             }
@@ -341,7 +341,7 @@ mod tests {
         }
         lingering.stop();
         assert!(peers.iter().all(|peer| !is_open(peer)));
-        // After the end none lingers.
+        // After `stop` no connection lingers.
         assert!(!is_open(&begin(&lingering)));
         crate::run().expect("all of them end");
         assert_eq!(Rc::strong_count(&lingering), 1);

@@ -1,5 +1,5 @@
-//! A listening socket: accepting, what errors of that mean, and the descriptor that is kept for
-//! the case that there is none.
+//! A listening socket: accepting, the meaning of accept errors, and a descriptor that is reserved
+//! for the case that there are no others.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -15,33 +15,33 @@ use crate::runtime::driver::{ops, socket};
 use crate::runtime::io::operation::{Left, Limit, Operation};
 use crate::runtime::state::slots::Direction;
 
-/// How many may wait to be accepted at each of several listeners, as at a single one.
+/// The backlog of each additional listener, the same as that of a single listener.
 const BACKLOG: i32 = 1024;
 
-/// The socket of a server, with its reserve.
+/// The listening socket of a server, with its reserve descriptor.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Watched<OwnedFd>,
     pub(super) family: Family,
-    /// A descriptor that does nothing but wait to be given up: without one a connection cannot even
-    /// be refused.
+    /// A descriptor that is held only to be given up: without a free descriptor a connection cannot
+    /// even be refused.
     reserve: RefCell<Option<OwnedFd>>,
 }
 
-/// What came of waiting for a connection.
+/// The outcome of waiting for a connection.
 #[derive(Debug)]
 pub(super) enum Accepted {
     Connection(OwnedFd, Option<SocketAddr>),
-    /// A connection for which the reserve was given up. It is to be closed, and then the reserve
-    /// to be taken again.
+    /// A connection for which the reserve was given up, with the error of the first attempt. The
+    /// caller closes the connection and then takes the reserve again.
     OnReserve(OwnedFd, io::Error),
-    /// Nobody is waiting, and the caller wanted to know.
+    /// No connection is pending, and the caller asked not to wait.
     Nobody,
 }
 
 impl Listener {
     pub(super) fn new(socket: OwnedFd, family: Family) -> Self {
-        // Only what is no socket refuses, and the first accept will say so.
+        // Fails only if this is no socket, which the first accept will report.
         let _ = ops::set_nonblocking(socket.as_fd(), true);
         Self {
             socket: Watched::new(socket),
@@ -50,8 +50,8 @@ impl Listener {
         }
     }
 
-    /// So many more listeners on the same address; `None` if its port is not shared, or the system
-    /// would not divide the connections.
+    /// Opens `more` listeners on the same address; `None` if the port is not shared, or if the
+    /// system would not divide the connections.
     pub(super) fn share(&self, more: usize) -> io::Result<Option<Vec<Self>>> {
         let fd = self.socket.fd();
         if !matches!(self.family, Family::Tcp) || !socket::divides_port_of(fd)? {
@@ -64,8 +64,9 @@ impl Listener {
             .map(Some)
     }
 
-    /// Waits for a connection, until `deadline`. With nobody there and `look` true it does not
-    /// wait; [`wake`](Self::wake) lets it ask again.
+    /// Waits for a connection, until `deadline`. If none is pending and `look` returns true,
+    /// returns [`Accepted::Nobody`] instead of waiting. [`wake`](Self::wake) makes a waiting call
+    /// check `look` again.
     pub(super) fn accept(
         &self,
         deadline: Option<Deadline>,
@@ -89,12 +90,14 @@ impl Listener {
         )
     }
 
-    /// Accepts one of those who wait, on the reserve if need be; `WouldBlock` if there are none.
+    /// Accepts a pending connection, on the reserve descriptor if need be; `WouldBlock` if none is
+    /// pending.
     pub(super) fn accept_now(&self) -> io::Result<Accepted> {
         let connection = |(fd, address)| (fd, socket::inet_addr(address).ok());
         match ops::accept(self.socket.fd()).map(connection) {
             Ok((fd, peer)) => Ok(Accepted::Connection(fd, peer)),
-            // Linux looks for a descriptor before it looks for a connection, so there may be none.
+            // Linux allocates a descriptor before it looks for a connection, so none may be
+            // pending.
             Err(error) if ops::is_out_of_descriptors(&error) && self.give_reserve_up() => {
                 match ops::accept(self.socket.fd()) {
                     Ok((fd, _)) => Ok(Accepted::OnReserve(fd, error)),
@@ -108,11 +111,11 @@ impl Listener {
         }
     }
 
-    /// Makes sure that there is a reserve, if the system has a descriptor for it.
+    /// Opens the reserve descriptor if it is missing and the system has one to give.
     pub(super) fn take_reserve(&self) {
         let mut reserve = self.reserve.borrow_mut();
         if reserve.is_none() {
-            // The cheapest that is no file: it has no name and no peer.
+            // The cheapest descriptor that is no file: a socket with no name and no peer.
             *reserve = socket::unix_datagram().ok();
         }
     }
@@ -121,18 +124,18 @@ impl Listener {
         self.reserve.take().is_some()
     }
 
-    /// Lets the one who waits here ask again whether to wait.
+    /// Makes a waiting [`accept`](Self::accept) check `look` again.
     pub(super) fn wake(&self) {
         self.socket.registration().nudge();
     }
 }
 
-/// What an error of accept(2) is about.
+/// The scope of an accept(2) error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AcceptError {
-    /// The connection that was to be accepted; the next one is another matter.
+    /// The connection that was to be accepted; the next accept may succeed.
     Connection,
-    /// The process or the system: it may pass.
+    /// The process or the system; the condition may pass.
     Exhausted,
     /// The listener itself.
     Listener,
@@ -141,7 +144,7 @@ pub(super) enum AcceptError {
 pub(super) fn classify(error: &io::Error) -> AcceptError {
     use io::ErrorKind as Kind;
     match error.kind() {
-        // The listed ones of accept(2), and those pending on the new socket, which it passes on.
+        // The errors that accept(2) lists, and those pending on the new socket, which it passes on.
         Kind::ConnectionAborted
         | Kind::ConnectionReset
         | Kind::ConnectionRefused

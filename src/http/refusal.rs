@@ -1,5 +1,5 @@
-//! The 503 of a connection that is not served: written before there is a request, a connection loop
-//! or a stack, in the acceptor, which must not wait.
+//! The 503 for a connection that is not served. The acceptor, which must not wait, writes it before
+//! there is a request, a connection loop or a stack.
 #![forbid(unsafe_code)]
 
 use std::net::Shutdown;
@@ -17,7 +17,7 @@ use super::taskmaster::Taskmaster;
 use super::transport::discard_arrived;
 use crate::runtime::driver::{ops, socket};
 
-/// The answer.
+/// The 503 response.
 #[derive(Debug)]
 pub(super) struct Refusal {
     response: Response,
@@ -25,7 +25,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(taskmaster: &Taskmaster) -> Self {
-        // RFC 9110 section 10.2.3: a number of seconds. Less than one would ask for a storm.
+        // RFC 9110 section 10.2.3: a number of seconds. Zero would make all clients retry at once.
         let seconds = taskmaster.retry_after.as_secs().max(1).to_string();
         Self {
             response: (
@@ -37,7 +37,7 @@ impl Refusal {
         }
     }
 
-    /// The whole answer.
+    /// The encoded answer: head and body.
     fn bytes(&self, context: &Context) -> Vec<u8> {
         let answer = AnswerTo {
             version: Version::HTTP_11,
@@ -59,13 +59,14 @@ impl Refusal {
 
     /// Answers, and lets the connection linger.
     pub(super) fn answer(&self, context: &Context, connection: Rc<Connection>) {
-        // It fits into the empty buffer of a new socket. A peer that is gone misses nothing.
+        // The answer fits into the empty send buffer of a new socket. Errors are ignored: the peer
+        // is gone.
         connection.transport.send_now(&self.bytes(context));
         context.lingering.begin(connection);
     }
 
-    /// Answers, and closes the connection, where nothing is left that could let it linger. A peer
-    /// that sends its request later is reset, and may lose the answer.
+    /// Answers, and closes the connection. For when no resources are left to let it linger. A peer
+    /// that sends its request later gets a reset, and may lose the answer.
     pub(super) fn answer_and_close(&self, context: &Context, socket: OwnedFd) {
         let _ = ops::send(socket.as_fd(), &self.bytes(context));
         let _ = socket::shutdown(socket.as_fd(), Shutdown::Write);

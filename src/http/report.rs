@@ -1,4 +1,4 @@
-//! What is told of the end of a server.
+//! The report of a server's end.
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
@@ -8,19 +8,20 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that came to their end, of those that were open or were accepted meanwhile. The
-    /// end of a connection is that of its last answer, whether or not its peer has closed its side.
+    /// Connections that ended in order, among those that were open when the drain began or were
+    /// accepted meanwhile. A connection ends with its last answer, whether or not its peer has
+    /// closed its side.
     pub ended: u64,
     /// Connections that were answered with 503 since the drain began.
     pub refused: u64,
-    /// Those that the deadline has met in the middle of something.
+    /// Connections that were busy or queued at the deadline.
     pub cut: Vec<CutConnection>,
     /// From the beginning of the drain to its end.
     pub took: Duration,
 }
 
 impl DrainReport {
-    /// Adds how it went on another shard, at the same time.
+    /// Adds the report of another shard that drained at the same time.
     pub(super) fn add(&mut self, other: Self) {
         self.ended += other.ended;
         self.refused += other.refused;
@@ -33,11 +34,11 @@ impl DrainReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CutConnection {
-    /// The name of its ethread, or the one that it would have got.
+    /// The name of the connection's ethread, or the name that it would have had.
     pub name: String,
     /// The peer, where it has an internet address.
     pub peer: Option<SocketAddr>,
-    /// What it was doing.
+    /// What the connection was doing.
     pub state: CutState,
 }
 
@@ -45,8 +46,8 @@ pub struct CutConnection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CutState {
-    /// A request had begun and its answer was not over.
+    /// A request had begun and its answer was not complete.
     Serving,
-    /// It waited for its turn, and was answered with 503.
+    /// The connection waited for its turn, and was answered with 503.
     Queued,
 }

@@ -1,8 +1,8 @@
 //! One server on several shards.
 //!
-//! Each shard has a [`Server`] of its own, in an ethread; here they are started, and ended
-//! together. Where the system does not divide the connections among listeners, whoever serves
-//! accepts them and hands them round.
+//! Each shard has a [`Server`] of its own, in an ethread. This module starts the servers and ends
+//! them together. Where the system does not divide the connections among listeners, the shard that
+//! calls `serve` accepts them and hands them to the shards in turn.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -39,9 +39,9 @@ use crate::thread::{self, RemoteThread};
 /// An HTTP server on several shards, each on an OS thread of its own. Made by
 /// [`Server::on_shards`].
 ///
-/// The app is either one for all, shared and so never changed, or one for each shard, which may
-/// have state that is not `Send`. To serve different apps on different ports, run a [`Server`] on
-/// each shard: see [`Shards::run`].
+/// The app is either a single one that all shards share, so it never changes, or one per shard,
+/// which may have state that is not `Send`. To serve different apps on different ports, run a
+/// [`Server`] on each shard: see [`Shards::run`].
 ///
 /// # Examples
 ///
@@ -70,13 +70,13 @@ use crate::thread::{self, RemoteThread};
 pub struct ShardedServer {
     server: Server,
     shards: Shards,
-    /// Listeners of the other shards; `None` where one listener is for all.
+    /// Listeners of the other shards; `None` if one listener serves all shards.
     others: RefCell<Option<Vec<Listener>>>,
     limits_per_shard: bool,
 }
 
 impl fmt::Debug for ShardedServer {
-    /// Without what is borrowed: the writer may call back.
+    /// Leaves out the `RefCell`, since the writer may call back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShardedServer")
             .field("server", &self.server)
@@ -89,7 +89,7 @@ impl Server {
     /// Listens as [`bind`](Self::bind) does, for a server [on shards](Self::on_shards). Where the
     /// system divides connections among several listeners on one address, as Linux does, the port
     /// is shared (`SO_REUSEPORT`): each shard gets a listener, and other processes of the same user
-    /// may listen there too. Suspends the caller for the look-up of a name.
+    /// may listen there too. Resolving a name suspends the caller.
     ///
     /// # Errors
     ///
@@ -107,17 +107,18 @@ impl Server {
         Ok(options.bind(address)?.into())
     }
 
-    /// Spreads the server over shards, which are started when it is served.
+    /// Spreads the server over shards, which start when it is served.
     ///
-    /// If its port is shared ([`bind_shared`](Self::bind_shared), or
-    /// [`reuse_port`](crate::net::ListenOptions::reuse_port) on a listener of one's own), the
-    /// system divides the connections, by a hash of their addresses. Otherwise whoever serves
-    /// accepts them and hands them to the shards in turns: they are divided evenly, each costs a
-    /// message to another OS thread, and Unix sockets can be served so too.
+    /// If the port is shared ([`bind_shared`](Self::bind_shared), or
+    /// [`reuse_port`](crate::net::ListenOptions::reuse_port) on the program's own listener), the
+    /// system divides the connections, by a hash of their addresses. Otherwise the shard that
+    /// serves accepts the connections and hands them to the shards in turn. Then the shards get
+    /// equal numbers, each connection costs a message to another OS thread, and Unix sockets can be
+    /// served too.
     ///
     /// # Errors
     ///
-    /// If the other listeners cannot be had.
+    /// If the additional listeners cannot be opened.
     pub fn on_shards(self, shards: Shards) -> io::Result<ShardedServer> {
         let inlet = self.take_inlet()?;
         let others = match inlet.listener() {
@@ -135,16 +136,16 @@ impl Server {
 }
 
 impl ShardedServer {
-    /// Whether each shard has the limits of the [`Taskmaster`](super::Taskmaster) to itself: false,
-    /// they hold for the server as a whole. Counting together costs an atomic operation of all
-    /// shards for each connection, and none for a request.
+    /// Sets whether the limits of the [`Taskmaster`](super::Taskmaster) apply to each shard
+    /// separately. The default is false: they apply to the server as a whole. Counting together
+    /// costs an atomic operation shared by all shards for each connection, and none for a request.
     #[must_use]
     pub fn limits_per_shard(mut self, per_shard: bool) -> Self {
         self.limits_per_shard = per_shard;
         self
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
     ///
@@ -159,16 +160,16 @@ impl ShardedServer {
         self.server.handle()
     }
 
-    /// Returns how many connections all shards have together.
+    /// Returns how many connections all shards have in total.
     #[must_use]
     pub fn counts(&self) -> ServerCounts {
         self.server.counts()
     }
 
-    /// Serves one app on all shards, until the server is drained by its [`handle`](Self::handle);
-    /// suspends the caller as [`Server::serve`] does. The app cannot be changed, but what it refers
-    /// to can be, where that is `Sync`. What could be changed by one shard under the eyes of
-    /// another does not compile:
+    /// Serves one app on all shards, until the server is drained by its [`handle`](Self::handle).
+    /// Suspends the caller as [`Server::serve`] does. The app itself cannot change, but what it
+    /// refers to can, if that is `Sync`. State that one shard could change while another shard uses
+    /// it does not compile:
     ///
     /// ```compile_fail,E0277
     /// use std::cell::Cell;
@@ -186,8 +187,8 @@ impl ShardedServer {
     ///
     /// # Errors
     ///
-    /// As [`Server::serve`], of the first shard that fails: then the server ends on all. If the
-    /// shards cannot be started.
+    /// As [`Server::serve`], for the first shard that fails: then the server ends on all shards. If
+    /// the shards cannot be started.
     ///
     /// # Cancellation
     ///
@@ -197,8 +198,8 @@ impl ShardedServer {
         self.serve_each(share(app))
     }
 
-    /// As [`serve`](Self::serve), with an app for each shard: `make` is called on each, with its
-    /// number. Suspends the caller.
+    /// As [`serve`](Self::serve), with one app per shard: each shard calls `make` with its number.
+    /// Suspends the caller.
     ///
     /// # Errors
     ///
@@ -239,7 +240,7 @@ impl ShardedServer {
         root.end(served)
     }
 
-    /// As [`serve_each`](Self::serve_each), without the end of this shard.
+    /// As [`serve_each`](Self::serve_each), but does not end this shard.
     #[track_caller]
     fn serve_here<H, F>(&self, make: F, root: &AsRoot) -> io::Result<()>
     where
@@ -301,7 +302,7 @@ impl ShardedServer {
         F: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        // First: where it fails, the server keeps its listener.
+        // First: if it fails, the server keeps its listener.
         let group = self.shards.clone().start()?;
         let (inlets, dispatcher) = self.inlets(me)?;
         let control = self.server.control().clone();
@@ -334,7 +335,7 @@ impl ShardedServer {
         })
     }
 
-    /// What each shard accepts from, and who hands it to them if that is not a listener.
+    /// The inlet of each shard, and the dispatcher that feeds the inlets if they are not listeners.
     fn inlets(&self, me: &thread::Thread) -> io::Result<(Vec<Inlet>, Option<Dispatcher>)> {
         let inlet = self.server.take_inlet()?;
         let others = self.others.take();
@@ -355,23 +356,24 @@ impl ShardedServer {
     }
 }
 
-/// A server that runs on its shards. Dropping it ends them, without waiting for that.
+/// A server that runs on its shards. Dropping it ends the shards without waiting for their end.
 struct Serving {
     control: Arc<Control>,
-    /// Those of the shards.
+    /// The controls of the shards.
     controls: Vec<Arc<Control>>,
     servers: Vec<RemoteJoinHandle<io::Result<()>>>,
-    /// How many of them have told that they are through.
+    /// How many of the servers have ended.
     ended: Arc<AtomicUsize>,
     dispatcher: Option<Dispatcher>,
     group: ShardGroup,
 }
 
 impl Serving {
-    /// Waits until it has ended on all shards, by a drain or as one of them has failed.
+    /// Waits until the server has ended on all shards, by a drain or because a part of it has
+    /// failed.
     fn wait(mut self) -> io::Result<()> {
         let mut drains = false;
-        // Refused by the dispatcher, before a drain began.
+        // Connections that the dispatcher had refused before the drain began.
         let mut refused = 0;
         loop {
             if !drains && let Some(grace) = self.control.drain() {
@@ -386,7 +388,7 @@ impl Serving {
             }
             let has_failed = ended > 0 || (self.dispatcher.is_some() && !accepts);
             if !drains && has_failed {
-                // What is left of it is of no use.
+                // A part of the server has failed, so the rest ends too.
                 self.control.ask_to_drain(Duration::ZERO);
                 continue;
             }
@@ -419,7 +421,8 @@ impl Serving {
     }
 
     fn drain(&self, grace: Duration) {
-        // Those who have been accepted come to their shards before these take no more.
+        // First, so that accepted connections reach their shards before the shards stop taking
+        // them.
         if let Some(dispatcher) = &self.dispatcher {
             dispatcher.end();
         }
@@ -429,13 +432,13 @@ impl Serving {
     }
 }
 
-/// Gives each shard the same app.
+/// Makes all shards share one app.
 fn share<H: Handler + Send + Sync>(app: H) -> impl Fn(usize) -> Shared<H> + Send + Sync {
     let app = Arc::new(app);
     move |_| Shared(app.clone())
 }
 
-/// An app that several shards have in common.
+/// An app that several shards share.
 struct Shared<H>(Arc<H>);
 
 impl<H: Handler + Send + Sync> Handler for Shared<H> {
@@ -444,7 +447,8 @@ impl<H: Handler + Send + Sync> Handler for Shared<H> {
     }
 }
 
-/// Tells whoever serves of the end of a shard's server. Its join does not wait for long after that.
+/// Tells the serving ethread that a shard's server has ended. Joining that server then takes little
+/// time.
 struct TellOnDrop(Arc<AtomicUsize>, RemoteThread);
 
 impl Drop for TellOnDrop {

@@ -1,8 +1,8 @@
-//! Ends a server by SIGINT and SIGTERM.
+//! Ends a server on SIGINT and SIGTERM.
 //!
-//! The first signal drains the server, the second one ends the process: in the signal's handler, so
-//! that it works even if the shard is stuck. When no server watches any more, the signals do what
-//! they did before.
+//! The first signal drains the server. The second signal ends the process, from within the signal
+//! handler, so that it works even if the shard is stuck. When no server watches any more, the
+//! signals have their previous effect.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
@@ -17,23 +17,23 @@ use crate::thread::{self, JoinHandle};
 /// Watches for the signals that end a server, until it is dropped.
 pub(super) struct Signals {
     watch: Option<TerminationSignals>,
-    /// `None` once it is waited for.
+    /// `None` once [`end`](Self::end) waits for it.
     drainer: Option<JoinHandle<()>>,
 }
 
 impl Signals {
     /// Drains `server` within `grace` at the first signal.
     pub(super) fn drain(server: ServerHandle, grace: Duration) -> io::Result<Self> {
-        // Non-blocking at both ends: a signal's handler must not wait.
+        // Non-blocking at both ends: a signal handler must not wait.
         let (receiver, sender) = ops::pipe()?;
         let mut receiver = PipeReader::from(receiver);
         let watch = TerminationSignals::install(sender)?;
-        // A daemon: a signal may come, but waiting for one keeps no shard alive.
+        // A daemon, so that waiting for a signal keeps no shard alive.
         let drainer = thread::Builder::new()
             .name("http-signals")
             .daemon(true)
             .spawn(move || match receiver.read(&mut [0]) {
-                // Nobody watches any more.
+                // The watch has ended.
                 Ok(0) => {}
                 Ok(_) => {
                     log::info!(
@@ -49,12 +49,12 @@ impl Signals {
         })
     }
 
-    /// Ends it, suspending the caller until nothing of it is left on the shard.
+    /// Ends the watch, suspending the caller until nothing of it is left on the shard.
     pub(super) fn end(mut self) {
         self.watch.take();
         if let Some(drainer) = self.drainer.take() {
             drainer.cancel();
-            // It has ended, or was cancelled: either is its end.
+            // Whether the ethread returned or was cancelled, it has ended.
             let _ = drainer.join();
         }
     }

@@ -1,4 +1,4 @@
-//! What a server is told about admission, and what the system lets it have.
+//! The configuration of admission, and its adjustment to the system's limits.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use super::admission::{Bounds, Counts};
 
-/// Decides which connections a server takes on, how many at a time, and what becomes of the rest.
+/// Decides which connections a server takes on, how many at a time, and what happens to the rest.
 ///
-/// A connection counts from when it is taken on to its close, idle or not. At the limit of
-/// *threads* further connections wait, which costs a descriptor each and no stack; at the limit of
-/// *accepted* ones, those who wait included, the answer is 503 with `Retry-After`. One who waits
-/// for too long gets that too.
+/// A connection counts from its admission to its close, idle or not. At the limit of *threads*
+/// further connections wait, which costs a descriptor each and no stack. At the limit of *accepted*
+/// connections, which includes the waiting ones, the answer is 503 with `Retry-After`. A connection
+/// that waits for too long gets the same answer.
 ///
-/// Behind a balancer leave the accept limit out: a 503 at once lets it try another server. Alone,
-/// set both, and a burst is served a little later.
+/// Behind a load balancer leave the accept limit out: an immediate 503 lets the balancer try
+/// another server. Without a balancer set both limits: then a burst is served a little later.
 ///
 /// # Examples
 ///
@@ -42,52 +42,53 @@ pub struct Taskmaster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     SingleThreaded,
-    /// The default limits, or fewer where the system allows fewer descriptors.
+    /// The default limits, or lower ones where the system allows fewer descriptors.
     PerConnection,
     Limited(Bounds),
 }
 
 /// Descriptors that the default limits leave to the rest of the process: standard streams, the
-/// driver, log files, connections that handlers open themselves. Half of them where there are few.
+/// driver, log files, connections that handlers open themselves. At most half of all descriptors.
 const DESCRIPTOR_RESERVE: u64 = 128;
 
 impl Taskmaster {
-    /// 10,000: what a process is asked to hold since the "C10k" page. An idle connection costs a
-    /// few kilobytes, one in its handler as much stack as that touches.
+    /// 10,000: the number that the "C10k" page asks for. An idle connection costs a few kilobytes;
+    /// a connection in its handler costs the stack pages that the handler touches.
     pub const MAX_THREADS: usize = 10_000;
 
     /// 25 % above [`MAX_THREADS`](Self::MAX_THREADS).
     pub const MAX_ACCEPT: usize = 12_500;
 
-    /// 10 s: most who wait for longer have given up, and ask again.
+    /// 10 s: most clients that wait for longer have given up, and retry.
     pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// 5 s: in the order of the time in which a burst passes.
+    /// 5 s: about the time in which a burst passes.
     pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-    /// Serves one connection after the other in the acceptor's own ethread. Each ends with its
-    /// first response, as nobody else is served before; those who come meanwhile wait in the
-    /// listener's queue.
+    /// Serves one connection after the other in the acceptor's own ethread. Each connection ends
+    /// with its first response, as no other connection is served before. Connections that arrive
+    /// meanwhile wait in the listener's queue.
     #[must_use]
     pub fn single_threaded() -> Self {
         Self::new(Mode::SingleThreaded)
     }
 
-    /// Serves each connection in an ethread of its own, up to [`MAX_THREADS`](Self::MAX_THREADS)
-    /// of them, and lets connections wait up to [`MAX_ACCEPT`](Self::MAX_ACCEPT) in total. Where
-    /// the process may have fewer descriptors than that takes, the limits are lower. The default.
+    /// Serves each connection in an ethread of its own, up to [`MAX_THREADS`](Self::MAX_THREADS) of
+    /// them, and lets connections wait up to [`MAX_ACCEPT`](Self::MAX_ACCEPT) in total. The limits
+    /// are lower where the process may not have that many descriptors. This is the default.
     #[must_use]
     pub fn per_connection() -> Self {
         Self::new(Mode::PerConnection)
     }
 
     /// As [`per_connection`](Self::per_connection), with other limits; `None` is no limit. Without
-    /// a limit of accepted connections nobody waits: beyond the limit of threads all are refused.
+    /// a limit of accepted connections no connection waits: beyond the limit of threads all are
+    /// refused.
     ///
     /// # Errors
     ///
-    /// If a limit of accepted connections comes without one of threads, or is not above it; if the
-    /// limit of threads is zero.
+    /// If a limit of accepted connections is given without a limit of threads, or is not above it;
+    /// if the limit of threads is zero.
     pub fn with_limits(
         max_threads: impl Into<Option<usize>>,
         max_accept: impl Into<Option<usize>>,
@@ -139,19 +140,19 @@ impl Taskmaster {
         self.mode == Mode::SingleThreaded
     }
 
-    /// Connections that may linger in such a process at a time, besides those that `bounds` let in:
-    /// half of the descriptors that are left.
+    /// How many connections may linger at a time, besides those that `bounds` let in: half of the
+    /// descriptors that are left.
     pub(super) fn most_lingering(&self, descriptors: Option<u64>, bounds: Bounds) -> usize {
         let taken = bounds.max_accept.or(bounds.max_threads).unwrap_or(0);
         let left = match self.mode {
-            // Its process keeps the limit that it has, which is not known.
+            // In this mode the process keeps its descriptor limit, which is not known here.
             Mode::SingleThreaded => DESCRIPTOR_RESERVE,
             _ => descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(taken as u64)),
         };
         usize::try_from(left / 2).unwrap_or(usize::MAX)
     }
 
-    /// The limits in a process that may have so many descriptors; `None` is as many as it likes.
+    /// The limits of a process that may have `descriptors` descriptors; `None` is no limit.
     pub(super) fn bounds(&self, descriptors: Option<u64>) -> Bounds {
         let room = descriptors.map_or(usize::MAX, |limit| {
             let room = limit - DESCRIPTOR_RESERVE.min(limit / 2);
@@ -161,7 +162,7 @@ impl Taskmaster {
             // The acceptor is the limit.
             Mode::SingleThreaded => Bounds::default(),
             Mode::PerConnection => {
-                // Two, so that there is a queue, however little the system gives.
+                // At least two, so that there is a queue, however few descriptors the system gives.
                 let max_accept = Self::MAX_ACCEPT.min(room).max(2);
                 Bounds {
                     max_threads: Some(max_accept / 5 * 4 + max_accept % 5 * 4 / 5),
@@ -221,17 +222,17 @@ pub struct ServerCounts {
     pub serving: usize,
     /// Connections that wait for their turn.
     pub queued: usize,
-    /// Connections that have had their last answer, or a 503, and wait for the end of their peers:
-    /// see [`Timeouts::linger`](super::Timeouts::linger). They are not among those that are served.
+    /// Connections that were sent their last answer, or a 503, and wait for the peer to close its
+    /// side: see [`Timeouts::linger`](super::Timeouts::linger). Not included in `serving`.
     pub lingering: usize,
-    /// Connections that have been served, or are, since the beginning.
+    /// Connections that have been served or are being served, since the server began.
     pub served: u64,
-    /// Connections that were answered with 503 instead of being served, since the beginning.
+    /// Connections that were answered with 503 instead of being served, since the server began.
     pub refused: u64,
 }
 
 impl ServerCounts {
-    /// Adds those of one shard.
+    /// Adds the counts of one shard.
     pub(super) fn add(&mut self, counts: &Counts) {
         self.serving += counts.serving.load(Ordering::Relaxed);
         self.queued += counts.queued.load(Ordering::Relaxed);

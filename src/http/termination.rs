@@ -1,4 +1,4 @@
-//! Serving until a signal says otherwise.
+//! Serving until SIGTERM or SIGINT.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -9,19 +9,20 @@ use super::server::Server;
 use super::signals::Signals;
 
 impl Server {
-    /// As [`serve`](Self::serve), and SIGTERM or SIGINT drains the server: suspends the caller
-    /// until then, or drives the shard and ends it, as `serve` does. A second of them ends the
-    /// process at once, also while a handler holds the OS thread. They are told to all servers of
-    /// the process that are run, and to those that begin while others drain.
+    /// As [`serve`](Self::serve), and SIGTERM or SIGINT drains the server. Suspends the caller
+    /// until then, or drives the shard and ends it, as `serve` does. A second signal ends the
+    /// process at once, even while a handler occupies the OS thread. The signals go to all servers
+    /// of the process that are run, and to servers that begin while others drain.
     ///
     /// The grace of the drain is [`drain_grace`](Self::drain_grace). Handlers of these signals that
-    /// were installed before are called too; when this returns, all is as it was. Nothing but
-    /// this and [`WebServer::run_server`](super::WebServer::run_server) touches these signals.
+    /// were installed before are called too. When this method returns, everything is as before.
+    /// Nothing but this and [`WebServer::run_server`](super::WebServer::run_server) touches these
+    /// signals.
     ///
     /// # Errors
     ///
-    /// As [`serve`](Self::serve); if the signals cannot be had, for example as there are too many
-    /// open files.
+    /// As [`serve`](Self::serve); if the signals cannot be watched, for example because too many
+    /// files are open.
     ///
     /// # Cancellation
     ///

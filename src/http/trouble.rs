@@ -1,4 +1,4 @@
-//! What keeps connections from being accepted, and may pass: how it is told and survived.
+//! Transient failures to accept connections: how they are logged and survived.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -12,15 +12,15 @@ use crate::time::Instant;
 /// How long an acceptor pauses when it cannot even refuse.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the log tells of one kind of trouble.
+/// The shortest time between two log lines about the same kind of failure.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 
-/// There is a lack of descriptors or memory, now and then.
+/// Handles a temporary lack of descriptors or memory.
 #[derive(Debug, Default)]
 pub(super) struct Exhaustion(LogPeriod);
 
 impl Exhaustion {
-    /// A connection was answered with 503 on the reserve.
+    /// Logs that a connection was answered with 503 on the reserve descriptor.
     pub(super) fn refused(&self, error: &io::Error) {
         self.0.tell(|times| {
             log::error!(
@@ -30,7 +30,7 @@ impl Exhaustion {
         });
     }
 
-    /// Goes on after an error of accept(2), unless it is the listener's.
+    /// Recovers from an error of accept(2); returns the error if it is the listener's.
     pub(super) fn survive(&self, listener: &Listener, error: io::Error) -> io::Result<()> {
         match classify(&error) {
             AcceptError::Connection => log::debug!("a connection was gone: {error}"),
@@ -50,7 +50,7 @@ impl Exhaustion {
     }
 }
 
-/// Keeps one kind of line to one a period.
+/// Limits one kind of log line to one per [`LOG_PERIOD`].
 #[derive(Debug, Default)]
 pub(super) struct LogPeriod {
     told: Cell<Option<Instant>>,
@@ -58,7 +58,8 @@ pub(super) struct LogPeriod {
 }
 
 impl LogPeriod {
-    /// Counts, and calls `line` with the number since it was called last, if that is long ago.
+    /// Counts the calls. Calls `line` with the count since the last line, if that was at least
+    /// [`LOG_PERIOD`] ago.
     pub(super) fn tell(&self, line: impl FnOnce(u64)) {
         self.times.set(self.times.get() + 1);
         let now = Instant::now();

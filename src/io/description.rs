@@ -1,14 +1,14 @@
-//! What all handles of one open file share: its position, and the operation that is under way.
+//! The state that all handles of one open file share: its position, and the operation under way.
 //!
 //! An operation on a file is a job of the pool, which goes on when its ethread is cancelled or
-//! meets a deadline. So the operation belongs to the file, and not to the ethread: it holds a
+//! meets a deadline. So the operation belongs to the file, and not to the ethread. It holds a
 //! *turn*, which ends when its result has been taken, or is dropped because the ethread is gone.
-//! What a read has read stays here for the next one; so does the error of a write. Calls wait for
-//! their turns in the order in which they come, on any OS thread.
+//! The bytes of a dropped read stay here for the next read; so does the error of a write. Calls
+//! wait for their turns in the order in which they come, on any OS thread.
 //!
-//! Files with a position (regular files, directories, disks) have one line for all calls that use
-//! it. Streams (pipes, terminals, devices) have none, and a line for each direction: a read that
-//! waits for a peer must not keep a write from it.
+//! Files with a position (regular files, directories, disks) have one wait queue for all calls that
+//! use it. Streams (pipes, terminals, devices) have no position, and a wait queue for each
+//! direction: a read that waits for a peer must not hold up a write to that peer.
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
@@ -29,9 +29,9 @@ use crate::runtime::scheduler::unwind::as_io;
 use crate::runtime::task::pool;
 use crate::sync::remote::Semaphore;
 
-/// The most that is moved in one trip to the pool. A trip takes some 20 µs, as long as copying
-/// 128 KiB twice. With this much a file that is in memory is read at three quarters of the rate
-/// that eight times as much would give, in which the trip no longer shows.
+/// The most bytes that one trip to the pool moves. A trip takes some 20 µs, as long as copying 128
+/// KiB twice. With this size, a file that is in memory is read at three quarters of the rate of a
+/// size eight times as large, at which the trip no longer shows.
 pub(crate) const MOST: usize = 256 * 1024;
 
 type At = &'static Location<'static>;
@@ -39,20 +39,20 @@ type At = &'static Location<'static>;
 /// The state that all handles of one open file share.
 pub(crate) struct Description {
     is_stream: bool,
-    /// The turn of those that use the position; of a stream, of those that read.
+    /// The turn of operations that use the position; in a stream, of reads.
     reading: Semaphore,
-    /// The turn of those that write to a stream.
+    /// The turn of writes to a stream.
     writing: Semaphore,
     left: Mutex<Left>,
-    /// What the next call moves its bytes through. Taken out for that, so that a second call at the
-    /// same time makes its own.
+    /// The buffer of the next operation. An operation takes it out, so a second one at the same
+    /// time makes its own.
     buffer: Mutex<Vec<u8>>,
 }
 
 /// What operations have left behind. Locked for moments only, never during a system call.
 #[derive(Default)]
 struct Left {
-    /// What was read and not yet taken. Only the holder of the turn to read changes it.
+    /// The result of a read, not yet taken. Only the holder of the turn to read changes it.
     read: Option<Unread>,
     /// The error of a write that no call has returned.
     error: Option<io::Error>,
@@ -60,9 +60,9 @@ struct Left {
 
 struct Unread {
     buffer: Vec<u8>,
-    /// The bytes that are left; none of them is the end of a stream.
+    /// The bytes that are left; an empty range is the end of a stream.
     result: io::Result<Range<usize>>,
-    /// The file was written to since, without the turn.
+    /// `write_at` or `set_len` has changed the file since.
     is_outdated: bool,
 }
 
@@ -78,7 +78,7 @@ impl Drop for Turn {
     }
 }
 
-/// The error of an operation without a turn. It stays with the file if no call takes it.
+/// The error of an operation. Dropped without [`take`](Self::take), it stays with the file.
 pub(crate) struct Unreported {
     of: Arc<Description>,
     error: Option<io::Error>,
@@ -108,7 +108,7 @@ impl Drop for Unreported {
 impl Description {
     pub(crate) fn new(fd: BorrowedFd<'_>) -> Arc<Self> {
         Arc::new(Self {
-            // What is not even open fails in its first operation.
+            // A descriptor that is not even open fails in its first operation.
             is_stream: matches!(ops::kind(fd), Ok(FdKind::Socket | FdKind::Other)),
             reading: Semaphore::new(1),
             writing: Semaphore::new(1),
@@ -148,7 +148,7 @@ impl Description {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let buffer = mem::take(&mut *buffer);
         match buffer.len() < len {
-            // Not `resize`: a new one is zero without being written to.
+            // Not `resize`: the memory of a new buffer is zero without being written to.
             true => vec![0; len],
             false => buffer,
         }
@@ -161,7 +161,7 @@ impl Description {
         drop(before);
     }
 
-    /// Keeps an error for the next call that writes or flushes. The first one stays.
+    /// Keeps an error for the next call that writes or flushes. An earlier error is not replaced.
     fn keep(&self, error: io::Error) {
         self.left().error.get_or_insert(error);
     }
@@ -170,14 +170,14 @@ impl Description {
         self.left().error.take().map_or(Ok(()), Err)
     }
 
-    /// How far the position is beyond what calls have got.
+    /// How many bytes the position is ahead of what calls have returned.
     fn ahead(&self) -> i64 {
         let left = self.left();
         let bytes = left
             .read
             .as_ref()
             .and_then(|read| read.result.as_ref().ok());
-        // No more than a buffer.
+        // A buffer is never longer than that.
         bytes.map_or(0, |bytes| bytes.len() as i64)
     }
 
@@ -188,7 +188,7 @@ impl Description {
         }
     }
 
-    /// Moves the position to where calls have got, for the holder of the turn.
+    /// Moves the position back to where calls have got, for the holder of the turn.
     fn rewind_unread(&self, mut file: &File) -> io::Result<()> {
         match self.ahead() {
             0 => {}
@@ -200,7 +200,7 @@ impl Description {
 
     fn seek_now(&self, mut file: &File, pos: SeekFrom) -> io::Result<u64> {
         let pos = match pos {
-            // As the system says it of a position before the beginning.
+            // The error that the system has for a position before the beginning.
             SeekFrom::Current(by) => SeekFrom::Current(
                 by.checked_sub(self.ahead())
                     .ok_or(io::ErrorKind::InvalidInput)?,
@@ -215,12 +215,13 @@ impl Description {
     /// Reads into a buffer, which stays here until the bytes are taken.
     fn read_now(&self, mut file: &File, len: usize) {
         let mut buffer = self.take_buffer(len);
-        // What is here still is out of date.
+        // A result that is still here is out of date.
         let result = self
             .rewind_unread(file)
             .and_then(|()| file.read(&mut buffer[..len]));
         let result = match result {
-            // A file may grow until the next read, and a read of nothing says nothing of the end.
+            // The end is not kept: a file may grow until the next read, and a read of zero bytes
+            // says nothing of the end.
             Ok(0) if len == 0 || !self.is_stream => return self.put_back(buffer),
             result => result.map(|got| 0..got),
         };
@@ -232,7 +233,7 @@ impl Description {
         });
     }
 
-    /// Whether there is something to give that is still right.
+    /// Whether there is a result to give that is not out of date.
     fn has_unread(&self) -> bool {
         let left = self.left();
         left.read.as_ref().is_some_and(|read| !read.is_outdated)
@@ -301,11 +302,11 @@ impl Description {
         fill(&mut buffer[..len]);
         let write = move |of: &Arc<Self>| {
             let mut file = file.borrow();
-            // Of a stream, what was read is still the next that a read gets.
+            // In a stream, bytes that were read are still what the next read gets.
             let ready = match of.is_stream {
                 true => Ok(()),
                 false => match of.rewind_unread(file) {
-                    // Some files of the kernel's are streams by another name.
+                    // Some of the kernel's files have the type of a file, and cannot seek.
                     Err(error) if error.kind() == io::ErrorKind::NotSeekable => Ok(()),
                     rewound => rewound,
                 },
@@ -319,7 +320,7 @@ impl Description {
             written
         };
         let (written, _turn) = operate(turn, location, write)?;
-        // An error behind the first bytes comes with the next call.
+        // An error after the first bytes is returned by the next call.
         match written {
             0 => self.take_error().map(|()| 0),
             written => Ok(written),
@@ -354,7 +355,7 @@ impl Description {
         operate(turn, location, set)?.0.map_err(Unreported::take)
     }
 
-    /// Waits for writes that are under way, and returns the error that one has left.
+    /// Waits for writes under way, and returns the error that a write has left.
     pub(crate) fn flush(self: &Arc<Self>, location: At) -> io::Result<()> {
         let _turn = self.turn(true, location)?;
         self.take_error()
@@ -407,7 +408,7 @@ impl Description {
         };
         match on_pool(write, location)? {
             (0, Some(error)) => Err(error.take()),
-            // The caller goes on behind these, and meets the error again.
+            // The caller continues after these bytes, and meets the error again.
             (written, error) => {
                 drop(error.map(Unreported::take));
                 Ok(written)
@@ -429,7 +430,7 @@ impl Description {
         }
     }
 
-    /// As [`settle`](Self::settle), as far as that needs no wait.
+    /// As [`settle`](Self::settle), as far as that is possible without waiting.
     pub(crate) fn settle_now(&self, file: &File) {
         if let Ok(_reads) = self.reading.try_acquire() {
             // A stream has no position.
@@ -444,7 +445,7 @@ impl fmt::Debug for Description {
     }
 }
 
-/// Unwinds, or fails, before a wait that is not to begin.
+/// Unwinds if the ethread is cancelled, and fails if a deadline has passed, before a wait begins.
 fn check_interrupts() -> io::Result<()> {
     current::with(|scheduler| match scheduler {
         Some(scheduler) if scheduler.can_leave() => {
@@ -464,8 +465,8 @@ fn cannot_go_back(bytes: i64) -> io::Error {
     io::Error::new(io::ErrorKind::NotSeekable, text)
 }
 
-/// Writes all bytes, unless that fails: an ethread that has left does not write the rest. Returns
-/// how many were written.
+/// Writes all bytes, unless a write fails: an ethread that has left would not write the rest.
+/// Returns how many bytes were written.
 fn write_whole(
     bytes: &[u8],
     mut write: impl FnMut(&[u8], usize) -> io::Result<usize>,
@@ -484,13 +485,13 @@ fn write_whole(
     }
 }
 
-/// Lets the pool do something that holds the turn until it has ended.
+/// Runs an operation on the pool. It holds the turn until it has ended.
 fn operate<R: Send + 'static>(
     turn: Turn,
     location: At,
     call: impl FnOnce(&Arc<Description>) -> R + Send + 'static,
 ) -> io::Result<(R, Turn)> {
-    // In this order: where no ethread takes them, the result is left behind before the turn ends.
+    // In this order: if no ethread takes them, the result is left behind before the turn ends.
     on_pool(move || (call(&turn.of), turn), location)
 }
 

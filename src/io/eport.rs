@@ -1,4 +1,4 @@
-//! Any descriptor, as ethreads read and write it.
+//! Any descriptor, read and written by ethreads.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -23,13 +23,13 @@ const BOUNDED: usize = 4096;
 /// A port: any descriptor, read and written like a blocking one, where waiting suspends the
 /// ethread instead of the OS thread.
 ///
-/// Any number of ethreads, of any OS threads, may wait for it in either direction. A port reads
+/// Any number of ethreads, on any OS threads, may wait for a port in either direction. A port reads
 /// and writes at once and buffers nothing; [`BufReader`](std::io::BufReader) and
-/// [`BufWriter`](std::io::BufWriter) do that. Of what it owns, `T`, only the descriptor is used,
-/// which has to stay the same one.
+/// [`BufWriter`](std::io::BufWriter) do that. Of its owner, `T`, only the descriptor is used, which
+/// has to stay the same one.
 ///
-/// Regular files, which are never "not ready", are read and written on a pool of OS threads. What a
-/// cancelled call does there is the next call's, as with [`fs::File`](crate::fs::File).
+/// Regular files, which are always ready, are read and written on a pool of OS threads. The result
+/// of a cancelled call goes to the next call, as with [`fs::File`](crate::fs::File).
 ///
 /// # Examples
 ///
@@ -55,20 +55,20 @@ const BOUNDED: usize = 4096;
 pub struct Eport<T: AsFd> {
     watched: Watched<T>,
     kind: FdKind,
-    /// Of a regular file.
+    /// The state of a regular file that the pool uses; `None` for other descriptors.
     file: Option<Arc<Description>>,
-    /// The descriptor is in blocking mode, which is not ours to change: each call is made only
+    /// The descriptor is in blocking mode, which the port must not change: each call is made only
     /// when poll(2) says that it returns at once.
     shared: bool,
-    /// The blocking mode was switched off here, and comes back with [`Eport::into_inner`].
+    /// The port has switched blocking mode off; [`Eport::into_inner`] restores it.
     restore: bool,
 }
 
 impl<T: AsFd> Eport<T> {
     /// Makes a port of a descriptor and switches it to non-blocking mode.
     ///
-    /// The mode belongs to the open file description: whoever has a duplicate, in this process or
-    /// another, sees it too. For those use [`new_shared`](Self::new_shared).
+    /// The mode belongs to the open file description: duplicates of the descriptor, in this process
+    /// or another, change with it. If there are any, use [`new_shared`](Self::new_shared).
     ///
     /// # Errors
     ///
@@ -87,12 +87,12 @@ impl<T: AsFd> Eport<T> {
         })
     }
 
-    /// Makes a port of a descriptor and leaves its mode alone: for descriptors that other
-    /// processes have too, such as the terminal.
+    /// Makes a port of a descriptor and leaves its mode alone: for descriptors that are shared with
+    /// other processes, such as the terminal.
     ///
-    /// Each call waits until the descriptor is ready and then moves what it can at once, at most
-    /// 4,096 bytes in a write. If another process takes the input in between, the call blocks the
-    /// OS thread.
+    /// Each call waits until the descriptor is ready and then moves as much as it can at once, at
+    /// most 4,096 bytes in a write. If another process takes the input in between, the call blocks
+    /// the OS thread.
     ///
     /// # Errors
     ///
@@ -113,9 +113,10 @@ impl<T: AsFd> Eport<T> {
         }
     }
 
-    /// Makes a port of what is not a file, and blocked before if anybody cares.
+    /// Makes a port of what is not a regular file. [`into_inner`](Self::into_inner) makes it
+    /// blocking.
     pub(super) fn adopt(io: T) -> Self {
-        // What refuses this is no pipe, and its first operation will say so.
+        // A descriptor that refuses this is no pipe; its first operation returns the error.
         let _ = ops::set_nonblocking(io.as_fd(), true);
         Self {
             shared: false,
@@ -129,10 +130,10 @@ impl<T: AsFd> Eport<T> {
         self.watched.get()
     }
 
-    /// Takes the port apart. The descriptor blocks again if it did before.
+    /// Takes the port apart. Blocking mode is restored if the port has switched it off.
     ///
     /// The position of a regular file is where calls have got, unless an operation is under way
-    /// whose ethread was cancelled; [`flush`](Write::flush) waits for that.
+    /// whose ethread was cancelled; [`flush`](Write::flush) waits for such an operation.
     pub fn into_inner(self) -> T {
         let restore = self.restore;
         if let Ok(Some((file, shared))) = self.on_pool() {
@@ -140,24 +141,24 @@ impl<T: AsFd> Eport<T> {
         }
         let io = self.watched.into_inner();
         if restore {
-            // It could be switched off, so it can be switched on.
+            // The mode could be switched off, so it can be switched on.
             let _ = ops::set_nonblocking(io.as_fd(), false);
         }
         io
     }
 
-    /// Ends all use of the port. Whoever waits for it, and whoever uses it later, gets
-    /// `NotConnected`. A socket is shut down, so that the peer hears of it; the descriptor itself
-    /// is closed when the port is dropped.
+    /// Ends all use of the port. Operations that wait for it, and all later ones, fail with
+    /// `NotConnected`. A socket is shut down, which its peer notices; the descriptor itself is
+    /// closed when the port is dropped.
     ///
-    /// An OS thread without ethreads that waits for anything but a socket hears of it with the
-    /// next event only.
+    /// An OS thread without ethreads that waits for anything but a socket notices the close only at
+    /// the next event.
     pub fn close(&self) {
         self.watched.close();
     }
 
-    /// Runs `f` until it does not say `WouldBlock`; suspends the ethread until there is input
-    /// each time that it does.
+    /// Runs `f` until its result is not `WouldBlock`; each time that it is, suspends the ethread
+    /// until there is input.
     ///
     /// For calls that are neither `read` nor `write`, such as `recvmsg` or `accept`. `f` must not
     /// block: the descriptor is in non-blocking mode, unless the port was made by
@@ -165,7 +166,7 @@ impl<T: AsFd> Eport<T> {
     ///
     /// # Errors
     ///
-    /// What `f` says, but for `WouldBlock` and `Interrupted`; `NotConnected` after a
+    /// The errors of `f`, but for `WouldBlock` and `Interrupted`; `NotConnected` after a
     /// [`close`](Self::close).
     ///
     /// # Cancellation
@@ -176,8 +177,8 @@ impl<T: AsFd> Eport<T> {
         self.perform(Direction::Read, f)
     }
 
-    /// Runs `f` until it does not say `WouldBlock`; suspends the ethread until there is room for
-    /// output each time that it does. See [`read_with`](Self::read_with).
+    /// Runs `f` until its result is not `WouldBlock`; each time that it is, suspends the ethread
+    /// until there is room for output. See [`read_with`](Self::read_with).
     ///
     /// # Errors
     ///
@@ -208,8 +209,8 @@ impl<T: AsFd> Eport<T> {
             location: Location::caller(),
         };
         loop {
-            // `f` is user code: it may bring its caller to another ethread, or end the run. Then
-            // the wait begins anew where the caller is now. Until then this keeps the scheduler.
+            // `f` is user code: it may move its caller to another ethread, or end the run. Then the
+            // wait begins anew where the caller is now. Until then `origin` keeps the scheduler.
             let origin = Origin::anywhere();
             let mut has_moved = false;
             let result = self.watched.perform(
@@ -235,7 +236,7 @@ impl<T: AsFd> Eport<T> {
         }
     }
 
-    /// A regular file for the pool, as a duplicate of the descriptor, and what it shares.
+    /// A regular file for the pool: a duplicate of the descriptor, and the shared state.
     fn on_pool(&self) -> io::Result<Option<(File, &Arc<Description>)>> {
         let Some(shared) = &self.file else {
             return Ok(None);
@@ -271,7 +272,7 @@ impl<T: AsFd> Read for &Eport<T> {
 }
 
 impl<T: AsFd> Write for &Eport<T> {
-    /// Writes what can be written at once; suspends the ethread until that is something.
+    /// Writes as much as it can at once; suspends the ethread until there is room.
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if let Some((file, shared)) = self.on_pool()? {
@@ -301,8 +302,8 @@ impl<T: AsFd> Write for &Eport<T> {
     }
 
     /// Suspends the ethread until a write to a regular file that is under way has ended, and
-    /// returns the error of one that no call has returned. Else it does nothing: nothing is
-    /// buffered here.
+    /// returns the error of a write that no call has returned. Otherwise it does nothing: a port
+    /// buffers nothing.
     #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
         match &self.file {

@@ -1,6 +1,6 @@
 //! Anonymous pipes.
 
-// `FromRawFd` is an unsafe trait: its caller vouches for the descriptor.
+// `FromRawFd` is an unsafe trait: its caller is responsible for the descriptor.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -110,8 +110,8 @@ impl Write for PipeWriter {
     }
 }
 
-/// Both ends convert in the same way: coming in, a descriptor is made non-blocking; going out, it
-/// is deregistered first, and blocks again.
+/// Both ends convert in the same way: an incoming descriptor is made non-blocking; an outgoing one
+/// is deregistered first, and made blocking again.
 macro_rules! conversions {
     ($($end:ident from $std:ty;)+) => {$(
         impl $end {
@@ -158,7 +158,7 @@ macro_rules! conversions {
         }
 
         impl From<$end> for Stdio {
-            /// Restores the blocking mode: a child does not expect another.
+            /// Restores the blocking mode, which a child process expects.
             fn from(end: $end) -> Self {
                 Self::from(OwnedFd::from(end))
             }
@@ -180,7 +180,7 @@ macro_rules! conversions {
 
         impl FromRawFd for $end {
             unsafe fn from_raw_fd(fd: RawFd) -> Self {
-                // SAFETY: the caller's promise is this function's: `fd` is open and owned.
+                // SAFETY: the caller guarantees what this function demands: `fd` is open and owned.
                 Self::from(unsafe { OwnedFd::from_raw_fd(fd) })
             }
         }

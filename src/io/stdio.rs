@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use super::eport::Eport;
 use crate::runtime::driver::ops::{self, FdKind};
 
-/// The streams are the process's, and so are their ports. What is not open is treated like a
-/// pipe, whose first call tells the error.
+/// The streams belong to the process, and so do their ports. A stream that is not open is treated
+/// like a pipe: its first call returns the error.
 fn port<T: AsFd>(io: T) -> Eport<T> {
     let kind = ops::kind(io.as_fd()).unwrap_or(FdKind::Other);
     Eport::with_kind(io, kind)
@@ -28,9 +28,9 @@ pub struct Stderr(&'static Eport<io::Stderr>);
 
 /// Returns a handle of the standard input, whose reads suspend the ethread and not the OS thread.
 ///
-/// Unlike std's it has no buffer, and so no lines: wrap it in a
-/// [`BufReader`](std::io::BufReader), and keep that as long as lines are read, since what it has
-/// read ahead is its own. Do not mix it with [`std::io::stdin`], which has a buffer too.
+/// Unlike std's handle it has no buffer, and so no lines: wrap it in a
+/// [`BufReader`](std::io::BufReader), and keep that reader as long as lines are read, since it
+/// holds what it has read ahead. Do not mix this with [`std::io::stdin`], which has a buffer too.
 ///
 /// # Examples
 ///
@@ -53,9 +53,9 @@ pub fn stdin() -> Stdin {
 
 /// Returns a handle of the standard output, whose writes suspend the ethread and not the OS thread.
 ///
-/// Unlike std's it has no buffer. Each write is one call of at most 4,096 bytes (a pipe, a
-/// terminal) or one job for the pool (a file); wrap it in a [`LineWriter`](std::io::LineWriter)
-/// for many small ones.
+/// Unlike std's handle it has no buffer. Each write is one call of at most 4,096 bytes (a pipe, a
+/// terminal) or one job for the pool (a file); wrap it in a [`LineWriter`](std::io::LineWriter) for
+/// many small writes.
 ///
 /// # Examples
 ///
@@ -100,11 +100,11 @@ impl Read for &Stdin {
     }
 }
 
-/// The two outputs are alike.
+/// Both output streams are alike.
 macro_rules! output {
     ($($handle:ident)+) => {$(
         impl Write for $handle {
-            /// Writes what can be written at once; suspends the ethread until that is something.
+            /// Writes as much as it can at once; suspends the ethread until there is room.
             #[track_caller]
             fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
                 let mut port = self.0;

@@ -1,4 +1,4 @@
-//! A descriptor and its registrations, and the order in which they end.
+//! A descriptor with its registrations, and the order in which they end.
 
 use std::io;
 use std::mem;
@@ -12,7 +12,7 @@ use crate::runtime::io::operation::{Left, Operation};
 use crate::runtime::io::registration::Registration;
 use crate::runtime::state::slots::Direction;
 
-/// What [`Eport`](super::Eport) and the sockets of `net` are made of. Dropping it deregisters the
+/// The base of [`Eport`](super::Eport) and of the sockets of `net`. Dropping it deregisters the
 /// descriptor from every shard before its owner closes it.
 #[derive(Debug)]
 pub(crate) struct Watched<T: AsFd> {
@@ -72,23 +72,23 @@ impl<T: AsFd> Watched<T> {
             .try_now(direction, location, left, || try_once(io))
     }
 
-    /// Waits until it may be ready, without trying; see [`Registration::wait`].
+    /// Waits until the descriptor may be ready, without trying; see [`Registration::wait`].
     pub(crate) fn wait(&self, operation: Operation) -> io::Result<bool> {
         self.registration.wait(self.fd(), operation)
     }
 
-    /// Parks without a stack until it may be ready; see [`Registration::rest`].
+    /// Parks without a stack until the descriptor may be ready; see [`Registration::rest`].
     #[inline(always)]
     pub(crate) fn rest(&self, operation: Operation) -> io::Result<bool> {
         self.registration.rest(self.fd(), operation)
     }
 
-    /// Ends what goes on here and whatever may come, without closing the descriptor.
+    /// Ends the operations under way and all later ones, without closing the descriptor.
     pub(crate) fn close(&self) {
         self.registration.close();
-        // After that, so that whoever is woken by it finds the source closed: OS threads without
-        // ethreads, which wait in poll(2), and the peer. What is no socket, or is not connected,
-        // has nothing to shut down.
+        // Only after that, so that all waiters that this wakes find the source closed: OS threads
+        // without ethreads, which wait in poll(2), and the peer. A descriptor that is no socket, or
+        // is not connected, has nothing to shut down.
         let _ = socket::shutdown(self.fd(), Shutdown::Both);
     }
 
@@ -113,9 +113,9 @@ impl<T: AsFd> Drop for Watched<T> {
         if self.io.is_none() {
             return;
         }
-        // The owner of an `Eport` is a type of the user's, and `as_fd` may unwind.
+        // The owner in an `Eport` is of a user type, whose `as_fd` may unwind.
         if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| self.deregister())) {
-            // No descriptor is closed before it is deregistered, so this one is leaked.
+            // A descriptor must not be closed before it is deregistered, so this one is leaked.
             self.registration.abandon();
             mem::forget(self.io.take());
             if thread::panicking() {

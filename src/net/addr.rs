@@ -1,4 +1,4 @@
-//! Addresses from whatever names them.
+//! Conversion of literals and host names to socket addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -10,8 +10,8 @@ use crate::runtime::task::pool;
 
 /// What can be turned into socket addresses, as [`std::net::ToSocketAddrs`].
 ///
-/// Addresses and literals are converted on the spot. A name is looked up by the system's resolver
-/// on an OS thread of the pool while the calling ethread is suspended; the others run on.
+/// Addresses and literals are converted at once. A name is looked up by the system's resolver on an
+/// OS thread of the pool while the calling ethread is suspended; other ethreads run meanwhile.
 ///
 /// # Examples
 ///
@@ -30,21 +30,22 @@ pub trait ToSocketAddrs {
     /// The addresses, in the order in which they should be tried.
     type Iter: Iterator<Item = SocketAddr>;
 
-    /// Converts, or looks up; suspends the ethread for a look-up.
+    /// Converts at once, or looks a name up; suspends the ethread for a look-up.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a string that names no host and port; whatever the resolver says;
+    /// `InvalidInput` for a string that names no host and port; the errors of the resolver;
     /// `Unsupported` for a name under the simulation driver.
     ///
     /// # Cancellation
     ///
-    /// A look-up is a suspension point. A cancelled one goes on in the pool, unheeded.
+    /// A look-up is a suspension point. A cancelled one goes on in the pool, and its result is
+    /// dropped.
     #[track_caller]
     fn to_socket_addrs(&self) -> io::Result<Self::Iter>;
 }
 
-/// Calls `f` with each address until it succeeds; the last error else.
+/// Calls `f` with each address until it succeeds; otherwise returns the last error.
 #[track_caller]
 pub(super) fn each_addr<A: ToSocketAddrs, T>(
     addr: A,

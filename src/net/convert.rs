@@ -1,6 +1,6 @@
 //! Conversions of sockets from and to descriptors and std's types.
 
-// `FromRawFd` is an unsafe trait: its caller vouches for the descriptor.
+// `FromRawFd` is an unsafe trait: its caller is responsible for the descriptor.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -11,8 +11,8 @@ use super::{TcpListener, TcpStream, UdpSocket};
 use crate::runtime::io::registration::Registration;
 use crate::runtime::io::source::Source;
 
-/// All sockets convert in the same way: coming in, a descriptor is made non-blocking; going out,
-/// it is deregistered first, and blocks again unless `set_nonblocking` was called.
+/// All sockets convert in the same way: an incoming descriptor is made non-blocking; an outgoing
+/// one is deregistered first, and made blocking again unless `set_nonblocking` was called.
 macro_rules! conversions {
     ($($ours:ident from $std:ty;)+) => {$(
         impl AsFd for $ours {
@@ -49,7 +49,7 @@ macro_rules! conversions {
 
         impl FromRawFd for $ours {
             unsafe fn from_raw_fd(fd: RawFd) -> Self {
-                // SAFETY: the caller's promise is this function's: `fd` is open and owned.
+                // SAFETY: the caller guarantees what this function demands: `fd` is open and owned.
                 Self::from(unsafe { OwnedFd::from_raw_fd(fd) })
             }
         }

@@ -27,7 +27,7 @@ pub(super) struct Socket {
     settings: OnceLock<Arc<Settings>>,
 }
 
-/// What std keeps with the open file description, and so shares among clones.
+/// The state that std keeps with the open file description, and that clones therefore share.
 #[derive(Debug, Default)]
 struct Settings {
     /// Nanoseconds; zero is no timeout.
@@ -69,7 +69,7 @@ impl Socket {
 
     /// Takes a descriptor from elsewhere.
     pub(super) fn adopt(fd: OwnedFd) -> Self {
-        // What refuses this is no socket, and its first operation will say so.
+        // A descriptor that refuses this is no socket; its first operation returns the error.
         let _ = ops::set_nonblocking(fd.as_fd(), true);
         Self::new(fd)
     }
@@ -79,11 +79,11 @@ impl Socket {
         self.watched.fd()
     }
 
-    /// Gives the descriptor away in the blocking mode that its user has chosen.
+    /// Gives the descriptor away in the blocking mode that the program has chosen.
     pub(super) fn into_fd(self) -> OwnedFd {
         let nonblocking = self.is_nonblocking();
         let fd = self.watched.into_inner();
-        // As in `adopt`: only what is no socket refuses.
+        // As in `adopt`: only a descriptor that is no socket refuses.
         let _ = ops::set_nonblocking(fd.as_fd(), nonblocking);
         fd
     }
@@ -150,7 +150,7 @@ impl Socket {
         }
     }
 
-    /// Runs `try_once` until it does not say `WouldBlock`, within the socket's own limit.
+    /// Runs `try_once` until its result is not `WouldBlock`, within the socket's own limit.
     #[inline]
     #[track_caller]
     pub(super) fn perform<R>(
@@ -183,7 +183,7 @@ impl Socket {
             .perform(operation, left, |fd| try_once(fd.as_fd()))
     }
 
-    /// An operation of which nothing but "would block" proves that nothing is left.
+    /// Runs an operation after which only `WouldBlock` proves that nothing is left.
     #[inline]
     #[track_caller]
     pub(super) fn read_with<R>(
@@ -208,7 +208,7 @@ impl Socket {
         )
     }
 
-    /// Connects: `start` begins it, and the socket's error tells how it ended.
+    /// Connects: `start` begins the attempt, and the socket's error is the outcome.
     #[track_caller]
     pub(super) fn connect(
         &self,
@@ -231,14 +231,15 @@ impl Socket {
     }
 }
 
-/// Connections that may wait to be accepted. With a short queue, a burst makes TCP clients send
+/// How many connections may wait to be accepted. With a short queue, a burst makes TCP clients send
 /// their SYN again a second later.
 pub(super) const BACKLOG: u32 = 1024;
 
-/// The longest pause of [`with_pauses`]: what a waiter may come late by.
+/// The longest pause of [`with_pauses`], and so the longest delay of a waiter.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// Repeats `try_once`, with pauses, while it says `WouldBlock`: for what the kernel has no event.
+/// Repeats `try_once`, with pauses, while it returns `WouldBlock`: for what the kernel has no event
+/// for.
 #[track_caller]
 pub(super) fn with_pauses<R>(
     limit: Limit,
@@ -269,7 +270,7 @@ pub(super) fn with_pauses<R>(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => return result,
         }
-        // The first pause is a yield only: the peer may be the next ethread.
+        // The first pause is only a yield: the peer may be the next ethread.
         pause = (pause * 2).clamp(Duration::from_millis(1), LONGEST_PAUSE);
     }
 }

@@ -74,12 +74,12 @@ impl UdpSocket {
         self.0.fd()
     }
 
-    /// Receives a datagram and its sender; suspends the ethread until one comes. What does not
-    /// fit into the buffer is lost.
+    /// Receives a datagram and its sender; suspends the ethread until one comes. Bytes that do not
+    /// fit into the buffer are lost.
     ///
     /// # Errors
     ///
-    /// `TimedOut` after the read timeout; errors that earlier datagrams met.
+    /// `TimedOut` after the read timeout; errors of earlier datagrams.
     ///
     /// # Cancellation
     ///
@@ -89,8 +89,8 @@ impl UdpSocket {
         self.receive(buf, false)
     }
 
-    /// Receives a datagram like [`recv_from`](Self::recv_from), but leaves it there; suspends the
-    /// ethread until one comes.
+    /// Receives a datagram like [`recv_from`](Self::recv_from), but leaves it in the queue;
+    /// suspends the ethread until one comes.
     ///
     /// # Errors
     ///
@@ -127,8 +127,8 @@ impl UdpSocket {
         self.0.write_with(|fd| socket::send_to(fd, buf, &addr))
     }
 
-    /// Makes an address the one that [`send`](Self::send) sends to and [`recv`](Self::recv)
-    /// receives from; suspends the ethread for the look-up of a name.
+    /// Connects the socket to an address, which [`send`](Self::send) sends to and
+    /// [`recv`](Self::recv) receives from; suspends the ethread for the look-up of a name.
     ///
     /// # Errors
     ///
@@ -148,7 +148,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// As [`send_to`](Self::send_to); `ConnectionRefused` if an earlier datagram met nobody.
+    /// As [`send_to`](Self::send_to); `ConnectionRefused` if no socket was at the address of an
+    /// earlier datagram.
     ///
     /// # Cancellation
     ///
@@ -172,8 +173,8 @@ impl UdpSocket {
         self.0.read_with(|fd| ops::recv(fd, buf, false))
     }
 
-    /// Receives a datagram like [`recv`](Self::recv), but leaves it there; suspends the ethread
-    /// until one comes.
+    /// Receives a datagram like [`recv`](Self::recv), but leaves it in the queue; suspends the
+    /// ethread until one comes.
     ///
     /// # Errors
     ///
@@ -260,8 +261,8 @@ impl UdpSocket {
         socket::take_error(self.fd())
     }
 
-    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
-    /// its clones.
+    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
+    /// and its clones.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The long form of `run_main`: a scheduler with settings of its own.
+//! The long form of `run_main`: a scheduler with custom settings.
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
@@ -11,7 +11,7 @@ use super::scheduler::settings::Settings;
 use super::shards::Shards;
 use super::stack::GuardKind;
 
-/// A scheduler with settings of its own, for this OS thread.
+/// A scheduler with custom settings, for this OS thread.
 ///
 /// # Examples
 ///
@@ -49,72 +49,73 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Sets the driver; the default is epoll on Linux and `polling` elsewhere, or what the
-    /// environment variable `ETHREADS_DRIVER` says.
+    /// Sets the driver. The default is the driver that the environment variable `ETHREADS_DRIVER`
+    /// names, else epoll on Linux and `polling` elsewhere.
     pub fn driver(mut self, driver: DriverKind) -> Self {
         self.settings.driver = Some(driver);
         self
     }
 
-    /// Sets how stacks are guarded; the default is the cheapest way that this kernel has.
+    /// Sets how stacks are guarded; the default is the cheapest way that this kernel supports.
     pub fn guard(mut self, guard: GuardKind) -> Self {
         self.settings.guard = guard;
         self
     }
 
-    /// Sets the usable size, in bytes, of the stacks of ethreads that do not ask for another: 512
-    /// KiB, and 1 MiB in debug builds. Rounded up to a power of two, at least 16 KiB, at most 1
-    /// GiB. Only touched pages cost memory.
+    /// Sets the usable size, in bytes, of the stacks of ethreads that set no size of their own. The
+    /// default is 512 KiB, and 1 MiB in debug builds. The size is rounded up to a power of two, at
+    /// least 16 KiB, at most 1 GiB. Only touched pages cost memory.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.settings.stack_size = bytes;
         self
     }
 
-    /// Sets how many free stacks keep their pages for the next ethread: 1,024.
+    /// Sets how many free stacks keep their pages for the next ethread; the default is 1,024.
     pub fn hot_stacks(mut self, stacks: usize) -> Self {
         self.settings.hot_stacks = stacks;
         self
     }
 
-    /// Sets how long the shutdown waits for cancelled ethreads: 5 s. Those that are left then are
-    /// leaked, with one line in the log.
+    /// Sets how long the shutdown waits for cancelled ethreads; the default is 5 s. Ethreads that
+    /// have not ended by then are leaked, with one line in the log.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;
         self
     }
 
-    /// Sets how long an ethread may hold the shard before a log warning names it: 100 ms. `None`
-    /// turns these reports off. The watchdog's OS thread runs in any case, as it makes busy shards
-    /// look for events in time: see [the module](crate::runtime#scheduling).
+    /// Sets how long an ethread may hold the shard before a log warning names it; the default is
+    /// 100 ms. `None` turns these warnings off. The watchdog's OS thread runs in any case, as it
+    /// makes busy shards poll for events in time: see [the module](crate::runtime#scheduling).
     pub fn watchdog(mut self, threshold: Option<Duration>) -> Self {
         self.settings.watchdog = threshold;
         self
     }
 
-    /// Whether the shard waits for messages from other OS threads even when nothing that it knows
-    /// of could send one, instead of reporting a deadlock: false.
+    /// Sets whether the shard waits for messages from other OS threads even if it knows of no
+    /// sender, instead of reporting a deadlock; the default is false.
     pub fn serve_inbox(mut self, serve: bool) -> Self {
         self.settings.serve_inbox = serve;
         self
     }
 
-    /// The same on `count` OS threads; zero is one for each CPU that the process may use, where
-    /// what a cgroup grants counts too: see [`Shards`].
+    /// Sets up one shard with these settings on each of `count` OS threads: see [`Shards`]. Zero
+    /// means one shard for each CPU that the process may use; the CPU limit of a cgroup counts,
+    /// too.
     pub fn shards(self, count: usize) -> Shards {
         Shards::new(self.settings, count)
     }
 
     /// Runs `f` as the root ethread of a new scheduler on this OS thread, like
-    /// [`run_main`](crate::run_main); the scheduler ends with it.
+    /// [`run_main`](crate::run_main). The scheduler ends with the root ethread.
     ///
     /// # Errors
     ///
-    /// As [`run_main`](crate::run_main); [`RunError::Io`] of kind `AlreadyExists` if this OS thread
-    /// has a scheduler already, and if a setting is out of its range.
+    /// As [`run_main`](crate::run_main). [`RunError::Io`] of kind `AlreadyExists` if this OS thread
+    /// has a scheduler already; [`RunError::Io`] if a setting is out of its range.
     ///
     /// # Panics
     ///
-    /// Inside an ethread; and with the panic of `f`.
+    /// If called inside an ethread. A panic of `f` is raised again.
     #[track_caller]
     pub fn run<F, T>(self, f: F) -> Result<T, RunError>
     where

@@ -1,4 +1,4 @@
-//! Running the ethreads of an OS thread: all there are, or a root and what it spawns.
+//! Runs the ethreads of an OS thread: all of them, or a root ethread and what it spawns.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -14,19 +14,20 @@ use super::scheduler::settings::Settings;
 use super::state::stats::Stats;
 use super::task::work::{Once, Task};
 
-/// Runs this OS thread's ethreads until all of them have ended, but for daemons.
+/// Runs this OS thread's ethreads until all but the daemons have ended.
 ///
-/// Returns at once if there are none. Daemons stay parked for the next run.
+/// Returns at once if there are no ethreads. Daemons stay parked for the next run.
 ///
 /// # Errors
 ///
-/// [`RunError::Deadlock`] if all are parked and nothing can ever wake one; they stay as they are.
-/// [`RunError::Panicked`] if an ethread whose handle was dropped panicked; the others ran to their
-/// end. [`RunError::Io`] if the driver fails, or in a destructor while the OS thread unwinds.
+/// [`RunError::Deadlock`] if all ethreads are parked and nothing can ever wake any of them; the
+/// ethreads stay as they are. [`RunError::Panicked`] if an ethread whose handle was dropped
+/// panicked; the other ethreads ran to their end. [`RunError::Io`] if the driver fails, or if
+/// called in a destructor while the OS thread unwinds.
 ///
 /// # Panics
 ///
-/// Inside an ethread, where there is nothing left to run: join the ethread that is waited for.
+/// If called inside an ethread, where the scheduler runs already: join the awaited ethread instead.
 ///
 /// # Examples
 ///
@@ -54,10 +55,10 @@ pub fn run() -> Result<(), RunError> {
     }
 }
 
-/// Runs `f` as an ethread, and shuts the others down when it has ended.
+/// Runs `f` as the root ethread, and shuts the other ethreads down when the root has ended.
 ///
-/// When `f` returns, the ethreads that are left are cancelled and given five seconds to unwind. A
-/// panic of `f` is raised again here, after that.
+/// When `f` returns, the remaining ethreads are cancelled and given five seconds to unwind. After
+/// that, a panic of `f` is raised again here.
 ///
 /// # Errors
 ///
@@ -65,7 +66,7 @@ pub fn run() -> Result<(), RunError> {
 ///
 /// # Panics
 ///
-/// Inside an ethread; and with the panic of `f`.
+/// If called inside an ethread. A panic of `f` is raised again.
 ///
 /// # Examples
 ///
@@ -87,7 +88,7 @@ where
     run_root(&current::get_or_install()?, f, false, Location::caller())
 }
 
-/// Runs `f` as the root ethread of a new scheduler, which ends with it.
+/// Runs `f` as the root ethread of a new scheduler, which ends with the root.
 pub(super) fn run_new<F, T>(
     settings: Settings,
     f: F,
@@ -102,8 +103,8 @@ where
     run_root(&scheduler, f, true, location)
 }
 
-/// Refuses to run ethreads from a destructor while its OS thread unwinds, where all of them would
-/// look as if they were panicking; panics where the scheduler runs already.
+/// Refuses to run ethreads in a destructor while the OS thread unwinds: all of them would look as
+/// if they were panicking. Panics if the scheduler runs already.
 #[track_caller]
 pub(crate) fn refuse_nested(what: &str) -> Result<(), RunError> {
     if std::thread::panicking() {
@@ -148,12 +149,14 @@ where
     let left = scheduler.shut_down(is_last)?;
     let panics = scheduler.panics.take();
     if left > 0 {
-        // They are leaked, and so is the scheduler that holds them: nothing resumes them any more.
+        // The remaining ethreads are leaked, and so is the scheduler that holds them: nothing
+        // resumes them any more.
         current::uninstall(scheduler);
     }
     result?;
     if !root.packet().has_ended() {
-        // The root's frames are gone, so its closure has ended; the packet follows at once.
+        // Not expected: the root's frames are gone, so its closure has ended, and its packet is
+        // filled at once after that.
         return Err(RunError::Io(io::Error::other(
             "the root ethread did not end",
         )));
@@ -168,9 +171,9 @@ where
     }
 }
 
-/// Shuts this OS thread's shard down, as [`run_main`] does when its root has ended: for a call that
-/// has driven the shard from the OS thread's own side and is its last. Does nothing in an ethread,
-/// on the scheduler's side, and while the OS thread unwinds.
+/// Shuts this OS thread's shard down, as [`run_main`] does when its root has ended. For the last
+/// call that drives the shard from the OS thread's own side. Does nothing in an ethread, on the
+/// scheduler's side, and while the OS thread unwinds.
 #[cfg(feature = "http")]
 pub(crate) fn shut_down_from_host() -> io::Result<()> {
     let Some(scheduler) = current::get() else {
@@ -180,7 +183,7 @@ pub(crate) fn shut_down_from_host() -> io::Result<()> {
         return Ok(());
     }
     if scheduler.shut_down(false)? > 0 {
-        // As in `run_root`: what is left is leaked, and told to the log here.
+        // As in `run_root`: the remaining ethreads are leaked, and logged here.
         current::uninstall(&scheduler);
     }
     Ok(())

@@ -13,16 +13,16 @@ use super::scheduler::deadlock::{Deadlock, StuckReport};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Every ethread is parked, and nothing can ever wake one.
+    /// Every ethread is parked, and nothing can ever wake any of them.
     Deadlock(Deadlock),
     /// This many ethreads panicked without being joined; the run went on to its end. The log has
     /// the messages.
     Panicked(usize),
-    /// The `Exit` of a [`run_until`](crate::bridge::run_until) was dropped, so that
-    /// nothing can finish it any more.
+    /// The `Exit` of a [`run_until`](crate::bridge::run_until) was dropped, so nothing can end the
+    /// run any more.
     Abandoned,
-    /// The root of one of several [shards](super::Shards::run) panicked. Elsewhere that panic is
-    /// raised again.
+    /// The root of one of several [shards](super::Shards::run) panicked. Other calls raise the
+    /// panic of their root again instead.
     RootPanicked(RootPanic),
     /// The driver failed, or the shard could not be made.
     Io(io::Error),
@@ -31,14 +31,14 @@ pub enum RunError {
 /// The panic of a shard's root. In [`RunError::RootPanicked`].
 pub struct RootPanic {
     shard: Box<str>,
-    /// Of the payload. Kept apart, so that no lock is held while it is written.
+    /// The message of the payload, kept apart so that no lock is held while it is written.
     message: Box<str>,
-    /// The mutex is for `Sync`, which an error is expected to be; nothing locks it.
+    /// The mutex makes the error `Sync`, as errors are expected to be; nothing locks it.
     payload: Mutex<Box<dyn Any + Send>>,
 }
 
 impl RootPanic {
-    /// Of the shard of this OS thread.
+    /// The panic of the root of this OS thread's shard.
     pub(super) fn new(payload: Box<dyn Any + Send>) -> Self {
         Self {
             shard: std::thread::current().name().unwrap_or("unnamed").into(),

@@ -1,4 +1,4 @@
-//! Shards that serve what is sent to them, and their end.
+//! Shards that serve what is sent to them, and their shutdown.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -19,16 +19,16 @@ use super::shard_thread::ShardThreads;
 use super::task::oneshot::{self, Missed, Oneshot};
 use super::task::shard::{RemoteJoinHandle, Shard, SpawnError};
 
-/// Shards that run, each on an OS thread of its own, and serve what is sent to them. Made by
+/// Running shards, each on an OS thread of its own, that serve what is sent to them. Made by
 /// [`Shards::start`](super::Shards::start).
 ///
-/// `Send` and `Sync`: whoever is to use it from many places puts it into an `Arc`, or clones the
-/// [`Shard`]s. Dropping it ends the shards as [`shutdown`](Self::shutdown) does, without waiting
-/// for that.
+/// `Send` and `Sync`: to use the group in several places, put it into an `Arc`, or clone the
+/// [`Shard`]s. Dropping the group ends the shards as [`shutdown`](Self::shutdown) does, without
+/// waiting for their end.
 pub struct ShardGroup {
     shards: Vec<Shard>,
     next: AtomicUsize,
-    /// What has become of them; empty once somebody waits for that.
+    /// The reports that the shards will give at their end; empty once `shutdown` waits for them.
     ends: Mutex<Vec<Arc<Oneshot<ShardReport>>>>,
 }
 
@@ -36,7 +36,7 @@ pub struct ShardGroup {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// One for each shard, in the order of their numbers.
+    /// One report for each shard, in the order of the shards' numbers.
     pub shards: Vec<ShardReport>,
 }
 
@@ -44,20 +44,20 @@ pub struct ShutdownReport {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ShardReport {
-    /// The name of its OS thread.
+    /// The name of the shard's OS thread.
     pub shard: String,
-    /// The ethreads that were there at the end, by name and id. They were cancelled.
+    /// The ethreads that were alive when the shutdown began, by name and id. They were cancelled.
     pub alive: Vec<String>,
-    /// The ethreads that had not ended when the grace period was over: some of those, and of what
-    /// they have spawned meanwhile. They are leaked.
+    /// The ethreads that had not ended when the grace period was over: some of those in `alive`,
+    /// and of the ethreads that they have spawned meanwhile. They are leaked.
     pub left: Vec<String>,
-    /// How many were spawned, but came too late to begin. Whoever joins one is given
+    /// How many ethreads were spawned too late to begin. A join of such an ethread returns
     /// [`ShardEnded`](super::ShardEnded).
     pub unstarted: usize,
-    /// How many have panicked, since the beginning, whose handles were dropped before this. The log
-    /// has the messages.
+    /// How many ethreads have panicked, since the shard began, whose handles were dropped before
+    /// its end. The log has the messages.
     pub panicked: usize,
-    /// Why it could not go on to serve, if it could not.
+    /// The error with which the shard failed, if it did.
     pub error: Option<io::Error>,
 }
 
@@ -105,25 +105,25 @@ impl ShardGroup {
         &self.shards
     }
 
-    /// Returns the shard whose turn it is: one after the other.
+    /// Returns the next shard: the shards take turns.
     #[must_use]
     pub fn next(&self) -> &Shard {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         &self.shards[turn % self.shards.len()]
     }
 
-    /// Returns the shard that a key belongs to: the same one each time, so that what it guards
-    /// needs no lock. Keys are spread by their hash.
+    /// Returns the shard that a key belongs to. It is the same shard each time, so the data behind
+    /// a key needs no lock. Keys are spread by their hash.
     #[must_use]
     pub fn by_key(&self, key: impl Hash) -> &Shard {
-        // Its keys are fixed, unlike those of a `RandomState`.
+        // The hasher's own keys are fixed, unlike those of a `RandomState`.
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let place = hasher.finish() % self.shards.len() as u64;
         &self.shards[place as usize]
     }
 
-    /// Makes an ethread on the shard whose turn it is; see [`Shard::spawn`].
+    /// Spawns an ethread on the [next](Self::next) shard; see [`Shard::spawn`].
     ///
     /// # Errors
     ///
@@ -137,30 +137,30 @@ impl ShardGroup {
         self.next().spawn(f)
     }
 
-    /// Ends all shards, and suspends the caller until they have ended, or blocks an OS thread
-    /// without ethreads: cancels the ethreads that are left, and gives them the [grace
+    /// Ends all shards, and suspends the caller until they have ended; an OS thread without
+    /// ethreads is blocked. The remaining ethreads are cancelled, and have the [grace
     /// period](super::Builder::grace) to unwind.
     ///
-    /// What was sent before this is delivered before; what is still on its way when a shard has
-    /// ended is counted, and whoever waits for it is told.
+    /// What was sent before this call is delivered first. What has not been delivered when a shard
+    /// has ended is counted, and its waiters get an error.
     ///
-    /// A second call returns at once, with an empty report. While the caller unwinds this does not
+    /// A second call returns at once, with an empty report. While the caller unwinds, this does not
     /// wait either: the report of each shard that has not ended has the error
     /// [`WouldPark`](super::WouldPark).
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`.
+    /// If called in a closure given to `suspend`.
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller unwinds; the shards end all the same. This goes for an ethread of the
-    /// group itself, too: it is cancelled by its own call.
+    /// A cancelled caller unwinds; the shards end all the same. An ethread of the group itself is
+    /// cancelled by its own call.
     #[track_caller]
     pub fn shutdown(&self) -> ShutdownReport {
         let location = Location::caller();
         self.stop();
-        // Not locked any more when this waits.
+        // The lock is released before the wait.
         let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
         let wait = |(shard, end): (&Shard, Arc<Oneshot<ShardReport>>)| {
             end.wait(WaitKind::Remote, location)
@@ -205,7 +205,7 @@ impl fmt::Debug for ShardGroup {
 
 /// Starts the shards of a group.
 pub(super) fn start(settings: &Settings, threads: &ShardThreads) -> io::Result<ShardGroup> {
-    // Dropped on failure, which ends those that have begun.
+    // Dropped on failure, which ends the shards that have begun.
     let mut group = ShardGroup {
         shards: Vec::new(),
         next: AtomicUsize::new(0),
@@ -221,10 +221,10 @@ pub(super) fn start(settings: &Settings, threads: &ShardThreads) -> io::Result<S
             match result {
                 Err(error) => drop(begun.send(Err(error))),
                 Ok(scheduler) => {
-                    // Who started it waits for this.
+                    // `start` waits for this.
                     let _ = begun.send(Ok(Shard::of(&scheduler)));
                     let report = serve(scheduler);
-                    // If nobody waits any more, the log has what is of interest.
+                    // If `shutdown` does not wait for it, the log has what is of interest.
                     let _ = ends.0.put(report);
                 }
             }
@@ -247,16 +247,16 @@ fn install(mut settings: Settings) -> io::Result<Rc<Scheduler>> {
     current::install(settings)
 }
 
-/// Serves what is sent to this OS thread's shard until it is told to stop; then the shard ends.
+/// Serves what is sent to this OS thread's shard until the shard is stopped; then the shard ends.
 fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
-    // Also when this unwinds.
+    // Removes the scheduler also if this function unwinds.
     let uninstall = Uninstall(scheduler.clone());
     let mut report = ShardReport {
         shard: thread::current().name().unwrap_or_default().to_owned(),
         ..ShardReport::default()
     };
     let served = scheduler.drive(&Goal::Flag(&scheduler.stopped));
-    // What was accepted until now is alive, if it has not begun yet.
+    // Ethreads accepted until now count as alive, even if they have not begun.
     scheduler.refuse_new();
     report.alive = scheduler.labels();
     let ended = scheduler.shut_down(true);
@@ -264,7 +264,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     report.panicked = scheduler.panics.take() + scheduler.inbox().late_panics();
     report.error = match (served, ended) {
         (Err(Stuck::Io(error)), _) | (Ok(()), Err(error)) => Some(error),
-        // It serves its inbox, so it is never stuck.
+        // A shard that serves its inbox never deadlocks.
         (Err(Stuck::Deadlock), _) | (Ok(()), Ok(_)) => None,
     };
     drop(scheduler);
@@ -272,7 +272,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     report
 }
 
-/// So that nobody waits for an OS thread that has panicked.
+/// Ends the wait of `shutdown` for an OS thread that has panicked.
 struct AbandonOnDrop(Arc<Oneshot<ShardReport>>);
 
 impl Drop for AbandonOnDrop {

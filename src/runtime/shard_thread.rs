@@ -12,14 +12,15 @@ use super::scheduler::current;
 #[derive(Clone, Debug)]
 pub(super) struct ShardThreads {
     pub(super) count: usize,
-    /// The number of a shard is added to it.
+    /// The name of the OS threads, without the shard's number, which is appended.
     pub(super) name: Arc<str>,
-    /// Each stays on one CPU.
+    /// Each OS thread stays on one CPU.
     pub(super) pinned: bool,
 }
 
 impl ShardThreads {
-    /// Starts the OS thread of a shard. It calls `f` with whether it is on its CPU.
+    /// Starts the OS thread of a shard. The OS thread calls `f` with the result of pinning it to
+    /// its CPU.
     pub(super) fn spawn<R: Send + 'static>(
         &self,
         shard: usize,
@@ -32,7 +33,7 @@ impl ShardThreads {
             .spawn(move || {
                 let result = f(if pinned { cpus::pin(shard) } else { Ok(()) });
                 let has_leaked = current::has_leaked();
-                // A group does not wait here.
+                // This fails if the receiver is gone: a `ShardGroup` does not wait for it.
                 let _ = sender.send((result, has_leaked));
                 if has_leaked {
                     loop {
@@ -49,11 +50,12 @@ impl ShardThreads {
 
 /// The OS thread of a shard.
 ///
-/// It does not end if its shard has left ethreads behind: their frames may have lent the value of a
-/// thread-local to another OS thread, and its destructor would run under that.
+/// The OS thread does not end if its shard has leaked ethreads. Their frames may have lent the
+/// value of a thread-local to another OS thread, and its destructor would run while that OS thread
+/// uses it.
 pub(super) struct ShardThread<R> {
     thread: thread::JoinHandle<()>,
-    /// What it returns, and whether it stays.
+    /// The result of the OS thread, and whether the OS thread stays.
     end: mpsc::Receiver<(R, bool)>,
 }
 

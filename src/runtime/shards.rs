@@ -1,4 +1,4 @@
-//! Many schedulers: one per OS thread, nothing shared but what is `Send`.
+//! Several schedulers, one per OS thread. Only `Send` values cross between them.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -16,7 +16,7 @@ use super::scheduler::settings::Settings;
 use super::shard_group::{ShardGroup, start};
 use super::shard_thread::{ShardThread, ShardThreads};
 
-/// A number of OS threads that are to be started, each with a scheduler of its own. Made by
+/// A number of OS threads to start, each with a scheduler of its own. Made by
 /// [`Builder::shards`](super::Builder::shards).
 #[derive(Clone, Debug)]
 #[must_use = "shards do nothing before `run` or `start`"]
@@ -26,7 +26,7 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// So many; zero is one for each CPU that the process may use.
+    /// `count` shards; zero means one for each CPU that the process may use.
     pub(super) fn new(settings: Settings, count: usize) -> Self {
         let threads = ShardThreads {
             count: match count {
@@ -39,47 +39,49 @@ impl Shards {
         Self { settings, threads }
     }
 
-    /// Sets the name of the OS threads, to which their numbers are added: `shard`. Logs and
-    /// debuggers show it, Linux the first 15 bytes.
+    /// Sets the name of the OS threads, to which the shard's number is appended; the default is
+    /// `shard`. Logs and debuggers show the name, Linux its first 15 bytes.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.threads.name = name.into().into();
         self
     }
 
-    /// Whether each OS thread stays on one CPU: false. They take turns through those that the
-    /// process may use (sched_getaffinity(2)), in their order.
+    /// Sets whether each OS thread stays on one CPU; the default is false. The CPUs that the
+    /// process may use (sched_getaffinity(2)) are assigned in their order, and again from the first
+    /// if there are more OS threads than CPUs.
     ///
-    /// It pays where nothing else wants these CPUs: what is in a CPU's cache stays of use, but a
-    /// shard cannot get out of the way. Linux only; elsewhere no shard can be started with it.
+    /// Pinning pays if nothing else needs these CPUs: the content of a CPU's cache stays useful,
+    /// but a shard cannot move to another CPU. Linux only; elsewhere no shard can be started with
+    /// it.
     pub fn pin(mut self, pin: bool) -> Self {
         self.threads.pinned = pin;
         self
     }
 
-    /// Returns how many there will be.
+    /// Returns how many shards there will be.
     #[must_use]
     pub fn count(&self) -> usize {
         self.threads.count
     }
 
     /// Starts the OS threads, runs `f` as the root ethread of each with the shard's number, from 0
-    /// on, and waits until all have ended, which blocks the OS thread. Their results come in the
-    /// order of the numbers.
+    /// on, and blocks the calling OS thread until all have ended. The results are in the order of
+    /// the numbers.
     ///
-    /// An ethread never leaves its shard; what crosses is `Send`. For shards to which work is sent,
-    /// see [`start`](Self::start).
+    /// An ethread never leaves its shard; values that cross shards are `Send`. For shards to which
+    /// work is sent, see [`start`](Self::start).
     ///
     /// # Errors
     ///
-    /// Each shard's own, as [`Builder::run`](super::Builder::run); [`RunError::RootPanicked`] for
-    /// one whose root panicked, which is also told to the log at once, as the others go on;
-    /// [`RunError::Io`] of kind `QuotaExceeded`, with a text that names the limit, for one whose OS
-    /// thread cannot be started.
+    /// Each shard has its own result, with the errors of [`Builder::run`](super::Builder::run).
+    /// [`RunError::RootPanicked`] if the shard's root panicked; the panic is also logged at once,
+    /// as the other shards go on. [`RunError::Io`] of kind `QuotaExceeded`, with a text that names
+    /// the limit, if the shard's OS thread cannot be started.
     ///
     /// # Panics
     ///
-    /// Inside an ethread, whose shard would be held up: use [`start`](Self::start), and join what
-    /// is spawned there.
+    /// If called inside an ethread, whose shard would be blocked: use [`start`](Self::start), and
+    /// join what is spawned there.
     ///
     /// # Examples
     ///
@@ -113,7 +115,7 @@ impl Shards {
                 })
             })
             .collect();
-        // All are waited for before the first is looked at: none is left behind.
+        // All OS threads are joined before the first result is used, so none is left running.
         let ends: Vec<_> = threads
             .into_iter()
             .map(|thread| thread.map(ShardThread::join))
@@ -127,13 +129,14 @@ impl Shards {
         .collect()
     }
 
-    /// Starts the OS threads. They serve what is sent to them until the group is shut down, also
-    /// when they have nothing to do.
+    /// Starts the OS threads. They serve what is sent to them until the group is shut down, even if
+    /// they have nothing to do meanwhile.
     ///
     /// # Errors
     ///
-    /// Whatever keeps one of them from being started, with a text that names the limit where it is
-    /// one: of descriptors, or, of kind `QuotaExceeded`, of OS threads. The others are ended then.
+    /// The error that keeps an OS thread from being started; the other OS threads are ended then.
+    /// If the cause is a limit, the text names it: the limit of descriptors, or, with kind
+    /// `QuotaExceeded`, of OS threads.
     ///
     /// # Examples
     ///
@@ -157,8 +160,8 @@ impl Shards {
     }
 }
 
-/// Tells the log of a root's panic: the other shards go on, and whoever waits for all of them would
-/// not know for long.
+/// Logs the panic of a root at once: the other shards go on, and the caller gets the results only
+/// when all have ended.
 fn told(payload: Box<dyn Any + Send>) -> RunError {
     let panic = RootPanic::new(payload);
     without_unwinding(|| log::error!("{panic}"));

@@ -1,4 +1,4 @@
-//! Which signal.
+//! Signals by name and number.
 #![forbid(unsafe_code)]
 
 use std::ffi::c_int;
@@ -7,8 +7,8 @@ use std::fmt;
 use signal_hook::consts::{self, FORBIDDEN};
 use signal_hook::low_level::signal_name;
 
-/// A signal, such as SIGTERM. See signal(7) for who sends it, and what it does if nobody receives
-/// it.
+/// A signal, such as SIGTERM. See signal(7) for what sends each signal, and what it does if it is
+/// not received.
 ///
 /// # Examples
 ///
@@ -28,20 +28,20 @@ impl Signal {
     pub const CHILD: Self = Self(consts::SIGCHLD);
     /// SIGCONT: a process that was stopped goes on.
     pub const CONTINUE: Self = Self(consts::SIGCONT);
-    /// SIGHUP: the terminal is gone; daemons take it for a wish to read their settings again.
+    /// SIGHUP: the terminal is gone; daemons read their settings again.
     pub const HANGUP: Self = Self(consts::SIGHUP);
     /// SIGINT: Ctrl-C at the terminal.
     pub const INTERRUPT: Self = Self(consts::SIGINT);
-    /// SIGPIPE: a write to a pipe or socket that nobody reads. Rust programs ignore it from their
+    /// SIGPIPE: a write to a pipe or socket without a reader. Rust programs ignore it from their
     /// start on, and get `BrokenPipe` from the write, also while it is received here.
     pub const PIPE: Self = Self(consts::SIGPIPE);
     /// SIGQUIT: Ctrl-\ at the terminal.
     pub const QUIT: Self = Self(consts::SIGQUIT);
-    /// SIGTERM: a wish that the process ends.
+    /// SIGTERM: a request that the process ends.
     pub const TERMINATE: Self = Self(consts::SIGTERM);
     /// SIGTSTP: Ctrl-Z at the terminal.
     pub const TERMINAL_STOP: Self = Self(consts::SIGTSTP);
-    /// SIGUSR1: whatever the program says that it means.
+    /// SIGUSR1: its meaning is the program's choice.
     pub const USER1: Self = Self(consts::SIGUSR1);
     /// SIGUSR2: likewise.
     pub const USER2: Self = Self(consts::SIGUSR2);
@@ -59,8 +59,8 @@ impl Signal {
         self.0
     }
 
-    /// Whether it may be an event: it can be caught, and the program can go on after it. SIGBUS
-    /// tells of a fault as SIGSEGV does, on some systems of a stack that has overflowed.
+    /// Whether the signal may be an event: it can be caught, and the program can go on after it.
+    /// SIGBUS reports a fault as SIGSEGV does, on some systems a stack overflow.
     pub(super) fn can_be_received(self) -> bool {
         !FORBIDDEN.contains(&self.0) && self.0 != consts::SIGBUS
     }

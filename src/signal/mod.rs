@@ -1,30 +1,31 @@
 //! Signals of the process, as events that ethreads wait for.
 //!
-//! From [`Signals::new`] on, the signals named there do not do what they did before, but are told
-//! by [`recv`](Signals::recv), to each `Signals` that wants them. It does not matter which OS
-//! thread the system has interrupted.
+//! From [`Signals::new`] on, the signals named there do not do what they did before. Instead,
+//! [`recv`](Signals::recv) returns them, from each `Signals` that wants them. It does not matter
+//! which OS thread the system has interrupted.
 //!
 //! # What to know
 //!
-//! * *Taken for good.* When the last `Signals` that wanted a signal is dropped, what the signal did
-//!   by default does not come back: it does nothing from then on, so a program that has once
-//!   received SIGTERM and does not any more can be ended by SIGKILL only. That is how the crate
-//!   signal-hook, which this stands on, does it.
-//! * *Merged.* A signal that comes again before it was received is told once, as the system itself
-//!   does with signals that are pending. Different ones are all told, in no particular order.
-//! * *Handlers* that were there before are called as well. So `http::Server::run` and a `Signals`
-//!   can watch the same SIGTERM: the server drains, the `Signals` is told, and a second one ends
-//!   the process as long as the server runs.
-//! * *Stacks.* A signal is handled on the stack that its OS thread is on, which may be that of an
-//!   ethread. That takes some KiB, as the registers of the processor are saved there: leave room
-//!   where stacks are small.
-//! * *Children* begin with the default actions when they become another program. What hits one
-//!   between fork(2) and exec(2) is lost.
-//! * *Simulation:* under that driver there are no signals (`Unsupported`).
+//! * *Taken for good.* When the last `Signals` that wanted a signal is dropped, the signal's
+//!   default action does not come back: the signal does nothing from then on. So a program that has
+//!   once received SIGTERM and no longer does can be ended by SIGKILL only. The crate signal-hook,
+//!   on which this is built, works like that.
+//! * *Merged.* A signal that comes again before it was received is reported once, as the system
+//!   itself does with signals that are pending. Different signals are all reported, in no
+//!   particular order.
+//! * *Handlers* that were installed before are called as well. So `http::Server::run` and a
+//!   `Signals` can watch the same SIGTERM: the server drains, the `Signals` reports the signal, and
+//!   a second SIGTERM ends the process as long as the server runs.
+//! * *Stacks.* A signal is handled on the current stack of its OS thread, which may be that of an
+//!   ethread. That takes some KiB, as the registers of the processor are saved there: leave room on
+//!   small stacks.
+//! * *Children* begin with the default actions when they execute another program. A signal that
+//!   hits a child between fork(2) and exec(2) is lost.
+//! * *Simulation:* under the simulation driver there are no signals (`Unsupported`).
 //!
 //! # Examples
 //!
-//! Either a signal or something else:
+//! Waiting for a signal or something else:
 //!
 //! ```
 //! use std::time::Duration;
@@ -74,11 +75,11 @@ use crate::runtime::io::source::Source;
 
 pub use kind::Signal;
 
-/// Signals of the process that are received as events, as long as it lives.
+/// Signals of the process that are received as events, as long as this value lives.
 ///
-/// It is `Send + Sync`. Any number of them may want the same signal, in any shards, and each is
-/// told. If several ethreads or OS threads wait for one `Signals`, one of them is. It takes a pipe,
-/// and a descriptor for each signal.
+/// It is `Send + Sync`. Any number of `Signals` may want the same signal, in any shards, and each
+/// of them receives it. If several ethreads or OS threads wait for one `Signals`, one of them
+/// receives the signal. A `Signals` takes a pipe, and a descriptor for each signal.
 ///
 /// # Examples
 ///
@@ -105,9 +106,9 @@ pub use kind::Signal;
 /// ```
 pub struct Signals {
     wanted: Vec<Wanted>,
-    /// What the handler does for us, until it is undone.
+    /// What the signal handler is registered to do, until it is unregistered.
     actions: Vec<SigId>,
-    /// Whose turn it is to be looked at first, so that none is told before another for ever.
+    /// The index to look at first. It rotates, so that no signal precedes another for ever.
     first: AtomicUsize,
     /// Has input as long as a signal that came was not taken; see [`Signals::take`].
     reader: Eport<OwnedFd>,
@@ -116,21 +117,21 @@ pub struct Signals {
 
 struct Wanted {
     signal: Signal,
-    /// Whether it has come since it was last taken.
+    /// Whether the signal has come since it was last taken.
     came: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Lets these signals be events from now on, instead of what they did before. A signal that is
+    /// Makes these signals events from now on, instead of what they did before. A signal that is
     /// named twice counts once.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if there are none, or one that cannot be received: SIGKILL and SIGSTOP cannot
-    /// be caught, and SIGSEGV, SIGBUS, SIGFPE and SIGILL tell of faults, after which the program
-    /// cannot go on. Those of pipe(2) and dup(2), for example when there are too many open files;
-    /// `Unsupported` under the simulation driver. After an error the signals do what they did
-    /// before.
+    /// `InvalidInput` if there are no signals, or one that cannot be received: SIGKILL and SIGSTOP
+    /// cannot be caught, and SIGSEGV, SIGBUS, SIGFPE and SIGILL report faults, after which the
+    /// program cannot go on. Those of pipe(2) and dup(2), for example when there are too many open
+    /// files; `Unsupported` under the simulation driver. After an error the signals do what they
+    /// did before.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Self> {
         let mut wanted: Vec<Wanted> = Vec::new();
         for signal in signals {
@@ -148,7 +149,7 @@ impl Signals {
             return Err(invalid("no signals to receive"));
         }
         let (reader, writer) = ops::pipe()?;
-        // Made before the first action, so that its destructor undoes what was done before an
+        // Made before the first action, so that its destructor undoes earlier actions after an
         // error.
         let mut this = Self {
             wanted,
@@ -157,12 +158,12 @@ impl Signals {
             reader: Eport::new(reader)?,
             writer,
         };
-        // A signal whose action was undone does not get its old one back: what can fail for the
-        // lack of something comes first.
+        // A signal whose action was undone does not get its old one back, so what can fail for lack
+        // of resources comes first.
         let writers = this.wanted.iter().map(|_| this.writer.try_clone());
         let writers: Vec<_> = writers.collect::<io::Result<_>>()?;
         for (Wanted { signal, came }, writer) in this.wanted.iter().zip(writers) {
-            // In this order they are run as well: a waiter that the byte wakes finds the flag.
+            // They also run in this order: a waiter that the byte wakes finds the flag.
             let flag = flag::register(signal.as_raw(), came.clone())?;
             this.actions.push(flag);
             let byte = low_level::pipe::register(signal.as_raw(), writer)?;
@@ -172,7 +173,7 @@ impl Signals {
     }
 
     /// Receives a signal; suspends the ethread until one has come. On an OS thread without ethreads
-    /// it blocks.
+    /// it blocks that OS thread.
     ///
     /// # Errors
     ///
@@ -215,14 +216,15 @@ impl Signals {
 
     /// Takes one of the signals that have come.
     ///
-    /// The handler sets a flag and then writes a byte; here the pipe is emptied first, and then the
-    /// flags are looked at. So a flag that is not seen here was set after the pipe was emptied, and
-    /// its byte is still to be read: the pipe is empty only if no flag is set, or if somebody is
-    /// about to look at them all. To keep it so, whoever leaves a flag set writes a byte itself:
-    /// that may be for another shard, or for whoever waits until the pipe is readable.
+    /// The signal handler sets a flag and then writes a byte. This function empties the pipe first,
+    /// and then looks at the flags. So a flag that is not seen here was set after the pipe was
+    /// emptied, and its byte is still to be read. The invariant: the pipe is empty only if no flag
+    /// is set, or if a thread is about to look at all flags. To keep it so, a call that leaves a
+    /// flag set writes a byte itself, for another shard, or for a waiter until the pipe is
+    /// readable.
     ///
-    /// A byte may come to nothing, if its flag was seen before it was written, or if it is from a
-    /// child process that has the pipe and its own flags until it is another program.
+    /// A byte may be spurious, if its flag was seen before it was written, or if it is from a child
+    /// process that has the pipe and flags of its own until it executes another program.
     fn take(&self) -> Option<Signal> {
         self.empty_pipe();
         let count = self.wanted.len();
@@ -232,24 +234,25 @@ impl Signals {
         self.first.store((taken + 1) % count, Ordering::Relaxed);
         let left = |wanted: &Wanted| wanted.came.load(Ordering::SeqCst);
         if self.wanted.iter().any(left) {
-            // A pipe that is full has input anyway.
+            // A full pipe has input anyway.
             let _ = ops::write(self.writer.as_fd(), &[0]);
         }
         Some(self.wanted[taken].signal)
     }
 
-    /// Reads until nothing is left: while a byte is, a pipe that is full reports no further ones.
+    /// Reads until nothing is left: while a byte is left, a full pipe reports no further ones.
     fn empty_pipe(&self) {
         let mut bytes = [0; 256];
-        // It is our own, so what fails is that it would block: the writing end lives.
+        // The pipe belongs to this value and its writing end is open, so the only error is
+        // `WouldBlock`.
         while ops::read(self.reader.as_fd(), &mut bytes).is_ok() {}
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // Before the pipe is closed, as a write would raise SIGPIPE then. A handler that runs on
-        // another OS thread is waited for.
+        // Before the pipe is closed, as a write would raise SIGPIPE then. This waits for a handler
+        // that runs on another OS thread.
         for action in self.actions.drain(..) {
             low_level::unregister(action);
         }
@@ -257,8 +260,8 @@ impl Drop for Signals {
 }
 
 impl AsFd for Signals {
-    /// A descriptor that is readable while there may be a signal to receive. Nothing else is to be
-    /// done with it.
+    /// A descriptor that is readable while there may be a signal to receive. Do not use it for
+    /// anything else.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
@@ -307,8 +310,8 @@ impl FusedIterator for Iter<'_> {}
 
 /// Suspends the ethread until Ctrl-C is pressed, or SIGINT comes in another way.
 ///
-/// What comes before the call does what it does by default, and what comes after it nothing; see
-/// the [module](self). To receive more than one, or to wait for it from the start on, make a
+/// A SIGINT before the call has its default effect, and one after the call has none; see the
+/// [module](self). To receive more than one, or to wait for it from the start on, make a
 /// [`Signals`].
 ///
 /// # Errors

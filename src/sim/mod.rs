@@ -1,16 +1,16 @@
 //! Runs that repeat exactly: virtual time, and a run order that a seed decides.
 //!
 //! Under [`run`] time stands still while any ethread is ready, and jumps to the next deadline when
-//! none is: an hour of sleeping takes no time at all, and never ends a moment late. Who of the
-//! ready ethreads runs next is drawn by a generator that the seed starts, so that one test can try
-//! many orders, and a failure comes back with its seed.
+//! none is: an hour of sleep takes no real time, and ends exactly on time. A generator that the
+//! seed starts draws the next ethread to run from the ready ones, so one test can try many orders,
+//! and a failure comes back with its seed.
 //!
-//! What repeats is what the ethreads do by themselves. Time does not jump while another OS thread
-//! holds something that can wake the shard (a [`RemoteThread`](crate::thread::RemoteThread), a
-//! [`blocking`](crate::bridge::blocking) call): the run waits for it in real time, and its order is
-//! the system's. The shutdown that follows the root's end is bounded by its grace period in virtual
-//! time or in real time, whichever ends first. There are no sockets: operations on descriptors
-//! fail with [`Unsupported`](std::io::ErrorKind::Unsupported).
+//! What the ethreads do by themselves repeats. Time does not jump while another OS thread holds
+//! something that can wake the shard (a [`RemoteThread`](crate::thread::RemoteThread), a
+//! [`blocking`](crate::bridge::blocking) call): the run waits for it in real time, and the order of
+//! its events is the system's. The shutdown that follows the root's end is bounded by its grace
+//! period in virtual time or in real time, whichever ends first. There are no sockets: operations
+//! on descriptors fail with [`Unsupported`](std::io::ErrorKind::Unsupported).
 
 #![forbid(unsafe_code)]
 
@@ -21,8 +21,8 @@ use crate::runtime::{DriverKind, RunError, Runtime};
 /// Runs `f` as the root ethread of a simulation on this OS thread, and shuts the other ethreads
 /// down when it has ended, like [`run_main`](crate::run_main).
 ///
-/// Virtual time begins anew with each call. Whatever does not end well says its seed: a panic of
-/// `f` on standard error, everything else in the log.
+/// Virtual time begins anew with each call. Each failure reports its seed: a panic of `f` on
+/// standard error, everything else in the log.
 ///
 /// # Errors
 ///
@@ -66,12 +66,12 @@ where
     if let Err(error) = &result {
         log::error!("the simulation at {note} failed: {error}");
     }
-    // It has returned, so whatever unwinds here is no panic of it.
+    // The run has returned, so an unwinding that is under way here is no panic of `f`.
     std::mem::forget(note);
     result
 }
 
-/// Says the seed when a panic passes.
+/// Prints the seed when a panic passes.
 struct Note {
     seed: u64,
     location: &'static Location<'static>,
@@ -86,7 +86,7 @@ impl std::fmt::Display for Note {
 impl Drop for Note {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // A test shows this below the panic, where one looks for what to repeat.
+            // A test shows this below the panic, where a reader looks for what to repeat.
             eprintln!("note: the panic is of the simulation at {self}");
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting until so many have come.
+//! Waiting until a number of ethreads have arrived.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -7,7 +7,7 @@ use std::panic::Location;
 use super::line::{Line, Wait};
 use crate::runtime::base::wait::WaitKind;
 
-/// Lets so many ethreads wait for each other. [`std::sync::Barrier`], for the ethreads of one
+/// Lets a number of ethreads wait for each other. [`std::sync::Barrier`], for the ethreads of one
 /// shard.
 ///
 /// # Examples
@@ -38,16 +38,16 @@ use crate::runtime::base::wait::WaitKind;
 /// ```
 pub struct Barrier {
     size: usize,
-    /// Those who have come, since the last ones went on.
+    /// The ethreads that have arrived since the last group went on.
     line: Line,
 }
 
-/// Whether a wait at a [`Barrier`] was the last one.
+/// Whether the caller was the last to arrive at a [`Barrier`].
 #[derive(Clone, Copy, Debug)]
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// Whether the caller was the last to come. There is one each time.
+    /// Whether the caller was the last to arrive. Each group has exactly one such caller.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.0
@@ -55,8 +55,7 @@ impl BarrierWaitResult {
 }
 
 impl Barrier {
-    /// Creates a barrier for `size` ethreads. One for none lets everybody through, as one for one
-    /// does.
+    /// Creates a barrier for `size` ethreads. With a size of 0 or 1, a wait returns at once.
     #[must_use]
     pub const fn new(size: usize) -> Self {
         Self {
@@ -65,19 +64,19 @@ impl Barrier {
         }
     }
 
-    /// Suspends the caller until as many have come as the barrier is for. Then it is ready to be
-    /// used again.
+    /// Suspends the caller until as many ethreads have arrived as the barrier is for. The barrier
+    /// can be used again after that.
     ///
-    /// While the caller unwinds it returns at once, and does not count.
+    /// While the caller unwinds, the call returns at once and does not count as an arrival.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if the others can never
-    /// come.
+    /// In a closure given to `suspend`. On the OS thread's own side, if the missing ethreads can
+    /// never arrive.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, and counts no more.
+    /// A cancelled ethread unwinds from here, and no longer counts as arrived.
     #[track_caller]
     pub fn wait(&self) -> BarrierWaitResult {
         if std::thread::panicking() {
@@ -90,7 +89,7 @@ impl Barrier {
         }
         let left = self.size - here;
         let wait = Wait::new(WaitKind::Barrier, Location::caller()).for_many(left as u64);
-        // Nothing unwinds, as was looked at above.
+        // The caller does not unwind, as checked above.
         let came = self.line.wait(wait, ());
         debug_assert!(came.is_ok(), "there is no limit");
         BarrierWaitResult(false)

@@ -1,7 +1,7 @@
-//! Messages of which each receiver gets each.
+//! Messages that go to every receiver.
 //!
-//! Sending never waits: the channel keeps the last messages, and a receiver that is slower than
-//! that is told how many it has missed. Names are those of tokio's `broadcast`.
+//! Sending never waits: the channel keeps the last messages, and a receiver that falls behind gets
+//! an error with the number of messages that it has missed. Names are those of tokio's `broadcast`.
 //!
 //! # Examples
 //!
@@ -78,8 +78,8 @@ struct Shared<T> {
 
 struct Message<T> {
     value: Rc<T>,
-    /// How many receivers are yet to get it. Those that are in front of it have gone to as many, so
-    /// the first one to reach zero is the first of all.
+    /// The number of receivers that have yet to get the message. No message in front of it has more
+    /// receivers left, so the front message is the first to reach zero.
     left: usize,
 }
 
@@ -87,9 +87,10 @@ struct Message<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// All are received, and the last sender is gone; or the caller unwinds, and cannot wait.
+    /// All messages are received and the last sender is gone; or the caller unwinds, and cannot
+    /// wait.
     Closed,
-    /// So many messages are not kept any more. The next one is the oldest that is.
+    /// So many messages are no longer kept. The next message is the oldest that is kept.
     Lagged(u64),
 }
 
@@ -97,11 +98,11 @@ pub enum RecvError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TryRecvError {
-    /// All are received.
+    /// All messages are received.
     Empty,
-    /// And the last sender is gone.
+    /// All messages are received, and the last sender is gone.
     Closed,
-    /// So many messages are not kept any more. The next one is the oldest that is.
+    /// So many messages are no longer kept. The next message is the oldest that is kept.
     Lagged(u64),
 }
 
@@ -139,7 +140,7 @@ pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
-/// Gets all messages that are sent after it was made. Made by [`channel`] and
+/// Receives all messages that are sent after its creation. Made by [`channel`] and
 /// [`Sender::subscribe`].
 ///
 /// It is not `Send`:
@@ -166,7 +167,8 @@ impl<T> Shared<T> {
         Some(message.value)
     }
 
-    /// Counts that one receiver has got, or will never get, a message that is kept.
+    /// Counts that a receiver has got, or will never get, message `number`, if that message is
+    /// kept. Returns its value.
     fn pass(&self, number: u64) -> Option<Rc<T>> {
         let mut messages = self.messages.borrow_mut();
         let message = messages.get_mut(number.checked_sub(self.first.get())? as usize)?;
@@ -192,7 +194,7 @@ impl<T> Shared<T> {
         match self.pass(*next) {
             Some(value) => {
                 *next += 1;
-                // The last one gets the value itself.
+                // The last receiver gets the value itself.
                 Ok(Rc::try_unwrap(value).unwrap_or_else(|value| T::clone(&value)))
             }
             None if self.senders.get() == 0 => Err(TryRecvError::Closed),
@@ -202,8 +204,8 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
-    /// Sends a message to all receivers, and returns how many these are; does not wait. If the
-    /// channel is full the oldest message goes.
+    /// Sends a message to all receivers, and returns the number of receivers; does not wait. If the
+    /// channel is full, the oldest message is dropped.
     ///
     /// # Errors
     ///
@@ -224,12 +226,12 @@ impl<T> Sender<T> {
             left,
         });
         shared.line.serve_all(|()| ());
-        // That is the user's code.
+        // Dropping the message runs user code.
         drop(oldest);
         Ok(left)
     }
 
-    /// Makes a receiver, which gets what is sent from now on.
+    /// Creates a receiver, which gets the messages that are sent from now on.
     #[must_use]
     pub fn subscribe(&self) -> Receiver<T> {
         Receiver::new(&self.shared)
@@ -241,7 +243,7 @@ impl<T> Sender<T> {
         self.shared.receivers.get()
     }
 
-    /// Returns how many messages are kept that some receiver has not got.
+    /// Returns the number of kept messages that some receiver has not got.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.messages.borrow().len()
@@ -263,19 +265,20 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Makes another receiver, which gets what is sent from now on.
+    /// Creates another receiver, which gets the messages that are sent from now on.
     #[must_use]
     pub fn resubscribe(&self) -> Self {
         Self::new(&self.shared)
     }
 
-    /// Returns how many messages are to be got, those included that are not kept any more.
+    /// Returns the number of messages that this receiver has yet to get, including messages that
+    /// are no longer kept.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.shared.end() - self.next
     }
 
-    /// Whether there is none.
+    /// Whether there is no message to get.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -287,21 +290,22 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// `Lagged` if messages are not kept any more that it had yet to get; `Closed` if there is none
-    /// and the last sender is gone, or if the caller unwinds and would have to wait.
+    /// `Lagged` if messages that the receiver had yet to get are no longer kept; `Closed` if there
+    /// is no message and the last sender is gone, or if the caller unwinds and would have to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever send
-    /// one.
+    /// In a closure given to `suspend`. On the OS thread's own side, if no message can ever be
+    /// sent.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, and the next message stays the next.
+    /// A cancelled ethread unwinds from here, and the receiver still gets the next message later.
     #[track_caller]
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let location = Location::caller();
-        // A sender in the same loop always has a message ready.
+        // In a loop that also sends, a message is always ready: without this, the loop would never
+        // yield.
         current::with(|scheduler| scheduler.map(|s| s.spend_or_unwind(location)));
         loop {
             if let Some(done) = self.receiving().attempt(0) {
@@ -318,12 +322,12 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// `Empty` if there is none; else as [`recv`](Self::recv).
+    /// `Empty` if there is no message; otherwise as [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.shared.try_recv(&mut self.next)
     }
 
-    /// Returns an operation that gets the next message, for [`select!`](crate::select).
+    /// Returns an operation that receives the next message, for [`select!`](crate::select).
     pub fn receiving(&mut self) -> Receiving<'_, T> {
         Receiving {
             shared: &self.shared,
@@ -357,8 +361,8 @@ impl<T> Drop for Receiver<T> {
         let shared = &self.shared;
         shared.receivers.set(shared.receivers.get() - 1);
         let numbers = self.next.max(shared.first.get())..shared.end();
-        // Dropping them is the user's code, which may use the channel or wait: not before all are
-        // counted.
+        // Dropping the values runs user code, which may use the channel or wait, so all messages
+        // are counted before that.
         let left: Vec<_> = numbers.filter_map(|number| shared.pass(number)).collect();
         drop(left);
     }
@@ -380,7 +384,7 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// Gets a message; see [`Receiver::receiving`].
+/// Receives a message; see [`Receiver::receiving`].
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Receiving<'a, T> {
     shared: &'a Shared<T>,

@@ -12,11 +12,11 @@ use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::thread;
 use crate::time::Instant;
 
-/// Lets ethreads wait until others say that something has changed. [`std::sync::Condvar`], for the
-/// ethreads of one shard.
+/// Lets ethreads wait until another ethread notifies them of a change. [`std::sync::Condvar`], for
+/// the ethreads of one shard.
 ///
-/// Waiters are woken in the order in which they came, and never without a notification; so there is
-/// a point in [`wait`](Self::wait) even without a loop, where the condition cannot change back.
+/// Waiters are woken in order of arrival, and never without a notification. So [`wait`](Self::wait)
+/// is useful even without a loop, where the condition cannot change back.
 ///
 /// # Examples
 ///
@@ -54,12 +54,12 @@ pub struct Condvar {
     line: Line,
 }
 
-/// Whether a wait with a limit has met that.
+/// Whether a wait with a timeout has timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was over before there was a notification.
+    /// Whether the timeout passed before there was a notification.
     #[must_use]
     pub fn timed_out(self) -> bool {
         self.0
@@ -75,22 +75,22 @@ impl Condvar {
 
     /// Unlocks the mutex, suspends the caller until it is notified, and locks the mutex again.
     ///
-    /// While the caller unwinds it returns at once, with the mutex locked as it was.
+    /// While the caller unwinds, the call returns at once, with the mutex locked as it was.
     ///
     /// # Errors
     ///
-    /// The guard all the same, if a holder of the mutex has unwound.
+    /// If a holder of the mutex has unwound. The error contains the guard.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever notify
-    /// it.
+    /// In a closure given to `suspend`. On the OS thread's own side, if nothing can ever notify the
+    /// caller.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, without the lock: it is not poisoned. If it had been
-    /// notified already, it locks the mutex, returns, and unwinds later. So it is with the deadline
-    /// of a scope.
+    /// A cancelled ethread unwinds from here without the lock, so the mutex is not poisoned. If the
+    /// ethread had been notified already, it locks the mutex, returns, and unwinds later. The
+    /// deadline of a scope has the same effects.
     #[track_caller]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         let (guard, _) = self.wait_until(guard, NEVER, Location::caller());
@@ -100,7 +100,7 @@ impl Condvar {
     /// Suspends the caller as [`wait`](Self::wait) does, again and again as long as `condition`
     /// holds.
     ///
-    /// While the caller unwinds it returns at once, even if the condition holds.
+    /// While the caller unwinds, the call returns at once, even if the condition holds.
     ///
     /// # Errors
     ///
@@ -129,10 +129,10 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// Suspends the caller as [`wait`](Self::wait) does, for at most `timeout`, and as long as
-    /// locking the mutex takes then.
+    /// Suspends the caller as [`wait`](Self::wait) does, for at most `timeout` plus the time that
+    /// locking the mutex takes after that.
     ///
-    /// While the caller unwinds it returns at once, as if the time were over.
+    /// While the caller unwinds, the call returns at once, as if the timeout had passed.
     ///
     /// # Errors
     ///
@@ -172,10 +172,11 @@ impl Condvar {
         let mutex: &'a Mutex<T> = guard.mutex();
         drop(guard);
         let wait = Wait::new(WaitKind::Condition, location).until(deadline);
-        // Nothing unwinds, as was looked at above.
+        // The caller does not unwind, as checked above.
         let notified = self.line.wait(wait, ()).is_ok();
         let guard = if notified {
-            // If it went now the notification would be lost, which was for somebody who goes on.
+            // If the ethread unwound now, its notification would be lost; the notification was
+            // meant for an ethread that goes on.
             thread::uncancellable(|| mutex.lock_at(location))
         } else {
             mutex.lock_at(location)
@@ -183,12 +184,12 @@ impl Condvar {
         (guard, notified)
     }
 
-    /// Wakes the one who has waited longest, if anybody waits.
+    /// Wakes the waiter that has waited longest, if there is a waiter.
     pub fn notify_one(&self) {
         self.line.serve(|()| ());
     }
 
-    /// Wakes all who wait now.
+    /// Wakes all current waiters.
     pub fn notify_all(&self) {
         self.line.serve_all(|()| ());
     }

@@ -1,13 +1,13 @@
-//! The line in front of something that is taken: the one way in which this module waits.
+//! The wait queue of a primitive: the one way in which this module waits.
 //!
-//! Whoever gives something up hands it to the first in line, and wakes it: what was handed over is
-//! that waiter's from then on, whatever else happens, since a wait that was woken is not cancelled
-//! any more. So nobody is overtaken, and nothing is lost between a release and a cancel. Whoever
-//! leaves the line in another way, by a cancel, a deadline or a panic, takes itself out of it.
+//! A release hands over to the first waiter and wakes it. The waiter owns what it was handed from
+//! then on, whatever else happens, since a wait that was woken can no longer be cancelled. So no
+//! waiter is overtaken, and nothing is lost between a release and a cancel. A waiter that leaves in
+//! another way, by a cancel, a deadline or a panic, takes itself out of the queue.
 //!
-//! Each waiter brings something along that whoever serves it can look at, take or replace: what it
-//! asks for, the value that it sends, the place for the one that it receives. It has it back when
-//! it leaves, in whatever way.
+//! Each waiter carries data that the serving side can read, take or replace: what the waiter asks
+//! for, the value that it sends, the place for the value that it receives. The waiter gets the data
+//! back when it leaves, in whatever way.
 #![forbid(unsafe_code)]
 
 mod waiters;
@@ -25,16 +25,18 @@ use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::{current, park};
 
-/// Waiters in order of arrival. Of one shard: it is not `Send`.
+/// Waiters in order of arrival. Belongs to one shard: it is not `Send`.
 pub(super) struct Line<D = ()> {
     waiters: RefCell<Waiters<D>>,
-    /// How many of them, from the end, have not had their turn. Those in front of them were woken,
-    /// or were found to be gone, and take themselves out as soon as they run.
+    /// The number of waiters, counted from the end, that have not had their turn. The waiters in
+    /// front of them were woken, or were found to be gone, and take themselves out as soon as they
+    /// run.
     waiting: Cell<usize>,
-    /// The number of the scheduler that they are of. One that has ended may have left waiters
-    /// behind, who never run again and mean nothing to the next one on this OS thread.
+    /// The id of the scheduler that the waiters belong to. A scheduler that has ended may have left
+    /// waiters behind, which never run again and mean nothing to the next scheduler on this OS
+    /// thread.
     home: Cell<u64>,
-    /// The number of the last one.
+    /// The number of the waiter that arrived last.
     last: Cell<u64>,
     not_send: PhantomData<*mut ()>,
 }
@@ -44,9 +46,9 @@ pub(super) struct Line<D = ()> {
 pub(super) struct Wait<'a> {
     kind: WaitKind,
     detail: u64,
-    /// The ethread that it depends on, if it is one.
+    /// The ethread that the wait depends on, if it depends on an ethread.
     waits_on: Option<WaitsOn<'a>>,
-    /// In nanoseconds on the shard's clock; [`NEVER`] for as long as it takes.
+    /// In nanoseconds on the shard's clock; [`NEVER`] for a wait without a limit.
     deadline: u64,
     location: &'static Location<'static>,
 }
@@ -62,12 +64,12 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// A wait for so many, or so much.
+    /// Adds the amount that is waited for.
     pub(super) fn for_many(self, detail: u64) -> Self {
         Self { detail, ..self }
     }
 
-    /// A wait for what the owner, who is `now`, has to do.
+    /// A wait for the owner to act. The owner is the ethread `now` at present.
     pub(super) fn on(self, owner: &'a Owner, now: Peer) -> Self {
         Self {
             detail: now.id(),
@@ -89,11 +91,11 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// A wait that ended without a turn, and what was brought along to it.
+/// A wait that ended without a turn, with the waiter's data.
 #[derive(Debug)]
 pub(super) enum Missed<D> {
     TimedOut(D),
-    /// It has not begun: the caller unwinds, and so cannot wait.
+    /// The wait has not begun: the caller unwinds, and so cannot wait.
     Unwinding(D),
 }
 
@@ -105,14 +107,14 @@ impl<D> Missed<D> {
     }
 }
 
-/// A place in a line. Dropping it leaves the line.
+/// A place in a wait queue. Dropping it leaves the queue.
 pub(super) struct Place<'a, D> {
     line: &'a Line<D>,
     number: u64,
 }
 
 impl<D> Place<'_, D> {
-    /// What has become of a wait whose stack was left.
+    /// As [`end`](Self::end), but not inlined: for a wait whose stack was left.
     #[inline(never)]
     fn end_apart(self) -> Result<D, Missed<D>> {
         self.end()
@@ -125,7 +127,7 @@ impl<D> Place<'_, D> {
         if has_turn { Ok(data) } else { miss(None, data) }
     }
 
-    /// Leaves the line with what was brought along, or what has come in its place.
+    /// Leaves the queue with the waiter's data, or with what has replaced it.
     pub(super) fn leave(self) -> D {
         self.take_out().1
     }
@@ -138,15 +140,15 @@ impl<D> Place<'_, D> {
     }
 }
 
-/// The end of a wait without a turn: as `outcome` says, or as the ethread was told that has left
-/// its stack.
-// `data` may be the user's, and is dropped by the unwinding, if there is one.
+/// Ends a wait without a turn, by `outcome`. `None` stands for the outcome that the scheduler has
+/// recorded for an ethread that has left its stack.
+// `data` may belong to user code. The unwinding, if there is one, drops it.
 #[cold]
 fn miss<D>(outcome: Option<Outcome>, data: D) -> Result<D, Missed<D>> {
     current::with(|scheduler| {
         let scheduler = scheduler.expect("it is the one that has parked it");
         match outcome.unwrap_or_else(|| scheduler.outcome()) {
-            // To go on would be to hold what somebody else may hold.
+            // To go on would be to hold what another ethread may hold.
             Outcome::Woken => unreachable!("only who gives a waiter its turn wakes it"),
             Outcome::TimedOut => Err(Missed::TimedOut(data)),
             Outcome::Elapsed => scheduler.raise_elapsed(),
@@ -172,16 +174,16 @@ impl<D> Line<D> {
         }
     }
 
-    /// Waits for a turn, and returns what has become of `data` then. Unwinds if it is cancelled, or
-    /// at the deadline of a scope.
+    /// Waits for a turn, and returns `data` as the serving side has left it. Unwinds if the ethread
+    /// is cancelled, or at the deadline of a scope.
     ///
-    /// Inlined, so that the stack is left in the caller's frame: a processor predicts where a `ret`
-    /// goes by the `call`s that it has seen, so after a switch it is wrong for each frame that
-    /// returns.
+    /// Inlined, so that the stack is left in the caller's frame: a processor predicts the target of
+    /// a `ret` from the `call`s that it has seen, so after a switch the prediction is wrong for
+    /// each frame that returns.
     ///
     /// # Panics
     ///
-    /// On the scheduler's side; on the OS thread's own side if nobody can ever serve it.
+    /// On the scheduler's side. On the OS thread's own side, if nothing can ever serve the waiter.
     #[inline(always)]
     pub(super) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, Missed<D>> {
         let place = match self.begin_apart(&wait, data) {
@@ -197,10 +199,12 @@ impl<D> Line<D> {
         self.begin(*wait, data)
     }
 
-    /// The first half of [`wait`](Self::wait): what is done before the stack is left; `Err` if it
-    /// is not to be. The OS thread's own code waits in here.
+    /// The first half of [`wait`](Self::wait): the part before the stack is left. `Err`, with the
+    /// result of the wait, if the stack is not to be left. The OS thread's own code waits inside
+    /// this call.
     ///
-    /// Inlined, so that one call does all that is to be done there.
+    /// Inlined, so that one call does everything that the caller has to do before its stack is
+    /// left.
     #[inline(always)]
     pub(super) fn begin(
         &self,
@@ -226,7 +230,7 @@ impl<D> Line<D> {
         Err(self.wait_elsewhere(scheduler, reason, wait.deadline, data))
     }
 
-    /// As [`wait`](Self::wait), for those who cannot leave their stack.
+    /// As [`wait`](Self::wait), for a caller that cannot leave its stack.
     #[cold]
     fn wait_elsewhere(
         &self,
@@ -239,7 +243,8 @@ impl<D> Line<D> {
             return Err(Missed::Unwinding(data));
         };
         let place = self.enter(scheduler, parking.token(), data);
-        // Not asked for afterwards: a wait that was over before it parked has told nobody.
+        // The scheduler is not asked for the outcome afterwards: it does not know the outcome of a
+        // wait that was over before it parked.
         let outcome = parking.park(deadline);
         let (has_turn, data) = place.take_out();
         if has_turn {
@@ -249,13 +254,13 @@ impl<D> Line<D> {
         }
     }
 
-    /// Lines up at the end, for a wait that has begun.
+    /// Adds a waiter at the end, for a wait that has begun.
     pub(super) fn enter(&self, scheduler: &Scheduler, token: Token, data: D) -> Place<'_, D> {
         self.adopt(scheduler);
         self.line_up(token, data)
     }
 
-    /// Forgets those of another scheduler.
+    /// Forgets the waiters of another scheduler.
     #[inline]
     fn adopt(&self, scheduler: &Scheduler) {
         if self.home.get() != scheduler.id() {
@@ -267,8 +272,8 @@ impl<D> Line<D> {
     fn abandon(&self, home: u64) {
         self.home.set(home);
         self.waiting.set(0);
-        // What they have brought along is left behind with them. To drop it is the user's code,
-        // which may wait, and the caller's wait may have begun.
+        // The waiters' data is leaked with them. Dropping it would run user code, which may wait,
+        // and the caller's wait may have begun.
         std::mem::forget(self.waiters.replace(Waiters::new()));
     }
 
@@ -286,7 +291,7 @@ impl<D> Line<D> {
         Place { line: self, number }
     }
 
-    /// Whether it has its turn, and what it has brought along.
+    /// Takes out the waiter; returns whether it has had its turn, and its data.
     #[inline(always)]
     fn take_out(&self, number: u64) -> Option<(bool, D)> {
         let mut waiters = self.waiters.borrow_mut();
@@ -297,12 +302,13 @@ impl<D> Line<D> {
         Some((turn == Turn::Had, data))
     }
 
-    /// Whether nobody waits for a turn.
+    /// Whether no waiter waits for a turn.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many wait for a turn, or have met a deadline or a cancel and did not run since.
+    /// The number of waiters that wait for a turn, including those that have met a deadline or a
+    /// cancel and have not run since.
     pub(super) fn len(&self) -> usize {
         if self.is_home() {
             self.waiting.get()
@@ -311,7 +317,7 @@ impl<D> Line<D> {
         }
     }
 
-    /// What the first in line has brought along.
+    /// The data of the first waiter.
     pub(super) fn first(&self) -> Option<D>
     where
         D: Copy,
@@ -329,7 +335,7 @@ impl<D> Line<D> {
         current::with(|scheduler| scheduler.is_some_and(|scheduler| scheduler.id() == home))
     }
 
-    /// Serves the first who still waits: calls `f` on what it has brought along, and wakes it.
+    /// Serves the first waiter that still waits: wakes it, and calls `f` on its data.
     #[inline]
     pub(super) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         if self.is_void() {
@@ -338,14 +344,14 @@ impl<D> Line<D> {
         self.serve_until(u64::MAX, f)
     }
 
-    /// Whether nobody is in line for a turn, of this scheduler or another one. It mostly is so.
+    /// Whether no waiter waits for a turn, of this scheduler or another scheduler. Mostly true.
     #[inline]
     pub(super) fn is_void(&self) -> bool {
         self.waiting.get() == 0
     }
 
-    /// As [`serve`](Self::serve) where the line is not void, but nobody who has come later than the
-    /// one with this number.
+    /// As [`serve`](Self::serve) for a queue that is not void, but serves only waiters up to the
+    /// number `last`.
     pub(super) fn serve_until<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         debug_assert!(!self.is_void());
         current::with(|scheduler| {
@@ -363,20 +369,20 @@ impl<D> Line<D> {
         })
     }
 
-    /// The number of the one who has come last.
+    /// The number of the waiter that arrived last.
     pub(super) fn last(&self) -> u64 {
         self.last.get()
     }
 
-    /// Whether somebody waits for a turn who has come no later than the one with this number.
+    /// Whether a waiter up to the number `last` waits for a turn.
     pub(super) fn has_until(&self, last: u64) -> bool {
         let waiters = self.waiters.borrow();
         let first = waiters.get(waiters.len() - self.waiting.get());
         self.is_home() && first.is_some_and(|first| first.number <= last)
     }
 
-    /// Gives the first in line its turn; false if it is gone, as it has met a deadline or a cancel
-    /// and did not run since. `None` if nobody is in line.
+    /// Gives the first waiter its turn. `Some(false)` if the waiter is gone: it has met a deadline
+    /// or a cancel and has not run since. `None` if there is no waiter.
     pub(super) fn serve_next(&self) -> Option<bool> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
@@ -389,13 +395,13 @@ impl<D> Line<D> {
         })
     }
 
-    /// Serves all who are in line.
+    /// Serves all waiters.
     pub(super) fn serve_all(&self, mut f: impl FnMut(&mut D)) {
         while self.serve(&mut f).is_some() {}
     }
 
-    /// Wakes the next one, but not if it has come later than the one with this number; whether it
-    /// was there to be woken.
+    /// Wakes `next`; returns whether the wait was still there to be woken. `None` if the waiter's
+    /// number is above `last`.
     #[inline]
     fn wake(&self, scheduler: &Scheduler, next: &mut Waiter<D>, last: u64) -> Option<bool> {
         if next.number > last {
@@ -422,7 +428,7 @@ impl<D> fmt::Debug for Line<D> {
     }
 }
 
-/// The scheduler that whoever waits is parked by.
+/// The scheduler that parks the caller. Installed if there is none.
 pub(super) fn scheduler() -> Rc<Scheduler> {
     match current::get_or_install() {
         Ok(scheduler) => scheduler,
@@ -435,18 +441,18 @@ fn no_scheduler(error: &io::Error) -> ! {
     panic!("there is no ethread to wait, and no scheduler: {error}")
 }
 
-/// Whoever runs, for those who will wait for it.
+/// The running ethread, as the peer that other ethreads will wait for.
 pub(super) fn me() -> Peer {
     current::with(|scheduler| scheduler.map_or(Peer::OUTSIDE, Scheduler::me))
 }
 
-/// Ends the process: the caller unwinds, and `call` has no way to say that it cannot wait.
+/// Aborts the process: the caller unwinds, and `call` is infallible.
 #[cold]
 pub(super) fn cannot_wait(call: &str, location: &'static Location<'static>) -> ! {
     scheduler().abort_unwinding(call, location)
 }
 
-/// What is waited for without a limit is there now.
+/// Unwraps a wait without a limit. Aborts the process if the caller unwinds.
 pub(super) fn unlimited<D>(
     waited: Result<D, Missed<D>>,
     call: &str,

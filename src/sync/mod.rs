@@ -1,61 +1,64 @@
-//! Synchronisation between the ethreads of one shard, with the names and the signatures of
-//! [`std::sync`] where it has them.
+//! Synchronisation between the ethreads of one shard. Names and signatures are those of
+//! [`std::sync`] where std has an equivalent.
 //!
-//! Ethreads switch only where they wait, so what they share needs no lock as long as nobody waits
-//! while it is half changed: `Rc<RefCell<_>>` or `Rc<Cell<_>>` will do. What is here is for the
-//! other cases: a state that must be left alone while its holder waits, and waiting for each other.
+//! Ethreads switch only at suspension points, so shared state needs no lock as long as no ethread
+//! waits while the state is half changed: `Rc<RefCell<_>>` or `Rc<Cell<_>>` is enough. This module
+//! is for the other cases: state that must not change while its holder waits, and ethreads that
+//! wait for each other.
 //!
 //! | for | there is |
 //! | --- | --- |
-//! | a value that one, or many readers, may use | [`Mutex`], [`RwLock`] |
-//! | so many at a time | [`Semaphore`] |
-//! | a condition on what a lock protects | [`Condvar`] |
+//! | a value with one user, or one writer or many readers, at a time | [`Mutex`], [`RwLock`] |
+//! | a limited number of users at a time | [`Semaphore`] |
+//! | a condition on the value that a lock protects | [`Condvar`] |
 //! | a value that is made once | [`OnceCell`], [`Lazy`] |
-//! | something that is started on demand and stopped when idle | [`Resource`] |
-//! | a value or an error that comes later | [`Promise`] |
+//! | a resource that is started on demand and stopped when idle | [`Resource`] |
+//! | a value or an error that arrives later | [`Promise`] |
 //! | messages, each for one receiver | [`channel`] |
-//! | messages, each for all | [`broadcast`] |
+//! | messages, each for every receiver | [`broadcast`] |
 //! | the latest value | [`watch`] |
-//! | news for those who wait just now | [`Signal`] |
-//! | the end of others, or their coming | [`WaitGroup`], [`Barrier`] |
-//! | the first of several of these | [`select!`](crate::select), [`select`] |
+//! | a value for the current waiters only | [`Signal`] |
+//! | the end of a group of ethreads, or their arrival | [`WaitGroup`], [`Barrier`] |
+//! | the first of several of these events | [`select!`](crate::select), [`select`] |
 //! | the same between OS threads | [`remote`] |
 //!
-//! It costs no atomic operation, and nothing here but [`remote`] is `Send`. Waiting suspends the
-//! ethread. Waiters are served in the order in which they came, and nobody who comes later
-//! overtakes them. A channel yields after 128 operations that did not have to wait, as I/O does.
+//! Outside of [`remote`], nothing here uses an atomic operation and nothing is `Send`. Waiting
+//! suspends the ethread. Waiters are served in order of arrival, and no later caller overtakes
+//! them. A channel yields after 128 operations that did not have to wait, as I/O does.
 //!
 //! # Outside of ethreads
 //!
-//! On a shard's own OS thread, outside of [`run`](crate::run), waiting drives the shard meanwhile.
-//! An OS thread without ethreads becomes a shard by the first call that has to wait. If nothing is
-//! left that could end the wait, it panics with a report of what all ethreads wait for.
+//! On a shard's own OS thread, outside of [`run`](crate::run), a call that waits drives the shard
+//! meanwhile. An OS thread without ethreads becomes a shard at the first call that has to wait. If
+//! nothing is left that could end the wait, the call panics with a report of what every ethread
+//! waits for.
 //!
-//! # Panics of others
+//! # When a holder unwinds
 //!
-//! Guards, permits and ends of channels are given back while their owner unwinds, whether by a
-//! panic, a cancel or the deadline of a scope, so nobody waits for somebody who is gone: the next
-//! in line has its turn. What may be half changed then is poisoned, as with std ([`Mutex`],
-//! [`RwLock`]); what cannot be kept is told ([`Promise`], [`channel`], [`Resource`]).
+//! When an ethread unwinds, by a panic, a cancel or the deadline of a scope, its guards, permits
+//! and channel ends are released, so the next waiter has its turn and no ethread waits for an owner
+//! that is gone. A value that may be half changed is poisoned, as in std ([`Mutex`], [`RwLock`]).
+//! What can no longer be delivered is reported as an error ([`Promise`], [`channel`],
+//! [`Resource`]).
 //!
 //! # Cancellation and deadlines
 //!
-//! Whoever is cancelled while it waits, or meets the deadline of a scope, unwinds and leaves the
-//! line; the others move up. What was handed to a waiter before that is its own: it returns, and
-//! unwinds at its next suspension point.
+//! An ethread that is cancelled while it waits, or meets the deadline of a scope, unwinds and
+//! leaves the wait queue; the waiters behind it move up. A waiter owns what it was handed before
+//! that: its call returns, and the ethread unwinds at its next suspension point.
 //!
 //! # While unwinding
 //!
-//! An ethread that unwinds cannot wait. What is free is taken; for what is not, calls with an error
-//! of their own return it, [`Condvar`] and [`Barrier`] do not wait, and the others abort the
-//! process with a report, as there is nothing they could return.
+//! An ethread that unwinds cannot wait. A call that needs no wait succeeds. A call that would have
+//! to wait returns its error if it has one; [`Condvar`] and [`Barrier`] do not wait; any other call
+//! aborts the process with a report, as it has nothing to return.
 //!
 //! # Deadlocks
 //!
-//! A report of a deadlock says who holds what. Ethreads that wait for each other, by locks, joins
-//! and [`OnceCell`], are told to the log when the last of them begins to wait, even if others go
-//! on. What has no single owner, as permits, read locks and channels have not, is not looked
-//! through for that.
+//! A report of a deadlock says which ethread holds what. Ethreads that wait for each other, by
+//! locks, joins and [`OnceCell`], are logged when the last of them begins to wait, even if other
+//! ethreads go on. Primitives without a single owner (permits, read locks and channels) are not
+//! searched for such cycles.
 
 mod barrier;
 pub mod broadcast;

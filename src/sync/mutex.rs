@@ -1,4 +1,4 @@
-//! Mutual exclusion over suspension points.
+//! Mutual exclusion across suspension points.
 
 // The value is in an `UnsafeCell`, and one guard at a time refers to it.
 #![allow(unsafe_code)]
@@ -17,8 +17,9 @@ use crate::runtime::base::wait::WaitKind;
 /// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
 /// shard.
 ///
-/// It is fair: unlocking hands it to whoever has waited longest. A report of a deadlock names the
-/// holder. It is poisoned if its holder unwinds, by a panic, a cancel or the deadline of a scope.
+/// The mutex is fair: unlocking hands it to the waiter that has waited longest. A report of a
+/// deadlock names the holder. The mutex is poisoned if its holder unwinds, by a panic, a cancel or
+/// the deadline of a scope.
 ///
 /// # Examples
 ///
@@ -47,24 +48,24 @@ use crate::runtime::base::wait::WaitKind;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 ///
-/// It stays on its OS thread:
+/// A mutex stays on its OS thread:
 ///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
 /// send(ethreads::sync::Mutex::new(1));
 /// ```
 pub struct Mutex<T: ?Sized> {
-    /// Those who wait, who will be its holders.
+    /// The waiters, each with the ethread that will be the holder.
     line: Line<Peer>,
-    /// The ethread that holds it, or has been handed it and did not run since.
+    /// The ethread that holds the mutex, or has been handed it and has not run since.
     holder: Cell<Peer>,
-    /// The same, for those who wait.
+    /// The same ethread, shared with the waits on this mutex for deadlock detection.
     owner: Owner,
     poison: Poison,
     value: UnsafeCell<T>,
 }
 
-/// Gives the value of a [`Mutex`] as long as it is locked, which it is until this is dropped.
+/// Access to the value of a [`Mutex`]. Dropping the guard unlocks the mutex.
 #[must_use = "the mutex is unlocked at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
@@ -87,26 +88,26 @@ impl<T> Mutex<T> {
     ///
     /// # Errors
     ///
-    /// The value all the same, if a holder has unwound.
+    /// If a holder has unwound. The error contains the value.
     pub fn into_inner(self) -> LockResult<T> {
         self.poison.guard(self.value.into_inner())
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Locks it; suspends the caller until it is its turn.
+    /// Locks the mutex; suspends the caller until its turn comes.
     ///
-    /// While the caller unwinds, it is locked if it is free; else the process is aborted with a
-    /// report.
+    /// While the caller unwinds, it gets the mutex if the mutex is free; otherwise the process
+    /// aborts with a report.
     ///
     /// # Errors
     ///
-    /// The guard all the same, if a holder has unwound.
+    /// If a holder has unwound. The error contains the guard.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever unlock
-    /// it, as the caller itself cannot that has locked it.
+    /// In a closure given to `suspend`. On the OS thread's own side, if nothing can ever unlock the
+    /// mutex, for example because the caller itself has locked it.
     ///
     /// # Cancellation
     ///
@@ -129,11 +130,11 @@ impl<T: ?Sized> Mutex<T> {
         self.guard()
     }
 
-    /// Locks it if it is free, and does not wait.
+    /// Locks the mutex if it is free; does not wait.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if it is locked; `Poisoned` with the guard if a holder has unwound.
+    /// `WouldBlock` if the mutex is locked; `Poisoned` with the guard if a holder has unwound.
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         if self.holder.get() != Peer::NOBODY {
             return Err(TryLockError::WouldBlock);
@@ -142,7 +143,7 @@ impl<T: ?Sized> Mutex<T> {
         Ok(self.guard()?)
     }
 
-    /// The guard of whoever holds it.
+    /// The guard of the current holder.
     fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
         self.poison.guard(MutexGuard {
             mutex: self,
@@ -156,16 +157,16 @@ impl<T: ?Sized> Mutex<T> {
         self.poison.is_set()
     }
 
-    /// Takes its value for whole again.
+    /// Clears the poison: the value counts as consistent again.
     pub fn clear_poison(&self) {
         self.poison.clear();
     }
 
-    /// Returns the value, which nobody else can have.
+    /// Returns the value. `&mut self` guarantees that nothing else refers to it.
     ///
     /// # Errors
     ///
-    /// The value all the same, if a holder has unwound.
+    /// If a holder has unwound. The error contains the value.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         self.poison.guard(self.value.get_mut())
     }
@@ -181,9 +182,9 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: there is one guard at a time: `guard` is called by the one who has found the
-        // mutex free and marked it as held, or to whom the last guard has handed it over. All is on
-        // one OS thread, as neither is `Send` or `Sync`.
+        // SAFETY: at most one guard exists at a time: `guard` is called only by the ethread that
+        // found the mutex free and marked it as held, or that the last guard has handed it to.
+        // Everything is on one OS thread, as neither type is `Send` or `Sync`.
         unsafe { &*self.mutex.value.get() }
     }
 }
@@ -199,7 +200,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         let mutex = self.mutex;
         self.holding.end(&mutex.poison);
-        // It stays held while it is handed over, so that nobody gets in between.
+        // The mutex stays held during the hand-over, so that no other ethread locks it in between.
         let next = mutex.line.serve(|next| *next);
         let next = next.unwrap_or(Peer::NOBODY);
         mutex.holder.set(next);

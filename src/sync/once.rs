@@ -1,4 +1,4 @@
-//! A value that is made once, when somebody asks for it.
+//! A value that is made once, on demand.
 #![forbid(unsafe_code)]
 
 use std::cell::{self, Cell};
@@ -13,11 +13,11 @@ use crate::runtime::base::wait::WaitKind;
 
 /// A cell that is written to once. [`std::sync::OnceLock`], for the ethreads of one shard.
 ///
-/// What makes the value may wait: whoever asks for it meanwhile waits for that. If it fails, or
-/// unwinds by a panic, a cancel or the deadline of a scope, the next in line makes another attempt
-/// with its own closure.
+/// The closure that makes the value may wait; ethreads that ask for the value meanwhile wait for
+/// that. If the closure fails, or unwinds by a panic, a cancel or the deadline of a scope, the next
+/// waiter makes another attempt with its own closure.
 ///
-/// For something that can also end and begin again, see [`Resource`](super::Resource).
+/// For a value that can also end and begin again, see [`Resource`](super::Resource).
 ///
 /// # Examples
 ///
@@ -32,14 +32,14 @@ use crate::runtime::base::wait::WaitKind;
 ///             let settings = settings.clone();
 ///             thread::spawn(move || {
 ///                 *settings.get_or_init(|| {
-///                     thread::sleep(Duration::from_millis(1)); // somebody is asked for them
+///                     thread::sleep(Duration::from_millis(1)); // loading them takes time
 ///                     reader
 ///                 })
 ///             })
 ///         })
 ///         .collect();
 ///     for reader in readers {
-///         assert_eq!(reader.join().ok(), Some(0)); // the first has made it for all
+///         assert_eq!(reader.join().ok(), Some(0)); // made by the first reader
 ///     }
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
@@ -53,25 +53,27 @@ use crate::runtime::base::wait::WaitKind;
 /// ```
 pub struct OnceCell<T> {
     value: cell::OnceCell<T>,
-    /// The ethread that makes it, or is the next to do so.
+    /// The ethread that makes the value, or is the next to do so.
     maker: Cell<Peer>,
-    /// The same, for those who wait.
+    /// The same ethread, shared with the waits on this cell for deadlock detection.
     owner: Owner,
-    /// Those who wait; with who they are, if they would make it themselves.
+    /// The waiters, each with its ethread if the waiter would make the value itself.
     line: Line<Option<Peer>>,
 }
 
-/// The one who makes the value. When it has ended the others have it, or it is the next one's turn.
+/// An attempt to make the value. When it ends, the waiters have the value, or the next waiter has
+/// its turn.
 struct Making<'a, T>(&'a OnceCell<T>);
 
 impl<T> Drop for Making<'_, T> {
     fn drop(&mut self) {
         let cell = self.0;
         if cell.value.get().is_none() {
-            // Who only waits is woken on the way, and lines up again.
+            // A waiter that only waits is woken on the way, and enters the queue again.
             while let Some(waiter) = cell.line.serve(|waiter| *waiter) {
                 if let Some(next) = waiter {
-                    // Its turn it is from now on, so that nobody gets in between.
+                    // The turn belongs to `next` from now on, so that no other ethread makes the
+                    // value in between.
                     cell.make_it(next);
                     return;
                 }
@@ -100,7 +102,7 @@ impl<T> OnceCell<T> {
         self.value.get()
     }
 
-    /// Returns the value, if there is one, which nobody else can have.
+    /// Returns the value, if there is one. `&mut self` guarantees that nothing else refers to it.
     pub fn get_mut(&mut self) -> Option<&mut T> {
         self.value.get_mut()
     }
@@ -109,7 +111,7 @@ impl<T> OnceCell<T> {
     ///
     /// # Errors
     ///
-    /// The value that was given, if there is one already or somebody is about to make it.
+    /// The given value, if the cell has a value already or an ethread is about to make it.
     pub fn set(&self, value: T) -> Result<(), T> {
         if self.is_made() {
             return Err(value);
@@ -119,16 +121,17 @@ impl<T> OnceCell<T> {
         Ok(())
     }
 
-    /// Returns the value; makes it with `f` if there is none. Suspends the caller while somebody
-    /// else makes it.
+    /// Returns the value; makes it with `f` if there is none. Suspends the caller while another
+    /// ethread makes it.
     ///
-    /// While the caller unwinds it does not wait: if somebody else makes the value, the process is
-    /// aborted with a report.
+    /// While the caller unwinds, the call does not wait: if another ethread makes the value, the
+    /// process aborts with a report.
     ///
     /// # Panics
     ///
     /// With the panic of `f`. If `f` asks for the value that it is to make. In a closure given to
-    /// `suspend`, and on the OS thread's own side, if it would have to wait, there for ever.
+    /// `suspend`, if the call would have to wait. On the OS thread's own side, if the call would
+    /// have to wait forever.
     ///
     /// # Cancellation
     ///
@@ -141,12 +144,12 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// Returns the value; makes it with `f` if there is none. Suspends the caller while somebody
-    /// else makes it, as [`get_or_init`](Self::get_or_init) does.
+    /// Returns the value; makes it with `f` if there is none. Suspends the caller while another
+    /// ethread makes it, as [`get_or_init`](Self::get_or_init) does.
     ///
     /// # Errors
     ///
-    /// That of `f`; there is no value then, and the next one tries again.
+    /// The error of `f`. The cell has no value then, and the next caller tries again.
     ///
     /// # Panics
     ///
@@ -174,7 +177,7 @@ impl<T> OnceCell<T> {
                 self.maker.get() != me,
                 "the value of a cell is needed at {location} in order to make it"
             );
-            // Until there is a value, or it is the caller's turn to make it.
+            // Waits until there is a value, or until it is the caller's turn to make it.
             let waited = self.line.wait(self.wait_for_it(location), Some(me));
             line::unlimited(waited, "OnceCell::get_or_init", location);
         }
@@ -187,14 +190,15 @@ impl<T> OnceCell<T> {
         Ok(self.value.get_or_init(|| value))
     }
 
-    /// Suspends the caller until there is a value, made by whomever.
+    /// Suspends the caller until there is a value; does not make the value itself.
     ///
-    /// While the caller unwinds it does not wait: if there is no value, the process is aborted with
-    /// a report.
+    /// While the caller unwinds, the call does not wait: if there is no value, the process aborts
+    /// with a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever make it.
+    /// In a closure given to `suspend`. On the OS thread's own side, if nothing can ever make the
+    /// value.
     ///
     /// # Cancellation
     ///
@@ -211,12 +215,12 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// Whether somebody makes the value, or is about to.
+    /// Whether an ethread makes the value, or is about to.
     fn is_made(&self) -> bool {
         self.maker.get() != Peer::NOBODY
     }
 
-    /// It is this one who makes the value from now on, or nobody.
+    /// Records which ethread makes the value from now on, if any.
     fn make_it(&self, maker: Peer) {
         self.maker.set(maker);
         self.owner.set(maker);
@@ -258,11 +262,10 @@ impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
     }
 }
 
-/// A value that is made by the first who uses it. [`std::sync::LazyLock`], for the ethreads of one
-/// shard.
+/// A value that is made on first use. [`std::sync::LazyLock`], for the ethreads of one shard.
 ///
-/// What makes it may wait, so using the value suspends the first of its users, and those that come
-/// meanwhile.
+/// The closure that makes the value may wait, so using the value suspends the first caller, and the
+/// callers that arrive meanwhile.
 ///
 /// # Examples
 ///
@@ -288,7 +291,7 @@ pub struct Lazy<T, F = fn() -> T> {
 }
 
 impl<T, F> Lazy<T, F> {
-    /// Creates a value that `f` is to make.
+    /// Creates a value that `f` makes on first use.
     pub const fn new(f: F) -> Self {
         Self {
             cell: OnceCell::new(),
@@ -298,13 +301,13 @@ impl<T, F> Lazy<T, F> {
 }
 
 impl<T, F: FnOnce() -> T> Lazy<T, F> {
-    /// Returns the value; makes it if there is none, or suspends the caller while somebody else
+    /// Returns the value; makes it if there is none, or suspends the caller while another ethread
     /// makes it.
     ///
     /// # Panics
     ///
-    /// As [`OnceCell::get_or_init`]; and if its closure has unwound, by a panic, a cancel or the
-    /// deadline of a scope: there is no other.
+    /// As [`OnceCell::get_or_init`]; and if the closure has unwound before, by a panic, a cancel or
+    /// the deadline of a scope: there is no other closure.
     ///
     /// # Cancellation
     ///

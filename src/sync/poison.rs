@@ -1,4 +1,4 @@
-//! Whether a holder of a lock has unwound, so that what it protects may be half changed.
+//! Whether a holder of a lock has unwound, so that the protected value may be half changed.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ impl Poison {
         self.0.set(false);
     }
 
-    /// What a holder gets, or an owner.
+    /// What a holder of the lock gets, or its owner: an error with `guard` if the lock is poisoned.
     pub(super) fn guard<G>(&self, guard: G) -> LockResult<G> {
         if self.is_set() {
             Err(PoisonError::new(guard))
@@ -31,7 +31,7 @@ impl Poison {
     }
 }
 
-/// How a holder began. What one does that was unwinding already is no reason to poison anything.
+/// Whether a holder was unwinding when it got the lock. If so, it does not poison the lock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holding {
     unwinding: bool,

@@ -1,4 +1,4 @@
-//! A value that comes once, for all who wait for it.
+//! A value that arrives once, for all its waiters.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -13,13 +13,15 @@ use super::select::sealed::{Parts, Turn};
 use crate::runtime::base::wait::WaitKind;
 use crate::thread;
 
-/// A value that comes later, or an error in its place. Any number may wait for it, and it stays.
+/// A value that arrives later, or an error in its place. Any number of ethreads may wait for it,
+/// and it stays.
 ///
-/// It is settled once, by its [`Resolver`]. If that is dropped instead, by a panic or a cancel for
-/// example, the promise is broken, and whoever waits is told so: nobody waits for ever.
+/// A promise is settled once, by its [`Resolver`]. If the resolver is dropped instead, by a panic
+/// or a cancel for example, the promise is broken and its waiters get an error, so no ethread waits
+/// forever.
 ///
-/// Clones are the same promise. What waits gets a clone of the value; put it into an
-/// [`Rc`] if cloning it is not cheap.
+/// Clones are handles to the same promise. Each waiter gets a clone of the value; put the value
+/// into an [`Rc`] if cloning it is not cheap.
 ///
 /// # Examples
 ///
@@ -65,7 +67,7 @@ pub struct Promise<T, E> {
 /// ```
 #[must_use = "dropping it breaks the promise"]
 pub struct Resolver<T, E> {
-    /// `None` once it is settled.
+    /// `None` once the promise is settled.
     shared: Option<Rc<Shared<T, E>>>,
 }
 
@@ -75,22 +77,22 @@ struct Shared<T, E> {
     followers: RefCell<Vec<Rc<dyn Follow<T, E>>>>,
 }
 
-/// A promise that depends on others.
+/// A promise that depends on other promises.
 trait Follow<T, E> {
-    /// One of the others is settled.
+    /// Called when one of the other promises is settled.
     fn settled(&self, outcome: &Result<T, PromiseError<E>>);
 
-    /// Whether it is settled itself, and the others are nothing to it any more.
+    /// Whether this promise is settled itself, and no longer depends on the other promises.
     fn is_done(&self) -> bool;
 }
 
-/// Why there is no value of a [`Promise`].
+/// Why a [`Promise`] has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PromiseError<E> {
-    /// There is this error in its place.
+    /// The promise is rejected with this error.
     Rejected(E),
-    /// The resolver was dropped; or whoever asks unwinds, and cannot wait.
+    /// The resolver was dropped; or the caller unwinds, and cannot wait.
     Broken,
 }
 
@@ -113,7 +115,7 @@ impl<E: Error + 'static> Error for PromiseError<E> {
 }
 
 impl<T, E> Promise<T, E> {
-    /// Creates a promise, and what settles it.
+    /// Creates a promise and its resolver.
     pub fn new() -> (Self, Resolver<T, E>) {
         let shared = Rc::new(Shared {
             outcome: OnceCell::new(),
@@ -129,7 +131,7 @@ impl<T, E> Promise<T, E> {
         (promise, resolver)
     }
 
-    /// Creates a promise that has been kept.
+    /// Creates a promise that is resolved with `value`.
     #[must_use]
     pub fn resolved(value: T) -> Self {
         let (promise, resolver) = Self::new();
@@ -137,7 +139,7 @@ impl<T, E> Promise<T, E> {
         promise
     }
 
-    /// Creates a promise with an error in place of the value.
+    /// Creates a promise that is rejected with `error`.
     #[must_use]
     pub fn rejected(error: E) -> Self {
         let (promise, resolver) = Self::new();
@@ -145,13 +147,13 @@ impl<T, E> Promise<T, E> {
         promise
     }
 
-    /// Returns what has come of it, if it is settled; does not wait.
+    /// Returns the outcome if the promise is settled; does not wait.
     #[must_use]
     pub fn get(&self) -> Option<Result<&T, &PromiseError<E>>> {
         self.shared.outcome.get().map(Result::as_ref)
     }
 
-    /// Whether it is settled.
+    /// Whether the promise is settled.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.get().is_some()
@@ -159,21 +161,21 @@ impl<T, E> Promise<T, E> {
 }
 
 impl<T: Clone, E: Clone> Promise<T, E> {
-    /// Suspends the caller until it is settled, and returns what has come of it.
+    /// Suspends the caller until the promise is settled, and returns the outcome.
     ///
     /// # Errors
     ///
-    /// The error that came in place of the value; `Broken` if the resolver is gone, or the caller
-    /// unwinds and would have to wait.
+    /// `Rejected` with the error that came in place of the value; `Broken` if the resolver is gone,
+    /// or the caller unwinds and would have to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever settle
-    /// it.
+    /// In a closure given to `suspend`. On the OS thread's own side, if nothing can ever settle the
+    /// promise.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here. The promise, and what it is for, go on.
+    /// A cancelled ethread unwinds from here. The promise, and the work that will settle it, go on.
     #[track_caller]
     pub fn wait(&self) -> Result<T, PromiseError<E>> {
         let location = Location::caller();
@@ -191,7 +193,8 @@ impl<T: Clone, E: Clone> Promise<T, E> {
         outcome.cloned().unwrap_or(Err(PromiseError::Broken))
     }
 
-    /// Returns an operation that waits until it is settled, for [`select!`](crate::select).
+    /// Returns an operation that waits until the promise is settled, for
+    /// [`select!`](crate::select).
     pub fn settling(&self) -> Settling<'_, T, E> {
         Settling {
             promise: self,
@@ -203,7 +206,7 @@ impl<T: Clone, E: Clone> Promise<T, E> {
 impl<T, E> Shared<T, E> {
     fn add(&self, follower: Rc<dyn Follow<T, E>>) {
         let mut followers = self.followers.borrow_mut();
-        // Those that have lost interest do not pile up at a promise that outlives many races.
+        // Followers that are done must not pile up at a promise that outlives many races.
         let gone = if followers.len() == followers.capacity() {
             let (gone, left) = mem::take(&mut *followers)
                 .into_iter()
@@ -215,14 +218,14 @@ impl<T, E> Shared<T, E> {
         };
         followers.push(follower);
         drop(followers);
-        // What they hold is the user's.
+        // Dropping the followers may run user code.
         drop(gone);
     }
 }
 
 impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
-    /// Returns a promise that an ethread of its own is to keep with what `f` returns. If it panics
-    /// the promise is broken, and the panic is in the log.
+    /// Returns a promise that a new ethread settles with the result of `f`. If `f` panics, the
+    /// promise is broken and the panic is logged.
     ///
     /// # Panics
     ///
@@ -237,8 +240,8 @@ impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
         promise
     }
 
-    /// Returns a promise of what `f` makes of the value, in an ethread of its own. An error, or
-    /// that this promise is broken, passes on.
+    /// Returns a promise of the result of `f` on the value; `f` runs in a new ethread. If this
+    /// promise is rejected or broken, so is the returned promise.
     ///
     /// # Panics
     ///
@@ -253,7 +256,8 @@ impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
         self.and_then(|value| Ok(f(value)))
     }
 
-    /// Returns a promise of what `f` makes of the value, or of its error; as [`map`](Self::map).
+    /// Returns a promise of the value or the error that `f` makes of the value; otherwise as
+    /// [`map`](Self::map).
     ///
     /// # Panics
     ///
@@ -275,8 +279,8 @@ impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
         promise
     }
 
-    /// Returns a promise of the values of all these, in their order; or of the first error. One
-    /// that is broken breaks it.
+    /// Returns a promise of the values of all these promises, in their order, or of the first
+    /// error. If one of them is broken, so is the returned promise.
     #[must_use]
     pub fn all<'a, I: IntoIterator<Item = &'a Self>>(promises: I) -> Promise<Vec<T>, E> {
         let promises: Vec<_> = promises.into_iter().cloned().collect();
@@ -296,8 +300,8 @@ impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
         promise
     }
 
-    /// Returns a promise of whatever comes first of these: a value or an error, or that one is
-    /// broken. Of none it is broken.
+    /// Returns a promise of the first outcome among these promises: a value, an error, or that a
+    /// promise is broken. Without promises, the returned promise is broken.
     #[must_use]
     pub fn race<'a, I: IntoIterator<Item = &'a Self>>(promises: I) -> Self {
         let (promise, resolver) = Self::new();
@@ -319,17 +323,17 @@ impl<T: Clone + 'static, E: Clone + 'static> Promise<T, E> {
 }
 
 impl<T, E> Resolver<T, E> {
-    /// Keeps the promise.
+    /// Resolves the promise with the value.
     pub fn resolve(self, value: T) {
         self.settle(Ok(value));
     }
 
-    /// Gives an error in place of the value.
+    /// Rejects the promise with an error.
     pub fn reject(self, error: E) {
         self.settle(Err(error));
     }
 
-    /// Keeps the promise, or gives the error in place of the value.
+    /// Resolves or rejects the promise with `result`.
     pub fn settle(mut self, result: Result<T, E>) {
         self.end(result.map_err(PromiseError::Rejected));
     }
@@ -338,14 +342,14 @@ impl<T, E> Resolver<T, E> {
         let Some(shared) = self.shared.take() else {
             return;
         };
-        // Nobody else has set it.
+        // Nothing else has set the outcome.
         let outcome = shared.outcome.get_or_init(|| outcome);
         shared.line.serve_all(|()| ());
         let followers = mem::take(&mut *shared.followers.borrow_mut());
         let mut panicked = None;
         for follower in followers {
-            // A follower clones the value, which is the user's code. However that unwinds, a cancel
-            // included, the other followers are told.
+            // A follower clones the value, which runs user code. However that unwinds, a cancel
+            // included, the other followers are still notified.
             let told = panic::catch_unwind(AssertUnwindSafe(|| follower.settled(outcome)));
             if let Err(payload) = told {
                 match panicked {
@@ -367,12 +371,12 @@ impl<T, E> Drop for Resolver<T, E> {
     }
 }
 
-/// Settles a promise with the values of all that it has waited for.
+/// Settles a promise with the values of all promises that it depends on.
 struct All<T, E> {
-    /// How many are not settled.
+    /// The number of promises that are not settled.
     left: Cell<usize>,
     promises: RefCell<Vec<Promise<T, E>>>,
-    /// `None` once it has settled it.
+    /// `None` once the dependent promise is settled.
     resolver: RefCell<Option<Resolver<Vec<T>, E>>>,
 }
 
@@ -398,7 +402,7 @@ impl<T: Clone, E: Clone> Follow<T, E> for All<T, E> {
     }
 }
 
-/// Settles a promise with whatever comes first.
+/// Settles a promise with the outcome that comes first.
 struct First<T, E> {
     resolver: RefCell<Option<Resolver<T, E>>>,
 }

@@ -1,6 +1,6 @@
-//! Many readers or one writer, over suspension points.
+//! Many readers or one writer, held across suspension points.
 
-// The value is in an `UnsafeCell`, and the state says who may refer to it.
+// The value is in an `UnsafeCell`, and the state says which guards may refer to it.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -15,15 +15,15 @@ use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
 
-/// Protects a value that many may read while nobody writes. [`std::sync::RwLock`], for the ethreads
-/// of one shard.
+/// Protects a value for many readers or one writer at a time. [`std::sync::RwLock`], for the
+/// ethreads of one shard.
 ///
-/// It is fair: a reader who comes while a writer waits is behind it, so that neither starves. An
-/// ethread that reads must therefore not ask to read again, or it may wait for a writer that waits
-/// for it.
+/// The lock is fair: a reader that arrives while a writer waits is queued behind the writer, so
+/// neither starves. An ethread that holds a read lock must therefore not ask for another read lock:
+/// the ethread may wait for a writer that waits for this ethread.
 ///
 /// If a writer unwinds, by a panic, a cancel or the deadline of a scope, the lock is poisoned: the
-/// value may be half changed. A reader that unwinds changes nothing.
+/// value may be half changed. A reader that unwinds does not poison the lock.
 ///
 /// # Examples
 ///
@@ -38,13 +38,13 @@ use crate::runtime::base::wait::WaitKind;
 ///             let routes = routes.clone();
 ///             thread::spawn(move || {
 ///                 let routes = routes.read().expect("no writer panics");
-///                 thread::yield_now(); // both are here
+///                 thread::yield_now(); // both readers hold the lock
 ///                 routes.len()
 ///             })
 ///         })
 ///         .collect();
 ///     thread::yield_now();
-///     routes.write().expect("likewise").push("/about"); // after both
+///     routes.write().expect("likewise").push("/about"); // after both readers
 ///     for reader in readers {
 ///         assert_eq!(reader.join().ok(), Some(1));
 ///     }
@@ -60,7 +60,7 @@ use crate::runtime::base::wait::WaitKind;
 /// ```
 pub struct RwLock<T: ?Sized> {
     state: Cell<State>,
-    /// The one who writes, for those who wait.
+    /// The writer, shared with the waits on this lock for deadlock detection.
     owner: Owner,
     line: Line<Access>,
     poison: Poison,
@@ -69,9 +69,9 @@ pub struct RwLock<T: ?Sized> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody has it, or so many who read.
+    /// This many readers hold the lock. With 0, the lock is free.
     Read(usize),
-    /// This ethread writes, or has been let in and did not run since.
+    /// This ethread holds the lock for writing, or has been handed it and has not run since.
     Written(Peer),
 }
 
@@ -82,20 +82,21 @@ enum Access {
     Write(Peer),
 }
 
-/// Lets the value of an [`RwLock`] be read until this is dropped.
+/// Read access to the value of an [`RwLock`]. Dropping the guard releases the lock.
 #[must_use = "the lock is released at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
 }
 
-/// Gives the value of an [`RwLock`] until this is dropped.
+/// Write access to the value of an [`RwLock`]. Dropping the guard releases the lock.
 #[must_use = "the lock is released at once"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
     holding: Holding,
 }
 
-/// Serves those behind a waiter that has left: it may have kept others back that can go in now.
+/// Serves the waiters behind a waiter that has left: it may have kept back waiters that can have
+/// the lock now.
 struct Left<'a, T: ?Sized>(&'a RwLock<T>);
 
 impl<T: ?Sized> Drop for Left<'_, T> {
@@ -105,7 +106,7 @@ impl<T: ?Sized> Drop for Left<'_, T> {
 }
 
 impl<T> RwLock<T> {
-    /// Creates a lock that nobody has.
+    /// Creates a lock that is free.
     pub const fn new(value: T) -> Self {
         Self {
             state: Cell::new(State::Read(0)),
@@ -120,27 +121,27 @@ impl<T> RwLock<T> {
     ///
     /// # Errors
     ///
-    /// The value all the same, if a writer has unwound.
+    /// If a writer has unwound. The error contains the value.
     pub fn into_inner(self) -> LockResult<T> {
         self.poison.guard(self.value.into_inner())
     }
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Locks it for reading; suspends the caller until no writer has it, nor waits in front of the
-    /// caller.
+    /// Locks for reading; suspends the caller until no writer holds the lock and no writer waits
+    /// ahead of the caller.
     ///
-    /// While the caller unwinds, it is locked if that is possible at once; else the process is
-    /// aborted with a report.
+    /// While the caller unwinds, it gets the lock if that is possible at once; otherwise the
+    /// process aborts with a report.
     ///
     /// # Errors
     ///
-    /// The guard all the same, if a writer has unwound.
+    /// If a writer has unwound. The error contains the guard.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever unlock
-    /// it.
+    /// In a closure given to `suspend`. On the OS thread's own side, if nothing can ever release
+    /// the lock.
     ///
     /// # Cancellation
     ///
@@ -151,10 +152,10 @@ impl<T: ?Sized> RwLock<T> {
         self.reader()
     }
 
-    /// Locks it for writing; suspends the caller until nobody else has it and it is its turn.
+    /// Locks for writing; suspends the caller until the lock is free and the caller's turn comes.
     ///
-    /// While the caller unwinds, it is locked if it is free; else the process is aborted with a
-    /// report.
+    /// While the caller unwinds, it gets the lock if the lock is free; otherwise the process aborts
+    /// with a report.
     ///
     /// # Errors
     ///
@@ -173,12 +174,12 @@ impl<T: ?Sized> RwLock<T> {
         self.writer()
     }
 
-    /// Locks it for reading if that is possible at once; does not wait.
+    /// Locks for reading if that is possible at once; does not wait.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if a writer has it or waits for it; `Poisoned` with the guard if a writer has
-    /// unwound.
+    /// `WouldBlock` if a writer holds the lock or waits for it; `Poisoned` with the guard if a
+    /// writer has unwound.
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         if self.try_lock(Access::Read) {
             Ok(self.reader()?)
@@ -187,11 +188,11 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Locks it for writing if it is free; does not wait.
+    /// Locks for writing if the lock is free; does not wait.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if somebody has it; `Poisoned` with the guard if a writer has unwound.
+    /// `WouldBlock` if the lock is not free; `Poisoned` with the guard if a writer has unwound.
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         if self.try_lock(Access::Write(line::me())) {
             Ok(self.writer()?)
@@ -227,7 +228,7 @@ impl<T: ?Sized> RwLock<T> {
         });
     }
 
-    /// The state with one more holder, if there may be one.
+    /// The state with one more holder, if the current state admits this access.
     fn after(&self, access: Access) -> Option<State> {
         match (self.state.get(), access) {
             (State::Read(readers), Access::Read) => Some(State::Read(readers + 1)),
@@ -236,12 +237,12 @@ impl<T: ?Sized> RwLock<T> {
         }
     }
 
-    /// Lets in who can go in, in the order of the line.
+    /// Grants the lock to each waiter that can have it now, in queue order.
     fn serve(&self) {
         while let Some(access) = self.line.first()
             && let Some(state) = self.after(access)
         {
-            // One who has met a deadline, and not run since, gets nothing.
+            // A waiter that has met a deadline, and has not run since, gets nothing.
             if self.line.serve_next() == Some(true) {
                 self.set(state);
             }
@@ -265,24 +266,24 @@ impl<T: ?Sized> RwLock<T> {
         self.poison.is_set()
     }
 
-    /// Takes its value for whole again.
+    /// Clears the poison: the value counts as consistent again.
     pub fn clear_poison(&self) {
         self.poison.clear();
     }
 
-    /// Returns the value, which nobody else can have.
+    /// Returns the value. `&mut self` guarantees that nothing else refers to it.
     ///
     /// # Errors
     ///
-    /// The value all the same, if a writer has unwound.
+    /// If a writer has unwound. The error contains the value.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         self.poison.guard(self.value.get_mut())
     }
 }
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
-    /// Goes on as a reader, without letting another writer in between. Readers that wait right
-    /// behind come in too.
+    /// Turns the write guard into a read guard; no other writer gets the lock in between. Readers
+    /// that wait at the front of the queue get the lock too.
     pub fn downgrade(this: Self) -> RwLockReadGuard<'a, T> {
         let lock = this.lock;
         this.holding.end(&lock.poison);
@@ -297,8 +298,9 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: as long as there is a read guard the state is `Read`, of as many as there are, so
-        // there is no write guard. All is on one OS thread, as nothing here is `Send` or `Sync`.
+        // SAFETY: while a read guard exists, the state is `Read` with a count that includes it, so
+        // no write guard exists. Everything is on one OS thread, as nothing here is `Send` or
+        // `Sync`.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -307,9 +309,10 @@ impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: as long as there is a write guard the state is `Written`, and there is no other
-        // guard: one is made only after the state was `Read(0)`, or by the one that was let in
-        // then. All is on one OS thread, as nothing here is `Send` or `Sync`.
+        // SAFETY: while a write guard exists, the state is `Written`, and no other guard exists: a
+        // write guard is made only by the ethread that found the state `Read(0)`, or that was
+        // granted the lock in that state. Everything is on one OS thread, as nothing here is `Send`
+        // or `Sync`.
         unsafe { &*self.lock.value.get() }
     }
 }

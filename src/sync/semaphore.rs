@@ -1,4 +1,4 @@
-//! Permits, so many at a time.
+//! A limited number of permits.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -9,10 +9,11 @@ use std::panic::Location;
 use super::line::{self, Line, Wait};
 use crate::runtime::base::wait::WaitKind;
 
-/// Gives out permits, of which there are so many.
+/// Gives out permits, of which there is a limited number.
 ///
-/// Permits are guards, and given back when they are dropped, on every path. It is fair: whoever
-/// asks for many is not overtaken by those who ask for few, who wait behind it.
+/// Permits are guards: dropping them gives them back, on every path. The semaphore is fair: later
+/// callers do not overtake a waiter for many permits, even if they ask for few; they wait behind
+/// it.
 ///
 /// # Examples
 ///
@@ -51,18 +52,18 @@ use crate::runtime::base::wait::WaitKind;
 /// ```
 pub struct Semaphore {
     permits: Cell<usize>,
-    /// Those who wait, with the number of permits that they ask for.
+    /// The waiters, each with the number of permits that it asks for.
     line: Line<usize>,
 }
 
-/// Permits of a [`Semaphore`], which has them back when this is dropped.
+/// Permits of a [`Semaphore`]. Dropping this gives them back.
 #[must_use = "the permits are given back at once"]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
     count: usize,
 }
 
-/// There were not enough permits, or others were waiting for them.
+/// There were not enough permits, or other waiters were ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TryAcquireError;
@@ -75,7 +76,7 @@ impl fmt::Display for TryAcquireError {
 
 impl Error for TryAcquireError {}
 
-/// Serves those behind a waiter that has left, who may ask for less.
+/// Serves the waiters behind a waiter that has left: they may ask for fewer permits.
 struct Left<'a>(&'a Semaphore);
 
 impl Drop for Left<'_> {
@@ -85,7 +86,7 @@ impl Drop for Left<'_> {
 }
 
 impl Semaphore {
-    /// Creates a semaphore with so many permits.
+    /// Creates a semaphore with this number of permits.
     #[must_use]
     pub const fn new(permits: usize) -> Self {
         Self {
@@ -94,14 +95,14 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit; suspends the caller until it is its turn.
+    /// Takes a permit; suspends the caller until its turn comes.
     ///
-    /// While the caller unwinds, one is taken if it is free; else the process is aborted with a
-    /// report.
+    /// While the caller unwinds, it gets a permit if one is free; otherwise the process aborts with
+    /// a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if none can ever be free.
+    /// In a closure given to `suspend`. On the OS thread's own side, if no permit can ever be free.
     ///
     /// # Cancellation
     ///
@@ -111,8 +112,8 @@ impl Semaphore {
         self.acquire_at(1, Location::caller())
     }
 
-    /// Takes `count` permits at once; suspends the caller until there are so many and it is its
-    /// turn. As [`acquire`](Self::acquire).
+    /// Takes `count` permits at once; suspends the caller until so many are free and its turn
+    /// comes. As [`acquire`](Self::acquire).
     ///
     /// # Panics
     ///
@@ -139,21 +140,20 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit if one is free and nobody waits; does not wait itself.
+    /// Takes a permit if one is free and there is no waiter; does not wait.
     ///
     /// # Errors
     ///
-    /// If none is.
+    /// If no permit is free, or there is a waiter.
     pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
         self.try_acquire_many(1)
     }
 
-    /// Takes `count` permits if so many are free and nobody waits; does not wait
-    /// itself.
+    /// Takes `count` permits if so many are free and there is no waiter; does not wait.
     ///
     /// # Errors
     ///
-    /// If they are not.
+    /// If fewer permits are free, or there is a waiter.
     pub fn try_acquire_many(&self, count: usize) -> Result<Permit<'_>, TryAcquireError> {
         let left = self.permits.get().checked_sub(count);
         match left.filter(|_| self.line.is_empty()) {
@@ -186,12 +186,12 @@ impl Semaphore {
         self.permits.get()
     }
 
-    /// Grants what can be granted, in the order of the line.
+    /// Grants what can be granted, in queue order.
     fn serve(&self) {
         while let Some(count) = self.line.first()
             && let Some(left) = self.permits.get().checked_sub(count)
         {
-            // One who has met a deadline, and not run since, gets nothing.
+            // A waiter that has met a deadline, and has not run since, gets nothing.
             if self.line.serve_next() == Some(true) {
                 self.permits.set(left);
             }
@@ -200,7 +200,7 @@ impl Semaphore {
 }
 
 impl Permit<'_> {
-    /// Returns how many permits it is.
+    /// Returns the number of permits in this guard.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count

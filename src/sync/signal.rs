@@ -1,4 +1,4 @@
-//! Telling a value to those who wait just now.
+//! Hands a value to the current waiters only.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -10,12 +10,12 @@ use super::select::sealed::{Parts, Turn};
 use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::time::Instant;
 
-/// Hands values to those who wait for one at that moment: to the first of them or to all.
-/// Celluloid's conditions and signals.
+/// Hands values to the waiters of the moment: to the first waiter or to all waiters. Celluloid's
+/// conditions and signals.
 ///
-/// It keeps nothing: a signal that nobody waits for is gone, which does no harm. To keep the last
-/// value for those who come later use [`watch`](super::watch), to keep all of them a
-/// [`channel`](super::channel), to keep one for good a [`Promise`](super::Promise).
+/// A signal keeps nothing: a value without a waiter is not stored, which does no harm. To keep the
+/// last value for later callers use [`watch`](super::watch), to keep all values a
+/// [`channel`](super::channel), to keep one value for good a [`Promise`](super::Promise).
 ///
 /// # Examples
 ///
@@ -32,9 +32,9 @@ use crate::time::Instant;
 ///         })
 ///         .collect();
 ///     thread::yield_now();
-///     assert_eq!(temperature.signal(19), Ok(())); // the first
+///     assert_eq!(temperature.signal(19), Ok(())); // the first waiter
 ///     assert_eq!(temperature.broadcast(21), 2);
-///     assert_eq!(temperature.signal(23), Err(23)); // nobody waits any more
+///     assert_eq!(temperature.signal(23), Err(23)); // no waiter is left
 ///     let seen: Vec<_> = readers.into_iter().filter_map(|reader| reader.join().ok()).collect();
 ///     assert_eq!(seen, [19, 21, 21]);
 /// })?;
@@ -48,12 +48,12 @@ use crate::time::Instant;
 /// send(ethreads::sync::Signal::<u8>::new());
 /// ```
 pub struct Signal<T> {
-    /// Those who wait, each with a place for the value.
+    /// The waiters, each with a place for the value.
     line: Line<Option<T>>,
 }
 
 impl<T> Signal<T> {
-    /// Creates a signal that nobody waits for.
+    /// Creates a signal without waiters.
     #[must_use]
     pub const fn new() -> Self {
         Self { line: Line::new() }
@@ -61,11 +61,11 @@ impl<T> Signal<T> {
 
     /// Suspends the caller until it is handed a value.
     ///
-    /// While the caller unwinds there is none, and the process is aborted with a report.
+    /// While the caller unwinds, there is no value to return, and the process aborts with a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever signal.
+    /// In a closure given to `suspend`. On the OS thread's own side, if nothing can ever signal.
     ///
     /// # Cancellation
     ///
@@ -78,9 +78,10 @@ impl<T> Signal<T> {
         value.expect("whoever serves it hands over a value")
     }
 
-    /// Suspends the caller until it is handed a value, for at most `timeout`; `None` after that.
+    /// Suspends the caller until it is handed a value, for at most `timeout`. Returns `None` after
+    /// that.
     ///
-    /// While the caller unwinds it returns `None` at once.
+    /// While the caller unwinds, the call returns `None` at once.
     ///
     /// # Panics
     ///
@@ -113,18 +114,18 @@ impl<T> Signal<T> {
         }
     }
 
-    /// Hands a value to the one who has waited longest.
+    /// Hands a value to the waiter that has waited longest.
     ///
     /// # Errors
     ///
-    /// The value, if nobody waits.
+    /// The value, if there is no waiter.
     pub fn signal(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.line.serve(|place| *place = value.take());
         value.map_or(Ok(()), Err)
     }
 
-    /// Hands a value to all who wait now, and returns how many these are.
+    /// Hands a clone of the value to each current waiter, and returns the number of these waiters.
     pub fn broadcast(&self, value: T) -> usize
     where
         T: Clone,
@@ -132,8 +133,8 @@ impl<T> Signal<T> {
         let mut count = 0;
         let last = self.line.last();
         while self.line.has_until(last) {
-            // `clone` is the user's code: meanwhile waiters may leave, even all of them, and new
-            // ones have higher numbers.
+            // `clone` is user code: meanwhile waiters may leave, even all of them, and new waiters
+            // have higher numbers.
             let copy = value.clone();
             if !self.line.has_until(last) {
                 break;
@@ -144,7 +145,7 @@ impl<T> Signal<T> {
         count
     }
 
-    /// Returns how many wait.
+    /// Returns the number of waiters.
     #[must_use]
     pub fn waiters(&self) -> usize {
         self.line.len()

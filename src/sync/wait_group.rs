@@ -1,4 +1,4 @@
-//! Waiting for the end of whatever has joined a group.
+//! Waiting until all members of a group are gone.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -64,7 +64,7 @@ impl WaitGroup {
         Self::default()
     }
 
-    /// Makes a member of the group.
+    /// Adds a member to the group.
     pub fn join(&self) -> Member {
         self.group.members.set(self.group.members.get() + 1);
         Member {
@@ -80,13 +80,12 @@ impl WaitGroup {
 
     /// Suspends the caller until there has been a moment without a member.
     ///
-    /// While the caller unwinds it returns at once if there is none; else the process is aborted
-    /// with a report.
+    /// While the caller unwinds, the call returns at once if there is no member; otherwise the
+    /// process aborts with a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if the members can never
-    /// go.
+    /// In a closure given to `suspend`. On the OS thread's own side, if the members can never go.
     ///
     /// # Cancellation
     ///

@@ -1,10 +1,10 @@
-//! A value that changes, and whoever wants to know when.
+//! A value that changes, and receivers that wait for changes.
 //!
-//! A [`Sender`] replaces the value; each [`Receiver`] can look at it at any time, and wait until it
-//! is another one than it has seen. Values in between may be missed. For each of them use a
-//! [`broadcast`](super::broadcast). Names are those of tokio's `watch`.
+//! A [`Sender`] replaces the value. Each [`Receiver`] can read it at any time, and can wait until
+//! there is a value that the receiver has not seen. Values in between may be missed; a
+//! [`broadcast`](super::broadcast) delivers each of them. Names are those of tokio's `watch`.
 //!
-//! Values are handed out as [`Rc`], so that looking at one holds nothing up.
+//! Values are returned as [`Rc`], so that holding a value blocks nothing.
 //!
 //! # Examples
 //!
@@ -41,7 +41,7 @@ use super::line::{Line, Place, Wait};
 use super::select::sealed::{Parts, Turn};
 use crate::runtime::base::wait::WaitKind;
 
-/// Creates a value that can be watched. The receiver has seen it.
+/// Creates a value that can be watched. The receiver has seen this value.
 #[must_use]
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared {
@@ -60,7 +60,7 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
 
 struct Shared<T> {
     value: RefCell<Rc<T>>,
-    /// How often it has changed.
+    /// The number of changes so far.
     version: Cell<u64>,
     senders: Cell<usize>,
     receivers: Cell<usize>,
@@ -88,7 +88,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// Replaces the value. Made by [`channel`]; when the last one is dropped, the value stays as it is.
+/// Replaces the value. Made by [`channel`]. When the last sender is dropped, the value stays as it
+/// is.
 ///
 /// It is not `Send`:
 ///
@@ -100,7 +101,7 @@ pub struct Sender<T> {
     shared: Rc<Shared<T>>,
 }
 
-/// Looks at the value. Made by [`channel`] and [`Sender::subscribe`].
+/// Reads the value and waits for changes. Made by [`channel`] and [`Sender::subscribe`].
 ///
 /// It is not `Send`:
 ///
@@ -110,16 +111,16 @@ pub struct Sender<T> {
 /// ```
 pub struct Receiver<T> {
     shared: Rc<Shared<T>>,
-    /// The version that it has seen.
+    /// The last version that the receiver has seen.
     seen: u64,
 }
 
 impl<T> Sender<T> {
-    /// Replaces the value, and wakes whoever waits for that.
+    /// Replaces the value, and wakes the receivers that wait for a change.
     ///
     /// # Errors
     ///
-    /// The new value, if nobody watches; the old one stays.
+    /// The new value, if there is no receiver; the old value stays.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         if self.receiver_count() == 0 {
             return Err(SendError(value));
@@ -128,15 +129,15 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Replaces the value, whether or not anybody watches, and returns the old one.
+    /// Replaces the value, with or without receivers, and returns the old value.
     pub fn send_replace(&self, value: T) -> Rc<T> {
         self.shared.replace(Rc::new(value))
     }
 
-    /// Replaces the value, whether or not anybody watches, with a clone that `f` has changed.
+    /// Replaces the value, with or without receivers, by a clone that `f` has changed.
     ///
-    /// If `f` panics the value stays as it was. It should not wait: what others send meanwhile is
-    /// replaced too.
+    /// If `f` panics, the value stays as it was. `f` should not wait: values that are sent
+    /// meanwhile are replaced too.
     pub fn send_modify<F: FnOnce(&mut T)>(&self, f: F)
     where
         T: Clone,
@@ -152,7 +153,7 @@ impl<T> Sender<T> {
         self.shared.get()
     }
 
-    /// Makes another receiver, which has seen the value that there is now.
+    /// Creates another receiver, which has seen the current value.
     #[must_use]
     pub fn subscribe(&self) -> Receiver<T> {
         self.shared.subscribe(self.shared.version.get())
@@ -166,23 +167,23 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Returns the value. It is not seen by that: [`changed`](Self::changed) will tell of it.
+    /// Returns the value without marking it as seen: [`changed`](Self::changed) still reports it.
     #[must_use]
     pub fn get(&self) -> Rc<T> {
         self.shared.get()
     }
 
-    /// Returns the value, which is seen then.
+    /// Returns the value and marks it as seen.
     pub fn get_and_update(&mut self) -> Rc<T> {
         self.seen = self.shared.version.get();
         self.shared.get()
     }
 
-    /// Whether there is a value that was not seen.
+    /// Whether there is a value that this receiver has not seen.
     ///
     /// # Errors
     ///
-    /// If there is none, and the last sender is gone.
+    /// If there is no such value, and the last sender is gone.
     pub fn has_changed(&self) -> Result<bool, RecvError> {
         match (self.is_stale(), self.shared.senders.get()) {
             (false, 0) => Err(RecvError),
@@ -194,21 +195,21 @@ impl<T> Receiver<T> {
         self.seen != self.shared.version.get()
     }
 
-    /// Suspends the caller until there is a value that was not seen, which is seen then.
+    /// Suspends the caller until there is a value that this receiver has not seen, and marks it as
+    /// seen.
     ///
     /// # Errors
     ///
-    /// If there is none, and the last sender is gone; or if the caller unwinds and would have to
-    /// wait.
+    /// If there is no such value, and the last sender is gone; or if the caller unwinds and would
+    /// have to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if nobody can ever change
-    /// it.
+    /// In a closure given to `suspend`. On the OS thread's own side, if the value can never change.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, and has seen nothing new.
+    /// A cancelled ethread unwinds from here, and marks no value as seen.
     #[track_caller]
     pub fn changed(&mut self) -> Result<(), RecvError> {
         let location = Location::caller();
@@ -234,8 +235,8 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Suspends the caller until there is a value of which `condition` is true, which may be the
-    /// one that there is now, and returns it.
+    /// Suspends the caller until `condition` is true of the value, and returns that value. The
+    /// current value counts too.
     ///
     /// # Errors
     ///
@@ -259,7 +260,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Returns an operation that waits for a value that was not seen, for
+    /// Returns an operation that waits for a value that this receiver has not seen, for
     /// [`select!`](crate::select).
     pub fn changing(&mut self) -> Changing<'_, T> {
         Changing {
@@ -280,7 +281,7 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Clone for Receiver<T> {
-    /// Makes another receiver, which has seen what this one has.
+    /// Creates another receiver, which has seen the same version as this receiver.
     fn clone(&self) -> Self {
         self.shared.subscribe(self.seen)
     }

@@ -14,7 +14,7 @@ use crate::runtime::task::work::{Joinable, Once, Task, TaskOwner, Work};
 
 /// Makes an ethread that runs `f` on this OS thread, and returns a handle to it.
 ///
-/// It does not run before the scheduler's next turn, so that the caller goes on first. Works
+/// The ethread does not run before the scheduler's next turn, so the caller goes on first. Works
 /// inside ethreads, and on any OS thread before [`run`](crate::run). Dropping the handle detaches
 /// the ethread.
 ///
@@ -91,16 +91,16 @@ impl Builder {
         self
     }
 
-    /// Whether [`run`](crate::run) may return while this ethread has not ended: false. A daemon
-    /// stays parked for the next run.
+    /// Sets whether [`run`](crate::run) may return before this ethread has ended: false unless set.
+    /// A daemon stays parked for the next run.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// Leaves out what [`Local::inherited`](crate::thread::Local::inherited) has for a child: for
-    /// an ethread of the library's that serves others than the one in which it is spawned. The
-    /// spawn runs no user code then.
+    /// Does not inherit the values of [`Local::inherited`](crate::thread::Local::inherited): for an
+    /// ethread of the library that does not work for the ethread that spawns it. The spawn then
+    /// runs no user code.
     pub(crate) fn inherits_nothing(mut self) -> Self {
         self.inherits_nothing = true;
         self
@@ -111,8 +111,8 @@ impl Builder {
     /// # Errors
     ///
     /// `InvalidInput` for a stack size above 1 GiB; `OutOfMemory` if the stack cannot be had, with
-    /// a text that names the limit to raise; whatever making the scheduler fails with, if this is
-    /// the first call on its OS thread.
+    /// a text that names the limit to raise; any error of making the scheduler, if this is the
+    /// first call on its OS thread.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -126,7 +126,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// With `f` in it, if the shard ends or has ended, and for a stack size above 1 GiB.
+    /// An error that contains `f`, if the shard is ending or has ended, and for a stack size above
+    /// 1 GiB.
     ///
     /// # Examples
     ///
@@ -154,7 +155,7 @@ impl Builder {
         shard.spawn_as(options, f, Location::caller())
     }
 
-    /// Makes an ethread of something that may rest.
+    /// Makes an ethread of work that may rest.
     ///
     /// # Errors
     ///
@@ -170,7 +171,7 @@ impl Builder {
         self.spawn_run(scheduler, task.clone(), task, Location::caller())
     }
 
-    /// Makes an ethread of its two sides, that which runs and that which is joined.
+    /// Makes an ethread of its two sides: the side that runs and the side that is joined.
     #[inline]
     pub(super) fn spawn_run<T>(
         self,
@@ -183,7 +184,7 @@ impl Builder {
         Ok(JoinHandle::new(joinable))
     }
 
-    /// All of a spawn that does not depend on what the ethread returns; says `owner` it is.
+    /// The part of a spawn that does not depend on the result type of the ethread; sets `owner`.
     #[inline(never)]
     fn enroll(
         self,

@@ -1,4 +1,4 @@
-//! Values that each ethread has of its own.
+//! Values that belong to a single ethread.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -10,17 +10,17 @@ use crate::runtime::scheduler::current;
 use crate::runtime::state::locals::{CloneForChild, Entry};
 
 thread_local! {
-    /// The values of what runs outside of ethreads on this OS thread.
+    /// The values of code that runs outside of ethreads on this OS thread.
     static OUTSIDE: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A value that each ethread has of its own: what `thread_local!` is for OS threads, which all
-/// ethreads of a shard share.
+/// A value per ethread. A `thread_local!` is a value per OS thread, which all ethreads of a shard
+/// share.
 ///
-/// It belongs into a `static`. An ethread's value is made when it first asks for it, and dropped in
-/// the ethread, when that has ended: after its closure, before its result is there to be joined.
-/// Children may inherit it, see [`Local::inherited`]. Outside of ethreads, the value is the OS
-/// thread's. Making it may suspend, unlike in `thread_local!`.
+/// A key belongs in a `static`. An ethread's value is made when the ethread first asks for it. The
+/// ethread drops the value at its end, after its closure and before its result can be joined.
+/// Children may inherit the value, see [`Local::inherited`]. Outside of ethreads, the value is the
+/// OS thread's. Unlike in `thread_local!`, making the value may suspend.
 ///
 /// # Examples
 ///
@@ -39,7 +39,7 @@ thread_local! {
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 ///
-/// A request's number, for whatever is spawned on behalf of it:
+/// A request's number, for all ethreads that are spawned on behalf of the request:
 ///
 /// ```
 /// use ethreads::thread;
@@ -60,7 +60,7 @@ pub struct Local<T: 'static> {
 }
 
 impl<T: 'static> Local<T> {
-    /// Makes a key whose values begin as what `init` returns.
+    /// Makes a key whose values are initialized by `init`.
     #[must_use]
     pub const fn new(init: fn() -> T) -> Self {
         Self {
@@ -69,8 +69,8 @@ impl<T: 'static> Local<T> {
         }
     }
 
-    /// Makes a key whose values an ethread hands on to those that it spawns: if it has one, its
-    /// child begins with what `inherit` makes of it, when it is spawned.
+    /// Makes a key whose values are inherited by child ethreads. If an ethread has a value when it
+    /// spawns a child, the child's value is what `inherit` makes of it at that time.
     #[must_use]
     pub const fn inherited(init: fn() -> T, inherit: fn(&T) -> T) -> Self {
         Self {
@@ -79,12 +79,12 @@ impl<T: 'static> Local<T> {
         }
     }
 
-    /// Calls `f` with the value of the caller; makes one if there is none yet.
+    /// Calls `f` with the value of the caller; makes the value if there is none yet.
     ///
     /// # Panics
     ///
     /// With the panic of the closure that makes the value. On an OS thread that is ending, if its
-    /// own values are gone.
+    /// own values have been dropped.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         f(&self.value())
     }
@@ -98,7 +98,7 @@ impl<T: 'static> Local<T> {
                 found.next().map(|entry| entry.value.clone())
             })
         });
-        // Nothing is borrowed while it is made: it may ask for others, or suspend.
+        // Nothing is borrowed while the value is made: `init` may ask for other values, or suspend.
         let value = found.unwrap_or_else(|| {
             let entry = Entry {
                 key,
@@ -125,7 +125,8 @@ impl<T: 'static> Local<T> {
     }
 }
 
-/// Gives the OS thread's own code a value, unless it got one meanwhile; returns the one it has.
+/// Sets a value of the OS thread's own code, unless it was set meanwhile; returns the current
+/// value.
 fn set_outside(entry: Entry) -> Rc<dyn Any> {
     OUTSIDE.with_borrow_mut(|entries| {
         if let Some(old) = entries.iter().find(|old| old.key == entry.key) {
@@ -170,16 +171,16 @@ impl<T: 'static> Local<RefCell<T>> {
     ///
     /// # Panics
     ///
-    /// If it is mutably borrowed.
+    /// If the value is mutably borrowed.
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
 
-    /// Calls `f` with the caller's value for changing.
+    /// Calls `f` with a mutable reference to the caller's value.
     ///
     /// # Panics
     ///
-    /// If it is borrowed.
+    /// If the value is borrowed.
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }

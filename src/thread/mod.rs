@@ -1,16 +1,16 @@
 //! Ethreads, with the names and the signatures of [`std::thread`].
 //!
-//! What differs: closures need no `Send`, since an ethread stays on its OS thread; a panic of an
-//! ethread that nobody joins is logged, and counted by [`run`](crate::run); an ethread can be
+//! The differences: closures need no `Send`, since an ethread stays on its OS thread; a panic of an
+//! ethread that is not joined is logged, and counted by [`run`](crate::run); an ethread can be
 //! cancelled ([`JoinHandle::cancel`]).
 //!
 //! # Cancellation
 //!
-//! A cancelled ethread unwinds at the suspension point in which it waits, or else at the next one
-//! it comes to: its destructors run, and [`JoinHandle::join`] gives a payload that downcasts to
-//! [`Cancelled`]. Code between suspension points is never torn. `catch_unwind` does not stop a
-//! cancel for long, as the next suspension point unwinds again; use [`catch_panic`] in loops that
-//! must survive panics.
+//! A cancelled ethread unwinds at the suspension point in which it waits, or else at the next
+//! suspension point that it reaches. Its destructors run, and [`JoinHandle::join`] returns a
+//! payload that downcasts to [`Cancelled`]. Code between suspension points is never interrupted.
+//! `catch_unwind` does not stop a cancel for long, as the next suspension point unwinds again; use
+//! [`catch_panic`] in loops that must survive panics.
 
 mod builder;
 mod local;

@@ -1,6 +1,6 @@
-//! Ethreads that borrow from the one that waits for them.
+//! Ethreads that borrow from the ethread that waits for them.
 
-// Closures that borrow are run as if they did not: the scope does not end before they do.
+// Borrowing closures run as `'static` ones: the scope does not end before they do.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -26,19 +26,19 @@ use crate::runtime::task::work::{Family, Joinable, Once, Task, discard};
 
 type Payload = Box<dyn Any + Send>;
 
-/// Runs `f`, which can spawn ethreads that borrow what is around it, and suspends the caller until
-/// all of them have ended. [`std::thread::scope`], for ethreads.
+/// Runs `f`, which can spawn ethreads that borrow from the enclosing stack frames, and suspends the
+/// caller until all of them have ended. [`std::thread::scope`], for ethreads.
 ///
 /// It neither returns nor unwinds before that, whatever happens.
 ///
-/// Children that are still running are cancelled when one of them panics and nobody joins it, when
-/// `f` panics, and when the caller is cancelled or its deadline passes while it waits here. The
-/// panic of a child interrupts `f` as well, at its next suspension point. The first panic is then
+/// The scope cancels the children that are still running when a child that is not joined panics,
+/// when `f` panics, and when the caller is cancelled or its deadline passes while it waits here.
+/// The panic of a child also interrupts `f`, at its next suspension point. The first panic is then
 /// raised from here. Children are bound by the deadlines of the scopes around this call.
 ///
-/// On the OS thread's own side, children that wait for each other are cancelled, with the list of
-/// what all ethreads wait for in the log. Where the children can never end, as they are in
-/// `uncancellable`, or their shard has been ended from within the scope, the process is aborted.
+/// On the OS thread's own side, children that wait for each other are cancelled, and the log lists
+/// what all ethreads wait for. The process is aborted if the children can never end because they
+/// are in `uncancellable`, or because their shard was ended from within the scope.
 ///
 /// # Panics
 ///
@@ -47,7 +47,7 @@ type Payload = Box<dyn Any + Send>;
 ///
 /// # Cancellation
 ///
-/// A cancelled ethread unwinds from here when its children have ended, which it has cancelled.
+/// A cancelled ethread cancels its children, and unwinds from here when they have ended.
 ///
 /// # Examples
 ///
@@ -95,18 +95,18 @@ where
         env: PhantomData,
     };
     let children = &*scope.children;
-    // The children may use what is on this stack until `wait` returns: nothing may unwind before.
+    // The children may use this stack until `wait` returns: nothing may unwind before.
     let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
     if result.is_err() {
         children.cancel();
     }
     let interrupted = children.wait(location);
     let id = group.id();
-    // What the group has kept to itself so far, a cancel of the ethread, is met from here on.
+    // A cancel of the ethread, which the group has held back so far, takes effect from here on.
     drop(group);
     let failure = children.failure.take();
     match (result, failure) {
-        // It was interrupted because of the failure.
+        // `f` was interrupted because of the failure.
         (Err(payload), Some(failure)) if addressed(&*payload, id) == Addressed::Here => {
             panic::resume_unwind(failure)
         }
@@ -137,7 +137,7 @@ where
 /// ethreads::thread::scope(|scope| std::thread::scope(|s| { s.spawn(|| scope); }));
 /// ```
 ///
-/// Children cannot borrow what is in the closure itself:
+/// Children cannot borrow variables of the closure itself:
 ///
 /// ```compile_fail
 /// ethreads::thread::scope(|scope| {
@@ -147,7 +147,7 @@ where
 /// ```
 pub struct Scope<'scope, 'env: 'scope> {
     children: Rc<Children>,
-    /// Invariant in both, as std's.
+    /// Invariant in both lifetimes, as std's.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -155,30 +155,31 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// The children of a scope.
 struct Children {
     scheduler: Rc<Scheduler>,
-    /// Who opened it, and waits.
+    /// The place of the ethread that opened the scope, and waits.
     parent: u32,
     group: ScopeId,
-    /// The deadline of the scopes around it.
+    /// The deadline of the scopes around this scope.
     inherited: Option<(u64, &'static Location<'static>)>,
-    /// In the order in which they were spawned.
+    /// In spawn order.
     running: RefCell<BTreeMap<ThreadId, u32>>,
     waiter: Cell<Option<Token>>,
-    /// The first panic of a child that nobody joins.
+    /// The first panic of a child that is not joined.
     failure: Cell<Option<Payload>>,
-    /// Whoever runs, or comes, is to end.
+    /// All children that run, or are spawned later, are cancelled.
     cancelled: Cell<bool>,
-    /// Some were ended by the inherited deadline.
+    /// The inherited deadline has ended a child.
     elapsed: Cell<bool>,
 }
 
 impl<'scope> Scope<'scope, '_> {
-    /// Spawns an ethread that may borrow what lives longer than the scope.
+    /// Spawns an ethread that may borrow data that outlives the scope.
     ///
-    /// Dropping the handle does not detach it: the scope waits for it, and raises its panic.
+    /// Dropping the handle does not detach the ethread: the scope waits for it, and raises its
+    /// panic.
     ///
     /// # Panics
     ///
-    /// If the ethread cannot be had; see [`Builder::spawn_scoped`]. In a closure given to
+    /// If the ethread cannot be made; see [`Builder::spawn_scoped`]. In a closure given to
     /// `suspend`. While the caller unwinds the process is aborted, with a report.
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
@@ -198,7 +199,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Those of [`Builder::spawn`].
+    /// The errors of [`Builder::spawn`].
     ///
     /// # Panics
     ///
@@ -227,20 +228,21 @@ impl Builder {
         let task = Task::of(Once::new(move |_| f()), Some(children.clone()));
         let run: Rc<dyn Run + 'scope> = task.clone();
         // SAFETY: only the lifetime changes. What the closure borrows outlives the call of `scope`,
-        // which does not end before `Children::ended` was called for this ethread (`wait`): by the
-        // ethread itself, when the closure is gone and the result is stored or dropped. Until it
-        // leaves its stack, right after that, it drops this `Rc`, whose result is gone or in the
-        // hands of who has the handle. If the ethread is leaked, so is the ethread that waits, with
-        // its frames; the OS thread's own code ends the process then.
+        // which does not end before `Children::ended` was called for this ethread (`wait`). The
+        // ethread itself calls `ended`, when the closure is gone and the result is stored or
+        // dropped. Right after that, before it leaves its stack, it drops this `Rc`, whose result
+        // is gone or belongs to the holder of the handle. If the ethread is leaked, the waiting
+        // ethread is leaked as well, with its frames; the OS thread's own code aborts the process
+        // instead.
         let run = unsafe { mem::transmute::<Rc<dyn Run + 'scope>, Rc<dyn Run>>(run) };
         let joinable: Rc<Joinable<'scope, T>> = task;
-        // SAFETY: only the lifetime changes, and the handle that has it keeps to `'scope`.
+        // SAFETY: only the lifetime changes, and the handle that holds it is bound to `'scope`.
         let joinable = unsafe {
             mem::transmute::<Rc<Joinable<'scope, T>>, Rc<Joinable<'static, T>>>(joinable)
         };
         let handle = self.spawn_run(scheduler.clone(), run, joinable, location)?;
-        // Right after the child has become ready: what is user code in a spawn, inheriting local
-        // values, comes before that. So no child that can run is missing in the count.
+        // Right after the child has become ready: the user code in a spawn, inheriting local
+        // values, runs before that. So every child that can run is counted.
         let thread: &Thread = handle.thread();
         children.add(thread.id(), thread.place());
         Ok(ScopedJoinHandle {
@@ -265,7 +267,7 @@ impl Children {
         !self.running.borrow().is_empty()
     }
 
-    /// Cancels all children that run, and those that come.
+    /// Cancels all children that run, and all that are spawned later.
     fn cancel(&self) {
         if !self.cancelled.replace(true) {
             for (id, index) in &*self.running.borrow() {
@@ -274,19 +276,19 @@ impl Children {
         }
     }
 
-    /// Waits for the end of all children; never unwinds. Returns whether something else has told
-    /// the caller to go.
+    /// Waits for the end of all children; never unwinds. Returns whether the caller was
+    /// interrupted: by a cancel, a deadline or a deadlock.
     fn wait(&self, location: &'static Location<'static>) -> bool {
         if !self.is_running() {
             return false;
         }
-        // Whatever unwinds from below would leave the children without the frames they refer to.
+        // A panic from below would leave the children without the frames that they refer to.
         let bomb = AbortOnDrop(location);
         let mut interrupted = false;
         let mut mask = None;
         while self.is_running() {
             if self.scheduler.on_scheduler_side() || !self.scheduler.is_current() {
-                // Nobody can wait there; or its shard has ended, and left the children behind.
+                // Nothing can wait there, or the shard has ended and left the children behind.
                 bomb.explode("it has come to where nothing can wait");
             }
             let reason = Reason {
@@ -303,12 +305,13 @@ impl Children {
                 Ok(Outcome::Woken | Outcome::TimedOut) => continue,
                 Ok(Outcome::Cancelled | Outcome::Elapsed) => {}
                 Err(stuck) if mask.is_some() => bomb.explode(&stuck.to_string()),
-                // The OS thread's own wait, in which the children wait for each other.
+                // The wait of the OS thread's own code, during which the children wait for each
+                // other.
                 Err(stuck) => without_unwinding(|| {
                     log::error!("the children of the scope at {location} are cancelled: {stuck}");
                 }),
             }
-            // From here on nothing else can end this wait.
+            // From here on only the end of the children can end this wait.
             interrupted = true;
             self.cancel();
             mask.get_or_insert_with(|| Mask::new(self.scheduler.clone(), location));
@@ -319,7 +322,7 @@ impl Children {
     }
 }
 
-/// Ends the process when it is dropped: the children of a scope refer to frames that would be gone.
+/// Aborts the process when dropped: the children of a scope refer to frames that would be gone.
 struct AbortOnDrop(&'static Location<'static>);
 
 impl AbortOnDrop {
@@ -349,7 +352,8 @@ impl Family for Children {
     }
 
     fn elapsed(&self) {
-        // The scope's own deadline, which whoever opened it meets as well.
+        // The deadline inherited by the scope, which also applies to the ethread that opened the
+        // scope.
         self.elapsed.set(true);
     }
 
@@ -366,7 +370,7 @@ impl Family for Children {
 
 impl fmt::Debug for Scope<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not borrowed while the writer runs, which is user code: it may spawn or suspend.
+        // Not borrowed while the writer runs: it is user code, which may spawn or suspend.
         let running = self.children.running.borrow().len();
         f.debug_struct("Scope")
             .field("running", &running)
@@ -376,7 +380,7 @@ impl fmt::Debug for Scope<'_, '_> {
 
 /// Waits for an ethread of a scope and takes its result.
 ///
-/// Dropping it leaves the ethread to the scope, which waits for it and raises its panic.
+/// If the handle is dropped, the scope waits for the ethread and raises its panic.
 pub struct ScopedJoinHandle<'scope, T> {
     handle: JoinHandle<T>,
     scope: PhantomData<&'scope ()>,
@@ -384,12 +388,12 @@ pub struct ScopedJoinHandle<'scope, T> {
 
 impl<T> ScopedJoinHandle<'_, T> {
     /// Suspends the caller until the ethread has ended, and returns its value or the payload of its
-    /// panic, which the scope does not raise then. As [`JoinHandle::join`].
+    /// panic, which the scope then does not raise. As [`JoinHandle::join`].
     ///
     /// # Errors
     ///
     /// As [`JoinHandle::join`]; [`Elapsed`](crate::time::Elapsed) if the deadline of a scope around
-    /// both has ended it.
+    /// both has ended the ethread.
     ///
     /// # Panics
     ///
@@ -397,7 +401,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller unwinds; the ethread is left to the scope.
+    /// A cancelled caller unwinds; the scope still waits for the ethread.
     #[inline(always)]
     #[track_caller]
     pub fn join(self) -> super::Result<T> {
@@ -420,7 +424,7 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.handle.thread()
     }
 
-    /// Tells the ethread to unwind. As [`JoinHandle::cancel`].
+    /// Makes the ethread unwind. As [`JoinHandle::cancel`].
     pub fn cancel(&self) {
         self.handle.cancel();
     }

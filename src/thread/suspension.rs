@@ -13,7 +13,7 @@ use crate::runtime::scheduler::unwind::{Mask, passes};
 
 /// Suspends the ethread for at least `duration`.
 ///
-/// On an OS thread without ethreads it is [`std::thread::sleep`]; on a shard's own OS thread
+/// On an OS thread without ethreads this is [`std::thread::sleep`]; on a shard's own OS thread
 /// outside of [`run`](crate::run) it drives the shard meanwhile.
 ///
 /// Returns at once while the caller unwinds.
@@ -64,8 +64,8 @@ pub fn sleep_until(deadline: Instant) {
 
 /// Lets all other ethreads that are ready run first; suspends only for that.
 ///
-/// On an OS thread without ethreads it is [`std::thread::yield_now`]; on a shard's own OS thread
-/// it runs those that are ready. Returns at once while the caller unwinds.
+/// On an OS thread without ethreads this is [`std::thread::yield_now`]; on a shard's own OS thread
+/// it runs the ready ethreads. Returns at once while the caller unwinds.
 ///
 /// # Cancellation
 ///
@@ -77,13 +77,12 @@ pub fn sleep_until(deadline: Instant) {
 #[inline(always)]
 #[track_caller]
 pub fn yield_now() {
-    // Inlined, as `park::leave` asks for.
+    // Inlined, as `park::leave` requires.
     park::yield_now(Location::caller());
 }
 
-/// Suspends the ethread until somebody calls [`Thread::unpark`](super::Thread::unpark) on it;
-/// returns at once if that has happened since the last park. Unlike std's it does not wake without
-/// a reason.
+/// Suspends the ethread until [`Thread::unpark`](super::Thread::unpark) is called on it; returns at
+/// once if `unpark` was called since the last park. Unlike std's, it has no spurious wake-ups.
 ///
 /// Returns at once while the caller unwinds.
 ///
@@ -100,7 +99,7 @@ pub fn park() {
     park_until(|_| NEVER, Location::caller());
 }
 
-/// Suspends the ethread until somebody unparks it, or `timeout` has passed. See [`park`].
+/// Suspends the ethread until it is unparked, or `timeout` has passed. See [`park`].
 ///
 /// # Cancellation
 ///
@@ -137,7 +136,7 @@ fn nobody_to_park(error: &io::Error) -> ! {
 
 /// Runs `f` and catches its panic, but lets a cancel through.
 ///
-/// What `catch_unwind` is for, in code that must not stop a cancelled ethread.
+/// A replacement for `catch_unwind` in code that must not stop a cancelled ethread.
 ///
 /// # Errors
 ///
@@ -161,11 +160,11 @@ where
     }
 }
 
-/// Runs `f` with cancels held back: one that comes meanwhile takes effect at the first suspension
-/// point after `f`. Timeouts of single operations are not held back.
+/// Runs `f` with cancels held back: a cancel that comes meanwhile takes effect at the first
+/// suspension point after `f`. Timeouts of single operations are not held back.
 ///
-/// For pieces of work that have to be whole although they wait, and around calls through C code
-/// that suspend: unwinding through C frames aborts the process.
+/// For work that waits but must not be cut short, and around calls through C code that suspend:
+/// unwinding through C frames aborts the process.
 ///
 /// # Examples
 ///

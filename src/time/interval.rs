@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::Instant;
 use crate::runtime::scheduler::park;
 
-/// What an [`Interval`] does about ticks that nobody has waited for in time.
+/// What an [`Interval`] does about ticks that were missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissedTick {
-    /// Gives them all at once, and goes on with the old schedule.
+    /// Delivers all missed ticks at once, and keeps the old schedule.
     #[default]
     Burst,
-    /// Gives one of them, and the next ones a period apart from that.
+    /// Delivers one of them, and the next ticks a period apart from then on.
     Delay,
-    /// Gives one of them, leaves the others out, and goes on with the old schedule.
+    /// Delivers one of them, drops the rest, and keeps the old schedule.
     Skip,
 }
 
@@ -28,7 +28,7 @@ pub struct Interval {
     missed: MissedTick,
 }
 
-/// Makes an interval whose first tick is at once, and the others every `period`.
+/// Makes an interval whose first tick is immediate; the next ticks follow every `period`.
 ///
 /// # Panics
 ///
@@ -53,7 +53,7 @@ pub fn interval(period: Duration) -> Interval {
     interval_at(Instant::now(), period)
 }
 
-/// Makes an interval whose first tick is at `start`, and the others every `period` after it.
+/// Makes an interval whose first tick is at `start`; the next ticks follow every `period` after it.
 ///
 /// # Panics
 ///
@@ -72,7 +72,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 }
 
 impl Interval {
-    /// Sets what becomes of ticks that were missed: [`MissedTick::Burst`] unless set.
+    /// Sets what happens to missed ticks: [`MissedTick::Burst`] unless set.
     #[must_use]
     pub fn missed_tick(mut self, missed: MissedTick) -> Self {
         self.missed = missed;
@@ -85,13 +85,13 @@ impl Interval {
         self.period
     }
 
-    /// Suspends the ethread until the next tick; returns the time that it was due at.
+    /// Suspends the ethread until the next tick; returns the time at which that tick was due.
     ///
     /// Returns at once while the caller unwinds.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here. The tick is not lost: it is the next one.
+    /// A cancelled ethread unwinds from here. The tick is not lost: the next call delivers it.
     ///
     /// # Panics
     ///
@@ -109,7 +109,7 @@ impl Interval {
             }
             MissedTick::Skip => {
                 let late = Instant::now().duration_since(due).as_nanos();
-                // Whole periods, so that what is left of the last one is waited for.
+                // Whole periods, so that the rest of the last period is waited for.
                 let periods = late / self.period.as_nanos() + 1;
                 let ahead = periods.saturating_mul(self.period.as_nanos());
                 after(
@@ -127,7 +127,7 @@ impl Interval {
     }
 }
 
-/// Later by `period`; in centuries, if that is beyond what an instant can say.
+/// `at` later by `period`; in centuries, if an instant cannot represent that.
 fn after(at: Instant, period: Duration) -> Instant {
     at.checked_add(period).unwrap_or(Instant::LATEST)
 }

@@ -12,8 +12,8 @@ use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::unwind::{Addressed, ScopeGuard, addressed};
 use crate::runtime::state::scopes::ScopeKind;
 
-/// Runs `f`, in which nothing waits for longer than `duration` from now. See the
-/// [module](super) for what that means.
+/// Runs `f`, in which nothing waits for longer than `duration` from now. See the [module](super)
+/// for details.
 ///
 /// # Errors
 ///
@@ -68,12 +68,13 @@ where
     within(Location::caller(), f, |_| at.as_nanos())
 }
 
-/// Runs `f`, in which nothing waits for longer than `duration` from now, and makes one error of the
-/// two that may come of it.
+/// Runs `f`, in which nothing waits for longer than `duration` from now, and merges the two
+/// possible errors into one.
 ///
 /// # Errors
 ///
-/// Those of `f`; `TimedOut` with the source [`Elapsed`] if it was unwound because of this deadline.
+/// The errors of `f`; `TimedOut` with the source [`Elapsed`] if `f` was unwound because of this
+/// deadline.
 ///
 /// # Panics
 ///
@@ -123,7 +124,7 @@ where
     let kind = ScopeKind::Deadline(deadline(&scheduler));
     let scope = ScopeGuard::enter(scheduler, kind, location);
     // What `f` leaves half done is seen by the same code as after any other early return: locks are
-    // poisoned, and a payload that is not for this scope goes on.
+    // poisoned, and a payload for another scope is passed on.
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Ok(value),
         Err(payload) if addressed(&*payload, scope.id()) == Addressed::Here => {

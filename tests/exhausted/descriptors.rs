@@ -30,7 +30,7 @@ pub(crate) fn few_descriptors() {
     set_limit(Resource::Nofile, 64);
 }
 
-/// Whether the text names the limit, and the error below is the system's.
+/// Checks that the text names the limit, and that the error below it is the system's.
 fn names_the_limit(error: &io::Error) {
     let text = error.to_string();
     assert!(text.contains("RLIMIT_NOFILE (ulimit -n)"), "{text}");
@@ -40,7 +40,7 @@ fn names_the_limit(error: &io::Error) {
     assert_eq!(error.kind(), source.unwrap().kind());
 }
 
-/// What makes a scheduler, or needs one, on an OS thread that has none.
+/// Calls that make a scheduler, or need one, on an OS thread that has none.
 #[test]
 fn a_scheduler_that_cannot_be_made_is_an_error_or_a_panic_that_says_so() {
     const NAME: &str =
@@ -102,12 +102,13 @@ fn a_scheduler_that_cannot_be_made_leaves_nothing_behind() {
         for driver in DRIVERS {
             fresh(|| {
                 let run = || Runtime::builder().driver(driver).run(|| ());
-                // Once, for what the process and the OS thread keep.
+                // One run first, for descriptors that the process and the OS thread keep.
                 run().unwrap();
                 let before = open_descriptors();
                 let mut taken = take_descriptors();
                 let mut failed = 0;
-                // With room for some of those it needs, it fails at each of the steps.
+                // With room for some of the descriptors that it needs, it fails at each of the
+                // steps.
                 while let Err(error) = run() {
                     assert!(matches!(error, RunError::Io(_)), "{error}");
                     (1..1000).for_each(|_| assert!(run().is_err()));
@@ -123,7 +124,7 @@ fn a_scheduler_that_cannot_be_made_leaves_nothing_behind() {
     });
 }
 
-/// Lets all descriptors but so many be taken, calls `f`, and gives them back.
+/// Leaves `free` descriptors, calls `f`, and gives the taken ones back.
 pub(crate) fn with_free<R>(free: usize, f: impl FnOnce() -> R) -> R {
     let mut taken = take_descriptors();
     taken.truncate(taken.len() - free);
@@ -138,15 +139,15 @@ fn shards_that_cannot_be_made_are_errors_and_the_others_run() {
         let builder = Runtime::builder().driver(DriverKind::Epoll).watchdog(None);
         let shards = || builder.clone().shards(4);
         let before = open_descriptors();
-        // Each needs three, so that two of them can run at the same time.
+        // Each shard needs three descriptors, so two shards can run at the same time.
         until_some_fail(
             || with_free(8, || shards().run(|_| linger())),
             names_the_limit,
         );
-        // For a group one that cannot be made ends all.
+        // In a group, one shard that cannot be made ends all.
         let error = with_free(7, || shards().start().unwrap_err());
         names_the_limit(&error);
-        // Besides these the watchdog's, which keeps the time.
+        // Besides these OS threads there is the watchdog, which keeps the time.
         while os_threads() > 3 || open_descriptors() > before {
             std::thread::yield_now();
         }
@@ -205,7 +206,7 @@ fn what_opens_a_descriptor_fails_as_std_does_and_works_again() {
                     "UnixListener::bind",
                     call(|| {
                         let result = UnixListener::bind(&bound);
-                        // There is one only if it could be bound.
+                        // The socket's file exists only if it could be bound.
                         assert_eq!(std::fs::remove_file(&bound).is_ok(), result.is_ok());
                         result
                     }),
@@ -287,7 +288,7 @@ fn accepting_fails_without_spinning_and_loses_no_connection() {
                     assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EMFILE));
                 }
             }
-            // Errors come at once, and the waits between two tries are idle.
+            // Errors come at once, and the pauses between two tries are idle.
             without_spinning(|| {
                 for _ in 0..20 {
                     assert!(accept().is_err());
@@ -331,7 +332,7 @@ fn a_race_goes_on_with_the_attempts_that_have_a_descriptor() {
             let mut taken = take_descriptors();
             drop(taken.pop());
             let race = spawn(move || TcpStream::connect(&[addr, addr, addr][..]));
-            // More than the time after which the next attempt begins.
+            // Longer than the time after which the next attempt begins.
             without_spinning(|| thread::sleep(Duration::from_millis(600)));
             assert!(!race.is_finished(), "the first attempt is under way");
             drop(taken);
@@ -349,7 +350,7 @@ fn signals_that_cannot_be_received_do_what_they_did_before() {
     const NAME: &str = "descriptors::signals_that_cannot_be_received_do_what_they_did_before";
     let Some(output) = in_child(NAME) else {
         few_descriptors();
-        // It needs four: at each of the steps it may be one too few.
+        // It needs four descriptors: at each of the steps there may be one too few.
         for free in 0..4 {
             let error = with_free(free, || {
                 Signals::new([Signal::TERMINATE, Signal::HANGUP]).unwrap_err()
@@ -366,7 +367,7 @@ fn signals_that_cannot_be_received_do_what_they_did_before() {
     assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
 }
 
-/// The calls of an ethread are told from files that cannot be opened here.
+/// The backtrace of an ethread is read from files, which cannot be opened here.
 #[test]
 fn a_deadlock_is_reported_without_descriptors() {
     isolated(
@@ -417,7 +418,7 @@ fn a_descriptor_that_is_there_needs_no_other_one() {
                 let (left, mut right) = UnixStream::pair().unwrap();
                 let before = open_descriptors();
                 let taken = take_descriptors();
-                // The first wait registers it, which takes none.
+                // The first wait registers the descriptor, which takes no other one.
                 let reader = spawn(move || {
                     let mut byte = [0];
                     (&left).read_exact(&mut byte).unwrap();

@@ -45,7 +45,7 @@ fn a_device_that_is_full_is_an_error() {
     run.unwrap();
 }
 
-/// Mounts a file system of so many bytes, for this OS thread and those that it starts.
+/// Mounts a file system of `bytes` bytes, for this OS thread and the OS threads that it starts.
 fn small_disk(path: &Path, bytes: usize) -> bool {
     if !is_root() {
         skipped("only root can mount a small file system");
@@ -54,7 +54,7 @@ fn small_disk(path: &Path, bytes: usize) -> bool {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let size = CString::new(format!("size={bytes}")).unwrap();
     let (none, tmpfs) = (std::ptr::null(), c"tmpfs".as_ptr());
-    // SAFETY: plain calls, in a process of its own, with strings that live as long.
+    // SAFETY: plain calls, in a process of its own; the strings outlive the calls.
     let failed = unsafe {
         libc::unshare(libc::CLONE_NEWNS) != 0
             || libc::mount(
@@ -111,7 +111,7 @@ fn a_disk_that_is_full_is_an_error_until_there_is_room() {
     });
 }
 
-/// As std's, by default the signal that comes with it ends the process.
+/// As in std, the signal that comes with the error ends the process by default.
 #[test]
 fn a_file_that_may_not_grow_is_an_error_until_it_may() {
     isolated(

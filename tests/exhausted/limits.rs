@@ -1,4 +1,4 @@
-//! Ways to let the system say no, and what can be measured meanwhile.
+//! Ways to make the system refuse, and what can be measured meanwhile.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ pub(crate) fn isolated(name: &str, test: impl FnOnce()) {
     skipped.for_each(|line| println!("{line}"));
 }
 
-/// Says why a part of a test does not run here.
+/// Prints why a part of a test does not run here.
 pub(crate) fn skipped(why: &str) {
     println!("skipped: {why}");
 }
@@ -31,8 +31,8 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Waits until the watchdog's OS thread has all that it needs. std ends the process where an OS
-/// thread that begins finds no memory for its alternate signal stack.
+/// Waits until the watchdog's OS thread has all that it needs. std ends the process if a new OS
+/// thread finds no memory for its alternate signal stack.
 pub(crate) fn watchdog_runs() {
     std::thread::spawn(|| ethreads::Runtime::builder().run(|| ()).unwrap())
         .join()
@@ -50,7 +50,8 @@ pub(crate) fn watchdog_runs() {
     }
 }
 
-/// Sets a soft limit, and returns the one before. The hard limit stays, so that it can be lifted.
+/// Sets a soft limit, and returns the previous limit. The hard limit stays, so the soft one can be
+/// lifted.
 pub(crate) fn set_limit(resource: Resource, current: u64) -> Rlimit {
     let before = getrlimit(resource);
     let limit = Rlimit {
@@ -77,7 +78,7 @@ pub(crate) fn os_threads() -> usize {
     fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-/// Bytes of address space that this process has, with the watchdog's.
+/// Returns the bytes of address space that this process has, with the watchdog's.
 pub(crate) fn address_space() -> u64 {
     watchdog_runs();
     let status = fs::read_to_string("/proc/self/statm").unwrap();
@@ -85,8 +86,8 @@ pub(crate) fn address_space() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// Lets the process have so many OS threads more than it has. False if the limit does not hold
-/// for this user.
+/// Limits the process to `more` OS threads more than it has. Returns false if the limit does not
+/// hold for this user.
 ///
 /// Processes and OS threads of a user are counted together, so the process gets a user of its own.
 pub(crate) fn limit_os_threads(more: usize) -> bool {
@@ -104,7 +105,7 @@ pub(crate) fn limit_os_threads(more: usize) -> bool {
     true
 }
 
-/// What a filter asks of an argument of a system call.
+/// What a filter demands of an argument of a system call.
 #[derive(Clone, Copy)]
 pub(crate) enum Argument {
     /// The lower half of the argument is this.
@@ -112,8 +113,8 @@ pub(crate) enum Argument {
     AtLeast(u32),
 }
 
-/// Lets the kernel refuse `call` with `errno` on this OS thread, and on those that it starts, where
-/// the numbered arguments are as they are asked to be: seccomp(2). It cannot be undone.
+/// Makes the kernel refuse `call` with `errno` on this OS thread, and on the OS threads that it
+/// starts, if the numbered arguments are as demanded: seccomp(2). It cannot be undone.
 pub(crate) fn refuse(call: libc::c_long, arguments: &[(u32, Argument)], errno: i32) -> bool {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
@@ -124,7 +125,7 @@ pub(crate) fn refuse(call: libc::c_long, arguments: &[(u32, Argument)], errno: i
         k,
     };
     let mut program = Vec::new();
-    // Each test is a load and a jump; what fails goes to the last step.
+    // Each test is a load and a jump; a failed test jumps to the last step.
     let mut left = 2 * (arguments.len() as u8 + 1);
     let mut test = |offset, condition| {
         left -= 2;
@@ -163,8 +164,8 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Waits with `wait` while another ethread sleeps again and again, and checks that the other one
-/// goes on and that this OS thread is idle for most of the time.
+/// Waits with `wait` while another ethread sleeps again and again, and checks that the other
+/// ethread goes on and that this OS thread is idle for most of the time.
 pub(crate) fn without_spinning<R>(wait: impl FnOnce() -> R) -> R {
     let turns = Rc::new(Cell::new(0));
     let counted = turns.clone();
@@ -193,7 +194,7 @@ pub(crate) fn goes_on() {
     assert!(expired.is_err());
 }
 
-/// Keeps what a shard has for a while, which others lack meanwhile.
+/// Keeps the resources of a shard for a while, in which other shards lack them.
 pub(crate) fn linger() {
     goes_on();
     for _ in 0..100 {
@@ -201,8 +202,8 @@ pub(crate) fn linger() {
     }
 }
 
-/// Runs several shards again and again, until some of them have failed while others ran; whether
-/// they overlap is up to the system.
+/// Runs several shards again and again, until some have failed while others ran. Whether they
+/// overlap depends on the system.
 pub(crate) fn until_some_fail(
     run: impl Fn() -> Vec<Result<(), RunError>>,
     check: impl Fn(&io::Error),

@@ -54,7 +54,7 @@ fn an_address_in_use_is_an_error_until_it_is_free() {
     run.unwrap();
 }
 
-/// Gives this OS thread a network of its own, in which so many ports are there to connect from.
+/// Gives this OS thread a network of its own, with so many ports to connect from.
 fn network_with_ports(first: u16, last: u16) -> bool {
     if !is_root() {
         skipped("only root can make a network, for net.ipv4.ip_local_port_range");
@@ -77,7 +77,7 @@ fn network_with_ports(first: u16, last: u16) -> bool {
             0
         );
     }
-    // It is the network's of the OS thread that opens it.
+    // This file shows the network of the OS thread that opens it.
     let range = "/proc/thread-self/../../sys/net/ipv4/ip_local_port_range";
     let range = if std::path::Path::new(range).exists() {
         range
@@ -116,7 +116,7 @@ fn without_a_port_to_connect_from_it_is_an_error_and_no_wait() {
                     let error = connect(addr).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
                 }
-                // Those of UDP are others, and as few.
+                // UDP has ports of its own, and as few.
                 let udp = std::iter::from_fn(|| UdpSocket::bind(ANY).ok());
                 let udp: Vec<_> = udp.take(100).collect();
                 assert_eq!(udp.len(), 4);
@@ -125,7 +125,8 @@ fn without_a_port_to_connect_from_it_is_an_error_and_no_wait() {
                 goes_on();
                 drop(udp);
                 UdpSocket::bind(ANY).unwrap();
-                // The side that ends first keeps the pair of addresses for a while: not ours.
+                // The side that ends first keeps the pair of addresses for a while: here that is
+                // the peer.
                 let (mut ours, theirs) = streams.pop().unwrap();
                 drop(theirs);
                 assert_eq!(ours.read(&mut [0]).unwrap(), 0);
@@ -229,7 +230,8 @@ fn a_full_buffer_is_waited_for_and_nothing_is_lost() {
     );
 }
 
-/// The queue of a datagram socket is its receiver's: no event of the sender tells of room there.
+/// The queue of a datagram socket belongs to the receiver: no event of the sender reports room in
+/// it.
 #[test]
 fn a_full_queue_of_datagrams_is_waited_for_and_none_is_lost() {
     const NAME: &str = "ports::a_full_queue_of_datagrams_is_waited_for_and_none_is_lost";

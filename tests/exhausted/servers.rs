@@ -38,7 +38,7 @@ fn a_server_that_cannot_watch_signals_leaves_them_alone() {
     assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
 }
 
-/// accept(2) fails at once while there is no descriptor: the acceptor pauses.
+/// accept(2) fails at once while there is no descriptor, so the acceptor pauses.
 #[test]
 fn an_acceptor_without_descriptors_does_not_spin() {
     isolated(
@@ -50,7 +50,7 @@ fn an_acceptor_without_descriptors_does_not_spin() {
                 let (addr, handle) = (server.local_addr().unwrap(), server.handle());
                 let mut client = std::net::TcpStream::connect(addr).unwrap();
                 client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-                // Not even a reserve, as there is none to be had.
+                // The server gets no reserve descriptor either, as all are taken.
                 let taken = take_descriptors();
                 let serving = spawn(move || server.serve(|_: &mut Request| "served"));
                 without_spinning(|| thread::sleep(Duration::from_millis(400)));
@@ -67,7 +67,7 @@ fn an_acceptor_without_descriptors_does_not_spin() {
     );
 }
 
-/// Where shards have no listeners of their own, one acceptor hands connections to them.
+/// If shards have no listeners of their own, one acceptor hands connections to them.
 #[test]
 fn an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors() {
     const NAME: &str = "servers::an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors";
@@ -90,7 +90,7 @@ fn an_acceptor_of_several_shards_recovers_from_a_lack_of_descriptors() {
             };
             let first = answer(connect());
             assert!(first.starts_with("HTTP/1.1 200 OK\r\n"), "{first}");
-            // Nothing lets the acceptor run in between.
+            // The acceptor does not run in between, as this ethread does not suspend.
             let clients = [connect(), connect(), connect()];
             let taken = take_descriptors();
             without_spinning(|| thread::sleep(Duration::from_millis(300)));
@@ -188,7 +188,7 @@ fn connections_without_a_stack_are_refused_and_those_at_rest_wait() {
         let mut resting = TcpStream::connect(addr).unwrap();
         resting.write_all(GET).unwrap();
         assert!(head(&mut resting).starts_with("HTTP/1.1 200 OK\r\n"));
-        // Its stack is one of those that are taken now.
+        // The stack of this connection is one of those that are taken now.
         thread::sleep(Duration::from_millis(1));
         let mut exhausted = Exhausted::new();
         let mut refused = TcpStream::connect(addr).unwrap();
@@ -215,7 +215,7 @@ fn connections_without_a_stack_are_refused_and_those_at_rest_wait() {
     });
 }
 
-/// Each of the styles of serving; what came before its own ethreads is undone.
+/// In each of the styles of serving. What was done before the ethreads were spawned is undone.
 #[test]
 fn a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error() {
     const NAME: &str = "servers::a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error";
@@ -226,7 +226,7 @@ fn a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error() {
             let app = |_: &mut Request| "x";
             names_the_limit(&bind().serve(app).unwrap_err());
             names_the_limit(&bind().run(app).unwrap_err());
-            // Not on shards: std ends the process where an OS thread that begins finds no memory.
+            // Not on shards: std ends the process if a new OS thread finds no memory.
             let web = WebServer::from(bind());
             names_the_limit(&web.read().unwrap_err());
             exhausted.lift();
@@ -242,8 +242,8 @@ fn a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error() {
     assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{printed}");
 }
 
-/// The answer to the first of two requests that come together would go out while the second
-/// one waits. Without a stack for that it goes out with the second one's.
+/// The answer to the first of two requests that come together would go out while the second request
+/// waits. Without a stack for that, it goes out with the second answer.
 #[test]
 fn output_that_cannot_go_out_early_goes_out_later() {
     with_large_stacks(

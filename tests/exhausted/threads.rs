@@ -10,7 +10,7 @@ use crate::limits::{
 use crate::support::{collect_log, logged};
 
 fn names_the_limit(error: &io::Error) {
-    // Not `WouldBlock`, which `EAGAIN` is otherwise.
+    // Not `WouldBlock`, the usual kind of `EAGAIN`.
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
     let text = error.to_string();
     for part in [
@@ -53,7 +53,7 @@ fn shards_that_cannot_be_started_are_errors_and_the_others_run() {
         }
         let shards = || Runtime::builder().watchdog(None).shards(4);
         until_some_fail(|| shards().run(|_| linger()), names_the_limit);
-        // A group is whole or not at all.
+        // A group starts with all its shards or not at all.
         names_the_limit(&shards().start().unwrap_err());
         while os_threads() > began_with + 1 {
             std::thread::yield_now();

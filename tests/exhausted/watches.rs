@@ -1,7 +1,8 @@
 //! No room for another watched descriptor: fs.epoll.max_user_watches.
 //!
-//! That limit is the whole system's, and too high to be reached in a test. So a filter of system
-//! calls refuses what the kernel would: to watch any descriptor with a number from [`REFUSED`] on.
+//! That limit belongs to the whole system, and is too high to be reached in a test. So a filter of
+//! system calls refuses in place of the kernel: it refuses to watch any descriptor with a number
+//! from [`REFUSED`] on.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -27,7 +28,7 @@ fn refuse_watches() -> bool {
     refuse(libc::SYS_epoll_ctl, &arguments, libc::ENOSPC)
 }
 
-/// Another number for a descriptor, one that is refused or one that is not.
+/// Gives a descriptor another number, which is refused or not.
 fn renumbered(stream: UnixStream, refused: bool) -> UnixStream {
     let least = if refused { REFUSED } else { 0 };
     let fd = fcntl_dupfd_cloexec(&stream, least).unwrap();
@@ -36,7 +37,7 @@ fn renumbered(stream: UnixStream, refused: bool) -> UnixStream {
 }
 
 fn names_the_limit(error: &io::Error) {
-    // Not `StorageFull`, which `ENOSPC` is otherwise.
+    // Not `StorageFull`, the usual kind of `ENOSPC`.
     assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
     let text = error.to_string();
     assert!(text.contains("raise fs.epoll.max_user_watches"), "{text}");
@@ -93,7 +94,7 @@ fn a_wait_for_one_that_cannot_be_watched_is_an_error_that_names_the_limit() {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        // What need not wait needs no watch, and nothing is lost.
+        // A call that need not wait needs no watch, and nothing is lost.
         theirs.write_all(b"abc").unwrap();
         let mut bytes = [0; 2];
         ours.read_exact(&mut bytes).unwrap();
@@ -146,7 +147,7 @@ fn a_server_closes_a_connection_that_cannot_be_watched_and_serves_the_others() {
         let serving = spawn(move || server.serve(|_: &mut Request| "served"));
         thread::yield_now();
         let low = low_numbers();
-        // Connections of a client that says nothing yet: the server has to wait for each.
+        // Connections of a client that sends nothing yet: the server has to wait for each.
         let silent = std::net::TcpStream::connect(addr).unwrap();
         assert!(silent.as_raw_fd() >= REFUSED);
         let silent_ended = read_elsewhere(silent);
@@ -161,7 +162,7 @@ fn a_server_closes_a_connection_that_cannot_be_watched_and_serves_the_others() {
         serving.join().unwrap().unwrap();
     });
 
-    /// Takes all numbers below the refused ones.
+    /// Takes all descriptor numbers below the refused ones.
     fn low_numbers() -> Vec<File> {
         let null = || File::open("/dev/null").unwrap();
         std::iter::repeat_with(null)

@@ -1,8 +1,8 @@
-//! Libraries that know nothing of ethreads, over our sockets. They see `Read` and `Write`, and an
-//! I/O error of kind `TimedOut` where a limit ended a wait; after that they go on as if nothing had
-//! happened.
+//! Libraries that do not know ethreads, over this crate's sockets. They see `Read` and `Write`, and
+//! an I/O error of kind `TimedOut` when a limit ended a wait; after that they go on as if nothing
+//! had happened.
 //!
-//! Apart from `it`, whose one crate would take longer to build and to link with these libraries.
+//! Apart from `it`, a single crate that would take longer to build and link with these libraries.
 
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
@@ -17,10 +17,10 @@ use std::time::Duration;
 use ethreads::net::{TcpListener, TcpStream};
 use ethreads::{DriverKind, Runtime, runtime, time};
 
-/// What a call waits for in vain: no test is about how long that takes.
+/// How long a call waits in vain: no test is about how long that takes.
 const SOON: Duration = Duration::from_millis(2);
 
-/// Runs `f` as the root of a shard, with each driver. Nothing may be left in the scheduler.
+/// Runs `f` as the root of a shard, with each driver. Nothing may remain in the scheduler.
 fn check(f: impl FnOnce() + Clone + Send + 'static) {
     for kind in [DriverKind::Epoll, DriverKind::Polling] {
         let f = f.clone();
@@ -54,7 +54,7 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// Two ends of a connection that soon has to wait for its reader.
+/// Two ends of a connection on which a writer soon has to wait for the reader.
 fn narrow_pair() -> (TcpStream, TcpStream) {
     let (client, server) = tcp_pair();
     for stream in [&client, &server] {
@@ -65,7 +65,7 @@ fn narrow_pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// A byte that says where in the stream it is.
+/// Returns a byte that depends on its position in the stream.
 fn byte_at(place: usize) -> u8 {
     (place % 251) as u8
 }
@@ -74,7 +74,7 @@ fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(byte_at).collect()
 }
 
-/// What a library has made of a socket.
+/// A library's object around a socket.
 trait Over {
     fn socket(&self) -> &TcpStream;
 }
@@ -82,13 +82,13 @@ trait Over {
 /// The ways to bound a call that a library makes.
 #[derive(Clone, Copy, Debug)]
 enum Limit {
-    /// Those of the socket, as in std.
+    /// The timeouts of the socket, as in std.
     OfTheSocket,
-    /// A scope that gives the call's error.
+    /// A scope whose error is the call's error.
     TimeoutIo,
-    /// A scope that has an error of its own, of which nothing comes here.
+    /// A scope with an error of its own, which does not occur here.
     Timeout,
-    /// A scope around the one that could do with more time.
+    /// A scope around a scope with a later deadline.
     OuterScope,
 }
 
@@ -100,7 +100,7 @@ const LIMITS: [Limit; 4] = [
 ];
 
 impl Limit {
-    /// Makes a call that is bounded, so that a silent peer ends it soon.
+    /// Makes a bounded call, so that a silent peer ends it soon.
     fn within<S: Over, R>(
         self,
         stream: &mut S,

@@ -1,4 +1,4 @@
-//! rustls: sessions between ethreads, and what a limit leaves of them.
+//! rustls: sessions between ethreads, and their state after a limit.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,7 +26,7 @@ type Server = StreamOwned<ServerConnection, TcpStream>;
 
 const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
 
-/// Limits of both kinds: the others differ in what is around the call only.
+/// One limit of each kind: the others differ only in what is around the call.
 const KINDS: [Limit; 2] = [Limit::OfTheSocket, Limit::TimeoutIo];
 
 impl<C, S> Over for StreamOwned<C, TcpStream>
@@ -83,7 +83,7 @@ fn session(version: Version) -> (Client, Server) {
     session_over(tcp_pair(), version)
 }
 
-/// Says that nothing more comes.
+/// Sends that nothing more comes.
 fn close<C, S>(stream: &mut StreamOwned<C, TcpStream>)
 where
     C: DerefMut<Target = ConnectionCommon<S>>,
@@ -105,7 +105,7 @@ fn two_ethreads_talk() {
     check(|| {
         for version in VERSIONS {
             let (mut client, mut server) = session(version);
-            // Of one record, and of several, and more than the sockets take at once.
+            // In one record, in several, and more than the sockets take at once.
             let lengths = [1, 100, 16_384, 16_385, 500_000];
             let answers = spawn(move || {
                 for length in lengths {
@@ -161,7 +161,7 @@ fn a_read_that_has_timed_out_is_made_again() {
     });
 }
 
-/// What the server would send to say this.
+/// Returns what the server would send for this text.
 fn records(server: &mut Server, text: &[u8]) -> Vec<u8> {
     let mut records = Vec::new();
     server.conn.writer().write_all(text).unwrap();
@@ -225,8 +225,8 @@ fn records_may_come_in_many_pieces() {
     });
 }
 
-/// Lets the side that is tested go on after each piece of what the other one says, which is driven
-/// by hand. Returns how often it has timed out.
+/// Drives one side by hand, and lets the tested side go on after each piece of its output. Returns
+/// how often the tested side has timed out.
 fn greet_in_pieces(
     by_hand: &mut Connection,
     socket: &mut TcpStream,
@@ -239,7 +239,7 @@ fn greet_in_pieces(
         while by_hand.wants_write() {
             by_hand.write_tls(&mut says).unwrap();
         }
-        // Also if it says nothing: the other one may have to speak first.
+        // Also if there is no output: the tested side may have to speak first.
         for piece in says.chunks(31).chain([&[][..]]) {
             socket.write_all(piece).unwrap();
             match go_on() {
@@ -260,7 +260,7 @@ fn greet_in_pieces(
     elapsed
 }
 
-/// Goes on with a handshake; whether it is done.
+/// Goes on with a handshake. Returns whether it is done.
 fn go_on<C, S>(limit: Limit, stream: &mut StreamOwned<C, TcpStream>) -> io::Result<bool>
 where
     C: DerefMut<Target = ConnectionCommon<S>>,
@@ -272,7 +272,7 @@ where
     Ok(!stream.conn.is_handshaking())
 }
 
-/// Says something to the side that is tested, and hears something from it.
+/// Sends something to the tested side, and receives something from it.
 fn talk(by_hand: &mut Connection, socket: &mut TcpStream, other: &mut (impl Read + Write)) {
     by_hand.writer().write_all(b"question").unwrap();
     while by_hand.wants_write() {
@@ -337,7 +337,7 @@ fn a_session_outlives_a_reader_that_is_cancelled_or_unwound() {
                 }
                 reader.cancel();
                 assert!(reader.join().unwrap_err().is::<Cancelled>());
-                // One that does not take a deadline for an answer.
+                // A reader that ignores the errors of a deadline.
                 let unwound = time::timeout(SOON, || {
                     loop {
                         assert!(client.borrow_mut().read(&mut [0; 100]).is_err());

@@ -1,4 +1,4 @@
-//! tungstenite: messages between ethreads, and what a limit leaves of a connection.
+//! tungstenite: messages between ethreads, and the state of a connection after a limit.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ impl Over for WebSocket<TcpStream> {
     }
 }
 
-/// Two ends that have shaken hands.
+/// Returns two ends that have completed the handshake.
 fn connected_over((client, server): (TcpStream, TcpStream)) -> [WebSocket<TcpStream>; 2] {
     let accepts = spawn(|| tungstenite::accept(server).unwrap());
     let (client, _) = tungstenite::client("ws://localhost/", client).unwrap();
@@ -42,8 +42,8 @@ fn read(socket: &mut WebSocket<TcpStream>) -> io::Result<Message> {
     io(socket.read())
 }
 
-/// Closes a connection from the first of its ends. The server is the first to hang up, whichever
-/// that is, and the client waits for that.
+/// Closes a connection from the first of its ends. The server always hangs up first, and the client
+/// waits for that.
 fn close([mut first, mut second]: [WebSocket<TcpStream>; 2]) {
     let answers = spawn(move || {
         assert_eq!(second.read().unwrap(), Message::Close(None));
@@ -120,7 +120,7 @@ fn a_read_that_has_timed_out_is_made_again() {
     });
 }
 
-/// The examples of RFC 6455, section 5.7, and what they say.
+/// The examples of RFC 6455, section 5.7, and their messages.
 fn frames() -> Vec<(Role, Vec<u8>, Message)> {
     let long = |head: &[u8], length| [head, &bytes(length)].concat();
     vec![
@@ -169,7 +169,7 @@ fn a_frame_may_be_cut_anywhere() {
             for (role, frame, message) in frames() {
                 let (ours, mut theirs) = tcp_pair();
                 let mut socket = WebSocket::from_raw_socket(ours, role, None);
-                // In the head at every place, and at some in what follows.
+                // In the head at every place, and at some places in the rest.
                 let step = |cut: usize| if cut < 20 { 1 } else { cut.div_ceil(3) };
                 let mut cut = 1;
                 while cut < frame.len() {
@@ -202,7 +202,7 @@ fn a_message_may_come_byte_by_byte() {
             }
             let expected = [Message::Ping("Hi".into()), Message::text("Hello")];
             assert_eq!(messages, expected);
-            // Whoever was asked has answered meanwhile.
+            // The socket has answered the ping meanwhile.
             let mut server = WebSocket::from_raw_socket(theirs, Role::Server, None);
             assert_eq!(server.read().unwrap(), Message::Pong("Hi".into()));
             close([server, socket]);
@@ -221,7 +221,7 @@ fn closing_takes_its_time() {
             limit.elapses(&mut client, read);
             assert!(matches!(server.read(), Err(Error::ConnectionClosed)));
             assert_eq!(client.read().unwrap(), Message::Close(None));
-            // The server is to hang up.
+            // The server has to hang up.
             limit.elapses(&mut client, read);
             drop(server);
             assert!(matches!(client.read(), Err(Error::ConnectionClosed)));
@@ -245,11 +245,11 @@ fn a_write_that_has_timed_out_is_flushed_later() {
                 }
             };
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            // What is left may go out, if it is little.
+            // The rest may go out, if it is little.
             if let Err(error) = limit.within(&mut client, |client| io(client.flush())) {
                 assert_eq!(error.kind(), ErrorKind::TimedOut);
             }
-            // The message whose sending has failed is kept, and so it is not sent again.
+            // The message whose sending has failed is kept, so it is not sent again.
             let expected = message.clone();
             let reader = spawn(move || {
                 for _ in 0..sent {
@@ -286,7 +286,7 @@ fn a_handshake_that_has_timed_out_has_failed() {
                 }
             });
             assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);
-            // It has asked, and hung up.
+            // The client has sent its request, and hung up.
             drop(client);
             let mut asked = String::new();
             silent.read_to_string(&mut asked).unwrap();
@@ -295,8 +295,8 @@ fn a_handshake_that_has_timed_out_has_failed() {
     });
 }
 
-/// What tungstenite has read is not in order while it reads: a cancel, which unwinds through it,
-/// leaves nothing that could be gone on with. Between two reads there is.
+/// tungstenite's state is inconsistent during a read: after a cancel, which unwinds through the
+/// read, the socket cannot be used. Between two reads the state is consistent.
 #[test]
 fn a_reader_that_lets_others_go_on_is_cancelled_between_its_reads() {
     check(|| {

@@ -1,16 +1,16 @@
-//! Where the servers differ, and why that is right.
+//! The differences between the servers, and why they are right.
 
 use crate::reference::Chunks;
 use crate::servers::Seen;
 
-/// Who is compared with.
+/// The server that this one is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     Hyper,
     Trillium,
 }
 
-/// What the first difference between two accounts of one stream is.
+/// The kind of the first difference between two accounts of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The peer passed on a request that this server refused.
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Lenient,
     /// Both passed it on, but only the peer found its body well-formed and whole.
     StrictBody,
-    /// Only this server did.
+    /// Both passed it on, but only this server found its body well-formed and whole.
     LenientBody,
     /// Both passed it on, with different targets.
     Target,
@@ -31,7 +31,7 @@ pub(super) enum Kind {
 pub(super) struct Difference<'a> {
     pub(super) kind: Kind,
     pub(super) peer: Peer,
-    /// How many requests were the same before it.
+    /// How many requests before it were the same.
     pub(super) after: usize,
     pub(super) input: &'a [u8],
 }
@@ -60,7 +60,7 @@ pub(super) fn first<'a>(
     input: &'a [u8],
 ) -> Option<Difference<'a>> {
     if peer == Peer::Trillium {
-        // Of an absolute-form target it tells the path only.
+        // Of an absolute-form target trillium reports the path only.
         for (ours, theirs) in ours.iter().zip(&mut theirs) {
             if path_of(&ours.target) == Some(&theirs.target) {
                 theirs.target.clone_from(&ours.target);
@@ -97,9 +97,9 @@ pub(super) fn first<'a>(
     })
 }
 
-/// The head as plain as can be: what a rule looks at must not depend on a parser that is tested.
+/// The head, parsed as simply as possible: a rule must not depend on a parser that is tested.
 impl<'a> Difference<'a> {
-    /// The first request and whatever comes with it, without empty lines before it.
+    /// Returns the first request and all that follows, without empty lines before it.
     fn request(&self) -> &'a [u8] {
         let blank = self
             .input
@@ -131,7 +131,7 @@ impl<'a> Difference<'a> {
         self.request_line().last() == Some(&&b"HTTP/1.0"[..])
     }
 
-    /// The values of a field, in lower case.
+    /// Returns the values of a field, in lower case.
     fn values(&self, name: &str) -> Vec<Vec<u8>> {
         let mut values = Vec::new();
         for line in self.lines().skip(1) {
@@ -157,7 +157,7 @@ impl<'a> Difference<'a> {
         !self.values(name).is_empty()
     }
 
-    /// What follows the fields: the empty line that ends the head, and the body.
+    /// Returns what follows the fields: the empty line that ends the head, and the body.
     fn ending(&self) -> (&'a [u8], &'a [u8]) {
         let head: usize = self.lines().map(<[u8]>::len).sum();
         let rest = &self.request()[head..];
@@ -431,7 +431,7 @@ fn path_of(target: &str) -> Option<&str> {
     Some(rest.find('/').map_or("/", |at| &rest[at..]))
 }
 
-/// Host and port, as RFC 3986 section 3.2 has them.
+/// Whether the text is host and port as in RFC 3986 section 3.2.
 fn is_authority(text: &[u8]) -> bool {
     let text = str::from_utf8(text).unwrap_or("\0");
     let (host, port) = match text.rsplit_once(':') {

@@ -1,6 +1,6 @@
-//! Requests that are valid but for a thing or two.
+//! Requests that are valid except for a thing or two.
 
-/// A generator of numbers that is the same everywhere (xorshift64*).
+/// A generator of numbers that are the same everywhere (xorshift64*).
 pub(super) struct Random(u64);
 
 impl Random {
@@ -23,7 +23,7 @@ impl Random {
         of[self.below(of.len())]
     }
 
-    /// Mostly the usual one, now and then an odd one.
+    /// Picks a usual string mostly, an odd one now and then.
     fn mostly<'a>(&mut self, usual: &[&'a str], odd: &[&'a str]) -> &'a str {
         if self.below(16) == 0 {
             self.pick(odd)
@@ -33,7 +33,7 @@ impl Random {
     }
 }
 
-/// How the body is told of, and made.
+/// How the body is announced and made.
 #[derive(Clone, Copy)]
 enum Body {
     None,
@@ -42,7 +42,7 @@ enum Body {
     Both,
 }
 
-/// A request, which the next one is to follow.
+/// Makes a request, which the next one can follow.
 pub(super) fn request(random: &mut Random) -> Vec<u8> {
     let mut out = String::new();
     let version = random.mostly(
@@ -118,7 +118,7 @@ pub(super) fn request(random: &mut Random) -> Vec<u8> {
     disturb(random, latin1(&out))
 }
 
-/// The header section, in any order.
+/// Makes the header section, in any order.
 fn fields(random: &mut Random, out: &mut String, body: Body, len: usize) {
     let mut lines = Vec::new();
     let host = random.mostly(
@@ -212,7 +212,7 @@ fn fields(random: &mut Random, out: &mut String, body: Body, len: usize) {
         *out += &value;
         *out += random.mostly(&["", "", " ", "\t"], &["\u{c}", "\0", "\x7f", "\r"]);
         *out += end;
-        // Not more than one line of its kind, mostly.
+        // Mostly not more than one line of its kind.
         if random.below(4) > 0 {
             end = "\r\n";
         }
@@ -270,7 +270,7 @@ fn extension(random: &mut Random, out: &mut String) {
     }
 }
 
-/// One byte more, less, or another one.
+/// Adds, removes or replaces one byte.
 fn disturb(random: &mut Random, mut input: Vec<u8>) -> Vec<u8> {
     if random.below(6) == 0 {
         let bytes = b"\0\t\n\r  :,;/\"=%0195aZ\x7f\x80\xff";
@@ -285,7 +285,7 @@ fn disturb(random: &mut Random, mut input: Vec<u8>) -> Vec<u8> {
     input
 }
 
-/// Each character as the byte of its number.
+/// Maps each character to the byte of its number.
 fn latin1(text: &str) -> Vec<u8> {
     text.chars()
         .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))

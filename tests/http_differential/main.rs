@@ -1,8 +1,8 @@
-//! The same requests to this server, to hyper, and to trillium, which shares no parser with
-//! either. What the handlers were given is compared: method, target, version, fields, body, and
-//! whether the request that came behind was answered too.
+//! The same requests to this server, to hyper, and to trillium, which shares no parser with either.
+//! The test compares what the handlers were given: method, target, version, fields, body, and
+//! whether the request that followed was answered too.
 //!
-//! Where the servers differ there has to be a reason, in [`differences`].
+//! Each difference between the servers needs a reason, in [`differences`].
 
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
@@ -19,10 +19,10 @@ mod generate;
 mod reference;
 mod servers;
 
-/// Enough for each reason to be met a few times.
+/// Enough for each reason to occur a few times.
 const CASES: u64 = 6000;
 
-/// What comes behind each request, and is seen if the connection lives on.
+/// The request that follows each one, and is seen if the connection lives on.
 const SUCCESSOR: &[u8] = b"GET /next HTTP/1.1\r\nhost: next\r\n\r\n";
 
 /// Streams whose differences are rare.
@@ -38,7 +38,7 @@ const RARE: &[&[u8]] = &[
 
 #[test]
 fn differences_have_reasons() {
-    // Many more, where there is time: what is found depends on the number alone.
+    // Many more, where there is time: the findings depend on the number alone.
     let cases = std::env::var("ETHREADS_DIFFERENTIAL_CASES");
     let cases = cases.map_or(CASES, |cases| cases.parse().unwrap());
     ethreads::run_main(move || {
@@ -57,7 +57,7 @@ fn differences_have_reasons() {
     .unwrap();
 }
 
-/// What came of the comparisons.
+/// The results of the comparisons.
 #[derive(Default)]
 struct Tally {
     same: u64,
@@ -96,7 +96,7 @@ impl Tally {
             self.unexplained.len(),
             self.unexplained.join("\n")
         );
-        // Without agreement on most there would be nothing to compare.
+        // Without agreement on most requests there would be nothing to compare.
         assert!(self.same > CASES, "{} the same", self.same);
         let unmet: Vec<_> = RULES
             .iter()

@@ -1,4 +1,4 @@
-//! The three servers, each of which tells what its handler was given.
+//! The three servers, each of which reports what its handler was given.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use ethreads::thread::{self, JoinHandle};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 
-/// Nothing here is about time: who waits longer for what must come has found a bug.
+/// Nothing here is about time: a longer wait for what must come is a bug.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request as a handler saw it.
@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Seen {
     pub(super) method: String,
     pub(super) target: String,
-    /// Of `HTTP/1.`.
+    /// The minor version, of `HTTP/1.`.
     pub(super) minor: u8,
-    /// Names in lower case, in their order; values of one name in the order they came.
+    /// Names in lower case, sorted; values of one name in the order in which they came.
     pub(super) fields: Vec<(String, Vec<u8>)>,
-    /// `None` if it did not come whole, or not well-formed.
+    /// `None` if the body was not whole, or not well-formed.
     pub(super) body: Option<Vec<u8>>,
 }
 
@@ -96,7 +96,7 @@ impl Ours {
     pub(super) fn serve(&self, input: &[u8]) -> Vec<Seen> {
         let mut stream = UnixStream::connect(&self.path).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // It may have refused and closed before all of it was sent.
+        // The server may have refused and closed before all of it was sent.
         let _ = stream.write_all(input);
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.read_to_end(&mut Vec::new());
@@ -110,7 +110,7 @@ impl Ours {
     }
 }
 
-/// A connection in memory: all of the input is there, then its end, and output is forgotten.
+/// A connection in memory: all of the input is there, then its end; output is discarded.
 struct Memory {
     input: Vec<u8>,
     at: usize,
@@ -131,7 +131,7 @@ impl Memory {
     }
 }
 
-/// Polls a future that waits for nobody but itself.
+/// Polls a future that waits for nothing outside itself.
 fn run<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -172,7 +172,7 @@ impl hyper::rt::Write for Memory {
     }
 }
 
-/// hyper, with its defaults, but that a peer may end its side first.
+/// hyper, with its defaults, except that a peer may end its side first.
 pub(super) fn hyper(input: &[u8]) -> Vec<Seen> {
     let log = RefCell::new(Vec::new());
     let service = service_fn(|request: hyper::Request<Incoming>| {
@@ -195,7 +195,7 @@ pub(super) fn hyper(input: &[u8]) -> Vec<Seen> {
     let served = hyper::server::conn::http1::Builder::new()
         .half_close(true)
         .serve_connection(Memory::new(input), service);
-    // What it makes of the connection is told by what it passed on.
+    // The requests that were passed on show the outcome, so the result is ignored.
     let _ = run(served);
     log.into_inner()
 }
@@ -265,7 +265,7 @@ pub(super) fn trillium(input: &[u8]) -> Vec<Seen> {
             };
             let body = conn.request_body().read_bytes().await.ok();
             if seen.minor == 0 {
-                // Where hyper and this library see to it themselves.
+                // hyper and this library do that by themselves.
                 conn.response_headers_mut()
                     .insert("connection", "keep-alive");
             }

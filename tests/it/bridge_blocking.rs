@@ -18,12 +18,12 @@ fn run<T: 'static>(test: impl FnOnce() -> T + 'static) -> T {
     Runtime::builder().run(test).unwrap()
 }
 
-/// Says on which OS thread it is dropped.
+/// Sends the id of the OS thread that drops it.
 struct DroppedOn(mpsc::Sender<os::ThreadId>);
 
 impl Drop for DroppedOn {
     fn drop(&mut self) {
-        // Nobody may listen any more.
+        // The receiver may be gone.
         let _ = self.0.send(os::current().id());
     }
 }
@@ -40,7 +40,7 @@ fn values_errors_and_panics_come_back() {
         assert_eq!(text(&*caller.join().unwrap_err()), "on the pool");
         let caller = spawn(|| bridge::blocking(|| std::panic::panic_any(17)));
         assert_eq!(caller.join().unwrap_err().downcast_ref(), Some(&17));
-        // The pool has survived that.
+        // The pool survives the panics.
         assert_eq!(bridge::blocking(|| 3), 3);
     });
 }
@@ -56,7 +56,7 @@ fn the_others_go_on_meanwhile() {
                 theirs.borrow_mut().push("other");
                 thread::yield_now();
             }
-            // Without this the call would never end.
+            // Without this message the blocking call would never end.
             open.send("opened").unwrap();
         });
         let value = bridge::blocking(move || gate.recv().unwrap());
@@ -71,7 +71,7 @@ fn the_others_go_on_meanwhile() {
 fn many_block_at_once() {
     const CALLS: usize = 100;
     run(|| {
-        // None of them ends before all have begun.
+        // No call returns before all calls have begun.
         let barrier = Arc::new(Barrier::new(CALLS));
         let callers: Vec<_> = (0..CALLS)
             .map(|n| {
@@ -113,7 +113,7 @@ fn a_cancelled_caller_leaves_at_once_and_the_value_is_dropped_on_the_pool() {
         assert_eq!(tally.counts(), (1, 0), "the call goes on");
         open.send(()).unwrap();
         assert_eq!(dropped_on.recv(), Ok(pool));
-        // The other half of the tuple may still be on its way.
+        // The pool may not have dropped the other field of the tuple yet.
         while tally.counts() != (1, 1) {
             os::yield_now();
         }
@@ -179,7 +179,7 @@ fn a_call_on_the_pool_is_no_deadlock() {
         let caller = spawn(move || bridge::blocking(move || gate.recv().unwrap()));
         let shard = OsThread::current();
         let elsewhere = os::spawn(move || {
-            // Everybody is parked by now, and the shard waits all the same.
+            // Every ethread is parked by now. The shard still waits, and reports no deadlock.
             until_asleep(&shard);
             open.send(5).unwrap();
         });
@@ -206,7 +206,8 @@ fn what_was_written_there_is_seen_here() {
         let cells: Arc<Vec<AtomicUsize>> = Arc::new((0..8).map(AtomicUsize::new).collect());
         for round in 0..ROUNDS {
             let theirs = cells.clone();
-            // The hand-over is what orders these; they order nothing themselves.
+            // The hand-over to the pool and back orders these stores. `Relaxed` itself orders
+            // nothing.
             bridge::blocking(move || {
                 for cell in theirs.iter() {
                     cell.store(round, Ordering::Relaxed);
@@ -234,7 +235,7 @@ fn names_are_looked_up_on_the_pool() {
                 thread::yield_now();
             }
         });
-        // Numbers need no look-up, and do not wait.
+        // A numeric address needs no look-up, so the call does not wait.
         assert_eq!(("127.0.0.1", port).to_socket_addrs().unwrap().count(), 1);
         assert_eq!(turns.get(), 0);
         let mut found = format!("localhost:{port}").to_socket_addrs().unwrap();
@@ -251,7 +252,7 @@ fn names_are_looked_up_on_the_pool() {
 #[test]
 fn the_pool_is_bounded_and_counted() {
     const NAME: &str = "bridge_blocking::the_pool_is_bounded_and_counted";
-    // It is one for the whole process.
+    // The process has one pool, so the test runs in a child process.
     if let Some(output) = in_child(NAME) {
         assert!(output.status.success(), "{}", stderr(&output));
         return;
@@ -276,9 +277,9 @@ fn the_pool_is_bounded_and_counted() {
             .collect();
         thread::yield_now();
         assert_eq!(numbers(), (2, 3, 2, 0));
-        // Who waits may be cancelled; the job stays in line, and runs.
+        // Cancelling a waiting caller leaves its job in the queue. The job still runs.
         callers[4].cancel();
-        // The others are let in by a higher limit.
+        // A higher limit starts two of the queued jobs.
         bridge::set_blocking_limit(4);
         assert_eq!(numbers(), (4, 1, 4, 0));
         (0..5).for_each(|_| open.send(()).unwrap());
@@ -314,7 +315,7 @@ fn a_call_finds_its_os_thread_without_ethreads() {
         for _ in 0..3 {
             let value = bridge::blocking(move || {
                 assert!(runtime::stats().is_none());
-                // One that is left, and one that suspends.
+                // An ethread that is left behind, and an ethread that suspends.
                 drop(spawn(|| unreachable!("nothing runs it")));
                 drop(spawn(thread::park));
                 thread::yield_now();

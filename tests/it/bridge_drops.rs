@@ -1,4 +1,4 @@
-//! What is sent over the bridge is dropped exactly once, whichever way it goes.
+//! Each value sent over the bridge is dropped exactly once, whichever path it takes.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -12,10 +12,10 @@ use ethreads::{RunError, Runtime};
 use crate::bridge_support::{Counted, Tally};
 use crate::support::fresh;
 
-/// A way for values to go, and how many of them there are.
+/// The name of a path for values, and a function that sends counted values along it.
 type Path = (&'static str, fn(&Tally));
 
-/// Walks each path in a runtime of its own, and counts when the runtime has ended.
+/// Runs each path in a runtime of its own, and checks the counts when the runtime has ended.
 fn each_drops_once(paths: &[Path]) {
     for &(name, path) in paths {
         let tally = Tally::default();
@@ -30,7 +30,7 @@ fn each_drops_once(paths: &[Path]) {
     }
 }
 
-/// Begins an ethread that waits for a value; the means to resume it.
+/// Spawns an ethread that waits for a value. Returns its handle and the means to resume it.
 fn waiter() -> (JoinHandle<Counted>, Suspended<Counted>) {
     let slot = Rc::new(RefCell::new(None));
     let theirs = slot.clone();
@@ -63,7 +63,7 @@ fn from_the_same_shard() {
             let (caller, me) = waiter();
             assert!(me.resume(tally.value()).is_ok());
             caller.cancel();
-            // It ends without another suspension point.
+            // The ethread ends without another suspension point.
             drop(caller.join().unwrap());
         }),
         ("resumed and not run before the end", |tally| {
@@ -204,14 +204,14 @@ fn what_a_run_until_is_finished_with() {
         drop(bridge::run_until(|exit| exit.finish(values.value())).unwrap());
         assert_eq!(values.counts(), (1, 1));
 
-        // A run that has failed takes nothing any more.
+        // The exit of a failed run drops its value.
         let kept: Rc<RefCell<Option<Exit<Counted>>>> = Rc::default();
         let failed = bridge::run_until(|exit| *kept.borrow_mut() = Some(exit));
         assert!(matches!(failed, Err(RunError::Deadlock(_))));
         kept.take().unwrap().finish(values.value());
         assert_eq!(values.counts(), (2, 2));
 
-        // Nor does one whose beginning panicked.
+        // So does the exit of a run whose closure panics.
         let begins = AssertUnwindSafe(|| {
             bridge::run_until(|exit: Exit<Counted>| {
                 exit.finish(values.value());

@@ -1,4 +1,5 @@
-//! The pool where no OS threads can be had, in children, as the limit is the process's for good.
+//! The pool in a process that cannot start OS threads. The limit cannot be lifted again, so each
+//! test runs in a child process.
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -14,22 +15,23 @@ use ethreads::{Runtime, bridge, fs, spawn, thread, time};
 use crate::bridge_support::Tally;
 use crate::support::{collect_log, in_child, logged, stderr};
 
-/// From now on this process cannot start an OS thread; false if that cannot be had.
+/// Prevents this process from starting OS threads from now on. Returns false if that is not
+/// possible.
 #[allow(unsafe_code)]
 fn no_more_threads() -> bool {
     let one = libc::rlimit {
         rlim_cur: 1,
         rlim_max: 1,
     };
-    // SAFETY: both calls only read the values that they are given.
+    // SAFETY: the calls only read the values that they are given.
     unsafe {
-        // Root is not limited.
+        // The limit does not apply to root.
         let is_limited = libc::geteuid() != 0 || libc::setresuid(64123, 64123, 64123) == 0;
         is_limited && libc::setrlimit(libc::RLIMIT_NPROC, &one) == 0
     }
 }
 
-/// Runs `test` as the root of a runtime in a child, which makes its own call of `no_more_threads`.
+/// Runs `test` as the root of a runtime in a child process. `test` itself calls `no_more_threads`.
 fn run_in_child(name: &str, test: fn()) {
     match in_child(name) {
         Some(output) => {
@@ -40,7 +42,7 @@ fn run_in_child(name: &str, test: fn()) {
     }
 }
 
-/// Makes the limit, or says why the test does nothing.
+/// Sets the limit. If that fails, prints why the test does nothing, and returns false.
 fn limited() -> bool {
     let limited = no_more_threads() && os::Builder::new().spawn(|| ()).is_err();
     if !limited {
@@ -96,7 +98,7 @@ fn a_call_without_an_error_runs_in_place() {
             assert!(!said.is_empty() && said.len() < 100, "{said:?}");
             assert!(said[0].contains("ran 1 blocking calls"), "{said:?}");
             assert!(said[0].contains("pids.max"), "{said:?}");
-            // What is cancelled or late does not begin here either.
+            // A cancelled or late call does not begin in place either.
             let ran = Rc::new(Cell::new(false));
             let late = time::timeout(Duration::ZERO, || bridge::blocking(|| 1));
             assert!(late.is_err());
@@ -129,7 +131,7 @@ fn with_one_thread_calls_wait_in_line_and_deadlines_hold() {
             let late = time::timeout_io(soon, || fs::read("/proc/self/status"));
             assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
             assert!(time::timeout(soon, || bridge::blocking(|| ())).is_err());
-            // Their closures are dropped where they ran.
+            // The closure of a cancelled call is dropped on the pool, where it ran.
             let tally = Tally::default();
             let value = tally.value();
             let cancelled = spawn(move || bridge::blocking(move || drop(value)));
@@ -138,14 +140,14 @@ fn with_one_thread_calls_wait_in_line_and_deadlines_hold() {
             cancelled.cancel();
             assert!(cancelled.join().unwrap_err().is::<Cancelled>());
             let stats = bridge::blocking_stats();
-            // The first two have not begun if their deadlines passed before.
+            // The two late calls are not queued if their deadlines passed before they began.
             assert_eq!(stats.running, 1);
             assert!(stats.waiting >= 2, "{stats:?}");
             open.send(()).unwrap();
             assert!(holder.join().unwrap());
             assert!(!waits.join().unwrap().unwrap().is_empty());
             assert_eq!(tally.counts(), (1, 1));
-            // It is the one that does all the rest.
+            // The only OS thread of the pool runs all further calls.
             for n in 0..100 {
                 assert_eq!(bridge::blocking(move || n), n);
             }

@@ -1,4 +1,4 @@
-//! Waits for descriptors that hold no stack.
+//! `on_ready`: waits for descriptors without holding a stack.
 
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
@@ -34,7 +34,7 @@ fn soon() -> Option<Instant> {
     Some(Instant::now() + SHORT)
 }
 
-/// Begins that many waits on one idle source, checks that they hold no stack, and ends them.
+/// Begins `MANY` waits on one idle source, checks that they hold no stack, and ends them.
 fn many_at_once(
     deadline: fn() -> Option<Instant>,
     end: impl FnOnce(&[JoinHandle<Wakeup>], UnixStream) + Clone + Send + 'static,
@@ -77,7 +77,7 @@ fn thousands_get_their_event() {
 
 #[test]
 fn thousands_time_out() {
-    // The peer lives until they have ended.
+    // The peer stays open until the waits have ended.
     let end = |handles: &[JoinHandle<_>], _theirs| {
         while !handles.iter().all(JoinHandle::is_finished) {
             thread::sleep(SHORT);
@@ -183,7 +183,7 @@ fn one_that_is_cancelled_after_its_wake_up_passes_it_on() {
         let first = wait(&ours, |_| thread::park());
         let second = wait(&ours, |wakeup| wakeup);
         theirs.write_all(b"x").unwrap();
-        // The first has it, and does nothing with it.
+        // The first waiter has the wake-up, and does nothing with it.
         until(|stats| stats.io_waits == 1);
         thread::yield_now();
         first.cancel();
@@ -196,10 +196,10 @@ fn one_that_is_cancelled_after_its_wake_up_passes_it_on() {
 fn what_is_there_already_begins_it() {
     on_each_driver(|| {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        // Not known to the driver yet.
+        // The driver does not know the source yet.
         theirs.write_all(b"ab").unwrap();
         assert_eq!(wait(&ours, |wakeup| wakeup).join().unwrap(), Wakeup::Ready);
-        // Known, with the readiness of before.
+        // The driver knows the source, and its earlier readiness still holds.
         ours.read_exact(&mut [0]).unwrap();
         assert_eq!(wait(&ours, |wakeup| wakeup).join().unwrap(), Wakeup::Ready);
         let writable = bridge::on_ready(&ours, Interest::Writable, None, |wakeup| wakeup);
@@ -229,7 +229,8 @@ fn what_nobody_has_tried_yet_is_not_taken_for_ready() {
             before(&ours, &mut theirs);
             let reader = ours.try_clone().unwrap();
             let waits = wait(&ours, move |_| (&reader).read(&mut [0]).unwrap());
-            // It would be the first to run, and twice the loop has asked the driver.
+            // A ready ethread would be the first to run. The loop asks the driver twice in these
+            // turns.
             (0..2).for_each(|_| thread::yield_now());
             assert_eq!(stats().stacks.live, 1, "{name}: it has begun");
             theirs.write_all(b"x").unwrap();
@@ -325,7 +326,7 @@ fn a_cancel_drops_the_closure_on_a_stack_of_its_own() {
         let witness = dropped_by.clone();
         let guard = OnDrop(move || {
             witness.set(Some(thread::current().id()));
-            // It has a stack to leave, and is cancelled where it does.
+            // The destructor runs on a stack, so it can suspend. The cancel takes effect there.
             thread::yield_now();
             unreachable!("it was cancelled");
         });
@@ -374,11 +375,12 @@ fn a_run_waits_for_it_and_finds_no_deadlock() {
         let parked = spawn(|| thread::park());
         let shard = OsThread::current();
         let elsewhere = os::spawn(move || {
-            // Nothing is ready and no handle is out, but a descriptor's peer may do anything.
+            // Nothing is ready and no handle is out, but the peer of the descriptor may still
+            // write.
             until_asleep(&shard);
             theirs.write_all(b"x").unwrap();
         });
-        // Now it is certain for the other one.
+        // After the event the deadlock of the parked ethread is certain.
         let report = deadlock(ethreads::run());
         elsewhere.join().unwrap();
         assert_eq!(report.parked().len(), 1, "{report}");

@@ -1,4 +1,4 @@
-//! Suspended ethreads in the hands of other OS threads.
+//! Suspended ethreads whose handles other OS threads hold.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,7 +17,8 @@ fn run<T: 'static>(test: impl FnOnce() -> T + 'static) -> T {
     Runtime::builder().run(test).unwrap()
 }
 
-/// Begins an ethread that waits for what another OS thread gives.
+/// Spawns an ethread that waits for a value from another OS thread. Returns its handle and the
+/// means to resume it.
 fn waiter<T: Send + 'static>() -> (JoinHandle<T>, RemoteSuspended<T>) {
     let slot = Rc::new(RefCell::new(None));
     let theirs = slot.clone();
@@ -134,11 +135,11 @@ fn while_a_handle_lives_nothing_is_a_deadlock() {
             .unwrap();
         let shard = OsThread::current();
         let elsewhere = os::spawn(move || {
-            // It waits now, and has not given up.
+            // The shard sleeps now, and has not reported a deadlock.
             until_asleep(&shard);
             drop(me);
         });
-        // Then there is nobody left who could wake the other one.
+        // Without the handle nothing can wake the other ethread.
         let report = deadlock(ethreads::run());
         elsewhere.join().unwrap();
         let [parked] = report.parked() else {
@@ -157,7 +158,7 @@ fn a_cancel_that_came_first_leaves_the_handle_harmless() {
         let (caller, me) = waiter();
         caller.cancel();
         assert!(caller.join().unwrap_err().is::<Cancelled>());
-        // The place is somebody else's by now, who waits for something of its own.
+        // The next ethread takes the same slot, and waits for something of its own.
         let next = thread::spawn(|| thread::park());
         thread::yield_now();
         os::spawn(move || me.resume(1)).join().unwrap();

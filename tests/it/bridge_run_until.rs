@@ -1,4 +1,4 @@
-//! `run_until`: ordinary code in charge of the scheduler, for as long as it likes.
+//! `run_until`: ordinary code drives the scheduler until a value comes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -13,10 +13,10 @@ use ethreads::{RunError, spawn, thread};
 
 use crate::support::{collect_log, deadlock, fresh, text};
 
-/// A list to which everybody adds.
+/// A log to which all ethreads of a test append.
 type Log = Rc<RefCell<Vec<&'static str>>>;
 
-/// The place for an exit that others are to find.
+/// The slot where ethreads find the exit of a run.
 type Door<T> = Rc<RefCell<Option<Exit<T>>>>;
 
 fn finish<T>(door: &Door<T>, value: T) {
@@ -35,7 +35,7 @@ fn it_returns_right_after_the_closure_and_before_others_that_are_ready() {
         spawn(move || {
             theirs.borrow_mut().push("suspends");
             bridge::suspend(|me: Suspended<()>| {
-                // It is ready, and does not run either.
+                // The suspended ethread becomes ready, but does not run either.
                 me.resume(()).unwrap();
                 finish(&exit, 1);
                 theirs.borrow_mut().push("end of closure");
@@ -46,7 +46,7 @@ fn it_returns_right_after_the_closure_and_before_others_that_are_ready() {
         spawn(move || theirs.borrow_mut().push("ready"));
         assert_eq!(run_until_finished(&door).unwrap(), 1);
         assert_eq!(*log.borrow(), ["suspends", "end of closure"]);
-        // Everybody is where they were.
+        // All ethreads are where they were.
         ethreads::run().unwrap();
         assert_eq!(log.borrow()[2..], ["ready", "resumed"]);
     });
@@ -91,7 +91,7 @@ fn nobody_left_to_finish_it_is_an_error() {
         let dropped = bridge::run_until::<()>(drop);
         assert!(matches!(dropped, Err(RunError::Abandoned)));
 
-        // One that drops it on its way, while another one could go on for ever.
+        // An ethread drops the exit, while another ethread could go on for ever.
         let sleeper = spawn(|| thread::sleep(Duration::from_secs(3600)));
         let door: Door<()> = Rc::default();
         let theirs = door.clone();
@@ -108,7 +108,7 @@ fn nobody_left_to_finish_it_is_an_error() {
         ));
         sleeper.cancel();
 
-        // One that has it, and is stuck itself: it may finish a run that is over.
+        // The ethread that holds the exit is stuck itself. It may finish a run that is over.
         let theirs = door.clone();
         let holder = spawn(move || {
             let exit = theirs.take().unwrap();
@@ -129,7 +129,7 @@ fn runs_nest_and_each_waits_for_its_own() {
         let (outer, inner) = (Door::default(), Door::default());
         let (first, second) = (outer.clone(), inner.clone());
         spawn(move || {
-            // The outer one's value comes while the inner one runs.
+            // The value of the outer run comes while the inner run is active.
             finish(&first, "outer");
             thread::yield_now();
             finish(&second, "inner");
@@ -208,13 +208,13 @@ fn timers_and_sockets_go_on_in_the_next_run() {
 /// A request and the client that waits for its answer.
 type Asked = (String, Suspended<String>);
 
-/// A server in the style of Guile's: the framework's loop, the acceptor's and each client's are
-/// plain loops, each in charge of its own thread.
+/// A server in the style of Guile's: the loops of the framework, of the acceptor and of each client
+/// are plain loops, and each has its own control flow.
 #[derive(Default)]
 struct Web {
-    /// The framework waits for a request.
+    /// The exit of the framework's wait for a request.
     reader: Door<Asked>,
-    /// Requests that came while it did something else.
+    /// Requests that came while the framework did something else.
     asked: RefCell<VecDeque<Asked>>,
 }
 
@@ -235,7 +235,7 @@ impl Web {
         addr
     }
 
-    /// A client's loop: it asks, and is answered.
+    /// The loop of a client: sends each request to the framework, and writes the answer.
     fn serve(&self, stream: TcpStream) {
         for line in BufReader::new(&stream).lines() {
             let request = line.unwrap();
@@ -247,7 +247,7 @@ impl Web {
         }
     }
 
-    /// The framework's side: the next request, whoever's it is.
+    /// The framework's side: returns the next request of any client.
     fn read(&self) -> Asked {
         let asked = self.asked.borrow_mut().pop_front();
         asked.unwrap_or_else(|| run_until_finished(&self.reader).unwrap())

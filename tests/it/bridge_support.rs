@@ -1,6 +1,6 @@
 //! What the tests of the bridge share.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ fn take<T>(slot: &Slot<T>) -> Suspended<T> {
     slot.borrow_mut().take().expect("it has suspended itself")
 }
 
-/// Begins an ethread that runs `f` with a slot, and lets it come to its first wait.
+/// Spawns an ethread that runs `f` with a slot, and runs it up to its first wait.
 fn begun<T: 'static, R: 'static>(
     f: impl FnOnce(Slot<T>) -> R + 'static,
 ) -> (JoinHandle<R>, Slot<T>) {
@@ -47,7 +47,7 @@ fn the_ethread_is_parked_before_the_closure_runs() {
         let caller = thread::spawn(move || {
             let given = bridge::suspend(|me| {
                 mine.borrow_mut().push("closure");
-                // It can be resumed already, and does not run before its turn.
+                // The ethread can be resumed already, but does not run before its turn.
                 assert_eq!(me.resume(5), Ok(()));
                 mine.borrow_mut().push("end of closure");
             });
@@ -125,7 +125,7 @@ fn a_closure_runs_inside_the_resumed_ethread() {
         let inner = Slot::<i32>::default();
         let theirs = inner.clone();
         let resumed = take(&slot).resume_with(move || {
-            // It may wait, and suspend itself again.
+            // The closure may wait, and may suspend the ethread again.
             thread::yield_now();
             (thread::current().id(), suspend_into(&theirs))
         });
@@ -144,7 +144,7 @@ fn a_panic_of_that_closure_comes_out_of_suspend() {
         let (caller, slot) = begun(|slot| {
             let caught = panic::catch_unwind(AssertUnwindSafe(|| suspend_into::<()>(&slot)));
             assert_eq!(text(&*caught.unwrap_err()), "given by the resumer");
-            // It is an ordinary panic: the ethread goes on.
+            // The panic is an ordinary one: the ethread goes on.
             suspend_into(&slot);
             unreachable!("the next one is not caught");
         });
@@ -203,7 +203,7 @@ fn two_hand_each_other_the_turn() {
                     });
                     turns.borrow_mut().push(me);
                 }
-                // The last one lets the other end too.
+                // The player that ends first resumes the other, so that it ends too.
                 if let Some(other) = slots[1 - me].borrow_mut().take() {
                     other.resume(ball).unwrap();
                 }
@@ -366,7 +366,7 @@ fn a_panic_of_the_closure_leaves_the_ethread_as_it_was() {
             });
             assert_eq!(text(&*caught.unwrap_err()), "with the handle in it");
             let stale = take(&slot);
-            // Neither counts as a cancel, and neither ends this wait.
+            // Neither panic counts as a cancel, and neither of the earlier handles ends this wait.
             let given = suspend_into(&slot);
             assert_eq!(stale.resume(0), Err(0));
             given
@@ -393,7 +393,7 @@ fn dropping_the_handle_unwinds_the_ethread() {
         assert!(caller.join().unwrap_err().is::<Cancelled>());
         assert!(unwound.get());
 
-        // Also where the closure itself drops it.
+        // The same holds where the closure itself drops the handle.
         let caller = thread::spawn(|| bridge::suspend(|_: Suspended<()>| ()));
         assert!(caller.join().unwrap_err().is::<Cancelled>());
     });
@@ -419,7 +419,7 @@ fn what_cannot_be_cancelled_panics_when_its_handle_is_dropped() {
         let (caller, slot) = begun(|slot| {
             let waits = || thread::uncancellable(|| suspend_into::<()>(&slot));
             let payload = panic::catch_unwind(AssertUnwindSafe(waits)).unwrap_err();
-            // An ordinary panic, which is over when it is caught.
+            // The panic is an ordinary one, which is over when it is caught.
             thread::yield_now();
             text(&*payload).to_owned()
         });
@@ -449,7 +449,7 @@ fn the_end_of_the_run_takes_those_who_were_never_resumed() {
             .unwrap();
         assert!(unwound.get());
         assert_eq!(take(&kept).resume(4), Err(4), "its scheduler is gone");
-        // A scheduler that comes after it is not confused by the handle.
+        // The old handle does not affect a later scheduler.
         ethreads::run_main(|| ()).unwrap();
     });
 }

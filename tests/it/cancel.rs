@@ -50,7 +50,7 @@ fn waits() -> [(&'static str, fn()); 7] {
         }),
         ("blocking", || {
             let (sender, receiver) = std::sync::mpsc::channel::<()>();
-            // The sender goes when the ethread has unwound.
+            // The sender is dropped when the ethread has unwound, which ends the call on the pool.
             let _sender = sender;
             bridge::blocking(move || receiver.recv().is_ok());
         }),
@@ -85,7 +85,7 @@ fn one_that_has_not_begun_drops_its_closure_on_its_own_stack() {
         let theirs = dropped_by.clone();
         let witness = OnDrop(move || {
             theirs.set(Some(thread::current().id()));
-            // Its own stack: it can wait.
+            // The destructor runs on the ethread's own stack, so it can wait.
             thread::yield_now();
         });
         let handle = thread::spawn(move || {
@@ -145,7 +145,7 @@ fn one_that_runs_is_not_torn_before_its_next_suspension_point() {
         *slot.borrow_mut() = Some(thread::spawn(move || {
             mine.borrow().as_ref().unwrap().cancel();
             theirs.set(1);
-            // Neither of these waits.
+            // None of these calls waits.
             drop(thread::spawn(|| ()));
             thread::current().unpark();
             thread::park();
@@ -202,7 +202,7 @@ fn a_cancelled_joiner_leaves_the_other_alone() {
     });
 }
 
-/// Catches whatever `f` unwinds with.
+/// Runs `f`, and catches any unwinding.
 fn catch(f: impl FnOnce()) -> Result<(), Box<dyn Any + Send>> {
     panic::catch_unwind(AssertUnwindSafe(f))
 }
@@ -222,7 +222,7 @@ fn catching_the_unwinding_does_not_stop_it() {
                 theirs.set(theirs.get() + 1);
             }
             assert!(catch(|| thread::yield_now()).is_err());
-            // Without another suspension point its end is its own.
+            // Without another suspension point the ethread ends with the value of its closure.
             theirs.get()
         });
         thread::yield_now();
@@ -295,7 +295,7 @@ fn the_payload_of_another_ethread_is_a_panic_like_any_other() {
         });
         let payload = handle.join().unwrap_err();
         assert!(!payload.is::<Cancelled>());
-        // With nobody to join, it counts as a panic.
+        // If the ethread is not joined, the payload counts as a panic.
         drop(thread::spawn(move || panic::resume_unwind(payload)));
         assert!(matches!(
             ethreads::run(),
@@ -313,7 +313,7 @@ fn uncancellable_holds_cancels_back_until_its_end() {
             thread::uncancellable(|| {
                 thread::uncancellable(|| thread::park());
                 theirs.set(1);
-                // Deadlines of single calls are not held back.
+                // The deadline of a single call is not held back.
                 thread::park_timeout(Duration::from_micros(1));
                 theirs.set(2);
             });
@@ -369,7 +369,7 @@ mod on_virtual_time {
 
     const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Waits until nobody else is ready: only then does time go on.
+    /// Waits until no other ethread is ready: virtual time advances only then.
     fn let_them_run() {
         thread::sleep(Duration::from_nanos(1));
     }
@@ -378,7 +378,8 @@ mod on_virtual_time {
     fn from_the_sixteenth_time_on_it_is_named_and_slowed_down() {
         collect_log();
         let elapsed = sim::run(1, || {
-            // A logger may ask who runs: nothing of the scheduler is borrowed then.
+            // A logger may ask for the current ethread: the scheduler holds no borrow while it
+            // logs.
             on_log(Some(|| {
                 assert_eq!(thread::current().name(), Some("stubborn-worker"))
             }));

@@ -1,4 +1,5 @@
-//! `sync::channel`: what is sent is received once, in order, whoever comes and goes meanwhile.
+//! `sync::channel`: each message is received once and in order, whichever senders and receivers
+//! come and go meanwhile.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,7 +26,7 @@ fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
     joined.map(|result| result.expect("no panic")).collect()
 }
 
-/// A message that counts those of its kind that are alive.
+/// A message that counts how many of its kind are alive.
 #[derive(Debug)]
 struct Counted(Rc<Cell<usize>>);
 
@@ -74,10 +75,11 @@ fn a_channel_holds_as_many_messages_as_it_says() {
         let theirs = sender.clone();
         let waiting = thread::spawn(move || theirs.send(4));
         thread::yield_now();
-        // One that waits with a message has not put it in.
+        // The message of a waiting sender is not in the channel.
         assert_eq!(state(), (2, false, true));
         assert_eq!(receiver.recv(), Ok(1));
-        // Now it has: nobody comes before it, though it has not run yet.
+        // Now the waiting sender's message is in the channel, before any later one, though the
+        // sender has not run yet.
         assert!(!waiting.is_finished());
         assert_eq!(state(), (2, false, true));
         assert_eq!(sender.try_send(5), Err(TrySendError::Full(5)));
@@ -117,7 +119,7 @@ fn without_room_a_sender_and_a_receiver_meet() {
         assert_eq!(receiver.try_recv(), Ok(1));
         first.join().unwrap();
         assert_eq!(*log.borrow(), ["not taken yet", "sent"]);
-        // The other way round.
+        // The receiver comes first.
         let other = thread::spawn(move || receiver.recv());
         thread::yield_now();
         assert_eq!(sender.try_send(2), Ok(()));
@@ -141,7 +143,7 @@ fn receivers_are_served_in_the_order_in_which_they_came() {
             for n in 0..4 {
                 sender.try_send(n).unwrap();
             }
-            // Each message is a waiter's already.
+            // Each message already belongs to a waiter.
             assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
             assert_eq!(join_all(receivers), [Ok(0), Ok(1), Ok(2), Ok(3)]);
         });
@@ -176,7 +178,7 @@ fn two_receivers_that_both_wait_take_turns() {
             thread::spawn(move || receiver.iter().count())
         });
         drop(receiver);
-        // Both are in line from now on.
+        // Both receivers are in the wait queue from now on.
         thread::yield_now();
         for _ in 0..100 {
             sender.send(()).unwrap();
@@ -200,7 +202,7 @@ fn what_is_left_comes_before_the_end() {
         drop(clone);
         assert_eq!(receiver.recv(), Ok(2));
         assert_eq!(receiver.recv_timeout(HOUR), Ok(3));
-        // And then it is the end for good.
+        // After the last message the channel stays disconnected.
         for _ in 0..2 {
             assert_eq!(receiver.recv(), Err(RecvError));
             assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
@@ -280,7 +282,7 @@ fn a_clone_keeps_a_channel_open_and_no_message_goes_to_both() {
     check(|| {
         let (mut sender, mut receiver) = channel::bounded(3);
         for n in 0..50 {
-            // The ends go, but for their clones.
+            // Each assignment drops an end and keeps its clone.
             sender = sender.clone();
             receiver = receiver.clone();
             sender.send(n).unwrap();
@@ -303,7 +305,7 @@ fn every_message_is_dropped_once() {
     check(|| {
         let alive = Rc::new(Cell::new(0));
         let new = || Counted::new(&alive);
-        // Left in the channel by both orders of ends.
+        // Messages that are left in the channel, with the ends dropped in both orders.
         for sender_first in [true, false] {
             let (sender, receiver) = channel::unbounded();
             (0..5).for_each(|_| sender.send(new()).unwrap());
@@ -320,7 +322,7 @@ fn every_message_is_dropped_once() {
             }
             assert_eq!(alive.get(), 0);
         }
-        // Of a sender that is cancelled, and of one whose scope ends.
+        // The messages of a sender that is cancelled, and of a sender whose timeout scope ends.
         let (sender, receiver) = channel::bounded(0);
         let (theirs, message) = (sender.clone(), new());
         let cancelled = thread::spawn(move || theirs.send(message));
@@ -333,7 +335,8 @@ fn every_message_is_dropped_once() {
         assert!(late.is_err());
         assert_eq!(alive.get(), 0);
         assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
-        // Handed to a receiver that is cancelled before it runs: it has it, and drops it.
+        // A message handed to a receiver that is cancelled before it runs: the receiver has the
+        // message, and drops it.
         let waiting = thread::spawn(move || receiver.recv().map(drop));
         thread::yield_now();
         sender.try_send(new()).unwrap();
@@ -360,7 +363,7 @@ fn a_message_that_was_handed_over_survives_a_cancel() {
         cancelled.cancel();
         assert!(cancelled.join().unwrap_err().is::<Cancelled>());
         assert_eq!(got.get(), 1);
-        // One that a cancel has met before is passed over, on both sides.
+        // A waiter that was cancelled before is skipped, on both sides.
         let receivers = [(); 2].map(|()| {
             let receiver = receiver.clone();
             thread::spawn(move || receiver.recv())
@@ -407,7 +410,7 @@ fn who_gives_up_has_its_message_back_and_leaves_no_trace() {
         assert_eq!(late, Err(SendTimeoutError::Timeout(3)));
         assert_eq!(receiver.recv_timeout(Duration::ZERO), Ok(1));
         assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
-        // A receiver that has given up takes nothing from a later send.
+        // A receiver that has timed out takes no message from a later send.
         let scoped = time::timeout(moment, || receiver.recv());
         assert!(scoped.is_err());
         sender.try_send(4).unwrap();
@@ -456,17 +459,18 @@ fn iterators_end_when_they_should_and_can_be_left() {
 #[test]
 fn messages_are_of_any_type() {
     check(|| {
-        // Of no size: only their number is kept.
+        // Messages without a size: the channel keeps only their number.
         let (sender, receiver) = channel::unbounded::<()>();
         (0..1000).for_each(|_| sender.send(()).unwrap());
         drop(sender);
         assert_eq!(receiver.iter().count(), 1000);
-        // Large ones.
+        // Large messages.
         let (sender, receiver) = channel::bounded(0);
         let sending = thread::spawn(move || sender.send([7u8; 8192]).is_ok());
         assert_eq!(receiver.recv(), Ok([7; 8192]));
         assert!(sending.join().unwrap());
-        // Not `Clone`, not `Debug`, of no known type; and an end of a channel as a message.
+        // Messages that are not `Clone`, not `Debug` and of no known type; and an end of a channel
+        // as a message.
         let (sender, receiver) = channel::bounded::<Box<dyn FnOnce() -> u32>>(0);
         let (replies, reply) = channel::bounded::<Sender<u32>>(1);
         let server = thread::spawn(move || {
@@ -478,7 +482,7 @@ fn messages_are_of_any_type() {
         assert!(sender.send(Box::new(|| 42)).is_ok());
         assert_eq!(answered.recv(), Ok(42));
         server.join().unwrap();
-        // With references: a channel need not be 'static.
+        // Messages with references: a channel need not be 'static.
         let text = String::from("borrowed");
         let (sender, receiver) = channel::bounded::<&str>(1);
         thread::scope(|scope| {
@@ -494,7 +498,7 @@ fn primes_pass_a_chain_of_sieves() {
         check(move || {
             let (sender, mut numbers) = open(capacity);
             drop(thread::spawn(move || {
-                // Until nobody wants more.
+                // Sends until the receiver is gone.
                 (2..).try_for_each(|n| sender.send(n))
             }));
             let mut primes: Vec<u32> = Vec::new();
@@ -510,7 +514,7 @@ fn primes_pass_a_chain_of_sieves() {
             }
             assert_eq!((primes[0], primes[1], primes[49]), (2, 3, 229));
             assert!(primes.is_sorted());
-            // The end goes up the chain, from one to the next.
+            // The disconnection goes up the chain, from sieve to sieve.
             drop(numbers);
             while ethreads::runtime::stats().unwrap().ethreads > 1 {
                 thread::yield_now();
@@ -548,7 +552,7 @@ fn many_senders_and_many_receivers_share_a_channel() {
             join_all(senders);
             let received = join_all(receivers);
             for one in &received {
-                // What comes from one sender to one receiver keeps its order.
+                // The messages from one sender to one receiver keep their order.
                 for sender in 0..10 {
                     let mut of_it = one.iter().filter(|(from, _)| *from == sender);
                     assert!(of_it.by_ref().is_sorted(), "{capacity:?}");

@@ -1,5 +1,5 @@
-//! `sync::channel`: ends that are dropped in odd moments, destructors that use the channel, and
-//! callers that are no ethreads.
+//! `sync::channel`: ends that are dropped at unusual moments, destructors that use the channel, and
+//! callers that are not ethreads.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -19,7 +19,7 @@ use crate::support::{OnDrop, deadlock, fresh, leaving_nothing as check, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A message whose destructor calls a closure, with its number.
+/// A message whose destructor calls a closure with the number of the message.
 struct Calls(u32, Rc<dyn Fn(u32)>);
 
 impl Drop for Calls {
@@ -38,7 +38,7 @@ fn a_message_that_is_dropped_with_its_channel_may_use_the_other_end() {
             log.borrow_mut()
                 .push((n, theirs.len(), theirs.is_disconnected()));
             if n < 10 {
-                // It comes back at once, and goes the same way.
+                // The send fails at once and returns the message, which is dropped in turn.
                 let next = Calls(n + 10, Rc::new(|_| ()));
                 assert!(matches!(
                     theirs.try_send(next),
@@ -63,7 +63,7 @@ fn the_message_of_a_sender_that_is_cancelled_may_use_the_channel() {
         assert!(sender.send(Calls(1, nothing.clone())).is_ok());
         let (sends, receives, log) = (sender.clone(), receiver.clone(), seen.clone());
         let uses_it = Rc::new(move |_| {
-            // Its sender has left the line by now.
+            // The sender of this message has left the wait queue by now.
             let first = receives.try_recv().map(|message| message.0);
             let sent = sends.try_send(Calls(3, nothing.clone())).is_ok();
             let second = receives.try_recv().map(|message| message.0);
@@ -78,7 +78,8 @@ fn the_message_of_a_sender_that_is_cancelled_may_use_the_channel() {
         thread::yield_now();
         waiting.cancel();
         assert!(waiting.join().is_err());
-        // To take the first made room for the one behind, which left none for its own.
+        // Receiving the first message made room for the sender behind, which left no room for the
+        // destructor's own message.
         assert_eq!(*seen.borrow(), [(Ok(1), false, Ok(5), true)]);
         assert!(behind.join().unwrap());
         assert_eq!(receiver.try_iter().count(), 0);
@@ -97,7 +98,7 @@ fn a_message_may_be_the_last_end_of_its_own_channel() {
         // The message holds the last sender: when it is dropped the channel ends.
         drop(receiver.recv().unwrap());
         assert!(matches!(waiting.recv(), Err(RecvError)));
-        // And with the last receiver it goes while it is in there.
+        // Dropping the last receiver drops the message, and its sender, inside the channel.
         let (sender, receiver) = channel::unbounded();
         sender.send(Holds(sender.clone())).ok().unwrap();
         let sender = Rc::new(sender);
@@ -146,7 +147,7 @@ fn whoever_unwinds_does_what_it_can_without_waiting() {
         });
         assert!(unwinds.join().is_err());
         assert_eq!(*log.borrow(), [true; 6]);
-        // Nobody is left in line.
+        // No waiter is left in the wait queue.
         assert_eq!(sender.try_send(4), Ok(()));
         assert_eq!(receiver.try_recv(), Ok(4));
         assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
@@ -195,7 +196,7 @@ fn an_end_that_is_forgotten_keeps_its_channel_open() {
         let deadlock = deadlock(ethreads::run());
         let report = deadlock.to_string();
         assert!(report.contains("a message of a channel"), "{report}");
-        // It is not too late.
+        // The remaining sender can still send.
         assert_eq!(theirs.try_send(6), Ok(()));
         ethreads::run().unwrap();
         assert_eq!(waiting.join().unwrap(), Ok(6));
@@ -222,7 +223,7 @@ fn a_channel_outlives_its_scheduler_and_forgets_who_waited() {
         };
         let _ = run(|of_receivers, of_senders| {
             of_senders.0.send(1).unwrap();
-            // Two of each end with the shard, two are leaked where they are.
+            // Two waiters of each kind end with the shard, two are leaked where they are.
             for _ in 0..2 {
                 drop(thread::spawn(|| of_receivers.1.recv()));
                 drop(thread::spawn(|| of_senders.0.send(2)));
@@ -235,7 +236,7 @@ fn a_channel_outlives_its_scheduler_and_forgets_who_waited() {
             }
             thread::yield_now();
         });
-        // Without a scheduler, and with another one.
+        // Uses the channels first without a scheduler, then with another scheduler.
         for round in 0..2 {
             let use_it: fn(&'static Ends, &'static Ends) = |of_receivers, of_senders| {
                 assert_eq!(of_receivers.0.try_send(4), Ok(()));
@@ -305,12 +306,12 @@ fn an_os_thread_without_ethreads_uses_a_channel_by_itself() {
         let report = text(&*stuck);
         assert!(report.contains("a message of a channel"), "{report}");
         assert!(report.contains("can never end"), "{report}");
-        // It has left the line.
+        // The receive that panicked has left the wait queue.
         sender.send(3).unwrap();
         let stuck = panic::catch_unwind(AssertUnwindSafe(|| sender.send(4))).unwrap_err();
         assert!(text(&*stuck).contains("room in a channel"));
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [3]);
-        // While it waits it runs ethreads.
+        // The OS thread runs ethreads while it waits.
         let theirs = sender.clone();
         let ethread = thread::spawn(move || theirs.send(5));
         assert_eq!(receiver.recv(), Ok(5));
@@ -438,7 +439,8 @@ mod at_one_time {
     }
 }
 
-/// To drop what it had brought along would be in the middle of somebody else's wait.
+/// The message of the waiter that was left behind is not dropped: that would happen in the middle
+/// of another ethread's wait.
 #[test]
 fn what_was_left_in_line_by_another_shard_of_the_thread_disturbs_nobody() {
     struct Waits;

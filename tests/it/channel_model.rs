@@ -1,7 +1,8 @@
-//! Random programs on two channels, step by step against a naive model of them.
+//! Random programs on two channels, compared step by step with a naive model.
 //!
-//! Virtual time makes the model exact: whoever has met its deadline or a cancel does not wait any
-//! more from that moment on, also if it has not run since. So it is known who has to be served.
+//! Virtual time makes the model exact: a waiter that has met its deadline or a cancel does not wait
+//! any more from that moment on, even if it has not run since. So the model knows which waiter must
+//! be served.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,10 +20,10 @@ use proptest::prelude::*;
 
 const CHANNELS: usize = 2;
 
-/// One thing that a call may do.
+/// An operation that a call may perform.
 #[derive(Clone, Copy, Debug)]
 enum Thing {
-    /// With the number of the message, once there is one.
+    /// The channel, and the number of the message once there is one.
     Send(usize, usize),
     Receive(usize),
 }
@@ -37,14 +38,15 @@ enum How {
 #[derive(Clone, Debug)]
 enum Step {
     Act {
-        /// The first one that there is an end for, or all of them.
+        /// A plain call performs the first operation whose end the ethread has. A select offers all
+        /// such operations.
         things: Vec<Thing>,
         how: How,
-        /// Does not wait.
+        /// The call does not wait.
         tries: bool,
-        /// In milliseconds, from 1 on.
+        /// In milliseconds, at least 1.
         limit: Option<u64>,
-        /// The limit is that of a scope.
+        /// The limit is that of a timeout scope around the call.
         scoped: bool,
     },
     Sleep(u64),
@@ -55,7 +57,7 @@ enum Step {
 #[derive(Clone, Debug)]
 struct Program {
     steps: Vec<Step>,
-    /// Which ends it has.
+    /// Which ends the ethread has.
     senders: [bool; CHANNELS],
     receivers: [bool; CHANNELS],
     cancelled_at: Option<u64>,
@@ -117,7 +119,7 @@ fn capacity() -> impl Strategy<Value = Option<usize>> {
     prop::sample::select(vec![Some(0), Some(1), Some(2), None])
 }
 
-/// What came of a thing.
+/// The outcome of an operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Done {
     Sent(usize),
@@ -129,7 +131,7 @@ enum Done {
 struct Waiter {
     ethread: usize,
     deadline: u64,
-    /// Which of its things has happened.
+    /// The index of the operation that has happened, and its outcome.
     done: Option<(usize, Done)>,
 }
 
@@ -137,7 +139,7 @@ struct Waiter {
 struct Line {
     capacity: Option<usize>,
     messages: VecDeque<usize>,
-    /// Waiters, which of their things this is, and the message.
+    /// The waiter, the index of its operation, and the message.
     senders: Vec<(usize, usize, usize)>,
     receivers: Vec<(usize, usize)>,
     sender_count: usize,
@@ -152,7 +154,7 @@ struct Model {
     cancelled: Vec<bool>,
     /// How often each message was dropped.
     drops: Vec<u32>,
-    /// What went wrong where nothing can panic.
+    /// Errors found where nothing can panic.
     complaints: Vec<String>,
 }
 
@@ -287,7 +289,7 @@ impl Message {
     }
 }
 
-/// The ends that an ethread has. The model hears of each that goes.
+/// The ends that an ethread has. Each drop of an end is reported to the model.
 struct Ends {
     senders: [Option<Sender<Message>>; CHANNELS],
     receivers: [Option<Receiver<Message>>; CHANNELS],
@@ -339,7 +341,7 @@ impl Ends {
         }
     }
 
-    /// Numbers the messages, and has the things in the order in which they are tried.
+    /// Numbers the messages, and returns the operations in the order in which they are tried.
     fn prepare(&self, things: &[Thing], how: How) -> Vec<Thing> {
         let mut things: Vec<_> = things
             .iter()
@@ -360,7 +362,7 @@ impl Ends {
         things
     }
 
-    /// One call, with what the model says of it.
+    /// Makes a call, and compares its outcome with the model's.
     fn act(&self, me: usize, things: &[Thing], how: How, tries: bool, limit: Limit) {
         let things = self.prepare(things, how);
         if things.is_empty() {
@@ -524,7 +526,7 @@ impl Limit {
     }
 }
 
-/// Takes a waiter out of the model, in whatever way its wait ends.
+/// Removes a waiter from the model, however its wait ends.
 struct Leaves(Shared, usize);
 
 impl Drop for Leaves {
@@ -601,7 +603,7 @@ fn run(programs: Vec<Program>, capacities: [Option<usize>; CHANNELS]) {
     for canceller in cancellers {
         canceller.join().unwrap();
     }
-    // Whoever waits still could not go on.
+    // An ethread that still waits could not go on, according to the model.
     for (me, ethread) in ethreads
         .iter()
         .enumerate()

@@ -1,5 +1,5 @@
-//! Frames of the library on coroutines of the program's own, which go on in another ethread, in
-//! another run, or after the run.
+//! Library frames on the program's own coroutines, which go on in another ethread, in another run,
+//! or after the run.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -23,14 +23,14 @@ use crate::support::{fresh, leaving_nothing as check, text};
 
 type Theirs = Coroutine<(), (), ()>;
 
-/// A coroutine that leaves in the middle of a call of the library.
+/// Starts a coroutine that yields in the middle of a library call.
 fn calls(f: impl FnOnce(&Yielder<(), ()>) + 'static) -> Theirs {
     let mut coroutine = Theirs::new(|yielder, ()| f(yielder));
     assert!(coroutine.resume(()).as_yield().is_some());
     coroutine
 }
 
-/// A port of a coroutine that leaves in each try to read.
+/// A coroutine that reads from a port, and yields in each attempt to read.
 fn reads_in_steps(mut ours: UnixStream, mut theirs: UnixStream) -> Theirs {
     calls(move |yielder| {
         let port = Eport::new(ours.try_clone().unwrap()).unwrap();
@@ -48,7 +48,7 @@ fn reads_in_steps(mut ours: UnixStream, mut theirs: UnixStream) -> Theirs {
     })
 }
 
-/// The calls with user code in between.
+/// The library calls that run user code in between.
 fn all() -> [fn() -> Theirs; 5] {
     [
         || calls(|yielder| thread::uncancellable(|| yielder.suspend(()))),
@@ -101,9 +101,9 @@ fn a_call_goes_on_in_another_ethread() {
         for call in all() {
             let begins = thread::spawn(call);
             let coroutine = begins.join().unwrap();
-            // In its place, whose ethread has ended.
+            // The new ethread takes the slot of the ended ethread.
             thread::spawn(|| finish(coroutine)).join().unwrap();
-            // Ethreads of that place can still be cancelled.
+            // Further ethreads in that slot can still be cancelled.
             for _ in 0..3 {
                 let parks = thread::spawn(thread::park);
                 thread::yield_now();
@@ -141,7 +141,7 @@ fn a_call_goes_on_after_its_run_and_in_another_one() {
             let coroutine = in_ethread();
             Runtime::builder().run(|| finish(coroutine)).unwrap();
         });
-        // Begun on the OS thread's own side.
+        // The call begins on the OS thread's own side.
         fresh(|| {
             thread::spawn(|| ());
             let coroutine = call();
@@ -150,7 +150,7 @@ fn a_call_goes_on_after_its_run_and_in_another_one() {
     }
 }
 
-/// Leaves an ethread behind: it cannot be cancelled, and runs for longer than the grace.
+/// Leaves an ethread behind that cannot be cancelled and outlives the grace period.
 fn leave_behind() {
     ethreads::run_main(|| {
         drop(thread::spawn(|| thread::uncancellable(thread::park)));
@@ -204,8 +204,8 @@ fn what_calls_a_run_that_leaves_ethreads_behind_goes_on() {
     });
 }
 
-/// A scheduler that leaves ethreads behind is not freed, and none of them goes on, though wakers,
-/// which are user code, run at its end.
+/// A scheduler that leaves ethreads behind is not freed. None of these ethreads goes on, although
+/// wakers, which are user code, run at the end of the scheduler.
 #[test]
 fn a_waker_at_the_end_of_a_run_lets_nothing_go_on() {
     thread_local! {

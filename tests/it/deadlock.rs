@@ -1,5 +1,5 @@
-//! What is told of waits that can never end: of a shard where nothing can happen any more, and of
-//! circles in one that goes on.
+//! Reports of waits that can never end: in a shard where nothing can happen any more, and in cycles
+//! of waiters while the shard goes on.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,7 +10,8 @@ use ethreads::{Deadlock, Runtime, thread, time};
 
 use crate::support::{OnDrop, collect_log, deadlock, fresh, logged, on_log};
 
-/// Runs what was spawned here, which ends in a deadlock; cancels all, and lets them unwind.
+/// Runs the spawned ethreads into a deadlock, cancels all of them, and lets them unwind. Returns
+/// the report.
 fn report_of_run() -> Deadlock {
     let report = deadlock(ethreads::run());
     report.cancel_all();
@@ -23,7 +24,7 @@ fn named(name: &str, f: impl FnOnce() + 'static) -> thread::JoinHandle<()> {
     builder.spawn(f).unwrap()
 }
 
-/// Two ethreads that each have one of two locks, and want the other's.
+/// Spawns two ethreads that each hold one of two locks and want the other lock.
 fn embrace(first: &str, second: &str) -> [thread::JoinHandle<()>; 2] {
     let locks = Rc::new((Mutex::new(()), Mutex::new(())));
     let theirs = locks.clone();
@@ -83,7 +84,7 @@ fn one_that_has_ended_with_a_lock_is_called_by_its_number() {
         let id = owner.thread().id();
         drop(owner);
         thread::yield_now();
-        // In its place.
+        // The new ethread takes the slot of the ended owner.
         drop(named("new", || thread::park()));
         drop(thread::spawn(move || drop(lock.lock())));
         let report = report_of_run();
@@ -125,7 +126,7 @@ fn a_circle_of_joins_and_locks_is_told_where_it_closes() {
         let first = named("first of three", move || {
             let _mine = theirs.lock().unwrap();
             thread::park();
-            // By now the third wants the lock, and the second the third's end.
+            // By now the third ethread waits for the lock, and the second for the end of the third.
             SECOND.with(|second| second.take().unwrap().join().unwrap());
         });
         let third = named("third of three", move || drop(lock.lock()));
@@ -139,7 +140,7 @@ fn a_circle_of_joins_and_locks_is_told_where_it_closes() {
         let told = logged("of three'");
         assert_eq!((told.len(), told[0].lines().count()), (1, 4), "{told:?}");
         first.cancel();
-        // Those that wait for it in turn go on.
+        // The ethreads that wait for the first one, directly or not, go on.
         assert!(first.join().is_err());
     });
 
@@ -174,7 +175,7 @@ fn who_wants_back_what_it_has_handed_over_waits_for_its_new_owner() {
         let back = named("wants it back", move || {
             let (mutex, rwlock) = (theirs.0.lock().unwrap(), theirs.1.write().unwrap());
             thread::yield_now();
-            // The next in line has it from here on, and has not run yet.
+            // The next waiter owns the lock from here on, and has not run yet.
             drop(mutex);
             drop(theirs.0.lock());
             drop(rwlock);
@@ -184,7 +185,7 @@ fn who_wants_back_what_it_has_handed_over_waits_for_its_new_owner() {
         drop(locks.0.lock());
         drop(locks.1.write());
         back.join().unwrap();
-        // Time enough to be told.
+        // A cycle would be reported in this turn.
         thread::yield_now();
         assert!(logged("'wants it back'").is_empty());
     });
@@ -294,7 +295,7 @@ fn who_is_cancelled_does_not_wait_and_closes_no_circle() {
     });
 }
 
-/// The one whom a lock was handed to is waited for by those behind it too.
+/// After a hand-over the waiters further back in the wait queue wait for the new owner too.
 #[test]
 fn a_lock_that_was_handed_over_closes_no_circle_with_who_had_it() {
     fresh(|| {
@@ -408,7 +409,7 @@ fn a_circle_with_whom_a_lock_was_handed_to_is_told() {
     });
 }
 
-/// Nobody waits for the logger, who may see what it is told of end.
+/// No ethread waits for the logger, so the reported cycle may end while the logger waits.
 #[test]
 fn a_logger_that_waits_may_see_the_end_of_the_circle() {
     thread_local! {
@@ -427,7 +428,7 @@ fn a_logger_that_waits_may_see_the_end_of_the_circle() {
             WAITED.set(false);
             let slot: Rc<RefCell<Option<Box<dyn std::any::Any>>>> = Rc::default();
             let theirs = slot.clone();
-            // Whoever holds what it wants is itself, until somebody else lets go.
+            // The ethread waits for itself, until the test drops the guard in `slot`.
             let wants = named("wants it again", move || match round {
                 0 => {
                     let lock: &'static Mutex<()> = Box::leak(Box::default());
@@ -467,7 +468,7 @@ fn what_was_left_locked_by_another_shard_of_the_thread_is_waited_for_like_anythi
         let theirs = lock.clone();
         let first = Runtime::builder().grace(Duration::from_millis(1));
         let left = first.run(move || {
-            // So that the holder has a place that the next shard has not.
+            // These ethreads give the holder a slot that the next shard does not have.
             (0..10).for_each(|_| drop(thread::spawn(|| thread::sleep(Duration::from_secs(1)))));
             drop(thread::spawn(move || {
                 let _guard = theirs.lock();
@@ -522,10 +523,11 @@ fn a_report_has_the_calls_of_each_ethread() {
         let lines: Vec<_> = calls.lines().collect();
         assert!(lines[0].contains("wait_in_vain"), "{calls}");
         assert!(lines[0].contains("deadlock.rs:"), "{calls}");
-        // The closure, which may have lost its path in a release build, and nothing around it.
+        // The second line is the closure, which may lack its path in a release build. Nothing
+        // around the closure is listed.
         assert_eq!(lines.len(), 2, "{calls}");
         assert!(lines[1].contains("deadlock.rs:"), "{calls}");
-        // The line is the same.
+        // The plain format has no calls; the alternate format has them.
         assert!(!report.to_string().contains("wait_in_vain"), "{report}");
         assert!(format!("{report:#}").contains("wait_in_vain"), "{report:#}");
         let again = backtrace.to_string();
@@ -542,7 +544,7 @@ fn an_ethread_goes_on_after_it_was_traced() {
             let local = [7; 64];
             for _ in 0..3 {
                 counts.set(counts.get() + 1);
-                // What is called once the ethread is parked is called once.
+                // The closure of `suspend` is called once, even if the ethread is traced.
                 ethreads::bridge::suspend(|me: ethreads::bridge::Suspended<()>| {
                     tells.set(tells.get() + 1);
                     LAST.set(Some(me));
@@ -584,7 +586,7 @@ fn a_call_through_std_is_told_with_the_code_that_made_it() {
 
 #[test]
 fn one_without_room_for_it_has_no_backtrace() {
-    /// Leaves less than is needed on a stack of 256 KiB.
+    /// Leaves less room than a backtrace needs on a stack of 256 KiB.
     #[inline(never)]
     fn fill_and_park() {
         let mut filled = [1u8; 232 << 10];
@@ -600,7 +602,7 @@ fn one_without_room_for_it_has_no_backtrace() {
     });
 }
 
-/// Names and lines are not looked up on the stack of the one who is told of.
+/// Names and lines are not looked up on the stack of the reported ethread.
 #[test]
 fn a_circle_of_those_with_little_stack_is_told() {
     fresh(|| {

@@ -1,4 +1,4 @@
-//! Which driver this run of the suite is on.
+//! The driver that this run of the suite uses.
 
 use ethreads::{DriverKind, Runtime, runtime};
 

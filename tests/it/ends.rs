@@ -72,8 +72,8 @@ fn a_logger_that_panics_does_no_harm() {
     });
 }
 
-/// What is told at the end of a shard is told where nothing may unwind: in the destructor of a
-/// thread-local, and in that of a run whose root has panicked.
+/// The end of a shard is logged where nothing may unwind: in the destructor of a thread-local, and
+/// in the destructor of a run whose root has panicked.
 #[test]
 fn a_logger_that_panics_at_the_end_of_a_shard_does_no_harm() {
     let name = "ends::a_logger_that_panics_at_the_end_of_a_shard_does_no_harm";
@@ -262,7 +262,7 @@ fn a_join_that_can_never_end_panics_on_the_os_threads_own_side() {
         let message = text(&*payload);
         assert!(message.contains("can never end"), "{message}");
         assert!(message.contains("ethread 'stuck-parker'"), "{message}");
-        // The shard is as it was.
+        // The panic leaves the shard as it was.
         unpark.unpark();
         ethreads::run().unwrap();
     });
@@ -355,7 +355,7 @@ thread_local! {
 fn handles_may_be_dropped_in_a_thread_local_destructor() {
     collect_log();
     fresh(|| {
-        // Registered before the scheduler's own: dropped after it.
+        // This thread-local is registered before the scheduler's own, so it is dropped after it.
         KEPT.with_borrow(|_| ());
         let panicked = thread::Builder::new()
             .name("dropped-late")
@@ -386,7 +386,8 @@ fn handles_outlive_their_runtime() {
     ended.cancel();
     ended.thread().unpark();
 
-    // The second runtime's ethreads have the same places, and none of them is meant.
+    // The ethreads of the second runtime have the same slots. The old handles refer to none of
+    // them.
     let seen = Runtime::builder().run(move || {
         assert_ne!(thread::current().id(), me.id());
         me.unpark();
@@ -477,7 +478,7 @@ fn an_os_thread_that_ends_first_leaks_with_one_line() {
             drop(daemon.unwrap());
         }
         ethreads::run().unwrap();
-        // One that has not even begun.
+        // An ethread that has not even begun.
         let closure = Witness(&FRAMES);
         drop(
             thread::Builder::new()
@@ -488,7 +489,7 @@ fn an_os_thread_that_ends_first_leaks_with_one_line() {
         LATE.with(|_| ());
         on_log(Some(logs_nothing));
     });
-    // By the watchdog: a logger may need thread-locals of the OS thread that ends.
+    // The watchdog logs this line: a logger may need thread-locals of the OS thread that ends.
     let line = wait_for_log("leaked-daemon-1");
     assert!(line.starts_with("WARN: 3 ethreads are leaked"), "{line}");
     assert!(line.contains("leaked-daemon-2") && line.contains("leaked-unborn"));
@@ -514,7 +515,7 @@ fn a_process_may_exit_inside_an_ethread() {
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
 }
 
-/// Only a report is without the calls of those who are parked then.
+/// A report in a destructor only lacks the calls of the parked ethreads.
 #[test]
 fn a_report_in_a_thread_local_destructor_unwinds_nobody() {
     struct Joins(Option<thread::JoinHandle<()>>);
@@ -539,7 +540,8 @@ fn a_report_in_a_thread_local_destructor_unwinds_nobody() {
             let _unwinds = OnDrop(|| theirs.store(true, Ordering::Relaxed));
             thread::park();
         });
-        // Older than whatever the first report makes, so it goes after that.
+        // This thread-local is older than those that the first report makes, so it is dropped after
+        // them.
         JOINS.replace(Some(Joins(Some(parks))));
         let report = deadlock(ethreads::run());
         assert!(report.parked()[0].backtrace.is_some());

@@ -1,4 +1,5 @@
-//! That no ethread keeps its shard from the others by asking for its turn in time.
+//! Fairness: an ethread that loops over time slices, or over calls that need not wait, does not
+//! keep the shard from the other ethreads.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -12,7 +13,7 @@ use ethreads::{Runtime, thread};
 
 use crate::support::fresh;
 
-/// Holds the shard.
+/// Holds the shard for `duration`.
 fn compute(duration: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < duration {
@@ -22,7 +23,7 @@ fn compute(duration: Duration) {
 
 const MICROS: Duration = Duration::from_micros(100);
 
-/// Loops of time slices that are over whenever they yield.
+/// Time slices that are over whenever they yield.
 fn slices() -> [fn(); 6] {
     [
         || {
@@ -42,7 +43,7 @@ fn slices() -> [fn(); 6] {
             }))
         },
         || {
-            // The budget's yields.
+            // The yields of this slice come from the budget.
             let (mut ours, mut theirs) = UnixStream::pair().unwrap();
             let _ = time::timeout_io(MICROS, || {
                 loop {
@@ -105,7 +106,8 @@ fn so_does_one_on_the_os_threads_own_side() {
     });
 }
 
-/// How many turns of an ethread that computes for `turn` begin before `wait` is over elsewhere.
+/// Counts the turns that an ethread which computes for `turn` begins before `wait` ends in another
+/// ethread.
 fn turns_during(turn: Duration, watchdog: Option<Duration>, wait: fn()) -> usize {
     let run = Runtime::builder().watchdog(watchdog).run(move || {
         let over = Rc::new(Cell::new(false));
@@ -138,7 +140,7 @@ fn events_are_looked_at_between_turns_that_take_long() {
     for wait in waits {
         for watchdog in [None, Some(Duration::from_millis(100))] {
             let turns = turns_during(Duration::from_millis(20), watchdog, wait);
-            // As many as a batch has, if only they were counted.
+            // If only turns were counted, a whole batch of them would run.
             assert!(turns < 32, "after {turns} turns of 20 ms");
         }
     }

@@ -1,5 +1,4 @@
-//! Handles and guards that are forgotten: what they stood for stays as it was, and nothing else is
-//! lost.
+//! Forgotten handles and guards: what they stand for stays as it is, and nothing else is lost.
 
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -17,7 +16,8 @@ use crate::support::{OnDrop, deadlock, fresh, leaving_nothing as check};
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(2);
 
-/// Lets two ethreads wait for what nobody can give: one is cancelled, one meets a deadline.
+/// Waits twice for what never comes: the wait of an ethread is cancelled, and a second wait meets a
+/// deadline.
 #[track_caller]
 fn assert_waits_in_vain(wait: impl Fn() + Clone + 'static) {
     let waits: JoinHandle<()> = thread::spawn(wait.clone());
@@ -39,7 +39,7 @@ fn a_guard_leaves_its_mutex_locked() {
         assert_waits_in_vain(move || drop(theirs.lock()));
         assert!(matches!(mutex.try_lock(), Err(TryLockError::WouldBlock)));
         assert!(!mutex.is_poisoned(), "nobody has unwound with it");
-        // Whoever has it alone can still use it.
+        // The sole owner of the mutex can still use it.
         let mut mutex = Rc::into_inner(mutex).expect("nobody waits any more");
         *mutex.get_mut().unwrap() = 1;
         assert_eq!(mutex.into_inner().unwrap(), 1);
@@ -117,7 +117,7 @@ fn guards_of_a_shared_lock_leave_it_as_it_is() {
         drop(lock.read().unwrap());
         let theirs = lock.clone();
         assert_waits_in_vain(move || drop(theirs.write()));
-        // Nobody who waits to write is left to keep readers away.
+        // No waiting writer is left that would keep readers out.
         drop(lock.read().unwrap());
         drop(lock);
         let lock = Rc::new(RwLock::new(0));
@@ -194,7 +194,8 @@ fn handles_for_other_os_threads_keep_a_run_waiting_but_not_its_end() {
             bridge::suspend(|me: bridge::Suspended<()>| mem::forget(me.into_remote()));
         });
     });
-    // Somebody may still use it, for all that is known: no deadlock, and the end comes by the root.
+    // The scheduler must assume that the handle may still be used. So there is no deadlock, and the
+    // run ends when the root ends.
     fresh(|| {
         let ended = Rc::new(Cell::new(false));
         let theirs = ended.clone();
@@ -241,7 +242,7 @@ fn intervals_and_ends_of_sockets_hold_nobody_up() {
         assert!(read.is_err());
         mem::forget(ours);
         let stats = runtime::stats().unwrap();
-        // It is still known to the driver, and nobody waits for it or for a time.
+        // The driver still knows the socket, but no I/O wait and no timer is left.
         assert_eq!((stats.timers, stats.io_waits, stats.sources), (0, 0, 1));
         drop(theirs);
     });

@@ -1,5 +1,5 @@
-//! Files and directories. That they do what std's do is in `tests/parity`, how they wait in
-//! `suspends/files.rs`.
+//! Files and directories. `tests/parity` checks that they do what std's do, `suspends/files.rs` how
+//! they wait.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, PipeWriter, Read, Seek, SeekFrom, Write};
@@ -20,10 +20,10 @@ use ethreads::{Runtime, bridge, runtime, spawn};
 use crate::net_support::{assert_success, in_child, is_child};
 use crate::support::{self, fresh};
 
-/// The most that one call moves.
+/// The most bytes that one call moves.
 const MOST: usize = 256 * 1024;
 
-/// A folder that goes with this.
+/// A folder that is removed on drop.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -38,7 +38,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Makes so many files, and returns their names.
+    /// Makes that many empty files, and returns their names.
     fn fill(&self, files: usize) -> BTreeSet<String> {
         let names: BTreeSet<_> = (0..files).map(|n| n.to_string()).collect();
         for name in &names {
@@ -50,7 +50,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A failing test shows something else.
+        // The error is ignored: a failing test reports its own error.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -61,18 +61,18 @@ fn run(name: &'static str, test: impl FnOnce(&Folder) + 'static) {
     Runtime::builder().run(move || test(&folder)).unwrap();
 }
 
-/// Bytes that tell where they are from.
+/// Bytes whose values depend on their positions.
 fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n ^ (n >> 8) ^ (n >> 16)) as u8).collect()
 }
 
-/// The reading end of a pipe, in blocking mode, taken for a file.
+/// The reading end of a pipe, in blocking mode, as a file; and the writing end.
 pub(crate) fn pipe() -> (File, PipeWriter) {
     let (reader, writer) = io::pipe().unwrap();
     (File::from(OwnedFd::from(reader)), writer)
 }
 
-/// Waits until nobody has the other end of a pipe any more.
+/// Waits until the reading end of a pipe is closed.
 fn until_closed(mut writer: PipeWriter) {
     let error = loop {
         if let Err(error) = writer.write(b"x") {
@@ -215,7 +215,7 @@ fn a_cancelled_read_goes_on_and_closes_its_file() {
         thread::yield_now();
         reader.cancel();
         assert!(reader.join().unwrap_err().is::<Cancelled>());
-        // The file is dropped here, and open for the read that is under way.
+        // The ethread has dropped the file. The read that is under way keeps it open.
         writer.write_all(b"x").unwrap();
         until_closed(writer);
     });
@@ -228,12 +228,12 @@ fn a_cancelled_open_closes_what_it_opens() {
         let made = support::output(Command::new("mkfifo").arg(&path)).unwrap();
         assert!(made.status.success(), "{made:?}");
         let theirs = path.clone();
-        // It waits for somebody who writes.
+        // The open waits for a writer.
         let opener = spawn(move || File::open(theirs).map(drop));
         thread::yield_now();
         opener.cancel();
         assert!(opener.join().unwrap_err().is::<Cancelled>());
-        // And this for somebody who reads.
+        // This open waits for a reader.
         let writer = std::fs::File::options().write(true).open(path).unwrap();
         until_closed(PipeWriter::from(OwnedFd::from(writer)));
     });
@@ -288,12 +288,12 @@ fn what_comes_too_late_does_not_begin() {
         thread::yield_now();
         remover.cancel();
         assert!(remover.join().unwrap_err().is::<Cancelled>());
-        // What was under way would have ended by now, or soon.
+        // A removal under way would have ended by then.
         for _ in 0..100 {
             bridge::blocking(|| ());
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "still here");
-        // Held back, it is not too late.
+        // While the cancel is held back, the call still begins.
         let theirs = path.clone();
         let remover = spawn(move || {
             thread::uncancellable(|| {
@@ -324,7 +324,8 @@ fn listings_of_any_length_are_whole() {
 
 #[test]
 fn a_listing_beyond_a_deadline_goes_on_where_it_was() {
-    // The pool is of the whole process, and so is the number of its OS threads.
+    // The process has one pool, and one limit of its OS threads, so the test runs in a child
+    // process.
     let name = "fs::a_listing_beyond_a_deadline_goes_on_where_it_was";
     if !is_child(name) {
         return assert_success(&in_child(name).output().unwrap());

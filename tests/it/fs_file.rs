@@ -1,5 +1,5 @@
-//! What becomes of operations on a file whose ethread does not wait for them any more: they belong
-//! to the file, and nothing that they have read or failed in is lost.
+//! Operations on a file whose ethread does not wait for them any more. They belong to the file:
+//! neither the data that they have read nor their errors are lost.
 
 use std::fs as std_fs;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -31,7 +31,7 @@ fn with_one_thread(name: &'static str, test: fn(&Folder)) {
     Runtime::builder().run(move || test(&folder)).unwrap();
 }
 
-/// Keeps the only OS thread of the pool until this is dropped.
+/// Keeps the only OS thread of the pool busy until dropped.
 struct Busy(Option<(mpsc::Sender<()>, thread::JoinHandle<bool>)>);
 
 fn busy() -> Busy {
@@ -45,7 +45,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let (open, holder) = self.0.take().unwrap();
         drop(open);
-        // A test that has failed unwinds, and cannot wait.
+        // A failed test unwinds, so the join cannot wait.
         let _ = holder.join();
     }
 }
@@ -66,7 +66,8 @@ fn read(mut file: &File, len: usize) -> io::Result<String> {
 
 /// Makes a call in an ethread that is cancelled while the call is under way.
 fn cancelled<T: 'static>(call: impl FnOnce() -> T + 'static) {
-    // Behind the call that was cancelled before, so that this one does not wait in line for it.
+    // This call ends after the call that was cancelled before, so that `call` does not wait for
+    // that one.
     bridge::blocking(|| ());
     let busy = busy();
     let caller = spawn(call);
@@ -122,7 +123,7 @@ fn a_read_that_waits_for_its_turn_can_be_cancelled_without_harm() {
                 })
                 .collect();
             thread::yield_now();
-            // The first one is under way, the others are in line.
+            // The first read is under way, the other reads are in the wait queue.
             readers[0].cancel();
             readers[2].cancel();
             let late = time::timeout_io(Duration::from_millis(2), || read(&file, 2));
@@ -147,7 +148,7 @@ fn reads_that_are_timed_out_lose_nothing() {
         let (mut got, mut timeouts) = (Vec::new(), 0);
         for round in 0_u64.. {
             let mut buf = [0; 37];
-            // About as long as a trip takes.
+            // About as long as a round trip to the pool takes.
             let within = Duration::from_micros(round % 40);
             match time::timeout_io(within, || file.read(&mut buf)) {
                 Ok(0) => break,
@@ -207,7 +208,7 @@ fn seeks_count_from_what_calls_have_got() {
         seek(SeekFrom::Start(0)).unwrap();
         cancelled_read(&file);
         assert_eq!(seek(SeekFrom::Start(1)).unwrap(), 1);
-        // A cancelled one moves, too.
+        // A cancelled seek moves the position, too.
         let theirs = file.clone();
         cancelled(move || (&*theirs).seek(SeekFrom::Start(6)));
         assert_eq!(read(&file, 1).unwrap(), "6");
@@ -226,7 +227,7 @@ fn a_write_goes_where_calls_have_got() {
         assert_eq!(read(&file, 2).unwrap(), "45");
         let whole = std_fs::read(folder.join("digits")).unwrap();
         assert_eq!(whole, b"abcd456789");
-        // What was read before a write elsewhere is out of date.
+        // Data that was read before a write at another position is out of date.
         (&*file).rewind().unwrap();
         cancelled_read(&file);
         file.write_at(b"X", 1).unwrap();
@@ -235,13 +236,13 @@ fn a_write_goes_where_calls_have_got() {
         file.set_len(3).unwrap();
         assert_eq!(read(&file, 4).unwrap(), "c");
         assert_eq!(read(&file, 4).unwrap(), "");
-        // As is the end of the file before it grows.
+        // So is an end of the file that was read before the file grows.
         let theirs = file.clone();
         cancelled(move || read(&theirs, 4));
         file.write_at(b"d456789", 3).unwrap();
         assert_eq!(read(&file, 1).unwrap(), "d");
         file.write_at(b"b", 1).unwrap();
-        // A length is set behind the write that is under way.
+        // A length is set after the write that is under way.
         (&*file).seek(SeekFrom::End(0)).unwrap();
         cancelled_write(&file, b"more");
         file.set_len(12).unwrap();
@@ -279,7 +280,7 @@ fn a_cancelled_write_is_whole_after_a_flush_and_after_a_drop() {
             writer.cancel();
             assert!(writer.join().is_err());
             drop(held);
-            // Behind it, on the only OS thread.
+            // The read comes after the write, on the only OS thread.
             let whole = fs::read(path).unwrap();
             assert_eq!(whole, b"hello, world!");
         },
@@ -303,16 +304,17 @@ fn the_error_of_a_cancelled_write_comes_with_the_next_call() {
             cancelled_write(&full, b"x");
             failed((&*full).write(b"x").map(drop));
             (&*full).flush().unwrap();
-            // An awaited one returns its own, once.
+            // A write that is waited for returns its own error, once.
             failed((&*full).write(b"x").map(drop));
             (&*full).flush().unwrap();
-            // And so do the calls that name a position, or a length.
+            // The error of a cancelled call with a position or a length comes with the next call,
+            // too.
             let path = folder.join("file");
             std_fs::write(&path, "text").unwrap();
             let reader = Rc::new(File::open(path).unwrap());
             let theirs = reader.clone();
             cancelled(move || theirs.write_at(b"x", 0));
-            // It holds no turn: behind it on the only OS thread.
+            // `write_at` takes no turn: this call comes after it on the only OS thread.
             bridge::blocking(|| ());
             assert!((&*reader).flush().is_err());
             let theirs = reader.clone();
@@ -358,7 +360,7 @@ fn stds_file_has_the_position_that_calls_have_got() {
             let mut back = [0; 3];
             clone.read_exact(&mut back).unwrap();
             assert_eq!(read(&file, 1).unwrap(), "3");
-            // Of a pipe nothing can go back.
+            // A pipe cannot take back what was read.
             let (pipe, mut writer) = pipe();
             let pipe = Rc::new(pipe);
             writer.write_all(b"x").unwrap();
@@ -474,7 +476,7 @@ fn in_a_destructor_a_call_does_not_wait_for_its_turn() {
     );
 }
 
-/// What a file may be like: its contents, and its position.
+/// A possible state of a file: its contents, and its position.
 #[derive(Clone, Debug, PartialEq)]
 struct Like {
     data: Vec<u8>,
@@ -491,7 +493,8 @@ enum Op {
 }
 
 impl Like {
-    /// Whether `got` is what the operation gives here, as far as it says; goes on to after it.
+    /// Applies the operation to this state. Returns whether `got`, if known, is a result that the
+    /// operation may have in this state.
     fn apply(&mut self, op: &Op, append: bool, got: Option<&[u8]>) -> bool {
         match op {
             Op::Read(asked) => {
@@ -522,7 +525,7 @@ impl Like {
     }
 }
 
-/// A small generator, so that a seed repeats its run as far as the OS does.
+/// A small random generator, so that a seed repeats its run as far as the OS does.
 struct Random(u64);
 
 impl Random {
@@ -540,7 +543,7 @@ impl Random {
                 let byte = b'a' + self.below(26) as u8;
                 Op::Write(vec![byte; self.below(5) as usize])
             }
-            // Forward, as a failure would say nothing of where it is.
+            // Seeks are forward only, as a failed seek would not tell the position.
             5 => match self.below(3) {
                 0 => Op::Seek(SeekFrom::Start(self.below(20))),
                 1 => Op::Seek(SeekFrom::Current(self.below(3) as i64)),
@@ -565,7 +568,8 @@ fn perform(mut file: &File, op: Op) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Operations of which some are cancelled or timed out, against all that the file may be like then.
+/// Runs operations, of which some are cancelled or timed out, and compares each with all states
+/// that the file may have then.
 fn against_the_model(path: &std::path::Path, seed: u64) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed << 32));
     let append = seed.is_multiple_of(4);
@@ -608,7 +612,7 @@ fn against_the_model(path: &std::path::Path, seed: u64) {
             if done.apply(&op, append, got.as_deref()) && !after.contains(&done) {
                 after.push(done);
             }
-            // It may not have begun.
+            // The operation may not have begun.
             if got.is_none() && !after.contains(like) {
                 after.push(like.clone());
             }

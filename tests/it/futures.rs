@@ -15,7 +15,7 @@ use ethreads::{Runtime, bridge, run_main, spawn, thread, time};
 
 use crate::support::{OnDrop, deadlock, fresh, in_child, leaving_nothing, stderr, text};
 
-/// Ready once it was told so.
+/// A future that is ready after `ring`.
 #[derive(Clone, Default)]
 struct Bell(Arc<Mutex<(bool, Option<Waker>)>>);
 
@@ -30,7 +30,7 @@ impl Bell {
         }
     }
 
-    /// The waker that it was polled with last.
+    /// The waker of the last poll.
     fn waker(&self) -> Option<Waker> {
         self.0.lock().unwrap().1.clone()
     }
@@ -84,7 +84,7 @@ fn wakes_come_from_the_same_shard_and_from_elsewhere() {
     rings.join().unwrap();
 }
 
-/// Each poll of a future may meet its wake at any moment.
+/// A wake may come at any moment of a poll.
 #[test]
 fn no_wake_is_lost() {
     const ROUNDS: usize = 20_000;
@@ -144,7 +144,7 @@ fn a_wait_that_nobody_can_end_is_a_deadlock() {
     let deadlock = fresh(|| deadlock(run_main(|| block_on(pending::<()>()))));
     let report = deadlock.to_string();
     assert!(report.contains("the waker of a future"), "{report}");
-    // As long as somebody has a waker, it may be woken.
+    // As long as a waker exists, the ethread may be woken.
     fresh(|| {
         run_main(|| {
             let bell = Bell::default();
@@ -189,7 +189,7 @@ fn a_cancel_or_a_deadline_drops_the_future() {
         waits.cancel();
         assert!(waits.join().unwrap_err().is::<Cancelled>());
         assert_eq!(dropped.get(), 1);
-        // Too late: it wakes nobody.
+        // This wake comes too late, and has no effect.
         rung.ring();
 
         let theirs = guard(&dropped);
@@ -211,7 +211,7 @@ fn a_late_wake_ends_no_other_wait() {
         let theirs = bell.clone();
         let waits = spawn(move || {
             block_on(theirs.clone());
-            // The waker that it was polled with is still around.
+            // The waker of the last poll still exists.
             thread::park();
         });
         thread::yield_now();
@@ -241,7 +241,7 @@ fn wakers_outlive_their_shard() {
         static LATE: WakesLate = const { WakesLate(RefCell::new(None)) };
     }
     let waker = fresh(|| {
-        // Its destructor runs after that of the scheduler, which is made later.
+        // The destructor of `LATE` runs after that of the scheduler, which is made later.
         LATE.with(|_| ());
         let bell = Bell::default();
         let theirs = bell.clone();
@@ -269,7 +269,7 @@ fn join_handles_are_futures() {
         let cancelled = spawn(thread::park);
         cancelled.cancel();
         assert!(block_on(cancelled).unwrap_err().is::<Cancelled>());
-        // Several at once, and other things between them.
+        // Several handles in one future.
         let both = block_on(async {
             let (a, b) = (spawn(|| 1), spawn(|| 2));
             a.await.unwrap() + b.await.unwrap()
@@ -278,7 +278,7 @@ fn join_handles_are_futures() {
     });
 }
 
-/// Counts its wakes, and panics if it is told to.
+/// Counts its wakes, and panics in each wake if `panics` is set.
 struct Counts {
     wakes: Mutex<usize>,
     panics: bool,
@@ -337,7 +337,7 @@ thread_local! {
     static WOKEN: Cell<u32> = const { Cell::new(0) };
 }
 
-/// A waker that lets the others run whenever it is cloned.
+/// A waker that yields whenever it is cloned.
 #[allow(unsafe_code)]
 fn suspends_when_cloned() -> Waker {
     const VTABLE: RawWakerVTable = RawWakerVTable::new(
@@ -387,7 +387,7 @@ fn a_waker_of_a_handle_may_suspend_when_the_handle_is_joined() {
         assert!(poll.is_pending());
         drop(waker);
         let sends = spawn(move || {
-            // The join has begun before.
+            // The join begins before the message is sent.
             (0..3).for_each(|_| thread::yield_now());
             go.send(()).unwrap();
         });

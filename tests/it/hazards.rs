@@ -1,4 +1,4 @@
-//! What kills or corrupts a process with naive coroutines, and does not here.
+//! Operations that kill or corrupt a process with naive coroutines, but not with ethreads.
 
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt;
@@ -16,8 +16,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// The two ways to unwind: a panic, and a cancel.
 const UNWINDINGS: [fn(); 2] = [|| panic!("unwinding"), || thread::park()];
 
-/// Runs `destructor` in an ethread that unwinds, in both ways; between them, and while it runs,
-/// others get their turns and look whether std takes them for panicking.
+/// Runs `destructor` in an ethread that unwinds, once in each way. Before and after it another
+/// ethread gets its turns, and checks that std does not report it as panicking. While `destructor`
+/// runs, the other ethread gets no turn.
 fn while_unwinding(destructor: fn()) {
     for unwind in UNWINDINGS {
         let run = Runtime::builder().run(move || {
@@ -153,7 +154,8 @@ fn many_unwind_at_once_without_being_mixed_up() {
                         thread::yield_now();
                         panic!("{n}");
                     }));
-                    // Caught and not dropped: a payload in hand is no unwinding.
+                    // The panic is caught, and its payload not dropped: holding a payload is not
+                    // unwinding.
                     thread::yield_now();
                     panic::resume_unwind(caught.unwrap_err())
                 })
@@ -216,7 +218,7 @@ fn that_report_does_not_depend_on_the_logger() {
     assert!(printed.contains("called `suspend` at"), "{printed}");
 }
 
-/// As a C library does with a callback.
+/// Calls a callback as a C library does.
 extern "C" fn through_c(callback: extern "C-unwind" fn()) {
     callback();
 }
@@ -274,7 +276,7 @@ fn a_panic_on_the_schedulers_side_is_raised_from_the_call() {
 
 #[test]
 fn a_hook_may_ask_who_panics() {
-    // The hook is of the whole process.
+    // The hook is process-wide, so the test runs in a child process.
     let name = "hazards::a_hook_may_ask_who_panics";
     let Some(output) = in_child(name) else {
         panic::set_hook(Box::new(|info| {
@@ -286,7 +288,7 @@ fn a_hook_may_ask_who_panics() {
             let named =
                 |name: &str, body: fn()| thread::Builder::new().name(name).spawn(body).unwrap();
             named("plain", || panic!("plain")).join().unwrap_err();
-            // The library's own panics come where it may have something borrowed.
+            // The library may hold a borrow where its own panics are raised.
             named("dropper", || {
                 thread::uncancellable(|| bridge::suspend(|me: bridge::Suspended<()>| drop(me)));
             })

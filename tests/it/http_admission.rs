@@ -1,4 +1,4 @@
-//! Who is served, who waits and who is turned away.
+//! Admission: which connections are served, which are queued and which are refused.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::support::{collect_log, wait_for_log};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// Handlers that wait for the test, in the order in which they began.
+/// Handlers that park until the test releases them, in the order in which they began.
 #[derive(Clone, Default)]
 struct Parked(Rc<RefCell<Vec<Thread>>>);
 
@@ -31,7 +31,7 @@ impl Parked {
         }
     }
 
-    /// Lets the one that began first go on.
+    /// Unparks the handler that began first.
     fn release(&self) {
         self.0.borrow_mut().remove(0).unpark();
     }
@@ -65,12 +65,12 @@ fn asking(site: &Site, path: &str) -> Client {
     client
 }
 
-/// Serving, waiting, and refused so far.
+/// The numbers of connections served, queued, and refused so far.
 fn numbers(counts: ServerCounts) -> (usize, usize, u64) {
     (counts.serving, counts.queued, counts.refused)
 }
 
-/// Closes with a reset instead of a FIN.
+/// Makes the close of `stream` send a reset instead of a FIN.
 fn reset(stream: impl std::os::fd::AsFd) {
     let socket = socket2::SockRef::from(&stream);
     socket.set_linger(Some(Duration::ZERO)).unwrap();
@@ -85,7 +85,7 @@ fn beyond_the_threads_they_wait_and_beyond_the_accepted_they_are_refused() {
         let before = runtime::stats().unwrap();
         clients.extend((2..4).map(|n| asking(&site, &format!("/{n}"))));
         assert_eq!(numbers(site.handle.counts()), (2, 2, 0));
-        // Those who wait cost neither an ethread nor a stack.
+        // Queued connections cost neither an ethread nor a stack.
         let after = runtime::stats().unwrap();
         assert_eq!(
             (after.ethreads, after.stacks.live),
@@ -98,7 +98,7 @@ fn beyond_the_threads_they_wait_and_beyond_the_accepted_they_are_refused() {
         assert_eq!(answer.header("server"), Some("ethreads"));
         assert!(answer.header("date").is_some());
         assert_eq!(answer.text(), "Service Unavailable\n");
-        // They are served in the order in which they came.
+        // Queued connections are served in the order in which they arrived.
         for (n, mut client) in clients.into_iter().enumerate() {
             parked.release();
             assert_eq!(client.last_answer(200).text(), format!("/{n}"));
@@ -145,7 +145,7 @@ fn without_limits_all_are_served() {
     });
 }
 
-/// Hunchentoot wakes a waiter below its *accept* limit, and runs more threads than it may.
+/// Hunchentoot wakes a waiter below its *accept* limit, and runs more threads than its limit.
 #[test]
 fn never_more_than_the_threads_run_at_once() {
     on_a_shard(|| {
@@ -187,7 +187,7 @@ fn an_idle_connection_counts_until_it_closes() {
         assert_eq!(first.get("/").status, 200);
         let mut second = asking(&site, "/");
         assert_eq!(numbers(site.handle.counts()), (1, 1, 0));
-        // It may still ask, and the other one waits.
+        // The first connection may send another request, while the second stays queued.
         assert_eq!(first.get("/").status, 200);
         drop(first);
         second.last_answer(200);
@@ -211,7 +211,7 @@ fn who_waits_for_too_long_is_refused() {
         wait_for_log("some have waited for too long (1 since");
         parked.release();
         served.last_answer(200);
-        // The places are free again.
+        // The places of the refused connections are free again.
         let mut next = asking(&site, "/next");
         parked.release();
         assert_eq!(next.last_answer(200).text(), "/next");
@@ -220,7 +220,7 @@ fn who_waits_for_too_long_is_refused() {
     });
 }
 
-/// hunchentoot#54 and #61: after "too many request threads" the server served nobody any more.
+/// hunchentoot#54 and #61: after "too many request threads" the server served no more requests.
 #[test]
 fn after_an_overload_all_is_well_again() {
     on_a_shard(|| {
@@ -260,11 +260,11 @@ fn a_refused_client_that_sends_its_request_later_reads_the_answer() {
         settle();
         before.last_answer(503);
         after.last_answer(503);
-        // Those beyond the number that is kept are closed at once, and have their answer too.
+        // Connections beyond the number that is kept are closed at once, and get their answer too.
         let mut many: Vec<_> = (0..100).map(|_| asking(&site, "/")).collect();
         for client in &mut many {
             client.last_answer(503);
-            // Not even a reset that came behind the answer.
+            // Not even a reset follows the answer.
             let error = socket2::SockRef::from(&client.stream).take_error().unwrap();
             assert!(error.is_none(), "{error:?}");
         }
@@ -275,15 +275,16 @@ fn a_refused_client_that_sends_its_request_later_reads_the_answer() {
     });
 }
 
-/// What a client may do to a server that serves one at a time.
+/// Calls `misbehave` 20 times on a server that serves one connection at a time, and checks that all
+/// permits come back.
 fn rounds(handler: impl ethreads::http::Handler, misbehave: impl Fn(&Site)) {
     let site = site(limits(1, 3), handler);
     for _ in 0..20 {
         misbehave(&site);
         settle();
     }
-    // Whatever was refused got no permit, and nobody holds one. A permit that is given back goes to
-    // the queue a moment later.
+    // A refused connection got no permit, and no connection holds a permit any more. A permit that
+    // is given back goes to the queue a moment later.
     until_true(|| {
         let counts = site.handle.counts();
         numbers(counts).0 == 0 && counts.queued == 0
@@ -314,7 +315,7 @@ fn a_panic_gives_the_permit_back() {
     });
 }
 
-/// helidon#9442: a permit was not released on a broken pipe, and then it was 503 for ever.
+/// helidon#9442: a broken pipe did not release the permit, so every later answer was 503.
 #[test]
 fn a_broken_pipe_gives_the_permit_back() {
     on_a_shard(|| {
@@ -329,7 +330,7 @@ fn a_broken_pipe_gives_the_permit_back() {
     });
 }
 
-/// hunchentoot#182: the reset of a peer killed the process.
+/// hunchentoot#182: a reset by the peer killed the process.
 #[test]
 fn a_reset_at_any_point_gives_the_permit_back() {
     on_a_shard(|| {
@@ -344,13 +345,13 @@ fn a_reset_at_any_point_gives_the_permit_back() {
     });
 }
 
-/// hunchentoot#36: the slot of a peer that was gone before its thread was named leaked.
+/// hunchentoot#36: the slot leaked if the peer was gone before its thread was named.
 #[test]
 fn a_peer_that_is_gone_before_it_is_accepted_costs_nothing() {
     on_a_shard(|| {
         rounds(ok, |site| {
             for _ in 0..3 {
-                // Blocks the shard, so that the acceptor sees it when it is over.
+                // Blocks the shard, so the acceptor sees the connection only after its reset.
                 let stream = StdTcpStream::connect(site.addr).unwrap();
                 reset(&stream);
             }
@@ -373,7 +374,7 @@ fn a_peer_that_is_gone_while_it_waits_costs_nothing() {
         assert_eq!(numbers(site.handle.counts()), (1, 2, 0));
         parked.release();
         served.last_answer(200);
-        // Both had asked before they went, and are answered into the void.
+        // Both peers sent their request before they left, so their answers go nowhere.
         until_true(|| {
             if parked.len() > 0 {
                 parked.release();
@@ -384,13 +385,13 @@ fn a_peer_that_is_gone_while_it_waits_costs_nothing() {
     });
 }
 
-/// hunchentoot#189: threads were stuck in the first line for ever, and so were their slots.
+/// hunchentoot#189: threads hung in the first line for ever, and kept their slots.
 #[test]
 fn who_never_ends_the_first_line_gives_the_permit_back() {
     on_a_shard(|| {
         let slow = timeouts(|timeouts| timeouts.head = SHORT);
         let site = Site::with(|server| server.timeouts(slow).taskmaster(limits(1, 3)), ok);
-        // What begins a TLS connection, but for its end.
+        // The first connection is served; the next connection never ends its request line.
         let mut stuck = asking(&site, "/ok");
         stuck.last_answer(200);
         let mut stuck = site.connect();
@@ -413,7 +414,7 @@ fn a_connection_without_an_ethread_is_refused_and_the_listener_goes_on() {
             ok,
         );
         for n in 1..4 {
-            // Nobody reads its request, so its close may be a reset.
+            // The server does not read this request, so its close may be a reset.
             let mut client = site.connect();
             assert_eq!(client.answer().status, 503);
             drop(client);
@@ -442,7 +443,7 @@ fn one_thread_serves_one_connection_after_the_other() {
         let mut second = asking(&site, "/second");
         assert_eq!((parked.len(), site.handle.counts().serving), (1, 1));
         parked.release();
-        // The second request of the first connection is none of ours any more.
+        // The connection ends with its first response, so its second request is not served.
         assert_eq!(first.last_answer(200).text(), "/first");
         settle();
         parked.release();
@@ -532,7 +533,8 @@ fn what_is_around_a_connection_runs_in_its_ethread() {
                 },
                 |_: &mut Request| OPEN.get().to_string(),
             );
-            // Not served, and panicked: closed without an answer.
+            // The first connection is not served, and the second panics: both are closed without an
+            // answer.
             for _ in 0..2 {
                 let mut client = site.connect();
                 client.end();
@@ -564,14 +566,14 @@ fn other_os_threads_read_the_counts() {
     });
 }
 
-/// While somebody waits for a permit, others still connect and are told.
+/// While connections wait for a permit, the acceptor still accepts and refuses others.
 #[test]
 fn a_full_queue_does_not_stop_the_acceptor() {
     on_a_shard(|| {
         let parked = Parked::default();
         let site = site(limits(1, 2), parked.handler());
         let mut clients = [asking(&site, "/0"), asking(&site, "/1")];
-        // All of these are there before the acceptor looks once.
+        // All these connections are pending before the acceptor looks once.
         let waiting: Vec<_> = (0..200)
             .map(|_| {
                 let mut stream = StdTcpStream::connect(site.addr).unwrap();

@@ -1,4 +1,4 @@
-//! Request bodies: how they are read, and what becomes of those that are not.
+//! Request bodies: how handlers read them, and what happens to bodies that no handler reads.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -94,7 +94,7 @@ fn by_reads_of_many_sizes() {
                 got => body.extend_from_slice(&buffer[..got]),
             }
         }
-        // The end stays the end.
+        // A read after the end returns 0 again.
         assert_eq!(request.body().read(&mut [0; 9])?, 0);
         Ok(body)
     });
@@ -167,7 +167,7 @@ fn trailers_can_be_read_after_the_body() {
         let with = "1\r\na\r\n0\r\nX-Sum: one\r\nhost: evil\r\nother:\r\nx-sum:  two \r\n\r\n";
         for (body, expected) in [
             (with, r#"a ["one", "two"] of 3"#),
-            // Those of one request are not the next one's.
+            // The trailers of one request do not appear in the next request.
             ("1\r\nb\r\n0\r\n\r\n", "b [] of 0"),
             ("0\r\nx-sum:1\r\n\r\n", r#" ["1"] of 1"#),
         ] {
@@ -240,7 +240,7 @@ fn over_a_large_one_the_connection_ends() {
         post(&mut client, "content-length: 500000", &body);
         assert_eq!(client.last_answer(200).text(), "not read");
 
-        // Of chunks nobody knows beforehand how many they are.
+        // The length of a chunked body is not known beforehand.
         let mut client = site.connect();
         let framed = chunked(&body, std::iter::repeat(9999));
         post(&mut client, "transfer-encoding: chunked", &framed);
@@ -317,7 +317,7 @@ fn the_head_stays_while_the_body_is_read() {
             client.send(
                 "PUT /there HTTP/1.1\r\nHost: a\r\nX: y\r\ntransfer-encoding: chunked\r\n\r\n",
             );
-            // In pieces that end within framing and within data.
+            // The pieces end within framing and within data.
             for piece in body.chunks(1000) {
                 client.send(piece);
                 settle();

@@ -1,4 +1,4 @@
-//! Peers that reset the connection, at every point of an exchange, and those that end one side.
+//! Peers that reset the connection at every point of an exchange, and peers that end one side.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
@@ -54,7 +54,7 @@ const fn stage(name: &'static str, input: &'static str, reads: bool) -> Stage {
     Stage { name, input, reads }
 }
 
-/// Where in an exchange a peer can be.
+/// The points of an exchange at which a peer can be.
 const STAGES: &[Stage] = &[
     stage("connect", "", false),
     stage("a part of the request line", "GET /bi", false),
@@ -165,10 +165,11 @@ fn a_reset_at_any_point_leaves_nothing_behind_and_hurts_nobody() {
     on_a_shard(|| {
         let site = Site::new(answer);
         assert_eq!(site.connect().get("/").status, 200);
-        // Only the listener.
+        // Only the listener is left.
         until(|stats| stats.sources == 1);
         for stage in STAGES {
-            // The server has seen the input, and is waiting; or meets the reset with it.
+            // The server has either seen the input and waits, or meets the input and the reset at
+            // once.
             for settles in [true, false] {
                 let mut client = site.connect();
                 client.send(stage.input);
@@ -183,7 +184,7 @@ fn a_reset_at_any_point_leaves_nothing_behind_and_hurts_nobody() {
                 assert_eq!(answer.status, 200, "after a reset at: {}", stage.name);
             }
         }
-        // Not because of a drain or a time limit: each has ended by itself.
+        // No drain and no time limit was needed: each connection has ended by itself.
         until(|stats| stats.sources == 1);
         site.end();
     });
@@ -254,7 +255,7 @@ fn a_handler_can_ask_whether_its_peer_has_left() {
         let count = seen.clone();
         let site = Site::new(move |request: &mut Request| {
             let before = request.peer_gone();
-            // Pipelined input and its end are two things.
+            // Pipelined input does not count as the end of the stream.
             assert_eq!(request.header("gone").is_some(), before);
             if request.path() == "/until" {
                 until_true(|| request.peer_gone());
@@ -268,7 +269,7 @@ fn a_handler_can_ask_whether_its_peer_has_left() {
         for _ in 0..2 {
             assert_eq!(client.answer().text(), "told");
         }
-        // Half closed it still gets its answer.
+        // A peer that is half closed still gets its answer.
         client.finish();
         assert_eq!(client.answer().text(), "told");
 
@@ -333,8 +334,9 @@ fn an_answer_that_crosses_the_rest_of_a_request_is_not_lost() {
     on_a_shard(|| {
         let site = Site::new(answer);
         let mut client = site.connect();
-        // Refused with most of it unread, while more comes: closing over that would reset the
-        // connection, and with that destroy the answer (RFC 9112 section 9.6).
+        // The server refuses the request while most of the input is unread and more arrives. A
+        // close at this point would reset the connection, and so destroy the answer (RFC 9112
+        // section 9.6).
         client.send("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n");
         client.send(vec![b'x'; 200_000]);
         settle();

@@ -26,7 +26,7 @@ fn the_body_is_asked_for_when_it_is_read() {
         settle();
         client.send("dy");
         assert_eq!(client.answer().text(), "body");
-        // Once a body only.
+        // A body gets only one `100 Continue`.
         assert_eq!(client.get("/").status, 200);
         site.end();
     });
@@ -54,10 +54,10 @@ fn a_handler_that_does_not_want_the_body_answers_at_once() {
         let site = Site::new(handler);
         let mut client = site.connect();
         client.send(HEAD.replace("/ ", "/refused "));
-        // Whether the body follows nobody knows, so nothing can come after it.
+        // The server cannot know whether the body follows, so no other request can come after it.
         assert_eq!(client.last_answer(403).text(), "no");
 
-        // The same with a peer that sends it, with a request behind it, all the same.
+        // The same with a peer that sends the body all the same, with a request behind it.
         let mut client = site.connect();
         client.send(HEAD.replace("/ ", "/refused "));
         settle();

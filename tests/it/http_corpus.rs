@@ -1,4 +1,4 @@
-//! The exchanges that the fuzzer has found worth keeping.
+//! The exchanges in the corpus of the fuzzer.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! A server whose process has no descriptor left. What belongs to the process runs in a child.
+//! A server whose process has no descriptors left. The limit belongs to the process, so each test
+//! runs in a child process.
 
 use std::fs::File;
 use std::net::TcpStream as StdTcpStream;
@@ -14,7 +15,7 @@ use crate::support::{collect_log, in_child, logged, stderr};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// Whether this is the parent, in which the child was seen to succeed.
+/// True in the parent, after the child has succeeded; false in the child.
 fn ran_in_child(name: &str) -> bool {
     match in_child(name) {
         Some(output) => {
@@ -25,7 +26,7 @@ fn ran_in_child(name: &str) -> bool {
     }
 }
 
-/// Sets the soft and the hard limit, so that nobody can raise the first.
+/// Sets the soft and the hard limit, so that the soft limit cannot be raised.
 fn limit_descriptors(most: u64) {
     let most = Some(most);
     let limit = Rlimit {
@@ -35,7 +36,7 @@ fn limit_descriptors(most: u64) {
     setrlimit(Resource::Nofile, limit).unwrap();
 }
 
-/// Takes every descriptor that the process may have.
+/// Takes every descriptor that the process can get.
 fn exhaust_descriptors() -> Vec<File> {
     let mut spare = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
@@ -45,7 +46,7 @@ fn exhaust_descriptors() -> Vec<File> {
     spare
 }
 
-/// Clients who have asked, of which the server has not seen anything.
+/// Clients that have sent a request, while the server has seen nothing of them.
 fn waiting(addr: std::net::SocketAddr, n: usize) -> Vec<Client> {
     (0..n)
         .map(|_| {
@@ -56,7 +57,7 @@ fn waiting(addr: std::net::SocketAddr, n: usize) -> Vec<Client> {
         .collect()
 }
 
-/// tiny_http stops accepting here, and warp spins.
+/// tiny_http stops accepting in this situation, and warp spins.
 #[test]
 fn without_descriptors_newcomers_are_refused() {
     const NAME: &str = "http_descriptors::without_descriptors_newcomers_are_refused";
@@ -81,10 +82,10 @@ fn without_descriptors_newcomers_are_refused() {
         let told = || logged("cannot accept connections").len();
         assert_eq!(told(), 1, "once a period");
         assert_eq!(site.handle.counts().refused, 5);
-        // Those who have been accepted are served meanwhile.
+        // Accepted connections are served meanwhile.
         assert_eq!(clients[0].get("/").status, 200);
-        // It waits for the next one, although accept(2) goes on to fail: by the descriptor, not by
-        // the clock.
+        // The acceptor waits for the next connection, although accept(2) still fails. It waits for
+        // the descriptor, not for a timer.
         until(|stats| stats.io_waits == 4);
         drop(spare);
         drop(clients.split_off(3));
@@ -118,7 +119,7 @@ fn without_even_a_reserve_connections_wait() {
             assert_eq!(client.answer().status, 200);
         }
         assert_eq!(logged("cannot accept connections").len(), 1);
-        // By now it has its reserve.
+        // By now the server has its reserve descriptor.
         let mut last = waiting(addr, 1);
         let spare = exhaust_descriptors();
         last[0].last_answer(503);
@@ -158,7 +159,7 @@ fn the_soft_limit_is_raised_and_caps_the_default_limits() {
     };
     setrlimit(Resource::Nofile, limit(30)).unwrap();
     on_a_shard(move || {
-        // It is left alone by a server that needs one descriptor at a time.
+        // A server that needs one descriptor at a time leaves the limit alone.
         let site = Site::with(
             |server| server.taskmaster(Taskmaster::single_threaded()),
             |_: &mut Request| "x",
@@ -166,8 +167,9 @@ fn the_soft_limit_is_raised_and_caps_the_default_limits() {
         settle();
         assert_eq!(getrlimit(Resource::Nofile), limit(30));
         site.end();
-        // 120, of which half is left to others: 60 connections, 48 of them served. The clients
-        // here need descriptors too, so there cannot be more than these.
+        // Of the 120 descriptors, half are left to the rest of the process: 60 connections, 48 of
+        // them served. The clients in this test need descriptors too, so it cannot open more than
+        // these.
         let site = Site::new(|_: &mut Request| "x");
         settle();
         assert_eq!(getrlimit(Resource::Nofile), limit(120));

@@ -15,7 +15,7 @@ use crate::support::{OnDrop, no_child_begins};
 
 pub(crate) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// A handler that parks, and those who park in it.
+/// A handler that parks, and the ethreads that are parked in it.
 pub(crate) fn parking() -> (
     impl Fn(&mut Request) -> &'static str,
     Rc<RefCell<Vec<Thread>>>,
@@ -55,7 +55,7 @@ fn a_request_in_flight_is_answered() {
         settle();
         site.handle.drain(LONG);
         settle();
-        // Nobody listens any more, and newcomers learn it at once.
+        // The server no longer listens, so new connections are refused at once.
         let error = TcpStream::connect(site.addr).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         assert!(!site.served.is_finished());
@@ -79,7 +79,7 @@ fn a_request_that_has_begun_is_read_to_its_end() {
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n",
         );
         settle();
-        // Its head arrives, but the server has not looked yet; the body comes later.
+        // The head has arrived, but the server has not read it yet; the body comes later.
         let mut at_the_same_time = site.connect();
         settle();
         at_the_same_time.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n");
@@ -104,7 +104,7 @@ fn those_who_wait_to_be_accepted_are_answered() {
         settle();
         let waiting: Vec<_> = (0..200)
             .map(|_| {
-                // Blocks the shard, so that nobody is accepted meanwhile.
+                // Blocks the shard, so the server accepts no connection meanwhile.
                 let mut stream = std::net::TcpStream::connect(site.addr).unwrap();
                 stream.write_all(GET.as_bytes()).unwrap();
                 stream
@@ -166,7 +166,7 @@ fn a_grace_of_nothing_and_one_without_end() {
             site.handle.drain(grace);
             client.end();
             site.served.join().unwrap().unwrap();
-            // It had nothing to lose, so it has ended and was not cut.
+            // An idle connection has nothing to lose, so it counts as ended and not as cut.
             let report = site.handle.drained().unwrap();
             assert_eq!((report.ended, report.cut.len()), (1, 0));
         }
@@ -212,7 +212,7 @@ fn a_cancelled_serve_leaves_nothing_behind() {
         let mut busy = site.connect();
         busy.send(GET);
         settle();
-        // This one becomes ready to be accepted in the very turn of the cancel.
+        // This connection becomes ready to be accepted in the same turn as the cancel.
         let mut late = std::net::TcpStream::connect(site.addr).unwrap();
         late.write_all(GET.as_bytes()).unwrap();
         site.served.cancel();
@@ -260,7 +260,7 @@ fn a_drain_of_a_stream_waits_for_its_end() {
         settle();
         parked.borrow()[0].unpark();
         site.handle.drain(LONG);
-        // Its head went out after the drain had begun, or before it: both are fine.
+        // The head goes out before or after the drain begins; both are correct.
         assert_eq!(client.answer().text(), "done at last");
         client.end();
         drop(client);
@@ -271,8 +271,9 @@ fn a_drain_of_a_stream_waits_for_its_end() {
 #[test]
 fn a_connection_that_crosses_the_cancel_of_serve_ends_too() {
     on_a_shard(|| {
-        // The driver is asked after at most 64 runs. In one of these rounds that is between the
-        // cancel and the end of `serve`, which finds the acceptor on its way to a connection.
+        // The driver is polled after at most 64 runs. In one of these rounds the poll falls between
+        // the cancel and the end of `serve`, which then finds the acceptor on its way to a
+        // connection.
         for round in 0..64 {
             let site = Site::new(|_: &mut Request| "x");
             settle();
@@ -304,7 +305,7 @@ fn a_stream_without_end_does_not_keep_the_others_waiting() {
         stream
             .write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n")
             .unwrap();
-        // It takes whatever comes, at its own pace.
+        // The peer takes everything that arrives, at its own pace.
         let reader = std::thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
         settle();
         assert_eq!(site.connect().get("/").text(), "x");

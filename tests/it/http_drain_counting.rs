@@ -10,8 +10,8 @@ use ethreads::thread;
 
 use crate::http_util::{LONG, Site, on_a_shard, settle, timeouts};
 
-/// Clients that count, each on an OS thread of its own: whoever was connected before the drain
-/// began gets an answer to what it asked, and nobody gets half of one.
+/// Clients that count, each on an OS thread of its own. A client that connected before the drain
+/// began gets an answer to its request, and no client gets half an answer.
 #[test]
 fn no_answer_is_lost() {
     const CLIENTS: usize = 8;
@@ -57,7 +57,7 @@ fn no_answer_is_lost() {
     });
 }
 
-/// Asks until the server says that it ends.
+/// Sends requests until the server ends.
 fn count(addr: std::net::SocketAddr, persistent: bool, is_draining: &AtomicBool) {
     loop {
         let Ok(stream) = StdTcpStream::connect(addr) else {
@@ -67,7 +67,7 @@ fn count(addr: std::net::SocketAddr, persistent: bool, is_draining: &AtomicBool)
             );
             return;
         };
-        // Connected before it began: then there is an answer.
+        // A connection that was made before the drain began gets an answer.
         let was_before = !is_draining.load(Ordering::SeqCst);
         let mut client = BlockingClient(io::BufReader::new(stream));
         loop {
@@ -90,7 +90,7 @@ fn count(addr: std::net::SocketAddr, persistent: bool, is_draining: &AtomicBool)
 struct BlockingClient(io::BufReader<StdTcpStream>);
 
 impl BlockingClient {
-    /// Asks, and reads a whole answer; whether the connection lives on.
+    /// Sends a request and reads the whole answer; returns whether the connection stays open.
     fn ask(&mut self, persistent: bool) -> io::Result<bool> {
         let option = if persistent { "keep-alive" } else { "close" };
         let request = format!("GET /asked HTTP/1.1\r\nhost: a\r\nconnection: {option}\r\n\r\n");

@@ -1,4 +1,4 @@
-//! What a drain does with those who wait, and what it tells of those who were cut.
+//! What a drain does with waiting connections, and what its report says about the ones it cut.
 
 use std::io::Write;
 use std::net::TcpStream as StdTcpStream;
@@ -71,7 +71,8 @@ fn the_report_names_who_was_cut() {
         settle();
         site.handle.drain(SHORT);
         site.served.join().unwrap().unwrap();
-        // The idle one made room, and the one that had waited is now in its handler too.
+        // The end of the idle connection made room, so the queued connection is now in its handler
+        // too.
         assert_eq!(parked.borrow().len(), 2);
         let report = site.handle.drained().unwrap();
         let mut cut: Vec<_> = report
@@ -115,7 +116,7 @@ fn those_in_the_queue_are_served_before_the_deadline() {
             .collect();
         site.handle.drain(LONG);
         settle();
-        // Nobody can connect any more, although some still wait.
+        // No client can connect any more, although some connections are still queued.
         assert!(TcpStream::connect(site.addr).is_err());
         assert_eq!(site.handle.counts().queued, 3);
         for client in clients.drain(4..) {
@@ -183,7 +184,7 @@ fn a_cancelled_serve_refuses_those_who_wait() {
                 client
             })
             .collect();
-        // Nobody has accepted this one.
+        // The server has not accepted this connection.
         let mut late = StdTcpStream::connect(site.addr).unwrap();
         late.write_all(GET.as_bytes()).unwrap();
         site.served.cancel();
@@ -199,7 +200,7 @@ fn a_cancelled_serve_refuses_those_who_wait() {
     });
 }
 
-/// Whoever got through to the listener before the drain is told something, also by a server that
+/// A connection that reached the listener before the drain gets an answer, even from a server that
 /// has no time left.
 #[test]
 fn a_grace_of_nothing_refuses_those_who_wait_to_be_accepted() {
@@ -223,8 +224,8 @@ fn a_grace_of_nothing_refuses_those_who_wait_to_be_accepted() {
     });
 }
 
-/// Its last answer was out before the drain, which does not wait for it as a server that goes on
-/// does.
+/// The last answer of this connection was out before the drain. A drain does not wait for the peer
+/// to close, as a server that goes on does.
 #[test]
 fn a_peer_that_does_not_close_its_side_does_not_keep_a_drain() {
     on_a_shard(|| {
@@ -233,7 +234,7 @@ fn a_peer_that_does_not_close_its_side_does_not_keep_a_drain() {
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nbad\r\n\r\n");
         assert_eq!(client.answer().status, 200);
         assert_eq!(client.answer().status, 400);
-        // The server waits for it to end, and it does not.
+        // The server waits for the peer to close, and the peer does not.
         client.end();
         site.handle.drain(LONG);
         site.served.join().unwrap().unwrap();
@@ -257,7 +258,7 @@ fn two_requests_in_flight_are_both_answered() {
         }
         site.handle.drain(LONG);
         settle();
-        // The second one first.
+        // The second request ends first.
         for n in [1, 0] {
             assert!(!site.served.is_finished());
             parked.borrow()[n].unpark();
@@ -317,7 +318,7 @@ fn whoever_waits_for_the_end_gets_the_report() {
         assert_eq!(blocked.join().unwrap(), report);
         assert_eq!(elsewhere.join().unwrap().unwrap(), report);
         site.served.join().unwrap().unwrap();
-        // It is kept.
+        // The report is kept.
         assert_eq!(handle.drained().unwrap(), report);
     });
 }
@@ -331,7 +332,8 @@ fn a_server_that_is_never_served_keeps_nobody_waiting() {
         settle();
         drop(server);
         assert!(waits.join().unwrap().is_err());
-        // Nor does one whose serving was cancelled, although it is still there.
+        // A server whose serving was cancelled keeps no caller waiting either, although it still
+        // exists.
         let server = Rc::new(Server::bind("127.0.0.1:0").unwrap());
         let (handle, theirs) = (server.handle(), server.clone());
         let served = thread::spawn(move || theirs.serve(|_: &mut Request| "x"));

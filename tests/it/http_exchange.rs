@@ -1,14 +1,14 @@
-//! Any exchange at all with a served connection, and what must hold for it.
+//! Arbitrary exchanges with a served connection, and what must hold for each of them.
 //!
 //! An input is a program: its bytes say what is sent, and where the stream is cut. The fuzz target
-//! and the test that goes through its corpus take this file alike.
+//! and the corpus test both include this file.
 
 use ethreads::http::Limits;
 
 use crate::http_feed::{Cuts, Feed, Outcome, Target, responses};
 
 /// Pieces of streams, so that a fuzzer need not find them byte by byte. The corpus refers to them
-/// by number: new ones go to the end.
+/// by number, so new pieces go to the end.
 const FRAGMENTS: [&str; 32] = [
     "GET / HTTP/1.1\r\n",
     "POST / HTTP/1.1\r\n",
@@ -44,10 +44,10 @@ const FRAGMENTS: [&str; 32] = [
     "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
 ];
 
-/// Longer streams find nothing that shorter ones would not.
+/// Longer streams find nothing that shorter streams do not find.
 const LONGEST: usize = 4096;
 
-/// A server with the usual limits, and one with such that are reached soon.
+/// A server with the default limits, and a server with limits that are reached soon.
 pub(crate) struct Servers {
     usual: Target,
     narrow: Target,
@@ -68,7 +68,7 @@ impl Servers {
         }
     }
 
-    /// Sends a stream whole and in pieces, and compares what comes of it.
+    /// Sends a stream whole and in pieces, and compares the outcomes.
     pub(crate) fn exchange(&self, data: &[u8]) {
         let Some((mode, program)) = data.split_first() else {
             return;
@@ -90,11 +90,11 @@ impl Servers {
         for outcome in &outcomes {
             check(&input, outcome);
         }
-        // Whether a body that nobody reads is waited for depends on whether it has begun to come,
-        // if the peer waits for a word before it sends one (RFC 9110 section 10.1.1).
+        // If the peer waits for a 100 before it sends a body, whether the server waits for an
+        // unread body depends on whether the body has begun to arrive (RFC 9110 section 10.1.1).
         if !contains(&input, b"100-continue") {
             assert_eq!(words(pieces), words(whole), "{}", input.escape_ascii());
-            // What is bound to be refused may be so before the peer's end or after.
+            // A request that must be refused may be refused before or after the peer's end.
             if pieces.last_words.is_empty() && whole.last_words.is_empty() {
                 assert_eq!(pieces.closed, whole.closed, "{}", input.escape_ascii());
             }
@@ -108,7 +108,7 @@ impl Servers {
     }
 }
 
-/// Runs the program: what is sent, and where it is cut.
+/// Runs the program: returns what is sent, and where it is cut.
 fn stream(program: &[u8]) -> (Vec<u8>, Vec<usize>) {
     let mut input = Vec::new();
     let mut cuts = Vec::new();
@@ -118,7 +118,7 @@ fn stream(program: &[u8]) -> (Vec<u8>, Vec<usize>) {
         }
         match byte {
             0..=0x1f => input.extend_from_slice(FRAGMENTS[usize::from(byte)].as_bytes()),
-            // Text is itself, so that a corpus can be read and a dictionary works.
+            // Text stands for itself, so that a corpus is readable and a dictionary works.
             0x20..=0x7f => input.push(byte),
             // Control characters, and the digits.
             0x80..=0xbf => input.push(byte & 0x3f),
@@ -129,7 +129,7 @@ fn stream(program: &[u8]) -> (Vec<u8>, Vec<usize>) {
     (input, cuts)
 }
 
-/// What holds for every outcome by itself.
+/// Checks what must hold for every single outcome.
 fn check(input: &[u8], outcome: &Outcome) {
     let words = words(outcome);
     let mut responses = responses(&words);
@@ -139,13 +139,14 @@ fn check(input: &[u8], outcome: &Outcome) {
     };
     assert_eq!(first, 0, "{}", input.escape_ascii());
     let last = responses.last().unwrap_or(first);
-    // RFC 9112 section 9.6: who closes says so, and says nothing more; to HTTP/1.0 silence says it.
+    // RFC 9112 section 9.6: a server that closes says so, and sends nothing after that answer. To
+    // HTTP/1.0 an answer without `keep-alive` says so too.
     let says_close = words.matches("\r\nconnection: close\r\n").count();
     assert!(says_close <= 1, "{}", input.escape_ascii());
     if says_close == 1 {
         assert!(words[last..].contains("\r\nconnection: close\r\n"));
     } else {
-        // An answer that went out before the body was read to its end could not know how it ends.
+        // An answer that goes out before the end of the body cannot know how the body ends.
         let unread = contains(input, b"/unread")
             || contains(input, b"/part")
             || words.contains("HTTP/1.1 413 ");

@@ -1,7 +1,7 @@
-//! Feeding a served connection in pieces, and what comes of it.
+//! Feeds a served connection in pieces, and collects the outcome.
 //!
-//! Knows nothing but the library's public interface, so that the fuzz target for whole exchanges
-//! takes this file as it is.
+//! Uses only the library's public interface, so the fuzz target for whole exchanges includes this
+//! file as it is.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -18,13 +18,13 @@ use ethreads::net::{TcpStream, UnixListener, UnixStream};
 use ethreads::runtime;
 use ethreads::thread::{self, JoinHandle};
 
-/// Nothing here is about time: who waits longer for what must come has found a bug.
+/// No test here depends on time: a longer wait for something that must arrive has found a bug.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a server may send before it reads a body, or not (RFC 9110 section 10.1.1).
+/// The interim response that a server may send before it reads a body (RFC 9110 section 10.1.1).
 pub(crate) const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A server of [`report`] on this shard.
+/// A server on this shard with the handler [`report`].
 pub(crate) struct Target {
     place: Place,
     handle: ServerHandle,
@@ -37,8 +37,8 @@ enum Place {
     Unix(PathBuf),
 }
 
-/// A stream to be sent, and where it is cut: each piece is sent when the server has dealt with
-/// those before it.
+/// A stream to be sent, and where it is cut: a piece is sent after the server has dealt with all
+/// pieces before it.
 pub(crate) struct Feed<'a> {
     pub(crate) input: &'a [u8],
     pub(crate) cuts: Cuts<'a>,
@@ -52,26 +52,26 @@ pub(crate) enum Cuts<'a> {
     Bytes,
     /// At one position.
     At(usize),
-    /// At each of them; in ascending order.
+    /// At each of these positions, in ascending order.
     All(&'a [usize]),
 }
 
-/// What came of a stream, but for dates and interim responses.
+/// The outcome of a stream, without dates and interim responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// What was sent back while the peer's side was open.
     pub(crate) answers: String,
     /// Whether the server ended the connection by itself.
     pub(crate) closed: bool,
-    /// What was sent back when the peer had ended its side.
+    /// What was sent back after the peer had ended its side.
     pub(crate) last_words: String,
     /// How many interim responses there were.
     pub(crate) continues: usize,
 }
 
 impl Target {
-    /// Serves on a Unix socket. What is sent there has arrived when the call returns, so each
-    /// piece is surely received by itself.
+    /// Serves on a Unix socket. Data that is sent there has arrived when the call returns, so the
+    /// server is sure to receive each piece by itself.
     pub(crate) fn unix(limits: Limits) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!(
@@ -142,7 +142,7 @@ impl Target {
         }
     }
 
-    /// Ends the server, which no connection may keep from it.
+    /// Ends the server; no open connection may prevent that.
     pub(crate) fn end(self) {
         self.handle.drain(2 * PATIENCE);
         self.served.join().unwrap().unwrap();
@@ -179,7 +179,7 @@ impl<'a> Feed<'a> {
 /// The other side of a connection.
 struct Peer {
     stream: Stream,
-    /// The server takes nothing more.
+    /// The server takes no more input.
     ended: bool,
 }
 
@@ -204,7 +204,7 @@ impl Stream {
     }
 
     fn shut_down_write(&self) {
-        // A server that is through with the connection may have closed it.
+        // A server that has finished with the connection may have closed it.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -237,7 +237,7 @@ impl Peer {
         }
     }
 
-    /// Takes what has come, then ends this side and takes the rest.
+    /// Takes what has arrived, then ends this side and takes the rest.
     fn outcome(mut self) -> Outcome {
         let mut outcome = Outcome::default();
         self.stream.set_nonblocking(true);
@@ -277,8 +277,8 @@ impl Peer {
     }
 }
 
-/// Of a connection that the server has closed while something was under way to it, which happens
-/// where a peer goes on after it asked for the end.
+/// Whether the server has closed the connection while data was on its way to it. That happens when
+/// a peer goes on sending after it asked for the end.
 fn is_end(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -286,7 +286,7 @@ fn is_end(error: &io::Error) -> bool {
     )
 }
 
-/// A way through the driver and back.
+/// A round trip through the driver.
 struct Echo {
     stream: UnixStream,
     ethread: JoinHandle<()>,
@@ -304,11 +304,11 @@ impl Echo {
         Self { stream, ethread }
     }
 
-    /// Lets the others do what they can do without anything new from here. What was sent before
-    /// is reported by the driver no later than the byte that is sent now.
+    /// Lets the other ethreads run as far as they can without new input. The driver reports what
+    /// was sent before no later than the byte that is sent now.
     fn settle(&self) {
         let mut calm = 0;
-        // A connection is accepted after one report, and reads at once; two are to spare.
+        // A connection is accepted after one report, and reads at once; two more rounds are spare.
         while calm < 3 {
             (&self.stream).write_all(&[0]).unwrap();
             (&self.stream).read_exact(&mut [0]).unwrap();
@@ -332,7 +332,7 @@ fn masked(answers: &str) -> String {
 }
 
 impl Outcome {
-    /// But for the interim responses, of which there need not be any where the body has come.
+    /// Without the interim responses: none is required where the body has arrived.
     pub(crate) fn without_continues(&self) -> Self {
         Self {
             continues: 0,
@@ -361,7 +361,7 @@ fn statuses(answers: &str) -> impl Iterator<Item = &str> {
 
 const STATUS_LINE: &str = "HTTP/1.1 ";
 
-/// Where responses begin: none has a status line in its body.
+/// The positions at which responses begin: no response has a status line in its body.
 pub(crate) fn responses(answers: &str) -> impl Iterator<Item = usize> {
     let places = answers.match_indices(STATUS_LINE).map(|(at, _)| at);
     places.filter(|at| {
@@ -373,8 +373,8 @@ pub(crate) fn responses(answers: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Tells the peer how its request was understood. The path says how the body is read and how the
-/// answer is made.
+/// Answers how the request was understood. The path says how the body is read and how the answer is
+/// made.
 fn report(request: &mut Request) -> Result<Response> {
     let mut text = format!(
         "{} {} {:?} path {} query {:?} length {:?}\n",
@@ -391,7 +391,7 @@ fn report(request: &mut Request) -> Result<Response> {
     let mut body = Vec::new();
     match request.path() {
         "/unread" => {}
-        // How much one read gives is left to it, so it is not reported.
+        // The size of a read is up to the server, so it is not reported.
         "/part" => {
             let _ = request.body().read(&mut [0; 2])?;
         }
@@ -408,7 +408,7 @@ fn report(request: &mut Request) -> Result<Response> {
         _ => body = request.bytes()?,
     }
     let _ = writeln!(text, "body {}", body.escape_ascii());
-    // Answers are counted by what they begin with.
+    // Answers are counted by their first bytes, so a body must not contain them.
     let text = text.replace("HTTP/", "HTTP ");
     Ok(match request.path() {
         "/nothing" => StatusCode::NO_CONTENT.into_response(),

@@ -55,7 +55,8 @@ fn files_of_all_sizes_arrive_whole() {
             }
             client.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n");
             let head = client.head();
-            // No body may mean that the handler has left it out, so an empty one is not announced.
+            // A HEAD response without a body may come from a handler that left the body out, so a
+            // length of 0 is not announced.
             let announced = (len > 0).then(|| len.to_string());
             assert_eq!(head.header("content-length"), announced.as_deref());
             client.finish();
@@ -73,7 +74,7 @@ fn a_file_that_is_not_in_memory_arrives_whole() {
         let path = sample.path.clone();
         let site = Site::new(move |_: &mut Request| -> Result<Body> {
             let file = File::open(&path)?;
-            // Only clean pages can be given up.
+            // The kernel gives up only clean pages.
             file.sync_all()?;
             fadvise(&file, 0, None, Advice::DontNeed)?;
             Ok(Body::file(file)?)
@@ -132,7 +133,7 @@ fn a_file_that_is_too_short_ends_the_connection() {
                 "GET {path} HTTP/1.1\r\nhost: a\r\n\r\nGET /next HTTP/1.1\r\n"
             ));
             client.head();
-            // The next request would be taken for the missing bytes' place.
+            // An answer to the next request would be taken for the missing bytes.
             let rest = client.rest_bytes();
             client.finish();
             assert!(
@@ -163,9 +164,9 @@ fn a_peer_that_does_not_read_a_file_is_cut_off() {
         );
         let mut client = site.connect();
         client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-        // The head has come, so the file has begun.
+        // The head has arrived, so the server has begun to send the file.
         client.head();
-        // Nothing else than the deadline ends it.
+        // Only the deadline can end the connection.
         site.end();
         let mut received = Vec::new();
         let _ = client.stream.read_to_end(&mut received);

@@ -1,5 +1,5 @@
-//! Requests by their bytes: what is refused and how, and that it makes no difference how the input
-//! is cut.
+//! Requests by their bytes: which are refused and how, and that the places where the input is cut
+//! make no difference.
 
 use std::io::Write;
 
@@ -16,7 +16,7 @@ fn tell(request: &mut Request) -> Result<String> {
     ))
 }
 
-/// Sends `input`, whose peer stays and goes on sending after the answer.
+/// Sends `input`, from a peer that stays and goes on sending after the answer.
 #[track_caller]
 fn check(input: impl AsRef<[u8]>, status: u16) {
     let input = input.as_ref().to_vec();
@@ -29,7 +29,7 @@ fn check(input: impl AsRef<[u8]>, status: u16) {
         assert_eq!(answer.status, status, "{caller}");
         assert_eq!(answer.header("connection"), Some("close"), "{caller}");
         assert!(answer.header("date").is_some(), "{caller}");
-        // Neither the answer nor the end of the stream is lost over what comes now.
+        // The data sent from here on loses neither the answer nor the end of the stream.
         for _ in 0..16 {
             client.send([b'x'; 4096]);
             settle();
@@ -147,7 +147,8 @@ fn good_requests_before_a_bad_one_are_answered() {
 #[test]
 fn a_bad_chunk_ends_the_connection_whoever_reads_it() {
     on_a_shard(|| {
-        // The handler catches the error and answers; what follows is no request all the same.
+        // The handler catches the error and answers; the bytes that follow are no request all the
+        // same.
         let site = Site::new(|request: &mut Request| match request.bytes() {
             Ok(_) => "read".to_owned(),
             Err(error) => format!("peer: {}", error.is_peer()),
@@ -189,7 +190,7 @@ fn empty_lines_before_a_request_are_skipped() {
         settle();
         client.send("\r\nGET /a HTTP/1.1\r\nhost: a\r\n\r\n");
         assert_eq!(client.answer().text(), "GET /a \"\"\n");
-        // curl and old browsers send one after a POST's body.
+        // curl and old browsers send an empty line after the body of a POST.
         client.send("POST /b HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nb\r\n");
         assert_eq!(client.answer().text(), "POST /b \"b\"\n");
         assert_eq!(client.get("/c").text(), "GET /c \"\"\n");
@@ -207,7 +208,7 @@ fn a_peer_that_floods_after_its_bad_request_is_let_go() {
         let mut client = site.connect();
         client.send("nonsense\r\n\r\n");
         assert_eq!(client.answer().status, 400);
-        // However much it sends, and never silent.
+        // The server closes however much the peer sends, although the peer is never silent.
         while client.stream.write_all(&[b'x'; 64 * 1024]).is_ok() {}
         assert_eq!(site.handle.counts().lingering, 0);
         site.end();

@@ -11,11 +11,11 @@ use ethreads::{Runtime, thread};
 use crate::support::{OnDrop, fresh, in_child, stderr};
 
 thread_local! {
-    /// What loggers keep per OS thread, with a destructor.
+    /// A thread-local with a destructor, as loggers keep per OS thread.
     static SPAN: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Logs as tracing does, which needs its thread-locals.
+/// Logs as tracing does, with a thread-local that must exist.
 struct Spans;
 
 impl log::Log for Spans {
@@ -31,14 +31,15 @@ impl log::Log for Spans {
     fn flush(&self) {}
 }
 
-/// Runs `f` in a child, on an OS thread that has an ethread parked from before, and returns what
-/// the child printed; `None` in the child.
+/// Runs `f` in a child process, on an OS thread with an ethread that parked before, and returns
+/// what the child printed; `None` in the child.
 fn in_a_child_with_an_ethread(name: &str, f: impl FnOnce() + Send) -> Option<Vec<String>> {
     let Some(output) = in_child(name) else {
         log::set_logger(&Spans).unwrap();
         log::set_max_level(log::LevelFilter::Warn);
         fresh(|| {
-            // After it `SPAN` is gone before the scheduler is.
+            // Spawned before the first use of `SPAN`, so that `SPAN` is destroyed before the
+            // scheduler.
             let ethread = thread::Builder::new().name("early").spawn(|| {
                 let _guard = OnDrop(|| eprintln!("unwound"));
                 thread::park();
@@ -58,7 +59,7 @@ fn in_a_child_with_an_ethread(name: &str, f: impl FnOnce() + Send) -> Option<Vec
     Some(lines.map(str::to_owned).collect())
 }
 
-/// Lets it be served, and end as soon as that has begun.
+/// Drains `server`, so that it ends as soon as it is served.
 fn drained(server: &Server) {
     server.handle().drain(Duration::from_secs(60));
 }
@@ -67,7 +68,7 @@ fn hello(_: &mut Request) -> &'static str {
     "hello"
 }
 
-/// What `serve` leaves behind in a plain `main`: nothing, and nothing is said of it.
+/// Checks that `serve` leaves nothing behind in a plain `main`, and logs nothing.
 fn ends_its_shard(test: &str, serve: impl FnOnce() + Send) {
     let name = format!("http_from_main::{test}");
     if let Some(printed) = in_a_child_with_an_ethread(&name, serve) {
@@ -156,7 +157,7 @@ fn a_server_in_an_ethread_and_one_that_does_not_begin_end_nothing() {
         let served = server.clone();
         let served = thread::spawn(move || served.serve(hello));
         served.join().unwrap().unwrap();
-        // It was served before.
+        // This server was served before.
         server.serve(hello).unwrap_err();
         server.run(hello).unwrap_err();
         parked.thread().unpark();

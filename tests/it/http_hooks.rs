@@ -1,4 +1,4 @@
-//! What a server tells about its work, and what stays with a connection.
+//! What a server reports about its work, and what stays with a connection.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -20,7 +20,7 @@ use crate::http_util::{LONG, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::net_support::until;
 use crate::support::{OnDrop, collect_log, logged};
 
-/// What the hooks of a server have told.
+/// The reports of a server's hooks.
 type Told = Arc<Mutex<Vec<String>>>;
 
 fn telling(told: &Told, line: fn(&Exchange<'_>) -> String) -> impl FnOnce(Server) -> Server {
@@ -149,7 +149,7 @@ fn refusals_and_broken_connections_are_reported() {
                 "error: expected a response body of 9 bytes, got 3",
             ]
         );
-        // Neither a request nor an error.
+        // A connection without input is neither a request nor an error.
         site.exchange("");
         assert_eq!(take(&told), [""; 0]);
         site.end();
@@ -186,7 +186,7 @@ fn access_logs() {
             let common = CommonLog(exchange).to_string();
             let combined = CombinedLog(exchange).to_string();
             let fields = combined.strip_prefix(&common).unwrap();
-            // The time is another one each second.
+            // The time differs from second to second.
             let (before, after) = common.split_once('[').unwrap();
             let (time, after) = after.split_once(']').unwrap();
             assert_eq!(time.len(), "06/Nov/1994:08:49:37 +0000".len());
@@ -270,7 +270,7 @@ fn values_stay_with_their_connection() {
         assert_eq!(two.get("/").text(), "Some(1)");
         assert_eq!(dropped.get(), 0);
         drop(one);
-        // The listener, and both ends of the other connection.
+        // The sources left are the listener and both ends of the other connection.
         until(|stats| stats.sources == 3);
         assert_eq!(dropped.get(), 1);
         assert_eq!(two.get("/").text(), "Some(2)");

@@ -1,4 +1,4 @@
-//! Whether a connection lives on, and how it ends.
+//! Whether a connection stays open, and how it ends.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -77,7 +77,7 @@ fn a_request_that_crosses_the_close_does_not_lose_the_answer() {
         let mut client = site.connect();
         client.send("GET /1 HTTP/1.1\r\nhost: a\r\n\r\n");
         settle();
-        // The client has not looked yet, and sends the next ones over the same connection.
+        // The client has not read the answer yet, and sends more requests over the same connection.
         for _ in 0..2 {
             client.send("GET /2 HTTP/1.1\r\nhost: a\r\n\r\n");
             settle();
@@ -129,7 +129,7 @@ fn statuses_without_a_body_have_none() {
 fn a_request_that_comes_with_the_end_of_the_stream_is_answered() {
     on_a_shard(|| {
         let site = Site::new(path);
-        // Accepted only after all of it is there.
+        // The connection is accepted only after the whole input has arrived.
         let answers = site.exchange("GET /a HTTP/1.1\r\nhost: a\r\n\r\n");
         assert!(answers.ends_with("\r\n\r\n/a"), "{answers}");
 
@@ -203,13 +203,13 @@ fn peers_that_vanish_leave_nothing_behind() {
             }
             reset(client);
         }
-        // The drain waits for every connection, and so for the end of all of these.
+        // The drain waits for the end of every connection, and so of all these.
         site.end();
         assert!(calls.get() <= 1);
     });
 }
 
-/// Closes with data unread or unsent: a reset instead of an end.
+/// Closes with a reset instead of a FIN, whatever data is unread or unsent.
 fn reset(client: Client) {
     let socket = socket2::SockRef::from(&client.stream);
     socket.set_linger(Some(std::time::Duration::ZERO)).unwrap();

@@ -34,7 +34,7 @@ fn a_long_target_is_answered_with_414() {
             "x".repeat(10_000)
         ));
         client.last_answer(414);
-        // One that is not longer than promised is fine.
+        // A target that is within the limit is accepted.
         let answer = site.connect().get(&format!("/{}", "x".repeat(8000)));
         assert_eq!(answer.status, 200);
         site.end();
@@ -70,8 +70,8 @@ fn a_head_may_be_as_large_as_the_limit() {
             let body = request.text().unwrap();
             format!("{field} {body}")
         });
-        // Of every size around the read buffer's, with a chunked body behind it: the buffer has to
-        // grow for the head, for the framing, for neither.
+        // Heads of every size around that of the read buffer, with a chunked body behind: the
+        // buffer has to grow for the head, for the framing, or for neither.
         let mut client = site.connect();
         for size in (8000..8300).chain([16_000]) {
             let x = "x".repeat(size);
@@ -97,14 +97,14 @@ fn a_body_that_is_too_large_to_collect_is_answered_with_413() {
         client.send(format!("{chunked}5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n"));
         assert_eq!(client.answer().text(), "0123456789");
 
-        // Small enough to be discarded: the connection lives on.
+        // The body is small enough to be discarded, so the connection stays open.
         client.send(format!("{chunked}5\r\n01234\r\n6\r\n56789a\r\n0\r\n\r\n"));
         assert_eq!(client.answer().status, 413);
         client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 11\r\n\r\n0123456789a");
         assert_eq!(client.answer().status, 413);
         assert_eq!(client.get("/").status, 200);
 
-        // Too large for that, and not even begun.
+        // This body is too large to be discarded, and has not even begun.
         client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000000\r\n\r\n");
         client.last_answer(413);
         site.end();
@@ -150,7 +150,7 @@ fn single_bytes_do_not_prolong_the_time_for_a_head() {
             }
         });
         client.last_answer(408);
-        // It may have ended by itself: the server closes after a while of lingering.
+        // The ethread may have ended by itself: the server closes after lingering for a while.
         dripping.cancel();
         let _ = dripping.join();
         client.finish();
@@ -204,7 +204,7 @@ fn bytes_earn_time_for_a_body() {
     on_a_shard(|| {
         let site = Site::with(times(|t| (t.body_grace, t.body_rate) = (SHORT, 1)), echo);
         let mut client = site.connect();
-        // 60 bytes at one a second are a minute.
+        // 60 bytes at one byte a second are a minute.
         let begin = "x".repeat(60);
         client.send(format!(
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 63\r\n\r\n{begin}"
@@ -224,7 +224,7 @@ fn a_handler_that_takes_its_time_is_not_the_peers_fault() {
         let slow = |t: &mut Timeouts| (t.body_grace, t.body_rate) = (SHORT, 1_000_000);
         let site = Site::with(times(slow), |request: &mut Request| -> Result<String> {
             request.body().read_exact(&mut [0])?;
-            // By then the rest has come, and waits.
+            // By then the rest of the body has arrived, and is waiting.
             thread::sleep(3 * SHORT);
             Ok(request.bytes()?.len().to_string())
         });
@@ -280,8 +280,8 @@ fn a_handler_sees_whose_fault_it_was() {
     });
 }
 
-/// A body without an end, whose writer goes on until it meets an error; it reports that and
-/// returns `outcome` of it.
+/// A body without an end. Its writer goes on until it gets an error, reports that error and returns
+/// `outcome` of it.
 fn endless(
     outcome: fn(std::io::Error) -> std::io::Result<()>,
 ) -> (
@@ -318,7 +318,7 @@ fn a_peer_that_does_not_read_is_cut_off() {
         }
         assert_eq!(met.take(), Some(ErrorKind::TimedOut));
         site.end();
-        // What it was sent and never took is not kept for it.
+        // The server does not keep sent data that the peer has not taken.
         let mut received = Vec::new();
         let end = client.stream.read_to_end(&mut received);
         assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -330,7 +330,7 @@ fn a_peer_that_does_not_read_is_cut_off() {
 #[test]
 fn nothing_is_sent_after_a_write_that_failed() {
     on_a_shard(|| {
-        // The writer hides the error, and a second request is waiting.
+        // The writer hides the error while a second request is waiting.
         let (handler, met) = endless(|_| Ok(()));
         let site = Site::with(
             times(|t| t.write = SHORT),

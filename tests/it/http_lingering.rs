@@ -1,5 +1,5 @@
-//! Answers that cross the rest of their requests: after the last one the server reads on until the
-//! peer closes (RFC 9112 section 9.6), at no cost but a descriptor.
+//! Answers that cross the rest of their requests. After the last answer the server reads on until
+//! the peer closes (RFC 9112 section 9.6), at no cost but a descriptor.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ use crate::http_pull::{addr, next, pull_server};
 use crate::http_util::{Client, LONG, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::net_support::{until, until_true};
 
-/// More than the kernel's buffers take between two sockets.
+/// More than the kernel buffers between two sockets.
 const UPLOAD: usize = 8 << 20;
 
 /// Uploads per way of serving.
@@ -29,7 +29,7 @@ fn not_found(_: &mut Request) -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
-/// Uploads as Python's `http.client` does: writes all of the request before it reads.
+/// Uploads as Python's `http.client` does: writes the whole request before it reads.
 fn upload(addr: SocketAddr) -> io::Result<String> {
     let mut stream = StdTcpStream::connect(addr)?;
     stream.set_write_timeout(Some(LONG))?;
@@ -42,7 +42,7 @@ fn upload(addr: SocketAddr) -> io::Result<String> {
     Ok(answer.lines().next().unwrap_or_default().to_owned())
 }
 
-/// What became of as many uploads as are to be tried, from OS threads of their own.
+/// The outcomes of `UPLOADS` uploads, which run on another OS thread.
 fn uploads(addr: SocketAddr) -> Vec<String> {
     let (sender, receiver) = remote::channel::unbounded();
     std::thread::spawn(move || {
@@ -74,7 +74,8 @@ fn no_longer_lingering(handle: &ServerHandle) {
     }
 }
 
-/// A peer that has its last answer and sends for as long as it can, on an OS thread of its own.
+/// A peer that has its last answer and goes on sending for as long as it can, on an OS thread of
+/// its own.
 struct Flood(Arc<AtomicBool>);
 
 impl Flood {
@@ -105,7 +106,7 @@ fn an_upload_that_is_refused_gets_its_answer() {
     on_a_shard(|| {
         let site = Site::new(not_found);
         all_refused(&uploads(site.addr), "HTTP/1.1 404 Not Found");
-        // None of them was served for longer than its answer took.
+        // No upload was served for longer than its answer took.
         assert_eq!(site.handle.counts().serving, 0);
         site.end();
     });
@@ -144,7 +145,7 @@ fn an_upload_that_is_refused_by_any_shard_gets_its_answer() {
             let served = thread::spawn(move || server.serve(not_found));
             all_refused(&uploads(addr), "HTTP/1.1 404 Not Found");
             let silent = lingering(addr);
-            // That of the last upload has to notice its peer's end.
+            // The connection of the last upload may have yet to notice the end of its peer.
             while (handle.counts().serving, handle.counts().lingering) != (0, 1) {
                 thread::yield_now();
             }
@@ -195,7 +196,7 @@ fn what_another_protocol_said_last_is_not_lost() {
         stream.write_all(head.as_bytes()).unwrap();
         let mut client = Client::from(ethreads::net::TcpStream::from(stream));
         assert_eq!(client.head().status, 101);
-        // Of all this it reads nothing.
+        // The handler of the upgraded connection reads nothing of this.
         client.send(vec![b'x'; UPLOAD]);
         assert_eq!(client.rest(), "bye");
         client.finish();
@@ -225,7 +226,7 @@ fn a_connection_that_lingers_holds_no_place_and_no_stack() {
                 silent
             })
             .collect();
-        // This ethread, the server and its acceptor.
+        // The stacks of this ethread, of the server and of its acceptor.
         assert_eq!(runtime::stats().unwrap().stacks.live, 3);
         drop(peers);
         until_true(|| site.handle.counts().lingering == 0);
@@ -238,7 +239,7 @@ thread_local! {
     static VALUE: Rc<()> = Rc::default();
 }
 
-/// As what a request leaves in values that children inherit.
+/// Like a value that a request leaves in a local that child ethreads inherit.
 static INHERITED: thread::Local<RefCell<Option<Rc<()>>>> =
     thread::Local::inherited(RefCell::default, Clone::clone);
 
@@ -348,7 +349,7 @@ fn a_peer_that_is_silent_is_closed_sooner_than_one_that_sends() {
         while site.handle.counts().lingering > 1 {
             thread::yield_now();
         }
-        // It is the silent one that was closed.
+        // The connection that was closed is the silent one.
         while silent.stream.write_all(b"x").is_ok() {
             thread::yield_now();
         }
@@ -360,7 +361,7 @@ fn a_peer_that_is_silent_is_closed_sooner_than_one_that_sends() {
 #[test]
 fn a_drain_does_not_wait_for_a_peer_that_never_stops() {
     on_a_shard(|| {
-        // It would have all the time in the world.
+        // Without a drain, this peer could go on for all of `linger_total`.
         let site = Site::with(
             |server| server.timeouts(timeouts(|t| (t.linger, t.in_flight) = (SHORT, SHORT))),
             tell,
@@ -391,7 +392,7 @@ fn at_the_end_of_a_drain_what_lingers_is_closed() {
         assert_eq!(site.handle.counts().lingering, 0);
         let report = site.handle.drained().unwrap();
         assert_eq!((report.ended, report.cut.len()), (0, 0));
-        // The source is this side's.
+        // The source is the client's socket in this test.
         until(|stats| stats.ethreads == 1 && stats.sources == 1);
         while silent.stream.write_all(b"x").is_ok() {}
     });
@@ -428,7 +429,7 @@ fn a_cancelled_serve_leaves_nothing_that_lingers() {
         site.served.cancel();
         assert!(site.served.join().is_err());
         assert_eq!(site.handle.counts().lingering, 0);
-        // The source is this side's.
+        // The source is the client's socket in this test.
         until(|stats| stats.ethreads == 1 && stats.sources == 1);
     });
 }

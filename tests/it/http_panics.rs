@@ -28,7 +28,7 @@ fn a_panic_is_answered_with_500_and_logged_with_the_name() {
         client.send("GET /panic HTTP/1.1\r\nhost: a\r\n\r\n");
         let answer = client.last_answer(500);
         assert!(!answer.text().contains("fault"));
-        // The others do not notice.
+        // Other connections are not affected.
         assert_eq!(other.get("/after").text(), "/after");
         site.end();
         let lines = logged(&name);
@@ -79,7 +79,7 @@ fn a_panic_with_a_body_unread_or_half_read() {
     });
 }
 
-/// Panics when it is made into a response.
+/// Panics when it is converted into a response.
 struct Explosive;
 
 impl IntoResponse for Explosive {
@@ -150,7 +150,7 @@ fn errors_are_answered_with_500_and_not_shown() {
         }
         let answer = client.get("/status");
         assert_eq!((answer.status, answer.text()), (409, "taken"));
-        // The connection has lived on all the while.
+        // The connection has stayed open all the while.
         assert_eq!(client.get("/").text(), "fine");
         site.end();
         let lines = logged("the password of the vault");
@@ -217,7 +217,7 @@ fn a_destructor_that_panics_costs_its_connection_alone() {
                     path => path.to_owned().into_response(),
                 },
             );
-            // The answer to HEAD has no use for it.
+            // The answer to HEAD does not use the body.
             site.exchange("HEAD /bomb HTTP/1.1\r\nhost: a\r\n\r\n");
             assert_eq!(logged("a destructor at fault").len(), n + 1);
             assert_eq!(site.connect().get("/alive").text(), "/alive");

@@ -19,7 +19,7 @@ fn answers_come_in_the_order_of_the_requests() {
     on_a_shard(|| {
         let site = Site::new(|request: &mut Request| request.path().to_owned());
         let mut client = site.connect();
-        // More than fits into a read buffer, so that heads are cut by its end.
+        // More than fits into a read buffer, so that heads are cut at its end.
         let burst: String = (0..2000).map(|n| get(format_args!("/{n}"))).collect();
         let mut stream = client.stream.try_clone().unwrap();
         let sender = thread::spawn(move || stream.write_all(burst.as_bytes()));
@@ -115,7 +115,7 @@ fn a_slow_handler_does_not_hold_up_the_answers_before_it() {
         });
         let mut client = site.connect();
         client.send(get("/1") + &get("/2") + &get("/slow") + &get("/3"));
-        // While the third handler waits.
+        // These answers arrive while the third handler waits.
         assert_eq!(client.answer().text(), "/1");
         assert_eq!(client.answer().text(), "/2");
         settle();
@@ -184,7 +184,7 @@ fn a_peer_that_reads_late_gets_all_of_it_in_order() {
     const ROUNDS: usize = 1000;
     on_a_shard(|| {
         // Every other handler waits, so the answers before it go out early, as far as there is
-        // room: 16 MB are more than the kernel takes.
+        // room: 16 MB are more than the kernel buffers.
         let site = Site::new(|request: &mut Request| {
             let path = request.path().to_owned();
             if path.starts_with("/wait") {
@@ -216,7 +216,7 @@ fn a_peer_that_reads_late_gets_all_of_it_in_order() {
     });
 }
 
-/// How often an identity was passed on to a child.
+/// How often the value was passed on to a child ethread.
 static PASSED_ON: AtomicUsize = AtomicUsize::new(0);
 
 static IDENTITY: thread::Local<Cell<u32>> = thread::Local::inherited(
@@ -240,7 +240,7 @@ fn the_ethread_that_sends_early_inherits_nothing_of_a_request() {
             assert_eq!(client.answer().text(), "x");
         }
         assert_eq!(PASSED_ON.load(Ordering::Relaxed), 0);
-        // A child of a handler's would.
+        // A child ethread that a handler spawns would inherit the value.
         IDENTITY.with(|value| value.set(2));
         let child = thread::spawn(|| IDENTITY.with(Cell::get));
         assert_eq!(child.join().unwrap(), 2);

@@ -1,4 +1,4 @@
-//! The pull server: who may read, and what comes out.
+//! The pull server: which code may read from it, and what it returns.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -13,7 +13,7 @@ use ethreads::thread;
 use crate::http_util::{Client, LONG, on_a_shard, settle, timeouts};
 use crate::support::{OnDrop, fresh, text};
 
-/// A pull server whose timeouts do not pass.
+/// A pull server whose timeouts do not expire.
 pub(crate) fn pull_server() -> Rc<WebServer> {
     let server = Server::bind("127.0.0.1:0").unwrap();
     Rc::new(WebServer::from(server.timeouts(timeouts(|_| ()))))
@@ -42,7 +42,7 @@ pub(crate) fn ask(server: &WebServer, paths: &[&str]) -> StdTcpStream {
     stream
 }
 
-/// What has come by now: the kernel has it, whoever runs.
+/// What the kernel has received by now, whichever ethread runs.
 #[track_caller]
 pub(crate) fn received(stream: &mut StdTcpStream) -> String {
     stream.set_nonblocking(true).unwrap();
@@ -57,7 +57,7 @@ pub(crate) fn received(stream: &mut StdTcpStream) -> String {
 
 #[test]
 fn it_listens_on_port_8080_unless_told_otherwise() {
-    // Whoever holds it, this test or another program: it is in use.
+    // The port is in use, whether this test or another program holds it.
     let _held = std::net::TcpListener::bind(WebServer::DEFAULT_ADDRESS);
     let error = WebServer::open().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
@@ -84,7 +84,7 @@ fn a_reader_with_nobody_to_wait_for_is_no_deadlock() {
     fresh(|| {
         let server = pull_server();
         let address = addr(&server);
-        // It comes when it likes; nothing on this shard knows of it.
+        // The peer connects at any time; nothing on this shard knows of it.
         let peer = std::thread::spawn(move || {
             let mut peer = StdTcpStream::connect(address).unwrap();
             peer.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
@@ -174,7 +174,7 @@ fn a_request_keeps_what_it_was() {
         );
         let (client, mut first) = next(&server);
         client.write("").unwrap();
-        // The connection uses its buffer again.
+        // The connection reuses its buffer.
         peer.answer();
         peer.send("GET http://c:1/zzzzzzzzzzzzz HTTP/1.1\r\nhost: bbbbbbbbbbbbb\r\n\r\n");
         let (client, second) = next(&server);
@@ -232,7 +232,7 @@ fn bodies_come_whole_however_they_were_sent() {
         );
         client.write("").unwrap();
         assert_eq!(peer.answer().status, 200);
-        // RFC 9110 section 10.1.1: one that waits to be asked for its body is asked.
+        // RFC 9110 section 10.1.1: a peer that waits for a 100 before it sends its body gets a 100.
         peer.send(
             "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n",
         );

@@ -1,5 +1,5 @@
-//! How a pull server ends, and what becomes of those who wait for it; answers from other OS
-//! threads.
+//! How a pull server ends, and what happens to its readers and its connections; answers from other
+//! OS threads.
 
 use std::cell::Cell;
 use std::io::{ErrorKind, Write};
@@ -20,7 +20,7 @@ use crate::support::{OnDrop, collect_log, deadlock, fresh, logged, no_child_begi
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// What must be as it was when a server has gone.
+/// The counts that must be the same after a server as before it.
 fn left(stats: &Stats) -> (usize, usize, usize, usize) {
     (
         stats.ethreads,
@@ -39,7 +39,8 @@ fn a_close_answers_everybody() {
         let mut taken = Client::new(addr(&server));
         taken.send(GET);
         let (client, _) = next(&server);
-        // Two that nobody has read, one of them behind the answer that is still to come.
+        // Two requests that the program has not read; one of them is behind an answer that is yet
+        // to come.
         taken.send(GET);
         let mut queued = Client::new(addr(&server));
         queued.send(GET);
@@ -150,7 +151,7 @@ fn a_drain_lets_everybody_finish() {
         queued.send(GET);
         let mut idle = Client::new(addr(&server));
         settle();
-        // Not accepted yet when the drain is asked for.
+        // This connection is not accepted yet when the drain is requested.
         let mut waits = StdTcpStream::connect(addr(&server)).unwrap();
         waits.write_all(GET.as_bytes()).unwrap();
         server.handle().drain(LONG);
@@ -188,7 +189,7 @@ fn what_a_drain_cuts_can_not_be_answered() {
         queued.send(GET);
         settle();
         server.handle().drain(SHORT);
-        // The one in the queue is still there to be read, until it is cut.
+        // The queued request can still be read, until it is cut.
         let (second, _) = next(&server);
         assert!(server.read().unwrap().is_none());
         for client in [client, second] {
@@ -279,7 +280,7 @@ fn a_shard_that_ends_cuts_everybody() {
             stats().unwrap().ethreads
         })
     });
-    // The root, the reader, the server, its acceptor and its connection; none was left.
+    // The root, the reader, the server, its acceptor and its connection; none of them is left.
     assert_eq!(outstanding.unwrap(), 5);
 }
 
@@ -386,7 +387,7 @@ fn while_another_os_thread_has_a_request_the_shard_waits() {
         let server = pull_server();
         let mut peer = ask(&server, &["/"]);
         let remote = next(&server).0.into_remote();
-        // No listener, no timer, nobody ready: only this can wake anything.
+        // There is no listener, no timer and no ready ethread: only the answer can wake anything.
         server.handle().drain(Duration::MAX);
         std::thread::spawn(move || remote.write("elsewhere"));
         peer.shutdown(std::net::Shutdown::Write).unwrap();
@@ -407,7 +408,7 @@ fn a_close_waits_for_answers_from_elsewhere() {
             remote.write("elsewhere");
         });
         peer.shutdown(std::net::Shutdown::Write).unwrap();
-        // It has begun to close when this is told.
+        // The server has begun to close when this `read` returns.
         let theirs = server.clone();
         drop(thread::spawn(move || {
             assert!(theirs.read().unwrap().is_none());
@@ -464,7 +465,7 @@ fn closed_while_it_unwinds_it_ends_later() {
 
 #[test]
 fn a_destructor_of_a_suspended_closure_may_hold_a_client() {
-    // A client that is dropped between the ethreads is answered all the same.
+    // A client that is dropped on the scheduler's side is answered all the same.
     on_a_shard(|| {
         let server = pull_server();
         let mut peer = Client::new(addr(&server));
@@ -490,7 +491,7 @@ fn two_servers_share_a_shard() {
         peers.iter_mut().for_each(|peer| peer.send(GET));
         let clients = [1, 0].map(|n: usize| (n, next(&servers[n]).0));
         for (n, client) in clients {
-            // Whichever server it is written through, it goes to its own peer.
+            // Each answer goes to its own peer, whichever server it is written through.
             WebServer::write(&servers[1 - n], client, format!("server {n}")).unwrap();
         }
         for (n, peer) in peers.iter_mut().enumerate() {

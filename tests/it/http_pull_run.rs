@@ -15,7 +15,7 @@ use crate::http_pull::{addr, next, pull_server};
 use crate::http_util::{Client, on_a_shard};
 use crate::support::{collect_log, in_child, logged, stderr};
 
-/// Counts the requests that it answers, and fails in every way there is.
+/// Counts the requests that it answers, and can fail in every possible way.
 fn handler(request: &mut Request, count: &u32) -> Result<(Response, u32)> {
     use ethreads::http::IntoResponse;
     let next = count + 1;
@@ -38,7 +38,7 @@ fn the_state_goes_from_request_to_request() {
         let loops = thread::spawn(move || theirs.run_server(handler, 0));
         let mut peer = Client::new(addr(&server));
         assert_eq!(peer.get("/").text(), "number 1");
-        // What fails leaves the state as it was, and the connection too.
+        // A failure changes neither the state nor the connection.
         let failed = peer.get("/error");
         assert_eq!(
             (failed.status, failed.text()),
@@ -80,7 +80,7 @@ fn a_request_that_was_cut_within_its_handler_does_not_end_the_loop() {
         let server = pull_server();
         let mut peer = Client::new(addr(&server));
         peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-        // The close waits for it to take its answer.
+        // The close waits for the peer to take its answer.
         let peer = thread::spawn(move || drop(peer.last_answer(503)));
         let closes = server.clone();
         let mut served = 0;
@@ -116,14 +116,14 @@ fn a_handler_that_is_cancelled_answers_500() {
         loops.cancel();
         assert!(loops.join().is_err());
         assert_eq!(peer.answer().status, 500);
-        // The server is whoever's reads next.
+        // The next reader gets the requests of the server.
         peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         next(&server).0.write("x").unwrap();
         assert_eq!(peer.answer().text(), "x");
     });
 }
 
-/// Serves requests until a signal ends it; the peer raises the signal when it has its answer.
+/// Serves requests until a signal ends the loop; the peer raises the signal when it has its answer.
 fn serve_until_raised() -> u32 {
     on_a_shard(|| {
         let server = pull_server();
@@ -145,11 +145,11 @@ fn a_signal_ends_the_loop_and_the_next_one_the_process() {
     if let Some(output) = in_child(NAME) {
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(printed.contains("both rounds are over"), "{printed}");
-        // What the signal did before is what it does after.
+        // After the loop, the signal does what it did before.
         assert_eq!(output.status.signal(), Some(SIGINT), "{}", stderr(&output));
         return;
     }
-    // Also a second time.
+    // The loop runs a second time too.
     let rounds = serve_until_raised() + serve_until_raised();
     assert_eq!(rounds, 2);
     println!("both rounds are over");

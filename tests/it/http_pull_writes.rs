@@ -1,5 +1,5 @@
 //! The pull server: when an answer is on the wire, in which order answers may be given, and which
-//! are none.
+//! responses are no answers.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn many_are_under_way_and_are_answered_in_any_order() {
                 .position(|path| *path == request.path())
                 .unwrap();
             client.write(format!("answer {of}")).unwrap();
-            // This one has its answer, and those who have none yet wait for it.
+            // This peer has its answer; the peers without an answer still wait.
             assert!(received(&mut peers[of]).ends_with(&format!("answer {of}")));
         }
         assert!(peers.iter_mut().all(|peer| received(peer).is_empty()));
@@ -41,7 +41,7 @@ fn pipelined_requests_come_out_in_order_and_each_answer_at_once() {
         for n in 0..3 {
             let (client, request) = next(&server);
             assert_eq!(request.path(), format!("/{n}"));
-            // The next one of this connection is ready, and waits for this answer.
+            // The next request of this connection is ready, and waits for this answer.
             server.write(client, format!("answer {n}")).unwrap();
             assert!(received(&mut peer).ends_with(&format!("answer {n}")), "{n}");
         }
@@ -56,7 +56,7 @@ fn what_the_kernel_does_not_take_follows_while_the_shard_runs() {
         let mut peer = Client::new(addr(&server));
         peer.send("GET /0 HTTP/1.1\r\nhost: a\r\n\r\nGET /1 HTTP/1.1\r\nhost: a\r\n\r\n");
         let (client, _) = next(&server);
-        // Nobody reads meanwhile, and still this comes back.
+        // The peer reads nothing meanwhile, and still this call returns.
         server.write(client, vec![b'x'; LENGTH]).unwrap();
         let theirs = server.clone();
         let second = thread::spawn(move || {
@@ -98,7 +98,7 @@ fn a_stream_without_end_does_not_keep_its_writer() {
     fresh(|| {
         let server = pull_server();
         let mut stream = ask(&server, &["/"]);
-        // It takes whatever comes, at its own pace.
+        // The peer takes everything that arrives, at its own pace.
         let reader = std::thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
         let (client, _) = next(&server);
         let endless = Body::writer(|out| {
@@ -136,7 +136,7 @@ fn head_gets_the_length_and_not_the_body() {
             .write(Body::writer(|_| panic!("nobody wants it")))
             .unwrap();
         assert_eq!(peer.head().header("transfer-encoding"), Some("chunked"));
-        // Nothing of the bodies is in the way of what comes next.
+        // No bytes of the bodies precede the next answer.
         peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         next(&server).0.write("next").unwrap();
         assert_eq!(peer.answer().text(), "next");
@@ -172,7 +172,7 @@ fn a_client_that_is_dropped_gets_a_500() {
         let lines = logged(&format!("a request of {me} was dropped without an answer"));
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("ERROR"));
-        // By a panic too, and the connection lives on.
+        // A panic drops a client too, and the connection stays open.
         peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         let theirs = server.clone();
         let reader = thread::spawn(move || {
@@ -202,7 +202,7 @@ fn on_the_schedulers_side_it_writes_without_waiting() {
     });
 }
 
-/// Numbers that follow from a seed.
+/// Pseudo-random numbers that follow from a seed.
 struct Dice(u64);
 
 impl Dice {

@@ -1,4 +1,4 @@
-//! A connection between two requests: its ethread has no stack then.
+//! A connection between two requests: its ethread holds no stack.
 
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
@@ -21,8 +21,8 @@ fn live_stacks() -> usize {
     runtime::stats().unwrap().stacks.live
 }
 
-/// Sends a request over each connection, and returns how many stacks are in use when all are
-/// answered, beside those that were before.
+/// Sends requests over `count` connections, and returns how many more stacks are in use when all
+/// requests are answered.
 fn stacks_of_idle(site: &Site, count: usize) -> usize {
     let before = live_stacks();
     let mut clients: Vec<Client> = (0..count).map(|_| site.connect()).collect();
@@ -148,8 +148,8 @@ impl Drop for Explosive {
     }
 }
 
-/// Ends a connection that waits for its next request and holds an [`Explosive`]; the run must go
-/// on as if nothing had happened.
+/// Ends a connection that waits for its next request and holds an [`Explosive`]; the run must
+/// go on unaffected.
 fn check_end_of_idle(
     configure: impl FnOnce(ethreads::http::Server) -> ethreads::http::Server + Send + 'static,
     end: impl FnOnce(&ServerHandle, &mut Client) + Send + 'static,
@@ -174,7 +174,7 @@ fn check_end_of_idle(
 #[test]
 fn values_of_an_idle_connection_end_with_it_and_may_panic() {
     let patient = |server: ethreads::http::Server| server.timeouts(timeouts(|_| ()));
-    // The peer ends it, the idle deadline does, a drain does.
+    // The connection is ended by the peer, by the idle deadline, and by a drain.
     check_end_of_idle(patient, |_, client| client.finish());
     check_end_of_idle(
         |server| server.timeouts(timeouts(|t| t.idle = SHORT)),
@@ -208,7 +208,7 @@ fn a_body_whose_destructor_panics_costs_its_connection_only() {
     });
 }
 
-/// Panics when it is dropped, with a payload that does so once less.
+/// Panics when it is dropped. The payload panics in the same way, one level less deep.
 struct Bomb(u32);
 
 impl Drop for Bomb {
@@ -223,7 +223,7 @@ impl Drop for Bomb {
 fn payloads_that_panic_when_they_are_dropped_end_their_connection_only() {
     for depth in 1..4 {
         fresh(move || {
-            // It may be counted as a panic that nobody has joined.
+            // The run may count it as a panic that was never joined.
             let _ = ethreads::run_main(move || {
                 let site = Site::new(move |request: &mut Request| {
                     if request.path() == "/bomb" {
@@ -245,7 +245,7 @@ fn payloads_that_panic_when_they_are_dropped_end_their_connection_only() {
     }
 }
 
-/// More than a driver reports at once.
+/// More connections than a driver reports at once.
 const CROWD: usize = 200;
 
 #[test]
@@ -257,7 +257,7 @@ fn what_has_arrived_in_time_is_answered_however_many_there_are() {
             |server| server.timeouts(timeouts(|t| t.idle = idle)),
             move |_: &mut Request| {
                 if !hold.replace(true) {
-                    // Everybody's time is over while this one holds the shard.
+                    // The deadlines of all connections pass while this handler holds the shard.
                     let end = std::time::Instant::now() + 2 * idle;
                     while std::time::Instant::now() < end {}
                 }
@@ -275,7 +275,7 @@ fn what_has_arrived_in_time_is_answered_however_many_there_are() {
             let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
             client.write_all(request).unwrap();
         }
-        // They end when they are idle again.
+        // The connections end when they are idle again.
         while site.handle.counts().serving > 0 {
             thread::sleep(SHORT);
         }
@@ -299,7 +299,7 @@ fn wake_ups_without_a_request_do_not_prolong_the_idle_time() {
         );
         let mut client = StdTcpStream::connect(site.addr).unwrap();
         client.set_nonblocking(true).unwrap();
-        // Urgent data wakes its reader, and is no input.
+        // Urgent data wakes the reader, and is no input.
         let sent = (0..100).find(|_| {
             let _ = socket2::SockRef::from(&client).send_out_of_band(b"x");
             thread::sleep(SHORT);
@@ -357,7 +357,7 @@ fn values_of_headers_end_with_their_response_and_in_their_own_ethread() {
                 let mut client = site.connect();
                 client.send("GET /owned HTTP/1.1\r\nHost: a\r\n\r\n");
                 client.finish();
-                // Its panic costs this connection, and may do so before the answer is out.
+                // The panic ends this connection, perhaps before the answer is out.
                 assert!(client.rest().starts_with("HTTP/1.1 200") || panics);
                 assert_eq!(drops.load(Ordering::Relaxed), asked);
                 let answer = other.get("/");
@@ -383,7 +383,7 @@ fn random(mut seed: u64) -> impl FnMut(u64) -> u64 {
     }
 }
 
-/// Forty clients that do what they like, with short times and few stacks kept.
+/// Forty clients that act at random, with short timeouts and few stacks kept.
 fn check_crowd(seed: u64) {
     const REQUESTS: [&str; 5] = [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -1,5 +1,5 @@
-//! The server as its users meet it: addresses, names, headers, many connections, too few
-//! descriptors, and tests of their own.
+//! The server from the view of user code: addresses, names, headers, many connections, and tests of
+//! user programs.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -42,7 +42,7 @@ fn the_server_header_can_be_set_and_left_out() {
         let check = |configure: fn(Server) -> Server, expected: Option<&str>| {
             let site = Site::with(configure, |_: &mut Request| "x");
             assert_eq!(site.connect().get("/").header("server"), expected);
-            // It is the same on what no handler has seen.
+            // The header is the same on an answer that no handler has made.
             let mut client = site.connect();
             client.send("nonsense\r\n\r\n");
             assert_eq!(client.answer().header("server"), expected);
@@ -87,7 +87,7 @@ fn what_does_not_listen_is_an_error_of_serve() {
 #[test]
 fn a_thousand_connections_at_once() {
     const CLIENTS: usize = 1000;
-    // Two descriptors each, in this process.
+    // Each client needs two descriptors in this process.
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -97,7 +97,7 @@ fn a_thousand_connections_at_once() {
     on_a_shard(|| {
         let waiting = RefCell::new(Vec::new());
         let site = Site::new(move |request: &mut Request| {
-            // All of them are in their handlers at the same time.
+            // All handlers wait at the same time.
             if waiting.borrow().len() + 1 < CLIENTS {
                 waiting.borrow_mut().push(thread::current());
                 thread::park();
@@ -128,7 +128,7 @@ fn a_thousand_connections_at_once() {
     });
 }
 
-/// What a user writes: a server on a port of its own inside `#[test]`, and a client of any kind.
+/// A test as user code has it: a server on its own port inside `#[test]`, and any kind of client.
 fn user_test(greeting: &'static str) {
     let (sender, receiver) = mpsc::channel();
     let server = std::thread::spawn(move || {

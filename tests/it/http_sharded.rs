@@ -1,4 +1,4 @@
-//! One server on several shards: who serves, limits, failures and the end.
+//! One server on several shards: which shard serves, limits, failures and the end.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -21,12 +21,12 @@ use crate::support::{in_child, stderr};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// How connections come to the shards.
+/// How connections reach the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// Each has a listener.
+    /// Each shard has a listener.
     Shared,
-    /// They are handed round, in turns.
+    /// Connections are handed to the shards in turn.
     Handed,
 }
 
@@ -44,7 +44,7 @@ fn on_shards(server: Server, count: usize) -> ShardedServer {
     server.on_shards(Runtime::builder().shards(count)).unwrap()
 }
 
-/// A server that runs.
+/// A running server.
 struct Site {
     addr: SocketAddr,
     handle: ServerHandle,
@@ -65,7 +65,7 @@ impl Site {
         }
     }
 
-    /// Connections that are served, wait, and were refused.
+    /// The numbers of connections served, queued, and refused.
     fn numbers(&self) -> (usize, usize, u64) {
         let counts = self.handle.counts();
         (counts.serving, counts.queued, counts.refused)
@@ -82,7 +82,7 @@ impl Site {
     }
 }
 
-/// Lets this shard and other OS threads run until then.
+/// Lets this shard and other OS threads run until `wanted` holds.
 fn until(wanted: impl Fn() -> bool) {
     while !wanted() {
         thread::yield_now();
@@ -176,7 +176,7 @@ fn a_shard_that_is_held_up_holds_up_no_other() {
     });
 }
 
-/// Handlers that wait until the test lets the one with that number go on.
+/// Handlers that wait until the test opens the gate of their number.
 #[derive(Clone)]
 struct Gate(Arc<Vec<(Sender<()>, Receiver<()>)>>);
 
@@ -216,7 +216,7 @@ fn limits(threads: usize, accept: impl Into<Option<usize>>) -> Taskmaster {
 #[test]
 fn limits_hold_for_the_whole_and_who_waits_is_served_when_another_shard_has_room() {
     on_a_shard(|| {
-        // The first two are served, on shards 0 and 1. The third waits on shard 0.
+        // The first two connections are served, on shards 0 and 1. The third is queued on shard 0.
         let gate = Gate::new();
         let app = gate.app();
         let server = on_shards(bind(Way::Handed).taskmaster(limits(2, 3)), 2);
@@ -230,7 +230,7 @@ fn limits_hold_for_the_whole_and_who_waits_is_served_when_another_shard_has_room
         let refused = asking(&site, 3).last_answer(503);
         assert_eq!(refused.header("retry-after"), Some("5"));
         site.until((2, 1, 1));
-        // The one on shard 1 goes on, which has nobody in its queue.
+        // The connection on shard 1 ends, while the queue of shard 1 is empty.
         gate.open(1);
         clients[1].last_answer(200);
         site.until((2, 0, 1));
@@ -269,8 +269,8 @@ fn limits_can_be_each_shards_own() {
     });
 }
 
-/// Many connections come and go under a limit that holds for all shards: never more than that are
-/// served, and nobody is forgotten in a queue.
+/// Many connections come and go under a limit that holds for all shards: never more than the limit
+/// are served, and no connection is forgotten in a queue.
 #[test]
 fn nobody_is_forgotten_and_the_limit_is_kept() {
     const LIMIT: usize = 3;
@@ -320,7 +320,7 @@ fn a_drain_ends_all_shards_and_tells_of_them_together() {
             let handle = site.handle.clone();
             let drained = thread::spawn(move || handle.drained());
             site.handle.drain(LONG);
-            // Nobody can connect any more.
+            // No client can connect any more.
             until(|| std::net::TcpStream::connect(site.addr).is_err());
             assert!(!drained.is_finished());
             for (n, client) in clients.iter_mut().enumerate() {
@@ -329,7 +329,7 @@ fn a_drain_ends_all_shards_and_tells_of_them_together() {
             }
             let report = drained.join().unwrap().unwrap();
             assert_eq!((report.refused, report.cut.len()), (0, 0));
-            // Those that only tried whether one can connect count, where they were accepted.
+            // The connections that only probed the listener count too, where they were accepted.
             assert!(report.ended >= 8, "{report:?}");
             site.served.join().unwrap().unwrap();
         });
@@ -427,7 +427,7 @@ fn a_listener_of_ones_own_that_shares_its_port_is_shared() {
         let server = Server::from(listener).timeouts(timeouts(|_| ()));
         let site = Site::of(on_shards(server, 2), |server| server.serve(shard_name));
         assert_eq!(site.addr, addr);
-        // Its name is that of a shard's acceptor, of which there are two.
+        // The body is the name of a shard. Both shards have an acceptor.
         let mut seen = HashSet::new();
         while seen.len() < 2 {
             seen.insert(body(&mut Client::new(addr)));
@@ -440,7 +440,7 @@ fn a_listener_of_ones_own_that_shares_its_port_is_shared() {
 fn it_is_served_once_and_from_any_os_thread() {
     let server = on_shards(bind(Way::Shared), 2);
     let (addr, handle) = (server.local_addr().unwrap(), server.handle());
-    // Not of a shard: it drives one of its own while it waits.
+    // This OS thread belongs to no shard: it drives a shard of its own while it waits.
     let serving = std::thread::spawn(move || {
         server.serve(shard_name).unwrap();
         server.serve(shard_name).unwrap_err().kind()
@@ -475,7 +475,7 @@ fn a_signal_drains_all_shards() {
     }
 }
 
-/// Panics at what an acceptor says that finds no descriptors.
+/// A logger that panics at the message of an acceptor that finds no descriptors.
 struct Angry;
 
 impl log::Log for Angry {
@@ -509,13 +509,13 @@ fn an_acceptor_that_panics_ends_all_of_it() {
         let site = Site::of(on_shards(bind(Way::Handed), 2), |server| {
             server.serve(shard_name)
         });
-        // Both shards serve, so they have what they need.
+        // Both shards serve, so they have the descriptors that they need.
         for _ in 0..2 {
             body(&mut Client::new(site.addr));
         }
-        // Nobody gives any descriptors back from here on.
+        // No descriptors are given back from here on.
         site.until((0, 0, 0));
-        // It is in the queue of the listener, and then there are no descriptors to accept it.
+        // The connection is in the listener's queue when no descriptor is left to accept it.
         let waiting = std::net::TcpStream::connect(site.addr).unwrap();
         let mut spare = Vec::new();
         while let Ok(file) = std::fs::File::open("/dev/null") {

@@ -1,6 +1,7 @@
-//! Signals end a server that is run. They belong to the process, so each test has one of its own.
+//! Signals end a server that is run. Signals belong to the process, so each test has its own
+//! process.
 
-// `pre_exec` is unsafe: a signal between fork and exec is one of the cases.
+// `pre_exec` is unsafe. One test uses it to raise a signal between fork and exec.
 #![allow(unsafe_code)]
 
 use std::io::{Read, Write};
@@ -19,7 +20,7 @@ use crate::support::{in_child, stderr};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// Sends a signal to this OS thread, which has handled it when this returns.
+/// Sends a signal to this OS thread; the signal has been handled when this returns.
 fn send(signal: i32) {
     signal_hook::low_level::raise(signal).unwrap();
 }
@@ -29,7 +30,7 @@ fn assert_success(output: &Output) {
     assert!(output.status.success(), "{}", stderr(output));
 }
 
-/// A server whose handler parks until it drains.
+/// A server with a long drain grace, its handle, and a client.
 fn bind() -> (Server, ServerHandle, Client) {
     let server = Server::bind("127.0.0.1:0").unwrap();
     let server = server.timeouts(timeouts(|_| ())).drain_grace(LONG);
@@ -50,7 +51,7 @@ fn each_signal_drains() {
             let served = thread::spawn(move || {
                 server.run(move |_: &mut Request| {
                     send(signal);
-                    // The answer comes after nobody can connect any more.
+                    // The answer comes after new connections are refused.
                     until_true(|| std::net::TcpStream::connect(addr).is_err());
                     "done"
                 })
@@ -60,7 +61,7 @@ fn each_signal_drains() {
             drop(client);
             served.join().unwrap().unwrap();
             let report = handle.drained().unwrap();
-            // Some of those who only looked whether it listens may have been accepted.
+            // Some of the connections that only probed the listener may have been accepted.
             assert!(report.ended >= 1 && report.cut.is_empty(), "{report:?}");
         });
     }
@@ -86,7 +87,8 @@ fn the_grace_is_the_servers() {
     });
 }
 
-/// Also while a handler holds the OS thread, so it cannot be an ethread that ends the process.
+/// The process ends even while a handler holds the OS thread, so it cannot be an ethread that ends
+/// the process.
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
     const NAME: &str = "http_shutdown::a_second_signal_ends_the_process_at_once";
@@ -158,12 +160,13 @@ fn a_handler_that_was_there_before_is_called_too() {
             assert!(told.swap(false, Ordering::SeqCst));
         }
     });
-    // And alone again.
+    // After the server, the earlier handler alone is called.
     send(SIGTERM);
     assert!(told.load(Ordering::SeqCst));
 }
 
-/// Whoever comes meanwhile is on top, calls the one below, and stays when the server has ended.
+/// A handler that is registered meanwhile is on top, calls the handler below, and stays after the
+/// server has ended.
 #[test]
 fn a_handler_that_came_meanwhile_is_called_too() {
     const NAME: &str = "http_shutdown::a_handler_that_came_meanwhile_is_called_too";
@@ -221,7 +224,7 @@ fn one_signal_drains_the_servers_of_all_shards() {
     }
 }
 
-/// Or a process whose end is asked for while it starts would not end.
+/// Otherwise a process that gets the signal while it starts would not end.
 #[test]
 fn a_server_that_is_run_after_the_signal_drains_at_once() {
     const NAME: &str = "http_shutdown::a_server_that_is_run_after_the_signal_drains_at_once";
@@ -247,7 +250,7 @@ fn a_server_that_is_run_after_the_signal_drains_at_once() {
     });
 }
 
-/// Until a child is another program it has the handler of its parent.
+/// Until exec, a child process has the signal handler of its parent.
 #[test]
 fn a_signal_to_a_child_that_has_yet_to_begin_is_its_own() {
     const NAME: &str = "http_shutdown::a_signal_to_a_child_that_has_yet_to_begin_is_its_own";
@@ -267,7 +270,7 @@ fn a_signal_to_a_child_that_has_yet_to_begin_is_its_own() {
         });
         assert_eq!(client.get("/").text(), format!("{:?}", Some(SIGTERM)));
         settle();
-        // The server has not been told.
+        // The server has not received the signal.
         assert_eq!(client.get("/").text(), format!("{:?}", Some(SIGTERM)));
         client.finish();
         handle.drain(LONG);
@@ -294,7 +297,7 @@ fn a_cancelled_run_gives_the_signals_back_too() {
     });
 }
 
-/// What the program on the front page does, with a signal in its only request.
+/// The program on the crate's front page, with a signal in its only request.
 #[test]
 fn a_server_that_is_run_outside_of_ethreads_drains_too() {
     const NAME: &str = "http_shutdown::a_server_that_is_run_outside_of_ethreads_drains_too";

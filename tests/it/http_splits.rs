@@ -1,4 +1,4 @@
-//! However a stream is cut on its way, it comes to the same.
+//! However a stream is cut on its way, the outcome is the same.
 //!
 //! Each stream of the table goes through the whole connection loop whole, byte by byte and cut in
 //! two at every position, alone and with another request right behind it.
@@ -12,13 +12,13 @@ use crate::support::no_child_begins;
 
 mod table;
 
-/// Connections at a time.
+/// The number of connections at a time.
 const BATCH: usize = 100;
 
-/// A request that follows whatever the case is.
+/// A request that follows each case.
 const SUCCESSOR: &str = "POST /last HTTP/1.1\r\nhost: z\r\ncontent-length: 4\r\n\r\nlast";
 
-/// Sends `input` cut in each of the ways, and compares.
+/// Sends `input` cut in each of the ways, and compares the outcomes.
 #[track_caller]
 fn check_all_cuts(target: &Target, input: &[u8]) -> Outcome {
     let whole = target.outcome(input, Cuts::None);
@@ -46,7 +46,7 @@ fn check(target: &Target, input: &str, expected: &str) {
     let alone = check_all_cuts(target, input.as_bytes());
     assert_eq!(alone.summary(), expected, "{input:?}");
     let followed = check_all_cuts(target, [input, SUCCESSOR].concat().as_bytes());
-    // Whoever lives on answers the next request, and nobody else does.
+    // A connection that stays open answers the next request, and a closed connection does not.
     let expected = match expected.strip_suffix("open") {
         Some(before) => format!("{before}200 open"),
         None => expected.to_owned(),
@@ -84,7 +84,7 @@ fn bad_chunks() {
     on_a_shard(|| {
         let target = Target::unix(Limits::default());
         for body in BAD_CHUNKS {
-            // Read by the handler, or after it.
+            // The handler reads the body, or the server does after the handler.
             for (path, expected) in [("/", "400 closed"), ("/unread", "200 closed")] {
                 let head = format!(
                     "POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -121,7 +121,7 @@ fn torn_streams() {
     });
 }
 
-/// TCP has shortcuts that Unix sockets have not: a short read empties the socket.
+/// TCP has a shortcut that Unix sockets lack: a short read shows that the socket is empty.
 #[test]
 fn the_same_on_tcp() {
     let _at_once = no_child_begins();
@@ -141,8 +141,8 @@ fn the_same_on_tcp() {
     });
 }
 
-/// The peer ends its side after any byte. A head that is bound to be refused may be refused
-/// before its end or after, as it comes, but nothing else may depend on the cuts.
+/// The peer ends its side after any byte. A head that must be refused may be refused before or
+/// after that end. Nothing else may depend on the cuts.
 #[test]
 fn every_beginning_of_a_stream() {
     let _at_once = no_child_begins();
@@ -168,7 +168,7 @@ fn every_beginning_of_a_stream() {
     });
 }
 
-/// RFC 9110 section 10.1.1: a 100 is sent if nothing of the body has come with the head.
+/// RFC 9110 section 10.1.1: a 100 is sent if no byte of the body has arrived with the head.
 #[test]
 fn an_expectation_is_answered_where_the_body_has_not_come() {
     let _at_once = no_child_begins();
@@ -190,9 +190,9 @@ fn an_expectation_is_answered_where_the_body_has_not_come() {
     });
 }
 
-/// The one thing that depends on the cuts: a peer that was not told to go on may or may not send
-/// the body that nobody wants, so where the next request begins is in doubt (RFC 9110 section
-/// 10.1.1). With a body that has begun to come it is not.
+/// The only outcome that depends on the cuts: a peer that got no 100 may or may not send the unread
+/// body, so the start of the next request is in doubt (RFC 9110 section 10.1.1). Once the body has
+/// begun to arrive there is no doubt.
 #[test]
 fn an_expectation_that_nobody_reads() {
     let _at_once = no_child_begins();
@@ -215,8 +215,8 @@ fn an_expectation_that_nobody_reads() {
     });
 }
 
-/// The end of the server's buffer may be anywhere in a request: it is one more cut, and what was
-/// received has to be moved.
+/// The end of the server's buffer may fall anywhere in a request. That acts as one more cut, and
+/// the received bytes have to be moved.
 #[test]
 fn the_end_of_the_buffer_may_be_anywhere() {
     let _at_once = no_child_begins();
@@ -232,7 +232,7 @@ fn the_end_of_the_buffer_may_be_anywhere() {
         .concat();
         let expected = target.outcome(rest.as_bytes(), Cuts::None);
         assert_eq!(expected.summary(), "200 200 200 200 open");
-        // The buffer has 8 KiB: what comes before moves its end through `rest`, and beyond.
+        // The buffer has 8 KiB: the padding moves its end through `rest`, and beyond.
         let lengths: Vec<usize> = (8192 - rest.len() - 10..8192 + 10).collect();
         for batch in lengths.chunks(BATCH) {
             let inputs: Vec<String> = batch.iter().map(|&len| padding(len) + &rest).collect();

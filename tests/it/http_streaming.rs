@@ -26,7 +26,7 @@ fn what_is_flushed_is_seen_before_the_end() {
                 for n in 0..3 {
                     writeln!(out, "line {n}")?;
                     out.flush()?;
-                    // Goes on only when the client has seen it.
+                    // The writer goes on only when the client has seen the line.
                     thread::park();
                 }
                 Ok(())
@@ -111,7 +111,8 @@ fn http_1_0_gets_it_until_the_end_of_the_stream() {
             })
         });
         let mut client = site.connect();
-        // There is no other way to tell where it ends, so it cannot live on.
+        // Only the end of the connection shows where the body ends, so the connection cannot stay
+        // open.
         client.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
         let answer = client.last_answer(200);
         assert_eq!(answer.text(), "one two");
@@ -120,7 +121,7 @@ fn http_1_0_gets_it_until_the_end_of_the_stream() {
     });
 }
 
-/// A response whose stream does not keep its promise.
+/// Checks a response whose stream does not deliver what it announces.
 #[track_caller]
 fn check_broken(response: fn() -> Response, expected: &'static str) {
     on_a_shard(move || {
@@ -129,7 +130,7 @@ fn check_broken(response: fn() -> Response, expected: &'static str) {
             path => path.to_owned().into_response(),
         });
         let mut client = site.connect();
-        // The answer before it arrives whole, those after it do not come.
+        // The answer before the broken one arrives whole; the answer after it does not arrive.
         client.send(
             "GET /before HTTP/1.1\r\nhost: a\r\n\r\nGET /broken HTTP/1.1\r\nhost: a\r\n\r\n\
              GET /after HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -252,7 +253,7 @@ fn what_a_reader_gives_is_seen_before_the_end() {
         let site = Site::new(move |_: &mut Request| Body::reader(source.take().unwrap()));
         let mut client = site.connect();
         client.send(GET);
-        // The source waits from the beginning, and after each piece.
+        // The source waits at the beginning, and after each piece.
         assert_eq!(client.head().status, 200);
         for piece in ["one", "two!"] {
             sink.write_all(piece.as_bytes()).unwrap();
@@ -310,7 +311,7 @@ fn a_reader_may_wait() {
     });
 }
 
-/// Nobody knows how much of a write went out that a cancel has ended.
+/// How much of a write went out is unknown once a cancel has ended the write.
 #[test]
 fn a_write_that_was_cut_is_not_begun_anew() {
     on_a_shard(|| {
@@ -321,7 +322,7 @@ fn a_write_that_was_cut_is_not_begun_anew() {
                     let piece = numbers.by_ref().take(5000).flat_map(u32::to_be_bytes);
                     let piece: Vec<u8> = piece.collect();
                     let write = AssertUnwindSafe(|| out.write_all(&piece));
-                    // As code does that knows nothing of ethreads.
+                    // Code that knows nothing of ethreads may do this.
                     catch_unwind(write).unwrap_or(Ok(()))?;
                 }
             })
@@ -350,7 +351,7 @@ fn a_large_answer_lets_a_small_one_pass() {
                     seen.lock().unwrap().push(path);
                 })
             },
-            // The kernel takes this without the peer reading any of it.
+            // The kernel takes this answer while the peer reads none of it.
             |request: &mut Request| match request.path() {
                 "/large" => Body::from(vec![b'x'; 1 << 20]),
                 _ => Body::from("small"),

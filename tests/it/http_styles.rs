@@ -64,14 +64,14 @@ fn make(path: &str) -> Response {
     }
 }
 
-/// An answer that goes on with another protocol.
+/// An answer that switches to another protocol.
 fn upgrade() -> Response {
     Response::upgrade("greeting", |mut stream| {
         stream.write_all(b"hello").unwrap();
     })
 }
 
-/// A server that answers by way of [`WebServer`].
+/// A server that answers through [`WebServer`].
 struct Pull {
     server: Rc<WebServer>,
     reader: thread::JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! Connections that go on with another protocol.
+//! Connections that switch to another protocol.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -17,7 +17,7 @@ fn echo(stream: Upgraded) {
     io::copy(&mut &stream, &mut &stream).unwrap();
 }
 
-/// A site that upgrades to `take_over` whoever asks for `/`.
+/// A site that upgrades a request for `/` to `take_over`.
 fn site(take_over: fn(Upgraded)) -> Site {
     Site::new(move |request: &mut Request| match request.path() {
         "/" => Response::upgrade("echo", take_over),
@@ -92,7 +92,7 @@ fn only_what_was_offered_is_switched_to_rfc9110_7_8() {
         }
         // The connection still speaks HTTP.
         assert_eq!(client.get("/next").text(), "/next");
-        // RFC 9110 section 7.8: ignored in HTTP/1.0.
+        // RFC 9110 section 7.8: an offer in HTTP/1.0 is ignored.
         client.send(UPGRADE.replace("1.1", "1.0"));
         assert_eq!(client.head().status, 426);
         site.end();
@@ -241,7 +241,7 @@ fn it_becomes_a_tcp_stream_once_nothing_is_buffered() {
             let mut stream = stream.into_tcp().unwrap_err();
             stream.read_exact(&mut [0; 5]).unwrap();
             let stream = stream.into_tcp().unwrap();
-            // It outlives the server's part.
+            // The stream outlives the server's part of the connection.
             thread::spawn(move || io::copy(&mut &stream, &mut &stream));
         });
         let mut client = site.connect();
@@ -297,7 +297,8 @@ fn two_ethreads_share_it() {
                 (&*theirs).read_to_string(&mut got).unwrap();
                 got
             });
-            // The other one is waiting by now, or will be: either way this is not held up.
+            // The reader is waiting by now, or will be: in neither case does it hold up this
+            // ethread.
             settle();
             (&*stream).write_all(b"first").unwrap();
             let got = reader.join().unwrap();
@@ -371,7 +372,7 @@ fn one_that_crosses_the_beginning_of_a_drain_is_told_too() {
         let mut client = site.connect();
         let head = UPGRADE.replace("GET", "POST");
         client.send(format!("{}\r\ncontent-length: 1\r\n\r\n", head.trim_end()));
-        // It is agreed upon, and the rest of the request is waited for.
+        // The upgrade is agreed upon, and the server waits for the rest of the request.
         settle();
         site.handle.drain(LONG);
         settle();

@@ -1,5 +1,5 @@
-//! What the tests of the HTTP server share: a served server, and a client that knows the protocol
-//! by itself, so that it cannot share a mistake with the server.
+//! Shared by the tests of the HTTP server: a served server, and a client with its own
+//! implementation of the protocol, so that it cannot share a mistake with the server.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -14,10 +14,10 @@ use crate::support::fresh;
 /// A client that waits longer for something that must come has found a bug.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// For timeouts that are to pass.
+/// For timeouts that are meant to expire.
 pub(crate) const SHORT: Duration = Duration::from_millis(20);
 
-/// For those that are not.
+/// For timeouts that are not meant to expire.
 pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 /// Runs `f` as the root ethread of a new shard.
@@ -25,7 +25,7 @@ pub(crate) fn on_a_shard(f: impl FnOnce() + Send + 'static) {
     fresh(|| ethreads::run_main(f)).unwrap();
 }
 
-/// Timeouts that do not pass, but for those that `change` sets.
+/// Timeouts that do not expire, except for those that `change` sets.
 pub(crate) fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
     let mut timeouts = Timeouts::default();
     timeouts.idle = LONG;
@@ -34,16 +34,16 @@ pub(crate) fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
     timeouts.body_grace = LONG;
     timeouts.write = LONG;
     timeouts.linger = LONG;
-    // Not a limit but a wait, and on this machine everything that was sent has arrived.
+    // `in_flight` is no limit but a wait, and on one machine everything that was sent has arrived.
     timeouts.in_flight = Duration::ZERO;
     change(&mut timeouts);
     timeouts
 }
 
-/// Lets the others do what they can do without anything new from here.
+/// Lets the other ethreads run as far as they can without new input.
 pub(crate) fn settle() {
-    // The driver is asked after at most 64 runs. A report of it, the server's turn and its answer's
-    // report are three turns: with room to spare.
+    // The driver is polled after at most 64 runs. A report of the driver, the server's turn and the
+    // report of its answer are three turns; the rest is spare.
     for _ in 0..10 * 64 {
         thread::yield_now();
     }
@@ -94,7 +94,7 @@ impl Site {
     }
 }
 
-/// A connection, seen from its other side.
+/// A connection, seen from the client.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     received: Vec<u8>,
@@ -113,8 +113,8 @@ impl Client {
         Self::from(TcpStream::connect(addr).unwrap())
     }
 
-    /// Connects and sends `input` before anybody else on this shard runs, so that a server here
-    /// finds it when it first looks, however short its time limits are.
+    /// Connects and sends `input` before any other ethread of this shard runs. A server on this
+    /// shard finds the input when it first looks, however short its time limits are.
     pub(crate) fn with_input(addr: SocketAddr, input: impl AsRef<[u8]>) -> Self {
         let mut stream = std::net::TcpStream::connect(addr).unwrap();
         stream.write_all(input.as_ref()).unwrap();
@@ -126,7 +126,7 @@ impl Client {
     }
 
     pub(crate) fn finish(&self) {
-        // A server that is through with the connection may have closed it by now.
+        // A server that has finished with the connection may have closed it by now.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
@@ -137,7 +137,7 @@ impl Client {
         self.answer()
     }
 
-    /// Receives until `n` bytes are there; fewer at the end of the stream.
+    /// Receives until `n` bytes are there, or until the end of the stream.
     fn fill(&mut self, n: usize) {
         while self.received.len() < n {
             let mut buffer = [0; 64 * 1024];
@@ -221,13 +221,13 @@ impl Client {
         }
     }
 
-    /// All that comes before the end of the stream; a reset fails.
+    /// Everything up to the end of the stream; a reset fails the test.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> String {
         String::from_utf8_lossy(&self.rest_bytes()).into_owned()
     }
 
-    /// As [`rest`](Self::rest), for what is not text.
+    /// As [`rest`](Self::rest), for data that is not text.
     #[track_caller]
     pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         self.fill(usize::MAX);
@@ -283,7 +283,7 @@ impl Answer {
     }
 }
 
-/// The bytes of responses without what changes from one second to the next.
+/// Responses without their `date` lines, which change from second to second.
 pub(crate) fn without_dates(output: &str) -> String {
     output
         .split_inclusive('\n')

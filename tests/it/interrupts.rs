@@ -1,4 +1,4 @@
-//! Cancels and deadlines where they meet something else: a wake-up, a panic, each other, a loop.
+//! Cancels and deadlines that meet something else: a wake-up, a panic, each other, a loop.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,16 +21,16 @@ use crate::support::{OnDrop, collect_log, fresh, leaving_nothing as check, logge
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(2);
 
-/// Lets nobody run until a time has passed.
+/// Holds the shard until `end`, so that no other ethread runs.
 fn hold_the_shard_until(end: Instant) {
     while Instant::now() < end {}
 }
 
-/// A wait, and what ends it; if that is not called, it leaves nobody behind.
+/// A wait, and a closure that ends it. If the closure is not called, no ethread is left behind.
 type Woken = (Box<dyn FnOnce() -> u32>, Box<dyn FnOnce()>);
 type Make = fn() -> Woken;
 
-/// Waits that are given what they wait for, whether or not they run before their deadline.
+/// Waits that are served, whether or not the waiter runs before its deadline.
 fn waits_that_are_served() -> [(&'static str, Make); 13] {
     [
         ("lock", || {
@@ -44,7 +44,7 @@ fn waits_that_are_served() -> [(&'static str, Make); 13] {
             let unpark = OnDrop(move || holder.thread().unpark());
             let release = move || {
                 drop(unpark);
-                // It is the holder who gives it.
+                // The holder has to run to release the lock.
                 thread::yield_now();
             };
             (Box::new(move || *mutex.lock().unwrap()), Box::new(release))
@@ -144,8 +144,8 @@ fn waits_that_are_served() -> [(&'static str, Make); 13] {
     ]
 }
 
-/// Lets an ethread wait within a deadline, serves it, and lets it run when that has passed. `None`
-/// if it could not be served in time, as the machine is busy.
+/// Lets an ethread wait within a deadline, serves it, and lets it run only when the deadline has
+/// passed. Returns `None` if the ethread could not be served in time because the machine is busy.
 fn served_and_late(make: Make) -> Option<Result<u32, Elapsed>> {
     let (wait, serve) = make();
     let end = Instant::now() + SOON;
@@ -227,7 +227,7 @@ fn polls_that_have_no_time_let_the_others_run() {
             }
         });
         let (mut socket, mut peer) = UnixStream::pair().unwrap();
-        // Each in a scope of its own, so that no count is kept of them.
+        // Each poll has a timeout scope of its own, so that no scope counts them.
         for _ in 0..1000 {
             let polled = time::timeout_io(Duration::ZERO, || socket.read(&mut [0]));
             assert_eq!(polled.unwrap_err().kind(), ErrorKind::TimedOut);
@@ -265,7 +265,7 @@ fn a_panic_before_the_next_suspension_point_is_one_though_it_was_cancelled() {
             panic!("first");
         });
         thread::yield_now();
-        // Woken before it was cancelled: that wait is over.
+        // The ethread is woken before it is cancelled, so that wait is over.
         panics.thread().unpark();
         panics.cancel();
         assert_eq!(text(&*panics.join().unwrap_err()), "first");
@@ -286,7 +286,7 @@ fn a_panic_after_a_cancel_that_was_caught_is_one() {
         let payload = panics.join().unwrap_err();
         assert_eq!(text(&*payload), "instead of the cancel");
     });
-    // With nobody to join, it is counted and told.
+    // A panic that is not joined is counted and logged.
     let result = fresh(move || {
         ethreads::run_main(move || {
             let builder = thread::Builder::new().name("panics when it is cancelled");
@@ -307,7 +307,7 @@ fn a_cancel_while_it_panics_changes_nothing() {
             let _destructor = OnDrop(|| {
                 let me = theirs.borrow();
                 me.as_ref().unwrap().cancel();
-                // No suspension points, as it unwinds.
+                // These calls are not suspension points while the ethread unwinds.
                 thread::yield_now();
                 thread::sleep(HOUR);
                 let (mut socket, _silent) = UnixStream::pair().unwrap();
@@ -320,7 +320,7 @@ fn a_cancel_while_it_panics_changes_nothing() {
         thread::yield_now();
         let panics = slot.take().unwrap();
         assert_eq!(text(&*panics.join().unwrap_err()), "it has begun");
-        // If it is caught, the cancel is still to come.
+        // If the panic is caught, the cancel still takes effect.
         let theirs = slot.clone();
         let panics = thread::spawn(move || {
             let caught = thread::catch_panic(AssertUnwindSafe(|| {
@@ -339,10 +339,10 @@ fn a_cancel_while_it_panics_changes_nothing() {
     });
 }
 
-/// Unwinds with this as a destructor.
+/// Unwinds with the given closure as a destructor.
 type Unwind = fn(&mut dyn FnMut());
 
-/// Unwindings that are not panics, each to a boundary of its own.
+/// Unwindings that are not panics. Each stops at a boundary of its own.
 fn unwindings() -> [(&'static str, Unwind); 4] {
     [
         ("deadline", |destructor| {
@@ -413,7 +413,7 @@ fn destructors_never_wait_whatever_unwinds() {
                 ran = true;
             });
             assert!(ran, "{name}");
-            // It goes on as if nothing had been.
+            // Afterwards the ethread suspends as usual.
             thread::yield_now();
             thread::sleep(SOON);
             other.cancel();
@@ -447,7 +447,7 @@ fn children_may_be_cancelled_at_any_time_and_their_scope_goes_on() {
             has_ended.cancel();
             let unborn: Result<(), _> = unborn.join();
             assert!(unborn.unwrap_err().is::<Cancelled>());
-            // One is joined and one is not.
+            // One cancelled child is joined, the other is not.
             drop(waits);
             let sibling = scope.spawn(|| {
                 thread::sleep(SOON);
@@ -466,7 +466,7 @@ fn one_may_cancel_itself_its_parent_or_whoever_waits_for_it() {
         let theirs = slot.clone();
         let ended = Rc::new(Cell::new(0));
         let count = ended.clone();
-        // The child of a scope tells its parent to go, which takes it along.
+        // The child of a scope cancels its parent, which ends the child too.
         *slot.borrow_mut() = Some(thread::spawn(move || {
             let _after = OnDrop(|| count.set(count.get() * 10 + 2));
             thread::scope(|scope| {
@@ -484,7 +484,7 @@ fn one_may_cancel_itself_its_parent_or_whoever_waits_for_it() {
         assert!(slot.take().unwrap().join().unwrap_err().is::<Cancelled>());
         assert_eq!(ended.get(), 12, "the child ends first");
 
-        // What is joined cancels the one that joins.
+        // The joined ethread cancels its joiner.
         let theirs = slot.clone();
         let told = Rc::new(Cell::new(false));
         let flag = told.clone();
@@ -497,7 +497,7 @@ fn one_may_cancel_itself_its_parent_or_whoever_waits_for_it() {
         while !told.get() {
             thread::yield_now();
         }
-        // It was told before there was a result.
+        // The cancel comes before there is a result.
         assert!(slot.take().unwrap().join().unwrap_err().is::<Cancelled>());
     });
 }
@@ -514,7 +514,7 @@ fn a_cancel_that_comes_with_a_deadline_is_not_lost() {
                 }
             });
             until_waiting(1);
-            // Its deadline passes, and nobody has looked when the cancel comes.
+            // The deadline passes, and the scheduler has not looked yet when the cancel comes.
             hold_the_shard_until(Instant::now() + SOON);
             waits.cancel();
             let joined: Result<(), _> = waits.join();
@@ -554,7 +554,7 @@ fn a_logger_that_panics_does_not_get_in_the_way_of_an_interrupt() {
         on_log(Some(|| panic!("in the logger")));
         let builder = thread::Builder::new().name("stubborn before a logger that panics");
         let stubborn = builder.spawn(|| {
-            // The 16th is told.
+            // The 16th time is logged.
             for _ in 0..15 {
                 assert!(panic::catch_unwind(|| thread::park()).is_err());
             }

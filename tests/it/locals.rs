@@ -1,4 +1,4 @@
-//! `thread::Local`: values that each ethread has of its own.
+//! `thread::Local`: ethread-local values.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -92,7 +92,7 @@ fn making_a_value_may_suspend_and_use_others() {
     });
 }
 
-/// Tells of its end, and asks for another value then.
+/// Logs its drop, and uses another local value in its destructor.
 struct Noted(Rc<RefCell<Vec<&'static str>>>);
 
 impl Drop for Noted {
@@ -120,7 +120,7 @@ fn values_end_after_the_closure_and_before_the_join() {
     });
 }
 
-/// Suspends when it goes: the ethread is still there.
+/// Suspends in its destructor: the ethread still exists then.
 struct Sleeper;
 
 impl Drop for Sleeper {
@@ -161,7 +161,7 @@ impl Drop for Explosive {
 
 static EXPLOSIVE: Local<Explosive> = Local::new(|| Explosive);
 
-/// Makes itself anew whenever it goes.
+/// Makes a new value of the same local whenever it is dropped.
 struct Phoenix(Cell<u32>);
 
 impl Drop for Phoenix {
@@ -237,7 +237,8 @@ fn a_value_that_a_remote_result_makes_is_not_the_next_ethreads() {
     has_begun.recv().unwrap();
     drop(handle.unwrap());
     go.send(()).unwrap();
-    // Behind the first one, in its place or in another: so one after the other.
+    // The next ethread comes after the first one, in its slot or in another. So several are tried,
+    // one after the other.
     for _ in 0..3 {
         let next = shard.spawn(|| COUNTER.get()).unwrap();
         assert_eq!(next.join().unwrap(), 0);
@@ -267,7 +268,7 @@ fn a_late_value_whose_destructor_sleeps_holds_nothing_up() {
         drop(thread::spawn(|| MakesLate));
         ethreads::run().unwrap();
         assert!(SLEPT.get());
-        // In the same place.
+        // The next ethread takes the same slot.
         let other = thread::spawn(|| LATE.with_borrow(Option::is_none));
         assert!(other.join().unwrap());
     });

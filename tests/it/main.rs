@@ -1,7 +1,7 @@
 //! The library as its users see it, one module per concept.
 //!
-//! The suite runs on the default driver, and again with `ETHREADS_DRIVER=polling`; what is about
-//! time runs on the simulation driver (feature `sim`).
+//! The suite runs on the default driver, and again with `ETHREADS_DRIVER=polling`. Tests of time
+//! run on the simulation driver (feature `sim`).
 
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]

@@ -28,27 +28,27 @@ enum Op {
     Unpark(usize),
     Cancel(usize),
     Join(usize),
-    /// Begins the next script, if there is one left.
+    /// Spawns an ethread for the next script, if a script is left.
     Spawn,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
     op: Op,
-    /// In `uncancellable`.
+    /// The operation runs in `uncancellable`.
     masked: bool,
-    /// In `catch_unwind`.
+    /// The operation runs in `catch_unwind`.
     caught: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Program {
     scripts: Vec<Vec<Step>>,
-    /// So many of the scripts are begun by the root.
+    /// How many of the scripts the root begins.
     at_first: usize,
 }
 
-/// One line of a trace: who, at which virtual nanosecond, did what.
+/// One line of a trace: the ethread, the virtual time in nanoseconds, and what the ethread did.
 type Event = (usize, u64, What);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Shared {
         self.trace.borrow_mut().push((who, now, what));
     }
 
-    /// Begins the next script; whoever spawns goes on first.
+    /// Spawns an ethread for the next script. The spawning ethread goes on first.
     fn spawn(self: &Rc<Self>) {
         let who = self.threads.borrow().len();
         if who == self.program.scripts.len() {
@@ -108,7 +108,7 @@ impl Shared {
         self.handles.borrow_mut().push(Some(handle));
     }
 
-    /// Plays a script.
+    /// Runs a script.
     fn act(self: &Rc<Self>, who: usize) {
         for (n, step) in self.program.scripts[who].iter().enumerate() {
             self.note(who, What::Begins(n));
@@ -160,8 +160,8 @@ impl Shared {
     }
 }
 
-/// Tells the root when the last one ends. It belongs to the closure, so that one that is cancelled
-/// before it has begun tells too.
+/// Wakes the root when the last ethread ends. The closure owns this value, so an ethread that is
+/// cancelled before it has begun counts too.
 struct End {
     who: usize,
     shared: Rc<Shared>,
@@ -221,7 +221,7 @@ fn play(program: Program, driver: Option<DriverKind>) -> (Vec<Event>, Outcome) {
     (trace.take(), outcome)
 }
 
-/// Hands the trace out when the root ends, also by the cancel that follows a deadlock.
+/// Hands the trace out when the root ends, even by the cancel that follows a deadlock.
 struct Keep {
     shared: Rc<Shared>,
     trace: Rc<RefCell<Vec<Event>>>,
@@ -230,7 +230,8 @@ struct Keep {
 impl Drop for Keep {
     fn drop(&mut self) {
         *self.trace.borrow_mut() = self.shared.trace.take();
-        // Handles know the scheduler, which knows closures, which know this.
+        // This breaks a cycle: handles refer to the scheduler, which refers to closures, which
+        // refer to `shared`.
         self.shared.handles.borrow_mut().clear();
         self.shared.threads.borrow_mut().clear();
     }
@@ -257,7 +258,7 @@ fn steps(timed: bool, ethreads: usize) -> impl Strategy<Value = Vec<Step>> {
     };
     let step = (op, prop::bool::weighted(0.15), prop::bool::weighted(0.2))
         .prop_map(|(op, masked, caught)| Step { op, masked, caught });
-    // Fewer than the raises after which one is slowed down.
+    // Fewer steps than the number of raises after which an ethread is slowed down.
     prop::collection::vec(step, 0..12)
 }
 
@@ -273,7 +274,7 @@ proptest! {
     #[test]
     fn the_simulation_does_what_the_model_predicts(program in program(true), seed in any::<u64>()) {
         let predicted = predict(&program, Order::Seeded(seed));
-        // Who comes first of two with the same deadline is not specified.
+        // The order of two ethreads with the same deadline is not specified.
         prop_assume!(predicted.is_some());
         let (trace, outcome) = predicted.unwrap();
         let driver = Some(DriverKind::Sim { seed });
@@ -292,7 +293,7 @@ proptest! {
         let (trace, outcome) = predict(&program, Order::Fifo).unwrap();
         let (mut played, ending) = play(program, None);
         played.truncate(trace.len());
-        // Real time is nobody's to predict.
+        // Real time cannot be predicted.
         let untimed = |events: Vec<Event>| -> Vec<_> {
             events.into_iter().map(|(who, _, what)| (who, what)).collect()
         };

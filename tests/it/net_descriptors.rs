@@ -1,6 +1,6 @@
-//! Descriptors themselves: passed, duplicated, reused, used up, and those of terminals.
+//! Descriptors: passed, duplicated, reused, exhausted, and those of terminals.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 // `openpty` has no safe form among the dependencies.
 #![allow(unsafe_code)]
@@ -71,7 +71,8 @@ fn a_descriptor_that_was_passed_is_waited_on() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let reader = OwnedFd::from(reader);
         send_fd(&std::os::unix::net::UnixStream::from(ours), &reader);
-        // Both have it now, and both close it while the other's is open.
+        // The sender and the message both have the descriptor now. The sender closes its own while
+        // the other one is open.
         drop(reader);
         writer.write_all(b"through a passed pipe").unwrap();
         drop(writer);
@@ -93,7 +94,7 @@ fn openpty() -> (OwnedFd, OwnedFd) {
         )
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: openpty has succeeded, so both are open, and nobody else's.
+    // SAFETY: openpty has succeeded, so both descriptors are open, and nothing else owns them.
     unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) }
 }
 
@@ -106,8 +107,8 @@ fn a_terminal_gives_line_after_line() {
         let reading = spawn(move || {
             let mut lines = Vec::new();
             let mut buf = [0; 64];
-            // A terminal gives one line at a time, however many there are: a short read proves
-            // nothing.
+            // A terminal returns one line at a time, however many there are, so a short read does
+            // not prove that the terminal is empty.
             for _ in 0..3 {
                 let n = (&port).read(&mut buf).unwrap();
                 lines.push(String::from_utf8_lossy(&buf[..n]).into_owned());
@@ -125,7 +126,8 @@ fn a_terminal_gives_line_after_line() {
             let n = terminal.read(&mut buf).unwrap();
             screen.extend_from_slice(&buf[..n]);
         }
-        // Its other side is gone: on Linux an error, which wakes whoever waits.
+        // The other side of the terminal is closed: on Linux that is an error, which wakes the
+        // waiters.
         let reading = spawn(move || {
             terminal
                 .read(&mut buf)
@@ -154,8 +156,8 @@ fn a_reused_number_has_nothing_of_its_last_owner() {
         until_waiting(1);
         old_peer.write_all(b"x").unwrap();
         let old = reader.join().unwrap();
-        // The duplicate keeps the old connection open, and in epoll's eyes the old number's
-        // registration, if that was not taken back.
+        // The duplicate keeps the old connection open. It also keeps the old number's registration
+        // with epoll, if that was not removed.
         let duplicate = old.as_fd().try_clone_to_owned().unwrap();
         drop(old);
         let new = TcpStream::from(rustix::io::fcntl_dupfd_cloexec(&new, number).unwrap());
@@ -204,7 +206,7 @@ fn a_listener_recovers_from_too_many_open_files() {
         let addr = listener.local_addr().unwrap();
         let first = spawn(move || (listener.accept().map(drop), listener));
         until_waiting(1);
-        // Nothing here lets the acceptor run before the descriptors are used up.
+        // Nothing here lets the acceptor run before the descriptors are exhausted.
         let client = std::net::TcpStream::connect(addr).unwrap();
         let second = std::net::TcpStream::connect(addr).unwrap();
         let mut hoard = Vec::new();
@@ -216,7 +218,8 @@ fn a_listener_recovers_from_too_many_open_files() {
         let error = TcpStream::connect(addr).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
         hoard.clear();
-        // No new edge comes for those two: the flag has to have survived the error.
+        // No new edge comes for these two connections: the readiness flag must have survived the
+        // error.
         let acceptor = spawn(move || (0..2).map(|_| listener.accept().unwrap().1).collect());
         let peers: Vec<_> = acceptor.join().unwrap();
         assert_eq!(
@@ -229,7 +232,7 @@ fn a_listener_recovers_from_too_many_open_files() {
 #[test]
 fn a_descriptor_that_cannot_be_polled_is_refused_by_the_driver_alone() {
     on_each_driver(|| {
-        // Always ready, so that nobody ever has to wait for it.
+        // The device is always ready, so no read ever has to wait.
         let mut null = Eport::new(std::fs::File::open("/dev/zero").unwrap()).unwrap();
         let mut buf = [1; 8];
         null.read_exact(&mut buf).unwrap();

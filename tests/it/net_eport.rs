@@ -1,6 +1,6 @@
 //! Ports over pipes, sockets, files and terminals.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
@@ -84,7 +84,7 @@ fn close_wakes_all_who_wait() {
             (&*socket).write(b"x").unwrap_err().kind(),
             ErrorKind::NotConnected
         );
-        // The peer hears of it, although the descriptor is open still.
+        // The peer sees the end, although the descriptor is still open.
         assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
     });
 }
@@ -104,7 +104,7 @@ fn close_reaches_waiters_on_other_threads() {
                 (&*port).read(&mut [0; 8]).map_err(|error| error.kind())
             }
         };
-        // Whether they wait already or are about to: both must end.
+        // The reads must end, whether they wait already or are about to wait.
         let threads = [
             on_driver(kind, read(&pipe)),
             on_driver(kind, read(&pipe)),
@@ -119,7 +119,7 @@ fn close_reaches_waiters_on_other_threads() {
         let results = threads.map(|thread| thread.join().unwrap());
         assert_eq!(results[..2], [Err(ErrorKind::NotConnected); 2]);
         for result in &results[2..] {
-            // Who tried just then has met the shutdown itself.
+            // A read that was tried just then has met the shutdown itself.
             assert!(
                 [Err(ErrorKind::NotConnected), Ok(0)].contains(result),
                 "{result:?}"
@@ -136,7 +136,7 @@ fn the_blocking_mode_comes_back() {
         assert!(is_nonblocking(&port));
         let reader = port.into_inner();
         assert!(!is_nonblocking(&reader));
-        // What was non-blocking before, stays so.
+        // A descriptor that was non-blocking before stays non-blocking.
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
         assert!(is_nonblocking(Eport::new(reader).unwrap().into_inner()));
         let shared = Eport::new_shared(writer).unwrap();

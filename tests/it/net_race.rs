@@ -1,6 +1,6 @@
-//! Several addresses of one `TcpStream::connect` race.
+//! The race between several addresses of one `TcpStream::connect`.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
@@ -18,8 +18,8 @@ use socket2::{Domain, Socket, Type};
 use crate::net_support::{on_each_driver, refusing, until_true};
 use crate::support::{OnDrop, no_child_begins};
 
-/// A listener with a queue that is full: Linux drops what it cannot queue, and sends another
-/// request a second later.
+/// A listener whose queue is full: Linux drops the requests that it cannot queue, and a connecting
+/// socket sends another request a second later.
 struct Full {
     listener: Socket,
     addr: SocketAddr,
@@ -50,14 +50,14 @@ impl Full {
         table.lines().filter(|line| line.contains(&to_it)).count()
     }
 
-    /// Lets others run until somebody tries to connect.
+    /// Lets other ethreads run until an attempt to connect is under way.
     fn until_tried(&self) {
         while self.attempts() == 0 {
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Makes room, and accepts whoever tries then. Holds the shard meanwhile.
+    /// Makes room in the queue, and accepts the next attempt. Holds the shard meanwhile.
     fn accept(&self) -> Socket {
         drop(self.listener.accept().unwrap());
         self.listener.accept().unwrap().0
@@ -100,7 +100,7 @@ fn after_one_that_fails_the_next_one_begins_at_once() {
         let addr = good.local_addr().unwrap();
         let mut addrs = vec![refused; 80];
         addrs.push(addr);
-        // With a delay for each of them it would be over long before.
+        // With a delay for each address the sleeper would be over long before.
         let sleeper = thread::spawn(|| thread::sleep(Duration::from_secs(10)));
         let stream = TcpStream::connect(&addrs[..]).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), addr);
@@ -116,7 +116,7 @@ fn if_all_fail_the_last_error_is_told() {
     on_each_driver(|| {
         let before = sources();
         let (_held, refused) = refusing();
-        // It cannot even be tried.
+        // A connection to this address cannot even be tried.
         let impossible = SocketAddr::from(([255, 255, 255, 255], 9));
         let alone = kind(TcpStream::connect(impossible));
         assert_ne!(alone, ErrorKind::ConnectionRefused);
@@ -147,7 +147,7 @@ fn a_cancel_and_a_deadline_end_all_attempts() {
         assert!(connecting.join().unwrap_err().is::<Cancelled>());
         assert_eq!((one.attempts(), other.attempts()), (0, 0));
         assert_eq!(sources(), before);
-        // Before the second one begins, and after that.
+        // The deadline passes before the second attempt begins, and after that.
         for limit in [10, 300] {
             let limit = Duration::from_millis(limit);
             let result = time::timeout_io(limit, || TcpStream::connect(&addrs[..]));
@@ -159,7 +159,7 @@ fn a_cancel_and_a_deadline_end_all_attempts() {
     });
 }
 
-/// Both connections stand before the shard runs again.
+/// Both connections are established before the shard runs again.
 #[test]
 fn one_that_stands_but_has_lost_is_closed() {
     on_each_driver(|| {
@@ -170,7 +170,7 @@ fn one_that_stands_but_has_lost_is_closed() {
         other.until_tried();
         let (mut theirs, mut others) = (one.accept(), other.accept());
         let stream = connecting.join().unwrap();
-        // Of those who stand the one that was begun first is taken.
+        // Of the established connections the one that was begun first is taken.
         assert_eq!(stream.peer_addr().unwrap(), one.addr);
         assert_eq!(others.read(&mut [0]).unwrap(), 0);
         drop(stream);
@@ -178,10 +178,11 @@ fn one_that_stands_but_has_lost_is_closed() {
     });
 }
 
-/// What stands when the deadline is noticed counts, though the driver has others to report first.
+/// A connection that is established when the deadline is noticed counts, even if the driver has
+/// other events to report first.
 #[test]
 fn a_connection_that_stands_in_time_is_not_lost_to_a_deadline() {
-    // Less than it takes.
+    // Less than the second after which Linux sends the next request.
     const LIMIT: Duration = Duration::from_millis(900);
     on_each_driver(|| {
         let before = stats().unwrap().io_waits;
@@ -194,12 +195,13 @@ fn a_connection_that_stands_in_time_is_not_lost_to_a_deadline() {
         until_true(|| stats().unwrap().io_waits == before + 100);
         let (_held, refused) = refusing();
         let full = full();
-        // No further attempt ends the wait.
+        // No further attempt follows that would end the wait.
         let addrs = [refused, full.addr];
         let connecting =
             thread::spawn(move || time::timeout_io(LIMIT, || TcpStream::connect(&addrs[..])));
         full.until_tried();
-        // The shard is held until the deadline has passed, and then until the connection stands.
+        // The shard is held until the deadline has passed, and then until the connection is
+        // established.
         let end = Instant::now() + LIMIT;
         while Instant::now() < end {}
         for (_, theirs) in &mut others {
@@ -235,7 +237,8 @@ fn without_ethreads_and_while_unwinding_it_is_no_race() {
     });
 }
 
-/// Outside of ethreads, on their OS thread, it is: the shard is driven meanwhile.
+/// On a shard's own OS thread, outside of ethreads, the connect is a race: the shard is driven
+/// meanwhile.
 #[test]
 fn the_own_side_of_an_os_thread_races_too() {
     crate::support::fresh(|| {

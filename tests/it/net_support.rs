@@ -1,6 +1,6 @@
 //! What the tests of sockets and ports share.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::io;
@@ -42,17 +42,17 @@ where
         .unwrap()
 }
 
-/// Lets the others run until `n` ethreads wait for descriptors.
+/// Yields until `n` ethreads wait for descriptors.
 pub(crate) fn until_waiting(n: usize) {
     until(|stats| stats.io_waits == n);
 }
 
-/// Lets the others run until the shard's counters are as wanted.
+/// Yields until the shard's counters are as wanted.
 pub(crate) fn until(wanted: impl Fn(&Stats) -> bool) {
     until_true(|| wanted(&runtime::stats().unwrap()));
 }
 
-/// Lets the others run until `wanted`.
+/// Yields until `wanted` returns true.
 pub(crate) fn until_true(wanted: impl Fn() -> bool) {
     for _ in 0..10_000 {
         if wanted() {
@@ -82,7 +82,7 @@ pub(crate) fn refusing() -> (socket2::Socket, SocketAddr) {
     (socket, addr)
 }
 
-/// Writes until the other side has to read first, nearly all; returns how much fit.
+/// Writes until (nearly) nothing more fits before the other side reads. Returns how many bytes fit.
 pub(crate) fn fill(stream: &TcpStream) -> usize {
     use std::io::Write;
     stream.set_nonblocking(true).unwrap();
@@ -96,7 +96,7 @@ pub(crate) fn fill(stream: &TcpStream) -> usize {
         }
     }
     stream.set_nonblocking(false).unwrap();
-    // What is left of the peer's window goes out only after a while, and would make room.
+    // The rest of the peer's window is sent only after a while, and would make room.
     socket2::SockRef::from(stream)
         .set_send_buffer_size(1)
         .unwrap();

@@ -1,6 +1,6 @@
 //! TCP streams and listeners over the loopback device.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -82,7 +82,7 @@ fn a_request_and_its_end_that_come_at_once_are_both_seen() {
         let (mut client, mut server) = tcp_pair();
         let reader = spawn(move || {
             let mut buf = [0; 1024];
-            // The second read may be skipped only if the driver tells of the end in time.
+            // The second read may be skipped only if the driver reports the end in time.
             (
                 server.read(&mut buf).unwrap(),
                 server.read(&mut buf).unwrap(),
@@ -136,7 +136,8 @@ fn urgent_data_does_not_hide_what_follows() {
             (&client).write_all(b"ab").unwrap();
             socket.send_out_of_band(b"!").unwrap();
             (&client).write_all(b"cd").unwrap();
-            // An urgent byte that the next one overtakes is plain data: it has to be passed first.
+            // An urgent byte that the next urgent byte overtakes is plain data, so the reader has
+            // to pass it first.
             until_true(|| *text.borrow() == all);
         }
         drop(client);
@@ -160,7 +161,7 @@ fn a_reset_reaches_reader_and_writer() {
             .unwrap();
         drop(server);
         let results = [reader.join().unwrap(), writer.join().unwrap()];
-        // The kernel tells the cause once; the other one finds the stream ended.
+        // The kernel reports the cause once. The other call finds the stream ended.
         assert!(
             results.contains(&Err(ErrorKind::ConnectionReset)),
             "{results:?}"
@@ -220,7 +221,7 @@ fn a_non_blocking_stream_tells_what_is_there_now() {
                 server.read(&mut buf).unwrap_err().kind(),
                 ErrorKind::WouldBlock
             );
-            // Nothing runs in between that could have learned of it from the driver.
+            // Nothing runs in between that could have learned of the data from the driver.
             client.write_all(b"now").unwrap();
             assert_eq!(server.read(&mut buf).unwrap(), 3);
         }
@@ -240,7 +241,7 @@ fn peeking_takes_nothing_away() {
         let count = peeked.clone();
         let reader = spawn(move || {
             let mut buf = [0; 64];
-            // Shorter than the buffer each time, which for a peek proves nothing.
+            // Each result is shorter than the buffer, which for a peek proves nothing.
             for _ in 0..3 {
                 assert_eq!(server.peek(&mut buf).unwrap(), 6);
                 count.set(count.get() + 1);
@@ -321,7 +322,7 @@ fn connecting_tries_all_addresses() {
     });
 }
 
-/// An address at which the system drops what it cannot queue.
+/// A listener with a full queue: the system drops the requests that it cannot queue.
 fn full_listener() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
     let listener = TcpListener::builder()
         .backlog(0)
@@ -392,7 +393,7 @@ fn a_listener_on_the_unspecified_v6_address_takes_v4_unless_told_otherwise() {
         assert!(matches!(from, SocketAddr::V6(from) if from.ip().to_ipv4_mapped().is_some()));
         drop(listener);
         let listener = TcpListener::builder().only_v6(true).bind("[::]:0").unwrap();
-        // Not by connecting: the port may be another test's in IPv4.
+        // The option is checked, not a connection: in IPv4 another test may have the port.
         assert!(socket2::SockRef::from(&listener).only_v6().unwrap());
     });
 }

@@ -1,6 +1,6 @@
 //! UDP sockets over the loopback device.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::io::ErrorKind;

@@ -16,7 +16,7 @@ use ethreads::{spawn, thread};
 use crate::net_support::{on_each_driver, until_waiting};
 use crate::support::no_child_begins;
 
-/// A path of its own for each caller, removed in the end.
+/// A path of its own for each caller, removed on drop.
 struct Socket(PathBuf);
 
 impl Socket {
@@ -89,7 +89,7 @@ fn a_full_queue_makes_connect_wait() {
     on_each_driver(|| {
         let path = Socket::path();
         let addr = SocketAddr::from_pathname(&path).unwrap();
-        // A queue of one; the builder of TCP listeners has no like for Unix sockets.
+        // A queue of one. The builder of TCP listeners has no counterpart for Unix sockets.
         let listener =
             socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         listener
@@ -253,7 +253,7 @@ fn half_a_message_proves_nothing_on_a_unix_stream() {
             all
         });
         until_waiting(1);
-        // Each write may be a read of its own, although all have come with one edge.
+        // Each write may need a read of its own, although all data came with one edge.
         for text in ["ab", "cd", "ef"] {
             ours.write_all(text.as_bytes()).unwrap();
         }

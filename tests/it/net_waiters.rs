@@ -1,6 +1,6 @@
-//! Who waits on a socket, who is woken, and in what order.
+//! The waiters of a socket: which of them are woken, and in what order.
 
-// Helpers of tests fail like tests.
+// Test helpers may panic like tests.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
@@ -100,7 +100,8 @@ fn a_reader_and_a_writer_wait_on_one_descriptor() {
             flag.set(true);
         });
         until_waiting(2);
-        // Only the reader's event: the writer must stay in line, and be woken by its own later.
+        // Only the reader's event comes: the writer must stay in the wait queue, and be woken by
+        // its own event later.
         (&server).write_all(b"answer").unwrap();
         assert_eq!(reader.join().unwrap(), 6);
         assert!(!written.get());
@@ -139,7 +140,7 @@ fn polling_a_non_blocking_stream_lets_the_others_run() {
         let (mut client, mut server) = tcp_pair();
         server.set_nonblocking(true).unwrap();
         let writer = spawn(move || client.write_all(b"x").unwrap());
-        // No yield here: the budget of operations is what lets the writer run.
+        // The loop does not yield: the budget of operations lets the writer run.
         while server.read(&mut [0; 8]).is_err() {}
         writer.join().unwrap();
     });
@@ -218,7 +219,7 @@ fn one_stream_serves_two_shards_and_a_plain_thread() {
             on_driver(kind, count(stream.clone(), gone.clone())),
             os::spawn(count(stream, gone)),
         ];
-        // One after the other, so that each byte finds them all waiting.
+        // The bytes are sent one after the other, so that each byte finds all readers waiting.
         for _ in 0..300 {
             (&writer).write_all(b"x").unwrap();
             counts.recv().unwrap();
@@ -246,7 +247,7 @@ fn dropping_a_stream_on_another_thread_frees_its_place() {
         client.write_all(b"x").unwrap();
         assert_eq!(reader.join().unwrap(), 1);
         os::spawn(move || drop(server)).join().unwrap();
-        // The message is in the inbox now.
+        // The message about the drop is in the shard's inbox now.
         until(|stats| stats.sources == before - 1);
     });
 }

@@ -1,4 +1,5 @@
-//! Stack overflows end the process with a line that says whose; other faults go where they went.
+//! Stack overflows end the process with a line that names the ethread. Other faults reach the
+//! handlers that they reached before.
 
 // Signal handlers, foreign threads and wild writes need raw calls.
 #![allow(unsafe_code)]
@@ -14,7 +15,7 @@ use ethreads::{Builder, Runtime, thread};
 
 use crate::support::{fresh, in_child, stderr};
 
-/// Uses the stack up.
+/// Recurses until the stack overflows.
 #[allow(unconditional_recursion)]
 fn dig(depth: u64) -> u64 {
     let frame = black_box([depth; 32]);
@@ -23,7 +24,7 @@ fn dig(depth: u64) -> u64 {
 
 fn overflow_in(runtime: Builder) {
     let run = runtime.run(|| {
-        // Others have stacks around it.
+        // Other ethreads have stacks around the digger's.
         let others: Vec<_> = (0..20).map(|_| thread::spawn(|| thread::park())).collect();
         let digger = thread::Builder::new()
             .name("digger")
@@ -105,7 +106,7 @@ extern "C" fn on_foreign_thread(_: *mut c_void) -> *mut c_void {
     ptr::null_mut()
 }
 
-/// Runs `body` on an OS thread that std knows nothing of.
+/// Runs `body` on an OS thread that std did not start.
 fn on_pthread(body: extern "C" fn(*mut c_void) -> *mut c_void) {
     let mut thread = std::mem::MaybeUninit::uninit();
     // SAFETY: `thread` has room for the id; null attributes and a null argument are allowed.
@@ -143,9 +144,9 @@ fn an_os_threads_own_overflow_is_still_stds() {
     assert!(!printed.contains("ethread "), "{printed}");
 }
 
-/// Writes where no memory is.
+/// Writes to an address without memory.
 fn fault() {
-    // SAFETY: it is not; this is the fault that is to be handled.
+    // SAFETY: the write is not sound: it is the fault that is to be handled.
     unsafe { ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
 }
 
@@ -224,7 +225,8 @@ fn an_overflow_is_diagnosed_although_the_program_has_a_handler() {
     assert_diagnosed(&output);
 }
 
-/// What an OS thread's destructors find, the library's own among them having run.
+/// Looks at the alternate stack in the destructors of an OS thread, after the library's own
+/// destructor has run.
 struct LooksAtAlternateStack;
 
 thread_local! {
@@ -242,8 +244,8 @@ impl Drop for LooksAtAlternateStack {
         // SAFETY: written by the call above.
         let stack = unsafe { stack.assume_init() };
         let in_use = stack.ss_flags & libc::SS_DISABLE == 0;
-        // SAFETY: msync(2) reads and writes nothing of memory that is not backed by a file; it
-        // tells by ENOMEM that there is none.
+        // SAFETY: msync(2) neither reads nor writes memory that is not backed by a file. It fails
+        // with ENOMEM if the memory is not mapped.
         let mapped = || unsafe { libc::msync(stack.ss_sp, stack.ss_size, libc::MS_ASYNC) } == 0;
         *DANGLING.lock().unwrap() = Some(in_use && !mapped());
     }

@@ -1,4 +1,4 @@
-//! Payloads: those that explode when they are dropped, and those that are raised again elsewhere.
+//! Payloads that panic when they are dropped, and payloads that are raised again elsewhere.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Payload = Box<dyn Any + Send>;
 
-/// Panics when it is dropped, with a payload that does so too.
+/// Panics when it is dropped, with a payload that also panics when it is dropped.
 struct Explosive(&'static str);
 
 impl Drop for Explosive {
@@ -27,7 +27,7 @@ impl Drop for Explosive {
     }
 }
 
-/// What `f` ends with.
+/// Returns the payload that `f` unwinds with.
 fn caught<R>(f: impl FnOnce() -> R) -> Payload {
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(_) => panic!("it does not panic"),
@@ -35,7 +35,7 @@ fn caught<R>(f: impl FnOnce() -> R) -> Payload {
     }
 }
 
-/// Takes an explosive payload out of the world.
+/// Checks the name of an explosive payload, and forgets the payload.
 #[track_caller]
 fn defuse(payload: Payload, name: &str) {
     let explosive = payload.downcast::<Explosive>().expect("an explosive");
@@ -88,8 +88,8 @@ fn closures_that_explode_at_the_end_of_a_scope_leave_it_closed() {
     check(|| {
         let explosive = Explosive("captured");
         let elapses = || {
-            // The deadline passes, and what is dropped because of that does not explode. What is
-            // dropped when the closure returns does.
+            // The deadline passes. Values that are dropped while it unwinds do not explode. Values
+            // that are dropped when the closure returns do.
             time::timeout(Duration::ZERO, move || {
                 let _captured = explosive;
                 assert!(panic::catch_unwind(|| thread::sleep(HOUR)).is_err());
@@ -111,12 +111,12 @@ fn closures_that_explode_at_the_end_of_a_scope_leave_it_closed() {
 #[test]
 fn an_explosive_in_a_cancelled_ethread_is_a_panic_of_its_own() {
     check(|| {
-        // Not begun: it is dropped without being run, on its own stack.
+        // The closure has not begun: it is dropped without being run, on the ethread's own stack.
         let explosive = Explosive("unborn");
         let unborn = thread::spawn(move || drop(explosive));
         unborn.cancel();
         defuse(unborn.join().unwrap_err(), "unborn");
-        // Caught its cancel, and goes.
+        // The ethread catches its cancel, and drops the explosive when it ends.
         let explosive = Explosive("caught");
         let catches = thread::spawn(move || {
             let _captured = explosive;
@@ -125,7 +125,7 @@ fn an_explosive_in_a_cancelled_ethread_is_a_panic_of_its_own() {
         thread::yield_now();
         catches.cancel();
         defuse(catches.join().unwrap_err(), "caught");
-        // Unwound by it, when it does not explode: it could not.
+        // The cancel unwinds the ethread. The explosive does not panic while the ethread unwinds.
         let explosive = Explosive("unwound");
         let unwinds = thread::spawn(move || {
             let _captured = explosive;
@@ -156,21 +156,22 @@ fn explosive_payloads_that_nobody_gets_are_told_and_leaked() {
                     panic!("of the body");
                 });
             };
-            // One is discarded by the other child, and one by the scope.
+            // One payload is discarded by the other child, and one by the scope.
             assert_eq!(text(&*caught(failed)), "of the body");
             let stats = runtime::stats().unwrap();
             assert_eq!((stats.ethreads, stats.scopes), (1, 0));
         })
     });
     assert!(matches!(result, Err(RunError::Panicked(2))), "{result:?}");
-    // The one that is discarded by its ethread is told with its name.
+    // A payload that its ethread discards is logged with the name of the ethread.
     assert_eq!(logged("'explodes in its scope'").len(), 2);
 }
 
 /// Gets a payload out of an ethread or a scope.
 type Steal = fn() -> Payload;
 
-/// Payloads of interrupts, caught where they were not meant to be: what they end is over.
+/// Payloads of interrupts that were caught before they reached their boundary. What they end is
+/// already over.
 fn interrupts() -> [(&'static str, Steal); 4] {
     [
         ("cancel", || {
@@ -214,7 +215,7 @@ fn interrupts() -> [(&'static str, Steal); 4] {
     ]
 }
 
-/// Raises a payload within boundaries that could take it for theirs; returns it.
+/// Raises a payload within boundaries that could mistake it for their own. Returns the payload.
 fn raised_within_all(payload: Payload) -> Payload {
     let mut payload = Some(payload);
     let mut again = || panic::resume_unwind(payload.take().unwrap());
@@ -224,7 +225,7 @@ fn raised_within_all(payload: Payload) -> Payload {
         });
         unreachable!("it is not of this timeout");
     });
-    // It is a panic, and no interrupt that passes.
+    // The payload is a panic, not an interrupt, which would pass `catch_panic`.
     thread::catch_panic(AssertUnwindSafe(|| panic::resume_unwind(scoped))).unwrap_err()
 }
 
@@ -243,7 +244,8 @@ fn assert_is_a_panic<T>(joined: Result<T, Payload>, name: &str) {
 fn an_interrupt_that_is_over_is_a_panic_wherever_it_is_raised() {
     for (name, interrupt) in interrupts() {
         check(move || {
-            // In the ethread that had it, or in another one; in every boundary.
+            // The payload is raised in the ethread that had it, and in another ethread, in every
+            // boundary.
             let payload = raised_within_all(interrupt());
             let other = thread::spawn(move || {
                 let payload = raised_within_all(payload);
@@ -252,7 +254,7 @@ fn an_interrupt_that_is_over_is_a_panic_wherever_it_is_raised() {
             let joined: Result<(), _> = other.join();
             assert_is_a_panic(joined, name);
 
-            // In a child, whose scope raises it as the panic that it is.
+            // The payload is raised in a child. The scope raises it again as a panic.
             let payload = interrupt();
             let failed = caught(|| {
                 thread::scope(|scope| {
@@ -264,7 +266,7 @@ fn an_interrupt_that_is_over_is_a_panic_wherever_it_is_raised() {
                 !failed.is::<Cancelled>() && !failed.is::<Elapsed>(),
                 "{name}"
             );
-            // Nothing of that is left.
+            // No interrupt is left over.
             thread::yield_now();
         });
     }
@@ -279,13 +281,14 @@ fn an_interrupt_that_leaves_its_os_thread_is_a_panic_there() {
             ethreads::run_main(move || theirs.set(Some(interrupt()))).unwrap();
             slot.take().unwrap()
         };
-        // On an OS thread without ethreads.
+        // The payload is raised on an OS thread without ethreads.
         let payload = fresh(stolen);
         let plain = std::thread::spawn(move || panic::resume_unwind(payload));
         let joined: Result<(), _> = plain.join();
         assert_is_a_panic(joined, name);
 
-        // In an ethread of another shard, and on its OS thread's own side.
+        // The payload is raised in an ethread of another shard, and on that shard's OS thread,
+        // outside of ethreads.
         let payload = fresh(stolen);
         fresh(move || {
             let result = Runtime::builder().run(move || {
@@ -296,7 +299,7 @@ fn an_interrupt_that_leaves_its_os_thread_is_a_panic_there() {
             assert_is_a_panic(Err::<(), _>(raised_within_all(result.unwrap())), name);
         });
 
-        // On the pool, from where it comes back to the ethread that waits.
+        // The payload is raised on the pool, and comes back to the waiting ethread.
         let payload = fresh(stolen);
         check(move || {
             let back = || bridge::blocking(move || panic::resume_unwind(payload));
@@ -308,8 +311,8 @@ fn an_interrupt_that_leaves_its_os_thread_is_a_panic_there() {
     }
 }
 
-/// One whose scope is not over ends that scope, from however far inside it is raised; from another
-/// ethread it does not.
+/// An interrupt whose scope is not over ends that scope, however deep inside it is raised. Raised
+/// in another ethread, it does not.
 #[test]
 fn an_interrupt_that_was_kept_ends_its_own_scope_only() {
     check(|| {
@@ -317,7 +320,7 @@ fn an_interrupt_that_was_kept_ends_its_own_scope_only() {
         let after = Rc::new(Cell::new(false));
         let elapsed = time::timeout(Duration::ZERO, || {
             let payload = caught(|| thread::sleep(HOUR));
-            // Elsewhere it is a panic, which gives it back.
+            // In another ethread the payload is a panic, and is caught there.
             let theirs = slot.clone();
             let other = thread::spawn(move || theirs.set(Some(raised_within_all(payload))));
             while !other.is_finished() {
@@ -344,7 +347,7 @@ fn a_joined_interrupt_is_not_taken_for_the_joiners() {
             waits.cancel();
             waits.join().unwrap_err()
         };
-        // What a join gives is a plain value: raised, it is a panic.
+        // The payload that a join returns is a plain value: if it is raised, it is a panic.
         let payload = thread::catch_panic(|| panic::resume_unwind(cancelled()));
         assert!(payload.unwrap_err().is::<Cancelled>());
         let raises = caught(|| time::timeout(HOUR, || panic::resume_unwind(cancelled())));
@@ -353,7 +356,7 @@ fn a_joined_interrupt_is_not_taken_for_the_joiners() {
         let joined: Result<(), _> = counted.join();
         assert!(joined.unwrap_err().is::<Cancelled>());
     });
-    // With nobody to join, it is counted.
+    // A payload that is not joined is counted as a panic.
     let result = fresh(|| {
         ethreads::run_main(|| {
             drop(thread::spawn(|| {

@@ -14,7 +14,7 @@ use crate::support::{OnDrop, fresh};
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(1);
 
-/// A shard of its own, on an OS thread of its own.
+/// Starts a shard on an OS thread of its own.
 fn shard<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
     std::thread::spawn(|| ethreads::run_main(f).unwrap())
 }
@@ -50,7 +50,7 @@ fn messages_cross_in_all_directions_and_arrive_once() {
         let mut all = Vec::new();
         for receiver in receivers {
             let received = receiver.join().unwrap();
-            // What one sender sends stays in order for each receiver.
+            // The messages of one sender stay in order for each receiver.
             for from in 0..4 {
                 let of_one = received.iter().filter(|&&n| n / EACH == from);
                 assert!(of_one.is_sorted());
@@ -335,7 +335,7 @@ fn messages_may_use_the_channel_when_they_are_dropped() {
     assert!(sender.is_empty());
 }
 
-/// Waits in `wait` on an OS thread that ends without having run its ethreads to their ends.
+/// Runs `wait` in an ethread of an OS thread that ends before its ethreads do.
 fn left_behind(wait: impl FnOnce() + Send + 'static) {
     let ends = std::thread::spawn(move || {
         drop(thread::spawn(wait));

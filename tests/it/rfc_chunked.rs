@@ -63,12 +63,12 @@ fn large_sizes_do_not_overflow() {
         "100000000000000000000000000000002".to_owned(),
         "f".repeat(17),
         "f".repeat(1000),
-        // Zeros without end are bounded as extensions are.
+        // Leading zeros are limited as extensions are.
         "0".repeat(17_000) + "2",
     ];
     refused(sizes.map(|size| (chunked(&format!("{size}\r\nab\r\n0\r\n\r\n")), 400)));
-    // The largest that fits, and those that wrap around in 32 or 63 bits, claim all that follows,
-    // which is more than the server is ready to hold.
+    // The largest size that fits, and sizes that wrap around in 32 or 63 bits, claim all data that
+    // follows, which is more than the limit of a body.
     let rest = "a".repeat(Limits::BODY_BYTES as usize + 1);
     let sizes = ["ffffffffffffffff", "8000000000000002", "100000002"];
     refused(sizes.map(|size| (chunked(&format!("{size}\r\n{rest}")), 413)));
@@ -99,8 +99,8 @@ fn line_ends_are_exact() {
     refused(bodies.map(|body| (chunked(body), 400)));
 }
 
-/// RFC 9112 section 7.1.1: extensions that are not recognised must be ignored, and RFC 9110 section
-/// 5.6.3 has the bad whitespace around them parsed; section 5.6.4: quoted characters are any.
+/// RFC 9112 section 7.1.1: unrecognised extensions must be ignored. RFC 9110 section 5.6.3: bad
+/// whitespace around them must be parsed; section 5.6.4: any character may be quoted.
 #[test]
 fn extensions_are_ignored() {
     let extensions = [
@@ -134,7 +134,7 @@ fn extensions_are_ignored() {
     }));
 }
 
-/// RFC 9112 section 7.1.1: and where they end is not left to guesswork.
+/// RFC 9112 section 7.1.1: malformed extensions are refused, as their end would be a guess.
 #[test]
 fn malformed_extensions_are_refused() {
     let extensions = [
@@ -179,8 +179,8 @@ fn malformed_extensions_are_refused() {
     }));
 }
 
-/// RFC 9112 section 7.1.1: a server ought to limit the length of extensions, all of them together,
-/// and answer more with 4xx.
+/// RFC 9112 section 7.1.1: a server ought to limit the total length of extensions, and answer
+/// longer ones with 4xx.
 #[test]
 fn extensions_have_a_limit() {
     let long = format!("2;a={}\r\nab\r\n0\r\n\r\n", "b".repeat(17_000));
@@ -190,7 +190,7 @@ fn extensions_have_a_limit() {
     served([(chunked(&some), "POST / for a: \"ab\"")]);
 }
 
-/// RFC 9112 section 7.1.2: the trailer section is of field lines.
+/// RFC 9112 section 7.1.2: the trailer section consists of field lines.
 #[test]
 fn trailers_are_parsed() {
     let trailers = [
@@ -239,7 +239,7 @@ fn trailers_have_a_limit() {
 }
 
 /// RFC 9112 section 7.1.2 and RFC 9110 section 6.5.1: trailer fields must not be merged into the
-/// header section, and those of framing and routing least of all.
+/// header section, least of all those of framing and routing.
 #[test]
 fn trailers_are_no_headers() {
     served([

@@ -8,8 +8,8 @@ use ethreads::http::{Body, IntoResponse, Request, Response, StatusCode};
 use crate::http_util::{Client, SHORT, Site, on_a_shard, settle, timeouts};
 use crate::rfc_support::{NEXT, NEXT_TOLD, get, head, post, served, served_last, tell};
 
-/// RFC 9112 section 9.3: by `close`, the version and `keep-alive`, in this order. RFC 9110 section
-/// 7.6.1: options are a list without regard to case; section 5.6.1.2: with empty elements skipped.
+/// RFC 9112 section 9.3: `close`, the version and `keep-alive` decide, in this order. RFC 9110
+/// section 7.6.1: options are a case-insensitive list; section 5.6.1.2: empty elements are skipped.
 #[test]
 fn persistence_follows_version_and_options() {
     let options = [
@@ -63,7 +63,8 @@ fn persistence_follows_version_and_options() {
 
 const TOLD: &str = "GET / for a: \"\"";
 
-/// RFC 9112 sections 9.3 and 9.6: what is not closed lives on, and what will be says so.
+/// RFC 9112 sections 9.3 and 9.6: a connection persists unless it is closed, and an answer before
+/// the close says so.
 #[test]
 fn each_answer_says_what_becomes_of_the_connection() {
     on_a_shard(|| {
@@ -71,7 +72,7 @@ fn each_answer_says_what_becomes_of_the_connection() {
         let mut client = site.connect();
         client.send(get(&[]));
         assert_eq!(client.answer().header("connection"), None);
-        // HTTP/1.0 ends with the answer unless that says otherwise.
+        // A connection of HTTP/1.0 ends with the answer unless the answer says otherwise.
         client.send(head(&["GET / HTTP/1.0", "connection: keep-alive"]));
         assert_eq!(client.answer().header("connection"), Some("keep-alive"));
         client.send(get(&["connection: keep-alive"]));
@@ -86,7 +87,7 @@ fn each_answer_says_what_becomes_of_the_connection() {
     });
 }
 
-/// RFC 9112 section 9.6: after a `close`, whoever sent it, no further request is processed.
+/// RFC 9112 section 9.6: after a `close` from either side no further request is processed.
 #[test]
 fn nothing_is_processed_after_a_close() {
     on_a_shard(|| {
@@ -104,7 +105,7 @@ fn nothing_is_processed_after_a_close() {
             get(&["connection: close"]),
             head(&["GET /close HTTP/1.1", "host: a"]),
             head(&["GET / HTTP/1.0"]),
-            // This one is refused before a handler is called.
+            // This request is refused before a handler is called.
             head(&["GET / HTTP/1.1"]),
         ];
         for (input, processed) in closing.iter().zip([1, 1, 1, 0]) {
@@ -232,8 +233,8 @@ fn a_half_closed_connection_is_answered() {
     });
 }
 
-/// RFC 9112 section 9.6: the end comes in stages, so that what the peer still sends does not
-/// destroy the answer by a reset.
+/// RFC 9112 section 9.6: a connection closes in stages, so that data which the peer still sends
+/// does not destroy the answer by a reset.
 #[test]
 fn the_last_answer_is_not_lost_to_a_reset() {
     on_a_shard(|| {

@@ -7,7 +7,7 @@ use crate::rfc_support::{get, head, post, refused, served, tell};
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Sends the head, expects to be asked for the body, sends it, and returns the answer.
+/// Sends the head, expects a 100, sends the body, and returns the answer.
 #[track_caller]
 fn asked(client: &mut Client, head: &str, body: &str) -> String {
     client.send(head);
@@ -16,8 +16,8 @@ fn asked(client: &mut Client, head: &str, body: &str) -> String {
     client.answer().text().to_owned()
 }
 
-/// RFC 9110 section 10.1.1: a 100 must come before the content is waited for, a final answer must
-/// follow it, and the value is without regard to case.
+/// RFC 9110 section 10.1.1: a 100 must come before the server waits for the content, a final answer
+/// must follow it, and the value is case-insensitive.
 #[test]
 fn the_content_is_asked_for() {
     on_a_shard(|| {
@@ -50,8 +50,8 @@ fn the_content_is_asked_for() {
     });
 }
 
-/// RFC 9110 section 10.1.1: an expectation in HTTP/1.0 must be ignored; without content, or where
-/// it has come already, none need be asked for.
+/// RFC 9110 section 10.1.1: an expectation in HTTP/1.0 must be ignored. Without content, or if the
+/// content has come already, no 100 is needed.
 #[test]
 fn what_need_not_be_asked_for_is_not() {
     served([
@@ -94,7 +94,7 @@ fn what_need_not_be_asked_for_is_not() {
     });
 }
 
-/// RFC 9110 section 10.1.1: expectations that are not known may be answered with 417.
+/// RFC 9110 section 10.1.1: unknown expectations may be answered with 417.
 #[test]
 fn unknown_expectations_fail() {
     let values = [
@@ -118,7 +118,7 @@ fn unknown_expectations_fail() {
 }
 
 /// RFC 9110 section 10.1.1: a final answer before the content was read says whether the connection
-/// goes on. It does not, as nobody knows whether the content follows.
+/// goes on. It ends, as the server cannot know whether the content follows.
 #[test]
 fn a_final_answer_instead_of_100_ends_the_connection() {
     on_a_shard(|| {

@@ -54,7 +54,7 @@ fn unknown_fields_are_ignored() {
     ]);
 }
 
-/// A handler that gives the values of the field `b`.
+/// A handler that answers with the values of the field `b`.
 fn values(request: &mut Request) -> Vec<u8> {
     request
         .headers()
@@ -80,7 +80,7 @@ fn check_values(rows: &'static [(&'static [u8], &'static [u8])]) {
     });
 }
 
-/// RFC 9110 section 5.5: whitespace around a value, which is SP and HTAB, is no part of it.
+/// RFC 9110 section 5.5: whitespace (SP and HTAB) around a value is not part of the value.
 #[test]
 fn whitespace_around_values_is_no_part_of_them() {
     check_values(&[
@@ -96,14 +96,14 @@ fn whitespace_around_values_is_no_part_of_them() {
     ]);
 }
 
-/// RFC 9112 section 2.2: messages are parsed as octets, not as text; RFC 9110 section 5.5: what is
-/// not ASCII should be treated as opaque.
+/// RFC 9112 section 2.2: messages are parsed as octets, not as text; RFC 9110 section 5.5: octets
+/// that are not ASCII should be treated as opaque.
 #[test]
 fn octets_above_ascii_are_opaque() {
     check_values(&[
         (b"b: \xe9", b"(\xe9)"),
         (b"b: \xff\x80", b"(\xff\x80)"),
-        // What looks like a line end, or the end of text, to a decoder of UTF-8 or UTF-16.
+        // Octets that look like a line end, or the end of text, to a decoder of UTF-8 or UTF-16.
         (
             b"b: \xe5\x98\x8a\xe5\x98\x8d",
             b"(\xe5\x98\x8a\xe5\x98\x8d)",
@@ -114,14 +114,14 @@ fn octets_above_ascii_are_opaque() {
     ]);
 }
 
-/// RFC 9110 section 5.3: fields of one name are values in their order.
+/// RFC 9110 section 5.3: the values of fields with one name keep their order.
 #[test]
 fn repeated_fields_keep_their_order() {
     check_values(&[(b"b: 1, 2\r\nc: x\r\nB: 3\r\nb:", b"(1, 2)(3)()")]);
 }
 
 /// RFC 9110 section 5.5: CR, LF and NUL in a value are refused, as are other control characters;
-/// RFC 9112 section 2.2: a bare CR above all.
+/// RFC 9112 section 2.2: in particular a bare CR.
 #[test]
 fn control_characters_in_values_are_refused() {
     refused(
@@ -199,11 +199,11 @@ fn nothing_happens_before_the_head_is_complete() {
         let mut client = site.connect();
         client.send("DELETE / HTTP/1.1\r\nhost: a\r\nauthorization: b\r\n");
         settle();
-        // What would have made it conditional is malformed.
+        // The field that would have made the request conditional is malformed.
         client.send("if-match : \"c\"\r\n\r\n");
         client.last_answer(400);
 
-        // And a head that never ends is no request.
+        // A head that never ends is not a request.
         let mut client = site.connect();
         client.send("DELETE / HTTP/1.1\r\nhost: a\r\n");
         settle();
@@ -213,7 +213,7 @@ fn nothing_happens_before_the_head_is_complete() {
     });
 }
 
-/// RFC 9110 section 3.3: two requests of one connection have nothing to do with each other.
+/// RFC 9110 section 3.3: the requests of one connection are independent of each other.
 #[test]
 fn nothing_is_kept_from_one_request_to_the_next() {
     on_a_shard(|| {

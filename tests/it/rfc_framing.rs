@@ -26,7 +26,7 @@ fn framing_does_not_depend_on_the_method() {
             head(&["OPTIONS * HTTP/1.1", "host: a", "content-length: 1"]) + "a",
             "OPTIONS * for a: \"a\"",
         ),
-        // A body that looks like a request is none.
+        // A body that looks like a request is not a request.
         (
             post(&[&format!("content-length: {}", NEXT.len())], NEXT),
             "POST / for a: \"GET /next HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n\"",
@@ -56,8 +56,8 @@ fn content_lengths() {
     ]);
 }
 
-/// RFC 9112 section 6.3, item 5: an invalid length is an unrecoverable error, to be answered with
-/// 400 and the end of the connection. Lists of one value may be refused (RFC 9110 section 8.6).
+/// RFC 9112 section 6.3, item 5: an invalid length is an unrecoverable error. The answer is 400,
+/// and the connection ends. Lists that repeat one value may be refused (RFC 9110 section 8.6).
 #[test]
 fn invalid_content_lengths_are_refused() {
     let values = [
@@ -90,7 +90,7 @@ fn large_content_lengths_do_not_overflow() {
         "9".repeat(100),
     ];
     refused(numbers.map(|number| (post(&[&format!("content-length: {number}")], "ab"), 400)));
-    // These fit, so are only more than the server is ready to hold.
+    // These numbers fit, so they only exceed the limit of a body.
     let numbers = [
         "18446744073709551615",
         "9223372036854775808",
@@ -124,8 +124,8 @@ fn chunked_is_understood() {
 }
 
 /// RFC 9112 section 6.3, item 4: if chunked is not the final coding, the length cannot be
-/// determined, to be answered with 400 and the end of the connection. Section 6.1: nor may it be
-/// applied twice.
+/// determined. The answer is 400, and the connection ends. Section 6.1: chunked may not be applied
+/// twice.
 #[test]
 fn codings_that_do_not_end_in_chunked_are_refused() {
     let values = [
@@ -210,8 +210,8 @@ fn codings_that_are_not_understood_are_not_implemented() {
     )]);
 }
 
-/// RFC 9112 section 6.1: what is no list of codings is refused. Section 7.1: parameters of chunked
-/// should be treated as an error.
+/// RFC 9112 section 6.1: a value that is not a list of codings is refused. Section 7.1: parameters
+/// of chunked should be treated as an error.
 #[test]
 fn malformed_codings_are_refused() {
     let values = [
@@ -247,8 +247,8 @@ fn malformed_codings_are_refused() {
     }));
 }
 
-/// RFC 9112 section 6.1: a request with both may be refused, and must not leave the connection
-/// open.
+/// RFC 9112 section 6.1: a request with both Content-Length and Transfer-Encoding may be refused,
+/// and must not leave the connection open.
 #[test]
 fn both_lengths_are_refused() {
     let body = "2\r\nab\r\n0\r\n\r\n";
@@ -348,7 +348,7 @@ fn incomplete_bodies_are_refused() {
     });
 }
 
-/// RFC 9112 section 11.2: fields that look like those of framing to a careless eye.
+/// RFC 9112 section 11.2: fields that only resemble those of framing.
 #[test]
 fn what_only_looks_like_framing_is_not() {
     served([
@@ -367,7 +367,7 @@ fn what_only_looks_like_framing_is_not() {
         get(&["connection: close, content-length"]),
         "GET / for a: \"\"",
     )]);
-    // A connection option takes nothing away from the field of its name.
+    // A connection option does not affect the field of the same name.
     served([(
         post(
             &["connection: content-length, host", "content-length: 2"],

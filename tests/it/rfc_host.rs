@@ -16,7 +16,7 @@ fn without_one_a_request_is_refused() {
         (head(&["OPTIONS * HTTP/1.1"]), 400),
         (head(&["get / HTTP/1.1"]), 400),
     ]);
-    // The version before had none.
+    // HTTP/1.0 had no Host field.
     served_last([(head(&["GET / HTTP/1.0"]), "GET / for : \"\"")]);
 }
 

@@ -22,13 +22,14 @@ fn empty_lines_before_it_are_ignored() {
         ("\r\n\r\n".to_owned() + NEXT, "GET /next for a: \"\""),
         ("\n".to_owned() + NEXT, "GET /next for a: \"\""),
     ]);
-    // Some clients send one behind a body.
+    // Some clients send an empty line after a body.
     let body = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab\r\n";
     served([(body, "POST / for a: \"ab\"")]);
 }
 
-/// RFC 9112 section 2.2: what does not match the grammar should be answered with 400 and the end of
-/// the connection. Section 3.2: so should an invalid request line, and it should not be corrected.
+/// RFC 9112 section 2.2: input that does not match the grammar should be answered with 400, and the
+/// connection should end. Section 3.2: so should an invalid request line, which should not be
+/// corrected.
 #[test]
 fn malformed_lines_are_refused() {
     refused(lines(&[
@@ -61,7 +62,7 @@ fn malformed_lines_are_refused() {
     refused([(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 400)]);
 }
 
-/// RFC 9112 section 2.2: a bare CR makes the element that it is in invalid.
+/// RFC 9112 section 2.2: a bare CR makes its element invalid.
 #[test]
 fn a_bare_cr_is_refused() {
     refused([
@@ -75,7 +76,8 @@ fn a_bare_cr_is_refused() {
     ]);
 }
 
-/// RFC 9112 section 2.2: a single LF may be taken for a line end. It is, if all are.
+/// RFC 9112 section 2.2: a single LF may be taken for a line end. This server does so if all line
+/// ends are single LFs.
 #[test]
 fn bare_lfs_are_line_ends_if_all_are() {
     served([("GET / HTTP/1.1\nhost: a\n\n", "GET / for a: \"\"")]);
@@ -98,8 +100,8 @@ fn whitespace_behind_it_is_refused() {
     ]);
 }
 
-/// RFC 9112 section 2.3: `HTTP-version` is case-sensitive and of two digits. RFC 9110 section 6.2:
-/// another major version may be answered with 505; section 15.6.6: which should tell why.
+/// RFC 9112 section 2.3: `HTTP-version` is case-sensitive, and has two digits. RFC 9110 section
+/// 6.2: another major version may be answered with 505; section 15.6.6: the 505 should say why.
 #[test]
 fn versions() {
     refused(lines(&[
@@ -123,11 +125,11 @@ fn versions() {
         ("GET / HTTP/3.0", 505),
         ("GET / HTTP/9.9", 505),
     ]));
-    // HTTP/0.9 had nothing but this line.
+    // A request of HTTP/0.9 was only this line.
     refused([("GET /\r\n", 400)]);
 }
 
-/// RFC 9110 section 6.2: a higher minor version should be processed as the highest that is known.
+/// RFC 9110 section 6.2: a higher minor version should be processed as the highest known one.
 #[test]
 fn a_later_minor_version_is_the_latest_known() {
     served(lines(&[
@@ -148,8 +150,8 @@ fn a_later_minor_version_is_the_latest_known() {
     refused([("GET / HTTP/1.2\r\n\r\n", 400)]);
 }
 
-/// RFC 9112 section 3: a method longer than any that is implemented should be answered with 501, a
-/// longer target must be with 414.
+/// RFC 9112 section 3: a method longer than any that is implemented should be answered with 501. A
+/// target longer than any that is supported must be answered with 414.
 #[test]
 fn lines_that_are_too_long() {
     let long = "a".repeat(9000);
@@ -163,7 +165,7 @@ fn lines_that_are_too_long() {
             414,
         ),
     ]);
-    // The limit is reached before the end of the line is.
+    // The limit is reached before the line ends.
     refused([(long.clone(), 501), (format!("GET /{long}"), 414)]);
 }
 
@@ -187,8 +189,8 @@ fn lines_of_eight_thousand_octets_are_served() {
     });
 }
 
-/// RFC 9110 section 9.1: the method is a case-sensitive token, GET and HEAD must be supported, and
-/// what the others mean is the handler's to say.
+/// RFC 9110 section 9.1: the method is a case-sensitive token, and GET and HEAD must be supported.
+/// The handler decides what other methods mean.
 #[test]
 fn methods_are_tokens() {
     served(lines(&[
@@ -238,7 +240,7 @@ fn origin_form() {
 }
 
 /// RFC 9112 section 3.2.2: a server must accept the absolute-form, and must then ignore the Host
-/// field and take the host of the target; which is still demanded to be there, and to be valid.
+/// field and take the host of the target. The Host field must still be there, and be valid.
 #[test]
 fn absolute_form() {
     served(lines(&[

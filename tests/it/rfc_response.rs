@@ -23,7 +23,7 @@ fn is_date(text: &str) -> bool {
         && httpdate(text)
 }
 
-/// Whether day and month are in range and of the calendar's names.
+/// Whether the names of day and month are those of the calendar, and the numbers are in range.
 fn httpdate(text: &str) -> bool {
     let words: Vec<&str> = text.split([' ', ':', ',']).collect();
     let days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -94,8 +94,8 @@ fn every_answer_is_dated() {
 }
 
 /// RFC 9112 section 4: the status line is `HTTP-version SP status-code SP [ reason-phrase ]`, with
-/// the second space even if there is no reason. RFC 9110 section 6.2: the version is the highest
-/// of the request's major one, whatever its minor one was.
+/// the second space even if there is no reason. RFC 9110 section 6.2: the version is the highest of
+/// the request's major version, whatever the request's minor version.
 #[test]
 fn status_lines() {
     on_a_shard(|| {
@@ -126,8 +126,9 @@ fn status_lines() {
     });
 }
 
-/// RFC 9112 section 2.2 and RFC 9110 sections 2.2 and 5.6.3: a head is of lines that end in CRLF,
-/// of a name, a colon, one space and a value, without folding or a space before the first.
+/// RFC 9112 section 2.2 and RFC 9110 sections 2.2 and 5.6.3: a head consists of lines that end in
+/// CRLF. A field line has a name, a colon, one space and a value, without folding, and without a
+/// space before the first one.
 #[test]
 fn heads_match_the_grammar() {
     on_a_shard(|| {
@@ -172,8 +173,8 @@ fn heads_match_the_grammar() {
     });
 }
 
-/// RFC 9112 sections 2.2, 5.2 and 11.1: whatever a handler makes of a request, it cannot make a
-/// line end in a head.
+/// RFC 9112 sections 2.2, 5.2 and 11.1: a handler cannot put a line end into a head, whatever it
+/// takes from a request.
 #[test]
 fn no_line_end_gets_into_a_head() {
     for value in [
@@ -200,7 +201,7 @@ fn no_line_end_gets_into_a_head() {
     }
 }
 
-/// A handler whose answer tries to have a say in its framing.
+/// A handler whose answer tries to set its own framing.
 fn meddle(request: &mut Request) -> Response {
     let response = match request.path() {
         "/stream" => Body::writer(|out| out.write_all(b"four")).into_response(),
@@ -222,9 +223,9 @@ fn lengths(answer: &Answer) -> (Option<&str>, Option<&str>) {
     )
 }
 
-/// RFC 9112 sections 6.1, 6.2 and 7.1: one of Content-Length and Transfer-Encoding, never both; the
-/// chunked coding once; a coding that is not applied is not announced. Section 6.3: an answer has
-/// one of them wherever that is possible.
+/// RFC 9112 sections 6.1, 6.2 and 7.1: an answer has Content-Length or Transfer-Encoding, never
+/// both; the chunked coding is applied once; a coding that is not applied is not announced. Section
+/// 6.3: an answer has one of the two wherever that is possible.
 #[test]
 fn answers_have_one_length() {
     on_a_shard(|| {
@@ -240,7 +241,7 @@ fn answers_have_one_length() {
         site.end();
     });
     on_a_shard(|| {
-        // What is made while it is sent has no length that is known.
+        // A body that is made while it is sent has no known length.
         let site = Site::new(|_: &mut Request| {
             Body::writer(|out| out.write_all(b"four"))
                 .into_response()
@@ -250,7 +251,7 @@ fn answers_have_one_length() {
         let answer = client.get("/");
         assert_eq!(lengths(&answer), (None, Some("chunked")));
         assert_eq!(answer.text(), "four");
-        // RFC 9112 section 6.1: no Transfer-Encoding to a request of HTTP/1.0.
+        // RFC 9112 section 6.1: no Transfer-Encoding in answer to a request of HTTP/1.0.
         client.send(head(&["GET / HTTP/1.0", "connection: keep-alive"]));
         let answer = client.last_answer(200);
         assert_eq!(lengths(&answer), (None, None));
@@ -293,8 +294,9 @@ fn chunks_match_the_grammar() {
     });
 }
 
-/// RFC 9112 section 6.1 and RFC 9110 section 8.6: neither of them in 1xx and 204; not in 304 unless
-/// it is that of the 200; RFC 9110 section 15.3.6: no content in 205.
+/// RFC 9112 section 6.1 and RFC 9110 section 8.6: neither Content-Length nor Transfer-Encoding in
+/// 1xx and 204; none in 304 unless it is that of the 200; RFC 9110 section 15.3.6: no content in
+/// 205.
 #[test]
 fn statuses_without_content_have_none() {
     on_a_shard(|| {
@@ -304,7 +306,7 @@ fn statuses_without_content_have_none() {
         assert_eq!(lengths(&client.get("/304")), (None, None));
         let answer = client.get("/205");
         assert_eq!((lengths(&answer), answer.text()), ((Some("0"), None), ""));
-        // Nothing of a body came behind them.
+        // No body followed these answers.
         assert_eq!(client.get("/").text(), "four");
 
         client.send(head(&["GET /204 HTTP/1.0", "connection: keep-alive"]));
@@ -326,8 +328,8 @@ fn an_interim_response_is_no_answer() {
     });
 }
 
-/// RFC 9110 section 9.3.2: no content in answer to HEAD, and the fields of a GET; section 8.6: so
-/// Content-Length is that of the GET.
+/// RFC 9110 section 9.3.2: an answer to HEAD has no content, and the fields of an answer to GET;
+/// section 8.6: so its Content-Length is that of the GET.
 #[test]
 fn head_is_get_without_content() {
     on_a_shard(|| {
@@ -340,7 +342,7 @@ fn head_is_get_without_content() {
             let undated = |head: &str| crate::http_util::without_dates(head);
             assert_eq!(undated(&of_head), undated(&of_get));
         }
-        // Nothing of a body came behind them.
+        // No body followed these answers.
         assert_eq!(client.get("/").text(), "four");
         client.send(head(&["HEAD / HTTP/1.0"]));
         client.head();
@@ -350,7 +352,7 @@ fn head_is_get_without_content() {
     });
 }
 
-/// RFC 9110 section 9.3.2: nor in the refusal of a HEAD.
+/// RFC 9110 section 9.3.2: the refusal of a HEAD has no content either.
 #[test]
 fn the_refusal_of_a_head_has_no_content() {
     on_a_shard(|| {
@@ -375,7 +377,7 @@ fn the_refusal_of_a_head_has_no_content() {
     });
 }
 
-/// The text of the refusal of this input.
+/// Sends the input, and returns the text of its refusal.
 #[track_caller]
 fn refusal(client: &mut Client, input: &str, status: u16) -> String {
     client.send(input);
@@ -383,7 +385,7 @@ fn refusal(client: &mut Client, input: &str, status: u16) -> String {
 }
 
 /// RFC 9110 section 15.5: an error of the client should be answered with an explanation; section
-/// 15.6.6: a 505 with what is supported instead.
+/// 15.6.6: a 505 should say what is supported instead.
 #[test]
 fn refusals_tell_why() {
     on_a_shard(|| {
@@ -428,7 +430,7 @@ fn the_server_field_is_one_product() {
     });
 }
 
-/// RFC 9110 section 8.3: content has its type, as far as that is known.
+/// RFC 9110 section 8.3: content has its type, as far as the type is known.
 #[test]
 fn content_has_a_type() {
     on_a_shard(|| {

@@ -1,5 +1,6 @@
-//! What the tests of single sentences of RFC 9112 and RFC 9110 share: tables of requests by their
-//! bytes, and what must become of them and of their connection. `tests/rfc` lists the sentences.
+//! Helpers of the tests of single sentences of RFC 9112 and RFC 9110: tables of requests in bytes,
+//! with the answer to each and the end or persistence of its connection. `tests/rfc` lists the
+//! sentences.
 
 use std::thread;
 
@@ -7,14 +8,14 @@ use ethreads::http::{Request, Result};
 
 use crate::http_util::{Answer, Client, Site, on_a_shard, settle};
 
-/// A request that cannot be mistaken, and its answer by [`tell`].
+/// An unambiguous request, and the answer of [`tell`] to it.
 ///
-/// Its fields are those of many requests in the tables, so that these are looked at both for the
-/// first time and as repetitions, which the server may know again.
+/// Its fields are those of many requests in the tables. So these fields are tested both as new ones
+/// and as repetitions, which the server may recognise.
 pub(crate) const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
 pub(crate) const NEXT_TOLD: &str = "GET /next for a: \"\"";
 
-/// A handler that tells what it understood.
+/// A handler that answers with what it understood.
 pub(crate) fn tell(request: &mut Request) -> Result<String> {
     let body = request.bytes()?;
     Ok(format!(
@@ -41,7 +42,7 @@ pub(crate) fn get(fields: &[&str]) -> String {
     head(&[&["GET / HTTP/1.1", "host: a"], fields].concat())
 }
 
-/// Says which row of a table it was, if the test fails in it.
+/// Prints the row of a table if the test fails in that row.
 struct Row<'a>(&'a [u8]);
 
 impl Drop for Row<'_> {
@@ -75,21 +76,21 @@ fn each<T: Send + 'static>(
     });
 }
 
-/// What the server owes with every answer of its own that refuses a request.
+/// Checks what every answer by which the server itself refuses a request must have.
 #[track_caller]
 pub(crate) fn assert_refusal(client: &mut Client, status: u16) -> Answer {
     let answer = client.last_answer(status);
     // RFC 9110 section 6.6.1.
     assert!(answer.header("date").is_some(), "{answer:?}");
-    // RFC 9110 sections 8.3, 15.5 and 15.6: what is wrong, and in which format that is said.
+    // RFC 9110 sections 8.3, 15.5 and 15.6: an explanation, and its content type.
     let kind = answer.header("content-type");
     assert_eq!(kind, Some("text/plain; charset=utf-8"), "{answer:?}");
     assert!(!answer.body.is_empty());
     answer
 }
 
-/// Each input is refused with that status, the connection ends, and what comes behind is not
-/// taken for a request; a good request before it is answered all the same.
+/// Checks that each input is refused with its status, that the connection ends, and that what
+/// follows is not taken for a request. A good request before the input is answered all the same.
 pub(crate) fn refused(rows: impl IntoIterator<Item = (impl AsRef<[u8]>, u16)>) {
     each(rows, |site, input, &status| {
         let mut client = site.connect();
@@ -114,7 +115,8 @@ fn send_in_two(client: &mut Client, input: &[u8]) {
     client.send(second);
 }
 
-/// Each input is one request that is understood as told, and the connection goes on.
+/// Checks that each input is one request with the given answer of [`tell`], and that the connection
+/// goes on.
 pub(crate) fn served(rows: impl IntoIterator<Item = (impl AsRef<[u8]>, &'static str)>) {
     each(rows, |site, input, &told| {
         let mut client = site.connect();
@@ -129,7 +131,8 @@ pub(crate) fn served(rows: impl IntoIterator<Item = (impl AsRef<[u8]>, &'static 
     });
 }
 
-/// Each input is one request that is understood as told, and then the connection ends with notice.
+/// Checks that each input is one request with the given answer of [`tell`], and that the connection
+/// then ends with notice.
 pub(crate) fn served_last(rows: impl IntoIterator<Item = (impl AsRef<[u8]>, &'static str)>) {
     each(rows, |site, input, &told| {
         let mut client = site.connect();

@@ -13,7 +13,8 @@ fn switch(request: &mut Request) -> Response {
     }
 }
 
-/// RFC 9110 section 7.8: Upgrade may be ignored, and is where the handler does not know it.
+/// RFC 9110 section 7.8: Upgrade may be ignored. It is ignored where the handler does not support
+/// it.
 #[test]
 fn upgrades_that_are_not_offered_are_ignored() {
     served([
@@ -50,7 +51,7 @@ fn upgrades_that_are_not_offered_are_ignored() {
 }
 
 /// RFC 9110 sections 7.8 and 15.2.2: a 101 names in Upgrade, and in Connection, what the client has
-/// named there. Names are compared without regard to case.
+/// named there. Names are case-insensitive.
 #[test]
 fn protocols_are_switched_to_what_was_asked_for() {
     on_a_shard(|| {
@@ -121,7 +122,7 @@ fn protocols_that_were_not_asked_for_are_not_switched_to() {
             let mut client = site.connect();
             client.send(head(lines));
             let answer = client.answer();
-            // RFC 9110 section 15.5.22: the one names what is acceptable.
+            // RFC 9110 section 15.5.22: the 426 names the acceptable protocol.
             let expected = match lines[0] {
                 "GET / HTTP/1.1" => (500, None),
                 _ => (426, Some("a")),
@@ -148,7 +149,7 @@ fn a_100_comes_before_a_101() {
             "content-length: 2",
         ]));
         assert_eq!(client.head().head, "HTTP/1.1 100 Continue\r\n\r\n");
-        // RFC 9110 section 7.8: the new protocol begins behind the whole request.
+        // RFC 9110 section 7.8: the new protocol begins after the whole request.
         client.send("ab");
         assert_eq!(client.head().status, 101);
         client.finish();
@@ -156,7 +157,7 @@ fn a_100_comes_before_a_101() {
     });
 }
 
-/// RFC 9110 section 7.8: whoever sends Upgrade must name it in Connection, in a 426 and elsewhere.
+/// RFC 9110 section 7.8: a sender of Upgrade must name it in Connection, in a 426 and elsewhere.
 #[test]
 fn an_upgrade_is_a_connection_option() {
     on_a_shard(|| {

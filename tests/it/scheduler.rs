@@ -1,4 +1,4 @@
-//! Who runs when, and what wakes whom.
+//! Which ethread runs when, and what wakes it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -179,7 +179,7 @@ fn an_unpark_ends_no_other_wait() {
             let start = Instant::now();
             thread::sleep(Duration::from_millis(2));
             let slept = start.elapsed();
-            // It was kept for this.
+            // The unpark was kept for this park.
             thread::park();
             slept
         });
@@ -196,7 +196,7 @@ fn those_who_are_late_run_in_the_order_of_their_deadlines() {
         let trace = Rc::new(RefCell::new(Vec::new()));
         let start = Instant::now();
         let at = move |millis| start + Duration::from_millis(millis);
-        // The odd ones have a timer from before, for an earlier time: it is moved lazily.
+        // The odd ethreads have a timer from before, for an earlier time: it is moved lazily.
         let handles: Vec<_> = (0..10)
             .map(|n| {
                 let trace = trace.clone();
@@ -235,7 +235,8 @@ fn timers_of_the_past_do_not_end_later_waits() {
         drop(thread::spawn(move || unpark.unpark()));
         thread::yield_now();
         woken_early.join().unwrap();
-        // The same place; and one whose own wait was cut short.
+        // The first ethread gets the slot of `woken_early`; the timed wait of the second is cut
+        // short.
         let handles = [
             thread::spawn(|| thread::park()),
             thread::spawn(move || {
@@ -306,7 +307,7 @@ fn waiting_turns_into_a_deadlock_with_the_last_remote_handle() {
             gone.recv().unwrap();
             drop(copies);
         });
-        // The shard waits, for nothing as it turns out, until the handles are gone.
+        // The shard waits until the handles are gone, although none of them will wake anything.
         drop(thread::spawn(move || go.send(()).unwrap()));
         let deadlock = deadlock(ethreads::run());
         assert_eq!(deadlock.parked()[0].name.as_deref(), Some("hopeless"));
@@ -442,11 +443,11 @@ fn the_os_thread_drives_its_shard_while_it_waits() {
 
 #[test]
 fn stack_sizes_hold_what_they_promise() {
-    /// What is on it before the closure runs, and the frame that goes deepest: under ASan, both are
-    /// large.
+    /// Room for what is on the stack before the closure runs, and for the deepest frame: under
+    /// ASan, both are large.
     const MARGIN: usize = 16 << 10;
 
-    /// Goes down until so many bytes are in use.
+    /// Recurses until `bytes` bytes below `top` are in use.
     fn fill(top: usize, bytes: usize) -> usize {
         let frame = std::hint::black_box([1u8; 256]);
         let used = top - std::ptr::from_ref(&frame).addr();
@@ -508,7 +509,7 @@ fn waits_without_a_stack_hold_none() {
             (5000, 5000, 0)
         );
         assert_eq!(stats.stacks.mapped_bytes, 0, "not even address space");
-        // One edge, and each passes it on.
+        // There is one edge, and each ethread passes it on.
         drop(theirs);
         ethreads::run().unwrap();
         assert_eq!(runtime::stats().unwrap().stacks.hot, 1);
@@ -528,7 +529,7 @@ fn a_wait_that_timed_out_takes_nobodys_wake() {
         let late = bridge::on_ready(&ours, Interest::Readable, now, move |wakeup| {
             seen.set(true);
             go.unpark();
-            // It stays, and so does its place in the line.
+            // The ethread goes on running, and so its place in the wait queue stays.
             thread::park();
             wakeup
         });

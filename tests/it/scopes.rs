@@ -96,7 +96,7 @@ fn the_first_panic_cancels_the_others_and_is_raised() {
                     thread::yield_now();
                     panic!("the first");
                 });
-                // The body is told as well.
+                // The body is interrupted as well.
                 thread::sleep(HOUR);
             });
         });
@@ -205,7 +205,7 @@ fn a_deadline_bounds_children_and_scope_alike() {
                     let read = std::io::Read::read(&mut socket, &mut [0]);
                     *seen.borrow_mut() = Some(read.unwrap_err());
                 });
-                // Out of reach of the deadline, which is the children's too.
+                // The mask keeps off the deadline, which is the children's too.
                 thread::uncancellable(|| {
                     let payload = child.join().unwrap_err();
                     assert!(payload.is::<Elapsed>());
@@ -466,7 +466,7 @@ fn a_scope_whose_shard_ends_before_it_ends_the_process() {
         return fresh(|| {
             thread::scope(|scope| {
                 scope.spawn(|| thread::uncancellable(|| thread::sleep(HOUR)));
-                // It leaves the child behind, and with it the scheduler.
+                // The run leaves the child behind, and with it the scheduler.
                 ethreads::run_main(thread::yield_now).unwrap();
             });
         });
@@ -487,7 +487,8 @@ fn a_logger_that_panics_while_a_scope_waits_does_no_harm() {
         on_log(Some(|| panic!("in the logger")));
         let raised = panic_of(|| {
             thread::scope(|scope| {
-                // Those who wait for nobody, which is told, as is the result that explodes.
+                // A child that nothing can wake is logged, and so is the result whose destructor
+                // panics.
                 scope.spawn(|| {
                     let _ended = OnDrop(|| ended.set(ended.get() + 1));
                     thread::park();
@@ -517,8 +518,8 @@ fn a_logger_that_panics_while_a_scope_waits_does_no_harm() {
     }
 }
 
-/// A coroutine of the user's own that opens a scope in an ethread, and leaves it where nobody can
-/// wait: it is resumed there by the closure of a `suspend`.
+/// A coroutine of user code that opens a scope in an ethread, and leaves it where nothing can wait:
+/// the closure of a `suspend` resumes the coroutine there.
 #[test]
 fn a_scope_that_is_left_on_the_schedulers_side_ends_the_process() {
     let name = "scopes::a_scope_that_is_left_on_the_schedulers_side_ends_the_process";

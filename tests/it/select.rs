@@ -1,4 +1,4 @@
-//! `sync::select`: what the macro and the operations mean, and that exactly one thing happens.
+//! `sync::select`: what the macro and the operations mean, and that exactly one operation happens.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::support::{leaving_nothing as check, text};
 const HOUR: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// A channel with so many messages in it.
+/// A channel with `count` messages in it.
 fn filled(count: u32) -> (Sender<u32>, Receiver<u32>) {
     let (sender, receiver) = channel::unbounded();
     (0..count).for_each(|n| sender.send(n).unwrap());
@@ -27,13 +27,13 @@ fn filled(count: u32) -> (Sender<u32>, Receiver<u32>) {
 fn bodies_are_blocks_or_expressions_with_commas_or_without() {
     check(|| {
         let (_sender, receiver) = filled(20);
-        // One line.
+        // One arm.
         assert_eq!(select! { n = receiver.receiving() => n }, Ok(0));
         assert_eq!(select! { n = receiver.receiving() => n, }, Ok(1));
         assert_eq!(select! { n = receiver.receiving() => { n } }, Ok(2));
         assert_eq!(select! { n = receiver.receiving() => { n }, }, Ok(3));
         assert_eq!(select! { biased; n = receiver.receiving() => n }, Ok(4));
-        // Several, with patterns that have commas and bars of their own.
+        // Several arms, with patterns that have commas and bars of their own.
         let never = Signal::<(u32, u32)>::new();
         let sure = receiver.receiving().map(|n| n.map_err(void));
         let value = select! {
@@ -49,7 +49,7 @@ fn bodies_are_blocks_or_expressions_with_commas_or_without() {
             () = after(HOUR) => 3,
         };
         assert_eq!(value, 1);
-        // What is done if nothing is possible.
+        // The `default` arm runs if no operation is possible.
         let with_default = select! { _ = never.waiting() => 1, default => 2 };
         let with_comma = select! { _ = never.waiting() => 1, default => 3, };
         let with_block = select! { _ = never.waiting() => { 1 } default => { 4 } };
@@ -57,7 +57,7 @@ fn bodies_are_blocks_or_expressions_with_commas_or_without() {
         assert_eq!([with_default, with_comma, with_block, biased], [2, 3, 4, 5]);
         let possible = select! { n = receiver.receiving() => n, default => Ok(0) };
         assert_eq!(possible, Ok(7));
-        // A variable of that name is one.
+        // A pattern named `default` is a variable.
         let default = select! { default = receiver.receiving() => default };
         assert_eq!(default, Ok(8));
     });
@@ -119,7 +119,7 @@ fn bodies_are_code_of_the_function_around() {
         let clock = Signal::<()>::new();
         let mut odd = 0;
         let last = 'outer: loop {
-            // An inner one, whose `break` is not the outer loop's.
+            // An inner loop, whose `break` is not the outer loop's.
             for _ in 0..3 {
                 select! {
                     n = receiver.receiving() => match n {
@@ -209,7 +209,8 @@ fn in_order_the_first_of_several_possible_things_happens() {
         assert_eq!((first.len(), second.len()), (0, 100));
         let both = || first.receiving().or(second.receiving());
         assert_eq!(both().try_perform_in_order(), Some(Either::Second(Ok(0))));
-        // Two that become possible while it waits: the one that came first, not that in front.
+        // Of two operations that become possible during the wait, the earlier happens, not the
+        // first in order.
         let signals = Rc::new([Signal::new(), Signal::new()]);
         let theirs = signals.clone();
         let waiting = thread::spawn(move || {
@@ -227,7 +228,7 @@ fn in_order_the_first_of_several_possible_things_happens() {
     });
 }
 
-/// How often each of `N` things happens of which all are always possible.
+/// How often each of `N` operations happens, if all of them are always possible.
 fn shares<const N: usize>(rounds: usize, mut choose: impl FnMut() -> usize) -> [usize; N] {
     let mut counts = [0; N];
     (0..rounds).for_each(|_| counts[choose()] += 1);
@@ -247,7 +248,7 @@ fn each_of_several_possible_things_has_its_share() {
         for share in shares::<7>(1400, many) {
             assert!(share > 100, "{share} of 1400");
         }
-        // Of which some are not possible.
+        // Some operations are not possible.
         let never = Signal::<()>::new();
         let some = || {
             select! {
@@ -271,7 +272,7 @@ fn choices_that_alternate_do_not_take_each_others_turns() {
     check(|| {
         let full: Vec<_> = (0..4).map(|_| filled(3000)).collect();
         let r = |n: usize| full[n].1.receiving();
-        // So many choices in a round, of which the last one is looked at.
+        // Each round makes `stride` choices, of which only the last one counts.
         for stride in 2..=8 {
             for things in [2, 4] {
                 let choose = || {
@@ -290,7 +291,7 @@ fn choices_that_alternate_do_not_take_each_others_turns() {
     });
 }
 
-/// A message that counts those of its kind that are alive.
+/// A message that counts the living messages of its kind.
 struct Counted(Rc<Cell<usize>>);
 
 impl Counted {
@@ -318,7 +319,7 @@ fn exactly_one_thing_happens_when_two_are_possible() {
                 message = from_a.receiving() => { drop(message); 1 }
                 sent = b.sending(new()) => { assert!(sent.is_ok()); 2 }
             };
-            // Either one was taken and one was dropped unsent, or there are two.
+            // Either one message was received and one was dropped unsent, or both are in channels.
             let left = (from_a.len(), from_b.len(), alive.get());
             assert_eq!(left, if happened == 1 { (0, 0, 0) } else { (1, 1, 2) });
         }
@@ -357,10 +358,10 @@ fn exactly_one_thing_happens_when_two_become_possible_in_one_turn() {
             assert_eq!(done, [true, false, false], "{first}");
             let expected = ["received", "sent", "signalled"][first];
             assert_eq!(waiting.join().unwrap(), expected);
-            // What lost has not been sent, and is gone; so is what was received.
+            // The message of the lost send was not sent, and is gone; so is the received message.
             assert_eq!((alive.get(), signal.waiters()), (0, 0));
         }
-        // Also if it has been cancelled by then: it is too late.
+        // A cancel by that time changes nothing: it comes too late.
         let waiting = spawn();
         thread::yield_now();
         assert!(b.1.try_recv().is_ok());
@@ -394,25 +395,25 @@ fn whoever_leaves_a_choice_otherwise_leaves_all_its_lines() {
             assert!(matches!(sent, Err(TrySendError::Full(_))));
             assert!(ends.1.try_recv().is_err());
         };
-        // By a cancel.
+        // A cancel ends the choice.
         let waiting = thread::spawn(wait());
         thread::yield_now();
         assert_eq!((signal.waiters(), alive.get()), (1, 1));
         waiting.cancel();
-        // It is passed over before it has run.
+        // The waiter is passed over before it has run.
         assert_eq!(signal.signal(()), Err(()));
         assert!(waiting.join().unwrap_err().is::<thread::Cancelled>());
         nothing_left();
-        // By the end of a scope.
+        // The end of a scope ends the choice.
         assert!(time::timeout(MOMENT, wait()).is_err());
         nothing_left();
-        // By a panic of what is made of the result.
+        // A panic of a `map` closure ends the choice.
         let waiting = thread::spawn(wait());
         thread::yield_now();
         signal.signal(()).unwrap();
         assert_eq!(text(&*waiting.join().unwrap_err()), "on purpose");
         nothing_left();
-        // Never having waited.
+        // The choice is dropped and has never waited.
         drop(wait());
         nothing_left();
     });
@@ -437,7 +438,7 @@ fn nobody_meets_itself_in_a_channel() {
             };
             assert!(!at_once);
         }
-        // With room it puts in and takes out, in turn.
+        // With room in the channel, the choice sends and receives in turn.
         let (sender, receiver) = channel::bounded(1);
         let mut log = Vec::new();
         for n in 0..6 {
@@ -509,7 +510,7 @@ fn the_end_of_a_channel_is_something_that_happens() {
         thread::yield_now();
         drop(receiver);
         assert_eq!(waiting.join().unwrap(), Err(SendError(Box::new(1))));
-        // And if it has been before.
+        // The same holds if the channel ended before the choice.
         let gone = select! { sent = sender.sending(Box::new(3)) => sent, default => Ok(()) };
         assert_eq!(gone, Err(SendError(Box::new(3))));
     });
@@ -524,7 +525,7 @@ fn operations_are_values_that_can_be_put_together() {
             let called = &called;
             move |_: Result<u32, RecvError>| called.set(called.get() + by)
         };
-        // What is made of a result is made of that which has happened only.
+        // Only the `map` closure of the operation that has happened is called.
         let never = channel::bounded::<u32>(0);
         let both = receiver
             .receiving()
@@ -548,12 +549,12 @@ fn operations_are_values_that_can_be_put_together() {
             panic!("only that is possible");
         };
         assert_eq!(last, 3);
-        // Of none, nothing ever happens.
+        // A choice of no operations never happens.
         let none = || any(std::iter::empty::<channel::Receiving<'_, u32>>());
         assert_eq!(none().try_perform(), None);
         let timer = none().or(any([none(), none()])).or(after(MOMENT));
         assert!(matches!(timer.perform(), Either::Second(())));
-        // A thing may be there or not.
+        // An operation may be there or not.
         for there in [None, Some(&sender)] {
             select! {
                 (_, sent) = any(there.map(|sender| sender.sending(9))) => {
@@ -563,7 +564,7 @@ fn operations_are_values_that_can_be_put_together() {
                 (_, _) = any::<Option<channel::Sending<'_, u32>>>(None) => unreachable!(),
             }
         }
-        // While many wait for many, the numbers are right.
+        // A choice among many operations returns the right index.
         let signals: Vec<_> = (0..50).map(|_| Signal::new()).collect();
         thread::scope(|scope| {
             for n in [0, 17, 49] {
@@ -585,7 +586,7 @@ fn the_first_of_several_times_comes_first() {
         let times = [HOUR * 2, MOMENT, HOUR].map(|time| at(now + time));
         assert_eq!(any(times).perform(), (1, ()));
         assert!(now.elapsed() >= MOMENT);
-        // One that has passed is possible at once.
+        // A time that has passed is possible at once.
         assert_eq!(at(now).try_perform(), Some(()));
         assert_eq!(after(Duration::ZERO).try_perform(), Some(()));
         assert_eq!(after(HOUR).try_perform(), None);

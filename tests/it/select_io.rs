@@ -1,4 +1,4 @@
-//! `sync::select` on what comes from elsewhere: descriptors and the ends of ethreads.
+//! `sync::select` on events from elsewhere: descriptors and the ends of ethreads.
 
 // Helpers of tests fail like tests.
 #![allow(clippy::unwrap_used)]
@@ -35,13 +35,13 @@ fn a_descriptor_is_ready_at_once_if_it_is() {
             select! { ready = readable(socket) => { ready.unwrap(); true } default => false }
         };
         assert!(!look(&ours));
-        // Nobody has waited, and the shard has not looked since.
+        // No ethread has waited, and the shard has not polled its driver since.
         theirs.write_all(b"x").unwrap();
         assert!(look(&ours), "there is input");
         assert!(look(&ours), "it is still there");
         ours.read_exact(&mut [0]).unwrap();
         assert!(!look(&ours));
-        // The same after a read that has met "would block".
+        // The same after a read that returned `WouldBlock`.
         ours.set_nonblocking(true).unwrap();
         let error = ours.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
@@ -54,7 +54,7 @@ fn a_descriptor_is_ready_at_once_if_it_is() {
         };
         assert_eq!(first, 1);
         assert!(matches!(writable(&ours).try_perform(), Some(Ok(()))));
-        // The end is input as well.
+        // The end of the stream is input as well.
         ours.read_exact(&mut [0]).unwrap();
         assert!(!look(&ours));
         drop(theirs);
@@ -183,7 +183,7 @@ fn both_directions_of_a_socket_are_two_things() {
         until_true(|| first() == "nothing");
         server.read_exact(&mut vec![0; filled]).unwrap();
         until_true(|| first() == "room");
-        // The same direction twice is one after the other.
+        // Two operations on the same direction wait one behind the other.
         let twice = any([readable(&client), readable(&client)]);
         let neither = select! { _ = twice => true, () = after(MOMENT) => false };
         assert!(!neither);
@@ -229,16 +229,16 @@ fn an_edge_goes_round_choosers_and_readers_of_one_socket() {
         let read_one = read_one(2);
         let reader = thread::spawn(move || while read_one() {});
         until_waiting(3);
-        // One edge for all of them, and single ones.
+        // One edge for all waiters, and single edges.
         for text in [&b"abc"[..], b"d", b"e", b"fghij", b"k", b"lmnop"] {
             theirs.write_all(text).unwrap();
             let so_far = usize::from(text[text.len() - 1] - b'a') + 1;
             until_true(|| got.borrow().len() == so_far);
         }
-        // In order, as they read one byte each from one stream.
+        // In order, as each waiter reads one byte at a time from one stream.
         let bytes: Vec<_> = got.borrow().iter().map(|(_, byte)| *byte).collect();
         assert!(bytes.iter().copied().eq(b'a'..=b'p'), "{bytes:?}");
-        // The end is one edge for all of them.
+        // The end is one edge for all waiters.
         drop(theirs);
         reader.join().unwrap();
         for chooser in choosers {
@@ -316,13 +316,13 @@ fn who_leaves_a_socket_leaves_no_trace_at_it() {
 #[test]
 fn an_ethread_that_has_ended_is_something_that_happens() {
     check(|| {
-        // Before.
+        // The ethread ends before the choice.
         let mut ended = thread::spawn(|| 1);
         thread::yield_now();
         assert_eq!(finished(&mut ended).try_perform(), Some(()));
         select! { () = finished(&mut ended) => (), () = after(HOUR) => unreachable!() }
         assert_eq!(ended.join().unwrap(), 1);
-        // Meanwhile: by returning, by a panic, by a cancel.
+        // The ethread ends during the choice: by returning, by a panic, by a cancel.
         let ends: [fn() -> u32; 3] = [
             || 2,
             || panic!("on purpose"),
@@ -371,12 +371,12 @@ fn an_end_that_lost_wakes_nobody_later() {
             theirs.signal(7).unwrap();
         });
         drop(go);
-        // It ends during this wait, which is not its own.
+        // The ethread ends during this wait, which is for something else.
         assert_eq!(signal.wait_timeout(HOUR), Some(7));
         assert!(ethread.is_finished());
         ethread.join().unwrap();
         later.join().unwrap();
-        // Cancelled while it waits, and then the ethread ends.
+        // The waiter is cancelled while it waits, and then the ethread ends.
         let (go, gone) = channel::bounded::<()>(0);
         let ended = Rc::new(Cell::new(false));
         let flag = ended.clone();
@@ -422,7 +422,7 @@ fn children_of_a_scope_can_be_waited_for_in_the_order_in_which_they_end() {
     });
 }
 
-/// A descriptor whose owner yields whenever it is asked for it.
+/// The owner of a descriptor whose `as_fd` yields.
 struct Yields(UnixStream);
 
 impl AsFd for Yields {
@@ -445,7 +445,7 @@ fn an_owner_of_a_descriptor_may_suspend_when_it_is_asked_for_it() {
             drop(theirs);
             sender
         });
-        // Its channel stands in line before the descriptor is asked for.
+        // The channel's operation is in its wait queue before `as_fd` is called.
         let is_readable = select! {
             biased;
             _ = receiver.receiving() => false,

@@ -1,5 +1,4 @@
-//! `sync::select`: programs of many choosers, callers that are no ethreads, and what comes at one
-//! time.
+//! `sync::select`: programs of many choosers, callers that are no ethreads, and events at one time.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -76,7 +75,8 @@ fn many_choosers_on_both_sides_lose_nothing() {
                         let mut got = Vec::new();
                         let mut open = [Some(from_a), Some(from_b)];
                         while open.iter().any(Option::is_some) {
-                            // An end is told of once, and then that channel is left out.
+                            // The end of a channel is reported once, and then that channel is left
+                            // out.
                             let ways = open.iter().flatten().map(Receiver::receiving);
                             let (way, message) = any(ways).perform();
                             match message {
@@ -149,7 +149,7 @@ fn whoever_never_has_to_wait_still_lets_others_run() {
 #[test]
 fn other_waits_work_on_while_somebody_chooses() {
     check(|| {
-        // The lines of one signal, with choosers and plain waiters between each other.
+        // The wait queue of one signal, with choosers and plain waiters in turn.
         let signal = Rc::new(Signal::new());
         let order = Rc::new(RefCell::new(Vec::new()));
         let waiters: Vec<_> = (0..6)
@@ -175,7 +175,8 @@ fn other_waits_work_on_while_somebody_chooses() {
         let ended = waiters.into_iter().map(|waiter| waiter.join().is_ok());
         assert_eq!(Vec::from_iter(ended), [true, true, true, false, true, true]);
         assert_eq!(order.borrow()[3..], [(4, 4), (5, 4)]);
-        // A guard that is held around a choice is held, and poisoned by a cancel of it.
+        // A guard that is held during a choice stays locked; a cancel of the choice poisons the
+        // mutex.
         let mutex = Rc::new(Mutex::new(0));
         let theirs = mutex.clone();
         let holder = thread::spawn(move || {
@@ -205,11 +206,11 @@ fn a_choice_that_can_never_end_is_a_deadlock() {
         let deadlock = deadlock(ethreads::run());
         let report = deadlock.to_string();
         assert!(report.contains("one of 2 things"), "{report}");
-        // Somebody comes after all.
+        // A receiver comes after all.
         assert_eq!(ends.1.try_recv(), Ok(1));
         ethreads::run().unwrap();
         assert_eq!(waiting.join().unwrap(), 2);
-        // With a time it is none.
+        // A choice with a time is no deadlock.
         let late = thread::spawn(|| {
             let never = Signal::new();
             select! { () = never.waiting() => false, () = after(MOMENT) => true }
@@ -239,11 +240,11 @@ fn an_os_thread_without_ethreads_chooses_by_itself() {
         let report = text(&*payload);
         assert!(report.contains("one of 2 things"), "{report}");
         assert!(report.contains("can never end"), "{report}");
-        // It has left the line.
+        // The choice has left the wait queue.
         sender.try_send(5).unwrap();
         assert_eq!(receiver.len(), 1);
         assert_eq!(choose(), 5);
-        // While it waits it runs ethreads.
+        // While the OS thread waits, it runs ethreads.
         let theirs = sender.clone();
         let ethread = thread::spawn(move || theirs.send(6).unwrap());
         let got = select! { got = receiver.receiving() => got.unwrap(), () = after(HOUR) => 0 };
@@ -288,7 +289,7 @@ fn who_chose_in_a_scheduler_that_has_ended_means_nothing_to_the_next_one() {
         };
         let builder = || Runtime::builder().grace(Duration::ZERO);
         let _ = builder().run(move || {
-            // One ends with the shard, the other one is leaked.
+            // One ethread ends with the shard, the other is leaked.
             drop(thread::spawn(choose));
             drop(thread::spawn(move || thread::uncancellable(choose)));
             thread::yield_now();
@@ -376,7 +377,7 @@ mod at_one_time {
             });
             seen[usize::from(run.unwrap())] = true;
         }
-        // The time was reached before either of them ran.
+        // The time was reached before either ethread ran.
         assert_eq!(seen, [true, false]);
     }
 

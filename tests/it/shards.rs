@@ -72,7 +72,7 @@ fn the_panic_of_a_root_is_told_at_once_and_returned() {
     let results = std::thread::spawn(move || {
         shards.run(move |shard| {
             assert_ne!(shard, 0, "the first fails");
-            // Goes on until somebody has seen that in the log.
+            // Goes on until the test has seen the panic in the log.
             is_told.lock().unwrap().recv().unwrap();
             shard
         })
@@ -108,7 +108,7 @@ fn what_is_spawned_elsewhere_runs_there_and_its_result_comes_back() {
 
 #[test]
 fn a_value_that_stays_may_be_made_there() {
-    // Neither the ethread's own values nor what it waits for need `Send`.
+    // Neither the ethread's own values nor the ethreads that it waits for need `Send`.
     let shards = group(1);
     let sum = shards.spawn(|| {
         let shared = Rc::new(20);
@@ -152,7 +152,7 @@ fn shards_take_turns_and_keys_stay() {
 fn a_cancel_reaches_it_wherever_it_is() {
     let shards = group(1);
     let begun = Arc::new(AtomicUsize::new(0));
-    // Before its shard has looked, while the shard is busy.
+    // The cancel comes before the shard has looked, while the shard is busy.
     let (go, wait) = mpsc::channel::<()>();
     let busy = shards.spawn(move || wait.recv().is_ok()).unwrap();
     let counts = begun.clone();
@@ -164,7 +164,7 @@ fn a_cancel_reaches_it_wherever_it_is() {
     assert!(busy.join().unwrap());
     assert!(is::<Cancelled>(unborn.join()));
     assert_eq!(begun.load(Ordering::SeqCst), 0, "its closure was dropped");
-    // While it waits.
+    // The cancel comes while the ethread waits.
     let (waits, is_waiting) = remote::bounded(1);
     let waiting = shards.spawn(move || {
         waits.send(()).unwrap();
@@ -174,7 +174,7 @@ fn a_cancel_reaches_it_wherever_it_is() {
     is_waiting.recv().unwrap();
     waiting.cancel();
     assert!(is::<Cancelled>(waiting.join()));
-    // After its end.
+    // The cancel comes after the end of the ethread.
     let ended = shards.spawn(|| 7).unwrap();
     while !ended.is_finished() {
         std::thread::yield_now();
@@ -219,7 +219,7 @@ fn the_panic_of_one_that_nobody_joins_is_told_and_counted() {
     drop(detached.unwrap());
     go.send(()).unwrap();
     wait_for_log("nobody joins this one of shards");
-    // After its end.
+    // The handle is dropped after the end of the ethread.
     let late = shards
         .spawn(|| panic!("nobody joins this late one"))
         .unwrap();
@@ -264,7 +264,7 @@ fn a_shutdown_reports_what_was_alive() {
         report.to_string().contains("shard 1: 1 alive, 0 left"),
         "{report}"
     );
-    // They have ended.
+    // The shards have ended.
     let back = shards.spawn(|| 7).unwrap_err();
     assert_eq!(back.kind(), io::ErrorKind::NotConnected);
     assert_eq!((back.into_inner())(), 7, "what was to be run comes back");
@@ -295,7 +295,7 @@ fn who_waits_for_one_that_is_left_behind_is_told() {
 
 #[test]
 fn what_comes_while_a_shard_ends_is_told_or_given_back() {
-    // One that spawns as fast as it can, until it is told no.
+    // An OS thread spawns as fast as it can, until the shard refuses.
     for _ in 0..20 {
         let shards = group(1);
         let shard = shards.shards()[0].clone();
@@ -322,7 +322,7 @@ fn what_comes_while_a_shard_ends_is_told_or_given_back() {
                 if handles.len() == 100 {
                     begins.send(()).unwrap();
                 }
-                // Not so fast that it takes the shard seconds to cancel them all.
+                // Limits the rate, so that the shard does not need seconds to cancel all ethreads.
                 while handles.len() > 1_000 + ran.load(Ordering::SeqCst) && !shard.has_ended() {
                     std::thread::yield_now();
                 }
@@ -376,7 +376,7 @@ fn a_run_takes_in_what_was_spawned_on_its_os_thread_from_elsewhere() {
         let here = Shard::current();
         let ran = Arc::new(AtomicUsize::new(0));
         let counts = ran.clone();
-        // Sent before the run, and nothing else keeps it going.
+        // The closure is sent before the run, and nothing else keeps the run going.
         let spawner =
             std::thread::spawn(move || here.spawn(move || counts.fetch_add(1, Ordering::SeqCst)));
         let handle = spawner.join().unwrap().unwrap();
@@ -393,7 +393,7 @@ fn an_os_thread_that_ends_tells_those_who_wait() {
         let dropped = Arc::new(AtomicBool::new(false));
         let flag = dropped.clone();
         let on_drop = OnDrop(move || flag.store(true, Ordering::SeqCst));
-        // Its shard never runs.
+        // The shard of this OS thread never runs.
         let handle = Shard::current().spawn(move || drop(on_drop)).unwrap();
         (handle, dropped)
     });
@@ -401,7 +401,7 @@ fn an_os_thread_that_ends_tells_those_who_wait() {
     assert!(dropped.load(Ordering::SeqCst));
 }
 
-/// Their frames may refer to thread-locals that are gone.
+/// The frames of ethreads may refer to thread-locals that are gone.
 #[test]
 fn no_ethread_goes_on_when_its_os_thread_ends() {
     let went_on = Arc::new(AtomicBool::new(false));
@@ -410,7 +410,7 @@ fn no_ethread_goes_on_when_its_os_thread_ends() {
         drop(ethreads::spawn(move || {
             theirs.store(true, Ordering::SeqCst)
         }));
-        // Dropped by the end of the OS thread, where it would let the others run.
+        // Dropped by the end of the OS thread, where its destructor would let other ethreads run.
         let yields = OnDrop(thread::yield_now);
         Shard::current().spawn(move || drop(yields)).unwrap()
     });
@@ -457,7 +457,7 @@ fn one_of_a_group_that_ends_it_is_cancelled_by_that() {
 
 #[test]
 fn shutdowns_at_the_same_time_do_not_hold_each_other_up() {
-    // By two ethreads of one OS thread: one of them gets the report.
+    // Two ethreads of one OS thread call `shutdown`: one of them gets the report.
     let reports = fresh(|| {
         ethreads::run_main(|| {
             let shards = Arc::new(group(1));
@@ -473,8 +473,8 @@ fn shutdowns_at_the_same_time_do_not_hold_each_other_up() {
         })
     });
     assert_eq!(reports.unwrap(), [0, 1]);
-    // By two ethreads of the group: both are cancelled by that. One ethread spawns them: from here
-    // the second one could come too late.
+    // Two ethreads of the group call `shutdown`, which cancels both. One ethread spawns them: from
+    // here the second call could come too late.
     let shards = Arc::new(group(1));
     let theirs = shards.clone();
     let starts = shards.spawn(move || {
@@ -484,12 +484,11 @@ fn shutdowns_at_the_same_time_do_not_hold_each_other_up() {
         }
     });
     starts.unwrap().join().unwrap();
-    // The second one may come when nothing is to be waited for, or not begin: what counts is the
-    // end.
+    // The second ethread may find nothing left to wait for, or may not begin: only the end counts.
     while !shards.shards().iter().all(Shard::has_ended) {
         std::thread::yield_now();
     }
-    // From another OS thread, while the shard cannot end yet.
+    // Two other OS threads call `shutdown`, while the shard cannot end yet.
     let shards = Arc::new(group(1));
     let (go, wait) = mpsc::channel::<()>();
     let (begins, has_begun) = mpsc::channel();
@@ -504,7 +503,7 @@ fn shutdowns_at_the_same_time_do_not_hold_each_other_up() {
         let (theirs, tell) = (shards.clone(), tell.clone());
         std::thread::spawn(move || tell.send(theirs.shutdown().shards.len()));
     }
-    // Whichever comes second returns at once; the other one waits for the shard.
+    // The second call returns at once; the first call waits for the shard.
     assert_eq!(reports.recv(), Ok(0));
     drop(go);
     assert_eq!(reports.recv(), Ok(1));
@@ -516,12 +515,12 @@ fn what_was_sent_before_the_end_of_a_run_begins_in_order_to_be_cancelled() {
         let (told, tells) = mpsc::channel();
         ethreads::run_main(move || {
             let here = Shard::current();
-            // Its shard does not look before the root has ended.
+            // The shard does not look at its inbox before the root has ended.
             let handle = std::thread::spawn(move || here.spawn(|| ()).unwrap());
             told.send(handle.join().unwrap()).unwrap();
         })
         .unwrap();
-        // Nobody drives the shard here.
+        // Nothing drives the shard here.
         let handle: thread::RemoteJoinHandle<()> = tells.recv().unwrap();
         assert!(handle.is_finished());
         assert!(is::<Cancelled>(handle.join()));
@@ -556,7 +555,7 @@ fn one_that_can_be_cancelled_from_elsewhere_is_no_deadlock() {
             let handle = here.spawn(parks).unwrap();
             spawned.send(()).unwrap();
             has_begun.recv().unwrap();
-            // Time enough to find that nothing else can wake it.
+            // Time enough to find that nothing else can wake the ethread.
             (0..1000).for_each(|_| std::thread::yield_now());
             handle.cancel();
             is::<Cancelled>(handle.join())
@@ -567,7 +566,7 @@ fn one_that_can_be_cancelled_from_elsewhere_is_no_deadlock() {
     });
 }
 
-/// A waker that lets the ethreads end that are left behind, if they go on.
+/// A waker that lets the ethreads that are left behind end, if they go on.
 struct Sleeps(Arc<AtomicBool>);
 
 impl Wake for Sleeps {

@@ -1,4 +1,4 @@
-//! What may still run when a shard ends, and what has to stay.
+//! What may still run when a shard ends, and what must not be destroyed.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -21,13 +21,13 @@ fn closures_that_do_not_begin_may_wait_when_they_are_dropped() {
     impl Drop for Offloads {
         fn drop(&mut self) {
             let dropped = self.0.clone();
-            // One that is cancelled would not begin it.
+            // A cancelled ethread would not begin the call without this mask.
             thread::uncancellable(|| {
                 bridge::blocking(move || dropped.fetch_add(1, Ordering::SeqCst));
             });
         }
     }
-    // Without a grace, closures that were accepted do not begin any more.
+    // Without a grace, accepted closures do not begin any more.
     for grace in [20, 0, 20, 0].map(Duration::from_millis) {
         let shards = Runtime::builder().grace(grace).shards(1).start().unwrap();
         let shard = shards.shards()[0].clone();
@@ -47,7 +47,7 @@ fn closures_that_do_not_begin_may_wait_when_they_are_dropped() {
                 if made == 10 {
                     begins.send(()).unwrap();
                 }
-                // Not so fast that they take all memory.
+                // Limits the rate, so that the closures do not take all memory.
                 while made > 5_000 + drops.load(Ordering::SeqCst) && !shard.has_ended() {
                     std::thread::yield_now();
                 }
@@ -60,7 +60,7 @@ fn closures_that_do_not_begin_may_wait_when_they_are_dropped() {
         let report = shards.shutdown();
         assert_eq!(report.shards.len(), 1);
         let made = floods.join().unwrap();
-        // Those that are left behind in their destructors have not counted.
+        // An ethread that is left behind in a destructor has not counted its drop.
         let left = report.shards[0].left.iter();
         let left = left.filter(|label| !label.contains("holds on")).count();
         let lost = made - dropped.load(Ordering::SeqCst);
@@ -68,8 +68,8 @@ fn closures_that_do_not_begin_may_wait_when_they_are_dropped() {
     }
 }
 
-/// The value of a thread-local that an ethread has lent to another OS thread outlives the ethread
-/// that is left behind.
+/// An ethread that is left behind may have lent the value of a thread-local to another OS thread.
+/// The value outlives the ethread.
 #[test]
 fn an_os_thread_that_leaves_ethreads_behind_keeps_its_thread_locals() {
     struct Lent(AtomicBool);
@@ -106,7 +106,7 @@ fn an_os_thread_that_leaves_ethreads_behind_keeps_its_thread_locals() {
     looks.send(()).unwrap();
     assert!(told.recv().unwrap(), "its destructor has run");
 
-    // Nor does `Shards::run` wait for the OS thread.
+    // `Shards::run` does not wait for the OS thread either.
     let shards = Runtime::builder().grace(Duration::ZERO).shards(2);
     let ends = shards.run(|shard| {
         drop(thread::spawn(|| thread::uncancellable(thread::park)));
@@ -117,7 +117,8 @@ fn an_os_thread_that_leaves_ethreads_behind_keeps_its_thread_locals() {
     assert_eq!(ends, [0, 1]);
 }
 
-/// A handle that one of those that it is to wait for may use at the end of their shard.
+/// The handle of an ethread, for a destructor or a waker that runs at the end of the ethread's
+/// shard.
 type Slot = Arc<Mutex<Option<RemoteJoinHandle<()>>>>;
 
 /// Cancels and joins an ethread when it is dropped, or used as a waker.
@@ -262,7 +263,7 @@ fn a_handle_in_a_thread_local_logs_on_another_os_thread() {
     }
     collect_log();
     fresh(|| {
-        // Registered before the scheduler, so it is destroyed after it.
+        // Registered before the scheduler, so this thread-local is destroyed after it.
         KEEPS.with(|_| ());
         let panics = thread::spawn(|| panic!("kept in a thread-local"));
         ethreads::run().unwrap();

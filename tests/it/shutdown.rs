@@ -124,7 +124,7 @@ fn waits_without_a_stack_are_dropped() {
             });
             drop(waits.unwrap());
         }
-        // Both ends outlive the shard: it is the end that ends these waits.
+        // Both ends of the socket outlive the shard: only the end of the shard ends these waits.
         (ours, theirs_end)
     });
     drop(result.unwrap());
@@ -148,7 +148,7 @@ fn one_that_can_only_be_woken_by_those_gone_is_left_behind_at_once() {
     assert!(!logged("left-at-once").is_empty());
 }
 
-/// Ways not to end when told to.
+/// Ways to go on in spite of a cancel.
 fn stubborn() -> [(&'static str, fn()); 3] {
     [
         ("stubborn-catcher", || {
@@ -158,7 +158,7 @@ fn stubborn() -> [(&'static str, fn()); 3] {
                 })));
             }
         }),
-        // Never parks: nobody but the shutdown asks for the time.
+        // Never parks, so nothing but the shutdown looks at the time.
         ("stubborn-yielder", || {
             thread::uncancellable(|| {
                 loop {
@@ -232,7 +232,7 @@ fn a_deadlocked_root_is_reported_and_unwound() {
     let deadlock = deadlock(result);
     assert_eq!(deadlock.parked()[0].name.as_deref(), Some("main"));
     assert!(unwound.get());
-    // Its shard is gone; nobody is there to be cancelled.
+    // The shard is gone; there is no ethread to cancel.
     deadlock.cancel_all();
 }
 
@@ -255,7 +255,7 @@ fn settings_out_of_range_are_refused_before_anything_runs() {
         panic!("it ran")
     };
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-    // And nothing is left of the attempt.
+    // Nothing is left of the attempt.
     Runtime::builder().run(|| ()).unwrap();
 }
 
@@ -307,10 +307,10 @@ fn the_grace_is_what_was_asked_for() {
                 }
             });
         }));
-        // Time goes on only when nobody else is ready: it has begun.
+        // Time goes on only when no other ethread is ready, so the ethread has begun.
         thread::sleep(Duration::from_nanos(1));
     });
     result.unwrap();
-    // The default of five seconds; at the very end of it the shard stops.
+    // The default grace is five seconds; the shard stops at the very end of it.
     assert!((4..=5).contains(&last.get().as_secs()), "{last:?}");
 }

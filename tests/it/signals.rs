@@ -1,4 +1,5 @@
-//! Signals of the process as events. They belong to the process, so each test has one of its own.
+//! Signals of the process as events. Signals belong to the process, so each test has its own
+//! process.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -23,7 +24,7 @@ use crate::support::{fresh, in_child, stderr};
 const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(2);
 
-/// Sends a signal to this OS thread, which has handled it when this returns.
+/// Sends a signal to this OS thread; the signal has been handled when this returns.
 fn send(signal: Signal) {
     signal_hook::low_level::raise(signal.as_raw()).unwrap();
 }
@@ -46,7 +47,7 @@ fn user1_and_2() -> Signals {
     Signals::new([Signal::USER1, Signal::USER2]).unwrap()
 }
 
-/// All that can be received at once.
+/// All signals that can be received at once.
 fn come(signals: &Signals) -> Vec<Signal> {
     std::iter::from_fn(|| signals.try_recv()).collect()
 }
@@ -84,7 +85,7 @@ fn a_signal_wakes_who_waits_and_the_others_go_on_meanwhile() {
     );
 }
 
-/// The driver waits for it; there is nobody in this shard who could wake it.
+/// The driver waits for the signal; nothing in this shard could wake the waiter.
 #[test]
 fn a_shard_that_waits_for_a_signal_only_is_no_deadlock() {
     in_a_child(
@@ -120,7 +121,7 @@ fn the_same_ones_are_one_and_different_ones_are_all_told() {
                 let all = HashSet::from([Signal::USER1, Signal::USER2]);
                 assert_eq!(HashSet::from_iter(two), all);
             }
-            // The same for those who wait.
+            // The same for receives that may wait.
             send(Signal::USER1);
             send(Signal::USER2);
             let two = [signals.recv().unwrap(), signals.recv().unwrap()];
@@ -162,7 +163,7 @@ fn each_who_wants_it_is_told_wherever_it_is() {
                 signals.recv().unwrap()
             })
         });
-        // It blocks its OS thread.
+        // This receiver blocks its OS thread.
         let no_shard = std::thread::spawn(move || {
             let signals = user1_and_2();
             ready.send(()).unwrap();
@@ -185,7 +186,7 @@ fn each_who_wants_it_is_told_wherever_it_is() {
     });
 }
 
-/// Two signals may be one event for the driver, and two have to be woken.
+/// Two signals may be one event for the driver, and two waiters have to be woken.
 #[test]
 fn of_those_who_share_it_each_gets_one() {
     in_a_child("signals::of_those_who_share_it_each_gets_one", || {
@@ -203,7 +204,7 @@ fn of_those_who_share_it_each_gets_one() {
     });
 }
 
-/// Whoever comes first empties the pipe, perhaps before the other driver has looked at it.
+/// The first receiver empties the pipe, perhaps before the other driver has looked at it.
 #[test]
 fn of_those_who_share_it_between_os_threads_each_gets_one() {
     in_a_child(
@@ -236,7 +237,7 @@ fn of_those_who_share_it_between_os_threads_each_gets_one() {
     );
 }
 
-/// A full pipe takes no byte, and reports nothing new before it was emptied.
+/// A full pipe takes no byte, and reports nothing new until it is emptied.
 #[test]
 fn more_than_the_pipe_holds_is_no_harm() {
     in_a_child("signals::more_than_the_pipe_holds_is_no_harm", || {
@@ -290,7 +291,7 @@ fn what_cannot_be_received_is_refused_and_nothing_has_happened() {
     let error = Signals::new([]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     eprintln!("all refused");
-    // It does what it did before.
+    // The signal does what it did before.
     send(Signal::TERMINATE);
 }
 
@@ -303,7 +304,7 @@ fn after_a_drop_the_signal_does_nothing_and_the_others_are_told() {
     in_a_child(
         "signals::after_a_drop_the_signal_does_nothing_and_the_others_are_told",
         || {
-            // Once, for what the process keeps.
+            // One creation beforehand, for what the process keeps.
             drop(Signals::new([Signal::TERMINATE]).unwrap());
             let before = open_descriptors();
             let first = Signals::new([Signal::TERMINATE, Signal::USER1]).unwrap();
@@ -313,7 +314,7 @@ fn after_a_drop_the_signal_does_nothing_and_the_others_are_told() {
             assert_eq!(second.recv().unwrap(), Signal::TERMINATE);
             drop(second);
             assert_eq!(open_descriptors(), before);
-            // By default either would end the process.
+            // By default either signal would end the process.
             send(Signal::TERMINATE);
             send(Signal::USER1);
             let third = Signals::new([Signal::TERMINATE]).unwrap();
@@ -333,7 +334,8 @@ fn without_descriptors_nothing_is_left_behind() {
             while let Ok(file) = std::fs::File::open("/dev/null") {
                 room.push(file);
             }
-            // With room for everything but the last descriptor it fails at each of the steps.
+            // With too few descriptors, `Signals::new` fails at each of its steps, up to the last
+            // descriptor.
             for free in 0..4 {
                 let error = Signals::new([Signal::USER1, Signal::USER2]).unwrap_err();
                 assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "with {free} free");
@@ -360,7 +362,7 @@ fn a_deadline_and_a_cancel_end_the_wait_and_lose_nothing() {
             let theirs = signals.clone();
             let receiver = thread::spawn(move || theirs.recv());
             until_waiting(1);
-            // It comes before the cancelled one runs.
+            // The signal comes before the cancelled ethread runs.
             send(Signal::USER1);
             receiver.cancel();
             assert!(receiver.join().unwrap_err().is::<Cancelled>());
@@ -405,7 +407,8 @@ fn a_signal_or_something_else_can_be_waited_for() {
             });
             assert_eq!(first(HOUR), "a message");
             other.join().unwrap();
-            // Of two the second one is told as well, though its byte was read with the first one's.
+            // The second of two signals is received as well, though its byte was read with the
+            // first.
             send(Signal::USER1);
             send(Signal::USER2);
             assert_ne!(first(HOUR), first(HOUR));
@@ -481,7 +484,7 @@ fn without_ethreads_it_blocks() {
     let receiver = std::thread::spawn(move || theirs.recv().unwrap());
     send(Signal::USER1);
     assert_eq!(receiver.join().unwrap(), Signal::USER1);
-    // It can be used from several OS threads, and moved into a shard.
+    // `Signals` can be used from several OS threads, and moved into a shard.
     let moved = fresh(move || {
         let receive = move || {
             send(Signal::USER2);
@@ -495,14 +498,14 @@ fn without_ethreads_it_blocks() {
 #[test]
 fn its_descriptor_is_not_inherited_and_does_not_block() {
     let is_send_and_sync = |_: &(dyn Send + Sync)| ();
-    // Ignored unless it changes, so that other tests do not notice.
+    // The signal is ignored by default, so that other tests do not notice.
     let signals = Signals::new([Signal::WINDOW_CHANGE]).unwrap();
     is_send_and_sync(&signals);
     let flags = flags_of(&signals).unwrap();
     assert!(flags.contains("02004000"), "CLOEXEC and NONBLOCK: {flags}");
 }
 
-/// The flags of its descriptor, as Linux tells them.
+/// The flags of the descriptor, as Linux reports them.
 fn flags_of(signals: &Signals) -> io::Result<String> {
     use std::os::fd::AsRawFd;
     let fd = signals.as_fd().as_raw_fd();
@@ -530,7 +533,7 @@ mod with_a_server {
         (server, client)
     }
 
-    /// One SIGTERM drains the server and is told here.
+    /// One SIGTERM drains the server and is received here.
     fn both_are_told(server_first: bool) {
         let (server, mut client) = bind();
         let early = (!server_first).then(|| Signals::new([Signal::TERMINATE]).unwrap());
@@ -545,7 +548,7 @@ mod with_a_server {
         assert_eq!(receiver.join().unwrap(), Signal::TERMINATE);
         client.end();
         served.join().unwrap().unwrap();
-        // The server has gone, and whoever is left is told still.
+        // The server is gone, and the remaining receiver still gets the signal.
         send(Signal::TERMINATE);
         assert_eq!(signals.recv().unwrap(), Signal::TERMINATE);
     }

@@ -63,7 +63,7 @@ fn time_is_exact_and_costs_nothing() {
         for (n, handle) in (1..).zip(handles) {
             assert_eq!(handle.join().unwrap(), HOUR * n);
         }
-        // Ethreads that compute take no time.
+        // Computation takes no virtual time.
         (0..10_000).for_each(|_| thread::yield_now());
         assert_eq!(start.elapsed(), HOUR * 1000);
         runtime::stats().unwrap().driver
@@ -165,7 +165,7 @@ fn shut_down(grace: Duration, f: impl FnOnce() + 'static) {
     Runtime::builder().driver(sim).grace(grace).run(f).unwrap();
 }
 
-/// Spawns an ethread that runs `f`, with nobody to join it, and lets it begin.
+/// Spawns a detached ethread that runs `f`, and lets it begin.
 fn begin(name: &str, f: impl FnOnce() + 'static) {
     let begun = Rc::new(Cell::new(false));
     let theirs = begun.clone();
@@ -228,7 +228,7 @@ fn a_shutdown_waits_for_what_another_os_thread_still_does() {
             thread::uncancellable(|| bridge::blocking(call));
             theirs.set(true);
         });
-        // The call ends when the shutdown has come to this one.
+        // The call ends when the shutdown reaches this ethread.
         begin("ends the call", move || {
             let _cancelled = cancelled;
             thread::park();

@@ -1,4 +1,4 @@
-//! Stacks and the memory below them: frames that nobody probes, and memory that is locked.
+//! Stacks and the memory below them: frames without stack probes, and locked memory.
 
 // Frames without probes and limits of a process need raw calls.
 #![allow(unsafe_code)]
@@ -19,7 +19,7 @@ use crate::support::{in_child, output, stderr};
 const SIZE: usize = 64 << 10;
 const PAGE: usize = 4 << 10;
 
-/// Asks the kernel to read a byte: write(2) answers EFAULT where a load would be a fault.
+/// Asks the kernel to read a byte: write(2) returns EFAULT where a load would fault.
 fn is_mapped(address: usize) -> bool {
     let (_reader, writer) = io::pipe().unwrap();
     // SAFETY: write(2) checks the address itself.
@@ -30,7 +30,7 @@ fn is_mapped(address: usize) -> bool {
     written == 1
 }
 
-/// Where the guard of the stack ends that this runs on.
+/// The address at which the guard of the current stack ends.
 fn bottom() -> usize {
     let local = 0u8;
     let mut page = ptr::from_ref(&local).addr() & !(PAGE - 1);
@@ -51,12 +51,12 @@ fn at_the_end(bottom: usize, f: fn()) {
     black_box(frame);
 }
 
-/// A frame of `SIZE` bytes as a compiler makes it that knows nothing of probes: the stack pointer
-/// moves all the way at once, and the first byte touched is the last one.
+/// A frame of `SIZE` bytes, as a compiler without stack probes makes it: the stack pointer moves
+/// all the way at once, and the first byte touched is the last byte of the frame.
 #[inline(never)]
 fn unprobed_frame<const SIZE: usize>() {
-    // SAFETY: the stack pointer is back where it was at the end, and a byte below the frames of
-    // this stack is nobody's; or it is in the guard.
+    // SAFETY: the stack pointer is back where it was at the end, and nothing else uses the byte
+    // below the frames of this stack; or the byte is in the guard.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!(
@@ -114,7 +114,7 @@ fn frames_without_probes_do_not_step_over_the_guard() {
 
 #[test]
 fn a_frame_that_fits_is_no_overflow() {
-    // What the test above says of its frames is true for their size alone.
+    // The frames of the test above overflow because of their size alone.
     let fits = || unprobed_frame::<PAGE>();
     let run = Runtime::builder().run(move || {
         let ethread = thread::Builder::new().stack_size(SIZE).spawn(fits);
@@ -135,7 +135,7 @@ fn stacks_in_locked_memory_are_guarded_by_mprotect() {
     const TEST: &str = "stack_memory::stacks_in_locked_memory_are_guarded_by_mprotect";
     let Some(output) = in_child(TEST) else {
         let run = Runtime::builder().run(|| {
-            // Within the least that systems allow anybody to lock.
+            // Within the least that systems allow any process to lock.
             lock_what_comes();
             let builders = (0..30).map(|_| thread::Builder::new().stack_size(SIZE / 4));
             let spawn = |builder: thread::Builder| builder.spawn(|| thread::yield_now());
@@ -176,7 +176,7 @@ fn guards_that_locked_memory_cannot_have_are_an_error() {
     assert!(error.to_string().contains("mlockall"), "{error}");
 }
 
-/// Makes `RLIMIT_MEMLOCK` hold for this process, which may be root's.
+/// Makes `RLIMIT_MEMLOCK` hold for this process, which may run as root.
 fn limit_locked_memory(bytes: u64) {
     let limit = libc::rlimit {
         rlim_cur: bytes,
@@ -206,16 +206,16 @@ fn the_limit_of_locked_memory_is_named() {
             builder.spawn(|| thread::yield_now())
         };
         let (ethreads, errors): (Vec<_>, Vec<_>) = (0..40).map(spawn).partition(Result::is_ok);
-        // SAFETY: a plain call. Nothing else is to meet the limit.
+        // SAFETY: a plain call. Nothing after it may meet the limit.
         unsafe { libc::munlockall() };
-        // A chunk that does not fit is tried smaller, so most of the limit was used.
+        // For a chunk that does not fit, a smaller chunk is tried, so most of the limit was used.
         assert!((24..=32).contains(&ethreads.len()), "{}", ethreads.len());
         for error in errors.into_iter().filter_map(Result::err) {
             assert_eq!(error.kind(), ErrorKind::OutOfMemory);
             let text = error.to_string();
             assert!(text.contains("under mlockall, RLIMIT_MEMLOCK"), "{text}");
         }
-        // Those who have a stack are well, and there is room again.
+        // The ethreads that have a stack work, and there is room again.
         let ethreads = ethreads.into_iter().map(Result::unwrap);
         ethreads.for_each(|ethread| ethread.join().unwrap());
         thread::spawn(|| ()).join().unwrap();

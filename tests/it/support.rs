@@ -1,4 +1,4 @@
-//! What the tests share: fresh OS threads, children, and a log that can be read.
+//! Shared by the tests: fresh OS threads, child processes, and a log that can be read.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,16 +14,16 @@ pub(crate) fn fresh<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     result.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
 }
 
-/// Taken to write while a child process begins. Until it is another program it has copies of all
-/// descriptors, and what is closed here meanwhile is not closed for its peer.
+/// Write-locked while a child process begins. Until exec the child has copies of all descriptors,
+/// so what is closed here meanwhile is not closed for its peer.
 static BEGINNING: RwLock<()> = RwLock::new(());
 
-/// As long as it lives, what is closed is closed for its peer at once.
+/// While the guard lives, what is closed is closed for its peer at once.
 pub(crate) fn no_child_begins() -> RwLockReadGuard<'static, ()> {
     BEGINNING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As [`Command::spawn`], which returns when the child has become another program.
+/// As [`Command::spawn`], which returns when the child has called exec.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     let _beginning = BEGINNING.write().unwrap_or_else(PoisonError::into_inner);
     command.spawn()
@@ -40,17 +40,17 @@ pub(crate) fn output(command: &mut Command) -> io::Result<Output> {
 
 const CHILD: &str = "ETHREADS_TEST_CHILD";
 
-/// Undoes what a shell does to a command in the background: it ignores SIGINT, and so do all whom
-/// it starts.
+/// Undoes what a shell does to a background command: the command ignores SIGINT, and so do all
+/// processes that it starts.
 #[allow(unsafe_code)]
 fn heed_signals() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGQUIT] {
-        // SAFETY: the default action is no handler whose rules could be broken.
+        // SAFETY: the default action is no handler, so no rule for handlers can be broken.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 
-/// Runs the test `name` again in a process of its own, and returns what came of it; `None` in that
+/// Runs the test `name` again in a child process, and returns the child's output; `None` in that
 /// process.
 pub(crate) fn in_child(name: &str) -> Option<Output> {
     if std::env::var(CHILD).is_ok_and(|child| child == name) {
@@ -95,7 +95,7 @@ pub(crate) fn deadlock<T>(result: Result<T, RunError>) -> ethreads::Deadlock {
     }
 }
 
-/// Runs `f` as the root of a new shard. Nothing of it may be left in the scheduler.
+/// Runs `f` as the root of a new shard, and checks that `f` leaves nothing in the scheduler.
 pub(crate) fn leaving_nothing(f: impl FnOnce() + Send + 'static) {
     fresh(|| {
         ethreads::run_main(|| {
@@ -123,7 +123,7 @@ thread_local! {
     static ON_LOG: RefCell<Option<fn()>> = const { RefCell::new(None) };
 }
 
-/// A part of a line that the logger panics at, on whatever OS thread it is told.
+/// A part of a line at which the logger panics, on whatever OS thread the line is logged.
 pub(crate) const PANICS: &str = "the logger panics at this";
 
 struct Collector;
@@ -152,7 +152,7 @@ impl log::Log for Collector {
     fn flush(&self) {}
 }
 
-/// Collects what is logged from now on. All tests share one log: look for unique names.
+/// Collects what is logged from now on. All tests share one log, so look for unique names.
 pub(crate) fn collect_log() {
     static INSTALL: Once = Once::new();
     INSTALL.call_once(|| {
@@ -161,8 +161,8 @@ pub(crate) fn collect_log() {
     });
 }
 
-/// The lines logged so far that contain `part`, but for the watchdog's: on a busy machine anybody
-/// may hold a shard for long.
+/// The lines logged so far that contain `part`, without the watchdog's lines: on a busy machine any
+/// ethread may hold a shard for long.
 pub(crate) fn logged(part: &str) -> Vec<String> {
     lines(|line| line.contains(part) && !is_the_watchdogs(line))
 }
@@ -196,7 +196,7 @@ pub(crate) fn wait_for_log(part: &str) -> String {
         .clone()
 }
 
-/// Lets `hook` be called in the logger, when this OS thread logs something.
+/// Makes the logger call `hook` whenever this OS thread logs something.
 pub(crate) fn on_log(hook: Option<fn()>) {
     ON_LOG.set(hook);
 }

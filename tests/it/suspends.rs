@@ -1,5 +1,5 @@
-//! Every call that can suspend, in every situation in which it can be made: one table of calls,
-//! one test a situation.
+//! Every call that can suspend, in every situation in which it can be made: one table of calls, one
+//! test per situation.
 
 mod calls;
 mod files;
@@ -26,14 +26,14 @@ use files::files;
 use look_ups::look_ups;
 use signals::signals;
 
-/// How a call finds the world.
+/// Whether and how long a call has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
-    /// It need not wait.
+    /// The call need not wait.
     Ready,
-    /// It has to wait, until `wake` is called.
+    /// The call has to wait, until `wake` is called.
     Waits,
-    /// It has to wait for longer than the test takes.
+    /// The call has to wait for longer than the test takes.
     Forever,
 }
 
@@ -41,7 +41,7 @@ enum When {
 struct Case {
     /// The call; its result as a text.
     call: Box<dyn FnOnce() -> String>,
-    /// Gets the handle of the one that calls. Holds the other end of what is waited for.
+    /// Ends the wait. Gets the handle of the caller, and holds the other end of what is waited for.
     wake: Box<dyn FnMut(&Thread)>,
 }
 
@@ -54,18 +54,18 @@ impl Case {
     }
 }
 
-/// What a call does that would have to wait while its ethread unwinds.
+/// What a call does if it would have to wait while its ethread unwinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unwinding {
-    /// It returns at once, with this.
+    /// Returns at once, with this result.
     Returns(&'static str),
-    /// It fails, saying that it would have to wait.
+    /// Fails with an error that says that the call would have to wait.
     WouldPark,
-    /// It fails likewise, as there is no case in which it need not wait.
+    /// Fails likewise, as there is no case in which the call need not wait.
     AlwaysWouldPark,
-    /// It ends the process with a report.
+    /// Ends the process with a report.
     Aborts,
-    /// It does its work without waiting for anybody else.
+    /// Does its work without a wait for any other ethread.
     InPlace,
 }
 
@@ -73,9 +73,9 @@ struct Row {
     /// The name in `tests/suspends.txt`.
     name: &'static str,
     case: fn(When) -> Case,
-    /// What it gives.
+    /// The result of the call.
     result: &'static str,
-    /// It waits for a turn even if it need not wait for anything else.
+    /// The call waits for a turn even if it need not wait for anything else.
     always_suspends: bool,
     unwinding: Unwinding,
 }
@@ -105,7 +105,7 @@ fn in_a_runtime(row: Row, test: fn(&Row)) {
     result.unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
-/// Lets an ethread make the call that unwinds, in a destructor; returns what the call gave.
+/// Makes the call in a destructor of an ethread that unwinds; returns the result of the call.
 fn call_while_unwinding(case: Case) -> String {
     let given = Rc::new(RefCell::new(None));
     let slot = given.clone();
@@ -152,7 +152,7 @@ fn still_waiting(row: Row) {
     in_a_runtime(row, |row| {
         let Case { call, wake: _keep } = (row.case)(When::Forever);
         let caller = thread::spawn(call);
-        // Longer than any turn that it may be granted.
+        // Longer than any turn that the call may get.
         (0..10).for_each(|_| thread::yield_now());
         assert!(!caller.is_finished(), "{}", row.name);
         caller.cancel();
@@ -314,7 +314,7 @@ fn outside_an_ethread_it_drives_the_shard() {
     rows().into_iter().for_each(outside_an_ethread);
 }
 
-/// What a call says that has to wait on the scheduler's side.
+/// The panic message of a call that has to wait on the scheduler's side.
 fn said_on_the_schedulers_side(row: &Row) -> String {
     let Case { call, wake: _keep } = (row.case)(When::Forever);
     let name = row.name;
@@ -343,10 +343,10 @@ fn on_the_schedulers_side_it_panics_if_it_has_to_wait() {
     rows().into_iter().for_each(on_the_schedulers_side);
 }
 
-/// How far a deadline is that passes while the call goes on.
+/// The duration of a deadline that passes during the call.
 fn soon(row: &Row) -> Duration {
     match row.name {
-        // It goes on for some turns only.
+        // The call goes on for some turns only.
         "thread::yield_now" => Duration::ZERO,
         _ => Duration::from_millis(2),
     }
@@ -362,14 +362,14 @@ impl Row {
     }
 }
 
-/// What a call takes of the shard; a server has ethreads of its own that wait on.
+/// What a call uses of the shard. The I/O waits of a server do not count: its own ethreads wait on.
 fn in_use(row: &Row) -> (usize, usize) {
     let stats = ethreads::runtime::stats().unwrap();
     let is_server = row.name.starts_with("http::");
     (stats.scopes, if is_server { 0 } else { stats.io_waits })
 }
 
-/// Makes the call within `scope`, which has an end that passes, and compares what it gives.
+/// Makes the call within `scope`, whose deadline passes, and checks the result.
 fn check_elapsed(
     row: &Row,
     case: Case,
@@ -427,7 +427,7 @@ fn masked_beyond_a_deadline(row: Row) {
         let before = in_use(row);
         let caller =
             thread::spawn(|| time::timeout(Duration::ZERO, || thread::uncancellable(call)));
-        // The deadline has passed when it gets here.
+        // The deadline has passed when the caller waits.
         thread::yield_now();
         thread::yield_now();
         wake(caller.thread());
@@ -447,7 +447,7 @@ fn ready_beyond_a_deadline(row: Row) {
         let Case { call, wake: _keep } = (row.case)(When::Ready);
         match time::timeout(Duration::ZERO, call) {
             Ok(given) if given == row.result => {}
-            // It has to wait for its turn, and that is too late.
+            // The call has to wait for its turn, and that is too late.
             Ok(given) => {
                 assert_eq!(
                     (&*given, row.unwinds()),

@@ -1,4 +1,4 @@
-//! `sync`: order, hand-over, poison, and what a waiter leaves behind that goes before its turn.
+//! `sync`: order, hand-over, poison, and what a waiter leaves behind if it goes before its turn.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
@@ -37,7 +37,7 @@ fn a_mutex_is_handed_over_in_order_and_nobody_gets_in_between() {
             .collect();
         thread::yield_now();
         drop(first);
-        // It is the first waiter's already, though that has not run.
+        // The lock already belongs to the first waiter, though that waiter has not run.
         assert!(matches!(mutex.try_lock(), Err(TryLockError::WouldBlock)));
         join_all(waiters);
         assert_eq!(*mutex.lock().unwrap(), [0, 1, 2, 3, 10, 11, 12, 13]);
@@ -55,7 +55,7 @@ fn whoever_unwinds_with_a_mutex_poisons_it() {
                 let mut guard = theirs.lock().unwrap();
                 *guard += 1;
                 if n == 2 {
-                    // Held within the scope, which unwinds, and not around it.
+                    // Held within the scope that unwinds, and not around it.
                     drop(guard);
                     let _ = time::timeout(Duration::ZERO, || {
                         let _guard = theirs.lock().unwrap();
@@ -76,7 +76,7 @@ fn whoever_unwinds_with_a_mutex_poisons_it() {
             mutex.clear_poison();
             assert!(mutex.lock().is_ok());
         }
-        // Locked and unlocked while it unwinds already, it is whole.
+        // A mutex that is locked and unlocked during an unwind is not poisoned.
         let theirs = mutex.clone();
         let unwinds = thread::spawn(move || {
             let _destructor = OnDrop(|| *theirs.lock().unwrap() += 1);
@@ -104,7 +104,7 @@ fn a_lock_that_was_handed_over_survives_a_cancel() {
             .into();
         thread::yield_now();
         drop(guard);
-        // Too late: the lock is its own.
+        // The cancel is too late: the lock already belongs to the cancelled ethread.
         cancelled.cancel();
         assert!(cancelled.join().unwrap_err().is::<Cancelled>());
         next.join().unwrap();
@@ -128,7 +128,7 @@ fn whoever_leaves_the_line_lets_the_others_move_up() {
             .collect();
         thread::yield_now();
         waiters[2].cancel();
-        // The second has met its deadline by then, the third is gone.
+        // The second waiter has met its deadline by then, and the third is gone.
         thread::sleep(Duration::from_millis(1));
         drop(guard);
         let done: Vec<_> = waiters.into_iter().map(JoinHandle::join).collect();
@@ -165,7 +165,7 @@ fn what_a_scheduler_has_left_in_line_means_nothing_to_the_next_one() {
             builder.run(move || f(mutex))
         };
         let _ = run(|mutex| {
-            // Neither ends: they are leaked, one with the lock and one in line.
+            // Neither ethread ends: they are leaked, one with the lock and one in the wait queue.
             for _ in 0..2 {
                 thread::spawn(|| {
                     thread::uncancellable(|| {
@@ -217,7 +217,7 @@ fn notifications_wake_in_order_and_none_is_made_up() {
             !shared.0.is_poisoned(),
             "a cancelled wait does not have the lock"
         );
-        // Nobody waits: it is not kept.
+        // There is no waiter, so the notification is not kept.
         shared.1.notify_one();
         let log = shared.0.lock().unwrap();
         let (log, result) = shared
@@ -245,7 +245,7 @@ fn many_permits_are_not_overtaken_by_few() {
         };
         let waiters = [3, 1, 1].map(spawn);
         thread::yield_now();
-        // One is free, and the first in line wants three.
+        // One permit is free, and the first waiter wants three.
         assert_eq!(semaphore.available_permits(), 1);
         assert_eq!(
             semaphore.try_acquire().unwrap_err().to_string(),
@@ -297,7 +297,8 @@ fn a_barrier_begins_anew_and_forgets_who_has_gone() {
             let leaders = join_all([spawn(), spawn(), spawn()]);
             assert_eq!(leaders, [false, false, true]);
         }
-        // Cancelled, but still to leave when the last one comes: it has come.
+        // The cancelled waiter has yet to leave when the last waiter arrives, so it counts as
+        // arrived.
         let cancelled = spawn();
         let other = spawn();
         thread::yield_now();
@@ -362,8 +363,9 @@ mod random_programs {
 
     use super::*;
 
-    /// What an ethread does with a semaphore of three permits: asks for so many, with a limit in
-    /// milliseconds or without, holds them for so long, and may be cancelled at a time.
+    /// What an ethread does with a semaphore of three permits: each time, it asks for a number of
+    /// permits, with or without a limit in milliseconds, and holds them for some milliseconds. The
+    /// ethread may be cancelled at a time.
     #[derive(Clone, Debug)]
     struct Program {
         asks: Vec<(usize, Option<u64>, u64)>,
@@ -379,11 +381,11 @@ mod random_programs {
 
     const PERMITS: usize = 3;
 
-    /// The naive account of who is in line and who has what.
+    /// A naive account of the wait queue and of the permits that are out.
     #[derive(Default)]
     struct Model {
-        /// Who waits, in order, and for how many. Those who may go before their turn are not held
-        /// against others.
+        /// The waiters in order: number, permits, and whether the waiter may leave before its turn.
+        /// A waiter that may leave early does not count against the waiters behind it.
         line: RefCell<Vec<(u64, usize, bool)>>,
         out: Cell<usize>,
         next: Cell<u64>,
@@ -405,8 +407,8 @@ mod random_programs {
         }
 
         fn has(&self, number: u64, count: usize) {
-            // Those before it may have theirs as well, and not have run since; else it has
-            // overtaken somebody.
+            // The waiters before `number` may have their permits too, without having run since;
+            // otherwise `number` has overtaken one of them.
             let granted: usize = {
                 let line = self.line.borrow();
                 let before = line.iter().take_while(|(other, ..)| *other != number);
@@ -478,8 +480,8 @@ mod random_programs {
     }
 }
 
-/// The OS thread's own code cannot leave its stack; a wait that is over before it begins has
-/// nothing to say but by its result.
+/// The OS thread's own code cannot leave its stack. A wait that is over before it begins can report
+/// that only by its result.
 #[test]
 fn on_the_os_threads_own_side_a_wait_that_is_cancelled_before_it_begins_gets_nothing() {
     let calls: [Call; 7] = [
@@ -510,7 +512,7 @@ fn on_the_os_threads_own_side_a_wait_that_is_cancelled_before_it_begins_gets_not
                 thread::park();
             });
             thread::yield_now();
-            // What the wait before has come to is not what this one comes to.
+            // The result of this earlier wait must not be taken for the result of the next wait.
             let late = held.empty.1.recv_timeout(Duration::from_nanos(1));
             assert_eq!(late, Err(RecvTimeoutError::Timeout));
             let returned = Cell::new(false);
@@ -528,7 +530,7 @@ fn on_the_os_threads_own_side_a_wait_that_is_cancelled_before_it_begins_gets_not
             assert!(!holder.is_finished(), "{name}: somebody else holds it");
             holder.thread().unpark();
             holder.join().expect("it lets go");
-            // No place in line is left behind.
+            // No place in a wait queue is left behind.
             drop((held.mutex.lock().unwrap(), held.lock.write().unwrap()));
             drop(held.permits.acquire());
         });

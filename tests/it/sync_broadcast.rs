@@ -1,5 +1,5 @@
-//! `sync::broadcast`, by what tokio says of its own: each message for each receiver, and who is
-//! too slow is told what it has missed.
+//! `sync::broadcast`, by what tokio documents of its own: each receiver gets each message, and a
+//! receiver that is too slow learns what it has missed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -45,7 +45,7 @@ fn who_is_too_slow_is_told_how_much_and_goes_on_with_the_oldest() {
         assert_eq!(slow.try_recv(), Err(TryRecvError::Lagged(3)));
         assert_eq!(slow.len(), 2);
         sender.send(6).unwrap();
-        // Again, before it has gone on.
+        // The receiver lags again, before it has gone on.
         assert_eq!(slow.recv(), Err(RecvError::Lagged(1)));
         assert_eq!((slow.recv(), slow.recv()), (Ok(5), Ok(6)));
         assert_eq!(slow.try_recv(), Err(TryRecvError::Empty));
@@ -107,14 +107,14 @@ fn a_message_is_freed_when_nobody_is_to_get_it_any_more() {
         for _ in 0..3 {
             sender.send(value.clone()).unwrap();
         }
-        // The oldest goes for the newest.
+        // The newest message pushes out the oldest.
         sender.send(value.clone()).unwrap();
         assert_eq!((alive(), sender.len()), (3, 3));
         drop((first.try_recv(), first.try_recv()));
         assert_eq!(alive(), 3, "another is to get it");
         drop((second.try_recv(), second.try_recv(), second.try_recv()));
         assert_eq!((alive(), sender.len()), (2, 2));
-        // Whoever goes is to get nothing any more.
+        // A receiver that is dropped gets no more messages.
         let third = sender.subscribe();
         sender.send(value.clone()).unwrap();
         drop(first);
@@ -163,7 +163,8 @@ fn a_destructor_may_use_the_channel_that_its_message_was_in() {
         }
         let (sender, mut receiver) = broadcast::channel::<Message>(1);
         let seen = Rc::new(RefCell::new(Vec::new()));
-        // Pushed out by the next one: that is there already, and one more can be sent.
+        // The next message pushes this message out. The next message is there already, and another
+        // message can be sent.
         let (theirs, log) = (sender.clone(), seen.clone());
         let pushes = message(move || {
             log.borrow_mut()
@@ -175,7 +176,7 @@ fn a_destructor_may_use_the_channel_that_its_message_was_in() {
         assert_eq!(*seen.borrow(), [(1, 1)]);
         assert_eq!(receiver.try_recv().map(drop), Err(TryRecvError::Lagged(2)));
         assert!(receiver.try_recv().is_ok());
-        // Freed with the receiver: nobody is there any more.
+        // The message is freed with the last receiver, so there is no receiver any more.
         let (theirs, log) = (sender.clone(), seen.clone());
         let last = message(move || {
             let refused = theirs.send(message(|| ())).is_err();
@@ -187,7 +188,7 @@ fn a_destructor_may_use_the_channel_that_its_message_was_in() {
     });
 }
 
-/// Sends another one, or panics, when it is cloned.
+/// Sends another message, or panics, when it is cloned.
 struct Busy {
     number: u32,
     sender: Option<broadcast::Sender<Self>>,
@@ -227,7 +228,7 @@ fn a_clone_may_use_the_channel_or_panic() {
         let sent = sender.send(busy(1, Some(sender.clone())));
         assert!(sent.is_ok());
         let number = |got: Result<Busy, RecvError>| got.map(|busy| busy.number);
-        // The clone for the first sends; the second gets the message itself.
+        // The clone for the first receiver sends; the second receiver gets the message itself.
         assert_eq!(number(first.recv()), Ok(1));
         assert_eq!((number(first.recv()), first.len()), (Ok(11), 0));
         assert_eq!(
@@ -235,7 +236,7 @@ fn a_clone_may_use_the_channel_or_panic() {
             (Ok(1), Ok(11))
         );
         assert!(sender.is_empty());
-        // A message whose clone panics counts as got, and is in nobody's way.
+        // A message whose clone panics counts as received, and blocks no other message.
         assert!(sender.send(busy(2, None)).is_ok());
         assert!(sender.send(busy(3, None)).is_ok());
         panics.set(true);
@@ -255,7 +256,7 @@ fn a_clone_may_use_the_channel_or_panic() {
     });
 }
 
-/// Its destructor lets others run.
+/// A message whose destructor lets other ethreads run.
 struct Slow(u32);
 
 impl Clone for Slow {
@@ -278,7 +279,7 @@ fn a_receiver_that_goes_slowly_does_not_mix_up_the_messages_of_others() {
         sender.send(Slow(4)).ok();
         assert_eq!(stays.recv().map(|message| message.0), Ok(4));
         sender.send(Slow(5)).ok();
-        // It is the last that has 4 to come, and drops it.
+        // This receiver is the last that has message 4 to come, and drops that message.
         let goes = thread::spawn(move || drop(goes));
         thread::yield_now();
         sender.send(Slow(6)).ok();

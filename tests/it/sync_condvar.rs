@@ -1,4 +1,4 @@
-//! `sync::Condvar` and `sync::Barrier` where a waiter goes at a bad moment, and limits.
+//! `sync::Condvar` and `sync::Barrier` where a waiter leaves at a bad moment, and limits.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Queue = Rc<(Mutex<Vec<u32>>, Condvar)>;
 
-/// Takes one out of the queue, when there is one, and says which.
+/// Waits for an item in the queue, takes it out and returns it.
 fn take((queue, changed): &(Mutex<Vec<u32>>, Condvar)) -> u32 {
     let queue = queue.lock().unwrap();
     let mut queue = changed.wait_while(queue, |queue| queue.is_empty()).unwrap();
@@ -36,12 +36,12 @@ fn a_notification_is_not_lost_to_one_who_is_cancelled_while_the_lock_is_held() {
                 });
             });
             thread::yield_now();
-            // As usual, whoever notifies has the lock.
+            // As usual, the notifier holds the lock.
             let mut items = queue.0.lock().unwrap();
             items.push(1);
             queue.1.notify_one();
             thread::yield_now();
-            // It has been notified, and waits for the lock.
+            // The waiter has been notified, and waits for the lock.
             if cancelled {
                 first.cancel();
             }
@@ -169,7 +169,7 @@ fn a_moment_without_members_is_enough_for_those_who_wait_for_it() {
         let late = thread::spawn(move || time::timeout(Duration::ZERO, || theirs.wait()));
         thread::yield_now();
         drop(member);
-        // Before it runs there is one again.
+        // The group has a member again before the waiter runs.
         let _again = group.join();
         waits.join().unwrap();
         assert!(

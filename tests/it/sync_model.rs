@@ -1,9 +1,9 @@
-//! `sync` against naive accounts of it: random programs on the simulation driver, whose ethreads
-//! meet deadlines and cancels, and whose every return and every unwinding is compared with what the
-//! account of the thing says.
+//! `sync` against naive accounts of it. Random programs run on the simulation driver, and their
+//! ethreads meet deadlines and cancels. Every return and every unwinding is compared with the
+//! account of the object.
 //!
-//! All that happens, happens at whole milliseconds. Between them nobody is ready, so whoever waits
-//! then must have a reason to: that is when the accounts are audited.
+//! Everything happens at whole milliseconds. Between them no ethread is ready, so an ethread that
+//! waits then must have a reason to: the accounts are audited at these times.
 
 mod channels;
 mod condvar;
@@ -28,7 +28,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// What an ethread does: these things one after another, each within a limit.
+/// What an ethread does: these steps one after another, each within a limit.
 #[derive(Clone, Debug)]
 struct Script<O> {
     steps: Vec<(O, Option<u64>)>,
@@ -50,7 +50,7 @@ fn scripts<O: Debug + Clone>(
     prop::collection::vec(script, 1..7)
 }
 
-/// Something with an account of it.
+/// An object under test, with an account of it.
 trait World: 'static {
     type Op: Clone + Debug + 'static;
 
@@ -58,10 +58,10 @@ trait World: 'static {
 
     fn act(&self, who: usize, op: &Self::Op);
 
-    /// Compares the account, when nobody is ready.
+    /// Compares the account with the object, when no ethread is ready.
     fn audit(&self);
 
-    /// Everybody has ended.
+    /// All ethreads have ended.
     fn finish(&self) {}
 }
 
@@ -70,12 +70,12 @@ trait World: 'static {
 struct People {
     cancelled: RefCell<Vec<bool>>,
     deadlines: RefCell<Vec<Option<Instant>>>,
-    /// What was found while unwinding, where one cannot panic.
+    /// Errors that were found while unwinding, where a panic would abort.
     complaints: RefCell<Vec<String>>,
 }
 
 impl People {
-    /// Whether a wait of it can end in another way than by a cancel or the deadline of its step.
+    /// Whether a wait of the ethread can end other than by a cancel or the deadline of its step.
     fn can_be_served(&self, who: usize) -> bool {
         let deadline = self.deadlines.borrow()[who];
         !self.cancelled.borrow()[who] && deadline.is_none_or(|deadline| Instant::now() < deadline)
@@ -86,8 +86,8 @@ impl People {
     }
 }
 
-/// The account of a line: who waits, what each asks for, and what those were given who were served
-/// and have not run since.
+/// The account of a wait queue: the waiters, what each of them asks for, and what was given to
+/// served waiters that have not run since.
 struct Line<A, V> {
     people: Rc<People>,
     waiting: RefCell<Vec<Entry<A>>>,
@@ -98,11 +98,11 @@ struct Line<A, V> {
 struct Entry<A> {
     who: usize,
     ask: A,
-    /// Of this wait alone.
+    /// The deadline of this wait alone.
     deadline: Option<Instant>,
 }
 
-/// Somebody who waits in the account, as long as it does in truth.
+/// A waiter in the account, for as long as its ethread really waits.
 struct Place<'a, A, V> {
     line: &'a Line<A, V>,
     who: usize,
@@ -136,12 +136,12 @@ impl<A: Copy, V> Line<A, V> {
         self.waiting.borrow().len()
     }
 
-    /// What the first asks for who has not left, though its wait may be over.
+    /// What the first waiter that has not left asks for, though its wait may be over.
     fn first(&self) -> Option<A> {
         self.waiting.borrow().first().map(|entry| entry.ask)
     }
 
-    /// Gives this to the first; false if the wait of that is over.
+    /// Gives `value` to the first waiter; false if the wait of that waiter is over.
     fn serve_first(&self, value: V) -> bool {
         let Entry { who, deadline, .. } = self.waiting.borrow_mut().remove(0);
         let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
@@ -152,7 +152,7 @@ impl<A: Copy, V> Line<A, V> {
         served
     }
 
-    /// Gives this to the first whose wait is not over.
+    /// Gives `value` to the first waiter whose wait is not over.
     fn serve(&self, value: V) -> bool
     where
         V: Clone,
@@ -183,7 +183,7 @@ impl<A: Copy, V> Line<A, V> {
         Some(served.remove(place).1)
     }
 
-    /// Nobody is ready, so everybody who was served has gone on.
+    /// No ethread is ready, so every served waiter has gone on.
     fn audit(&self, what: &str) {
         let left: Vec<_> = self.served.borrow().iter().map(|(who, _)| *who).collect();
         assert!(left.is_empty(), "{what}: {left:?} were served and wait on");
@@ -194,7 +194,7 @@ impl<A, V> Place<'_, A, V>
 where
     A: Copy,
 {
-    /// It has gone on, as one does who was served.
+    /// The waiter has gone on, so it must have been served.
     #[track_caller]
     fn goes_on(self) -> V {
         let who = self.who;
@@ -202,7 +202,7 @@ where
         served.unwrap_or_else(|| panic!("{who} has gone on, and nobody has served it"))
     }
 
-    /// It has gone on, served or not.
+    /// The waiter has gone on, served or not.
     fn ends(self) -> Option<V> {
         let served = self.line.take_out(self.who);
         std::mem::forget(self);
@@ -223,7 +223,7 @@ impl<A, V> Drop for Place<'_, A, V> {
     }
 }
 
-/// Plays the scripts in the order of this seed.
+/// Runs the scripts in the order of this seed.
 fn play<W: World>(scripts: Vec<Script<W::Op>>, seed: u64) {
     let run = sim::run(seed, move || {
         let people = Rc::new(People::default());
@@ -276,12 +276,12 @@ fn play<W: World>(scripts: Vec<Script<W::Op>>, seed: u64) {
     run.unwrap();
 }
 
-/// Calls this when it is dropped, which is when its owner ends or unwinds.
+/// Calls `f` when the result is dropped, which is when its owner ends or unwinds.
 fn at_end<F: FnMut()>(f: F) -> crate::support::OnDrop<F> {
     crate::support::OnDrop(f)
 }
 
-/// A number that is another one each time.
+/// A number that differs each time.
 #[derive(Default)]
 struct Counter(Cell<u32>);
 

@@ -1,4 +1,4 @@
-//! `sync::OnceCell` and `sync::Lazy`: one maker at a time, and what comes after one that fails.
+//! `sync::OnceCell` and `sync::Lazy`: one maker at a time, and what follows a maker that fails.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,16 +33,16 @@ fn many_callers_make_one_value() {
         for caller in callers {
             assert_eq!(caller.join().unwrap(), 0);
         }
-        // Who comes later does not wait, nor make anything.
+        // A later caller neither waits nor makes anything.
         assert_eq!(*cell.get_or_init(|| unreachable!()), 0);
         assert_eq!((made.get(), cell.get(), *cell.wait()), (1, Some(&0), 0));
     });
 }
 
-/// The names of those who made an attempt, in order.
+/// The names of the ethreads that made an attempt, in order.
 type Attempts = Rc<RefCell<Vec<u32>>>;
 
-/// An ethread that tries to make the value, which takes a turn, and ends as `made` says.
+/// An ethread that tries to make the value. The attempt takes a turn, and ends as `made` says.
 fn attempt(
     cell: &Rc<OnceCell<u32>>,
     attempts: &Attempts,
@@ -124,7 +124,7 @@ fn who_only_waits_is_not_made_to_make_it() {
         assert_eq!(fails.join().unwrap(), Err(1));
         assert_eq!(makes.join().unwrap(), Ok(2));
         assert_eq!(waits.join().unwrap(), 2);
-        // And after a failure that nobody follows, it waits on.
+        // After a failure that no other attempt follows, the waiter waits on.
         let cell = Rc::new(OnceCell::new());
         let fails = attempt(&cell, &attempts, 3, Err);
         thread::yield_now();
@@ -200,7 +200,7 @@ fn what_needs_the_value_in_order_to_make_it_panics_with_a_sentence() {
             said.contains("the value of a cell is needed at") && said.contains(file!()),
             "{said}"
         );
-        // It has made nothing, and is in nobody's way.
+        // The attempt has made nothing, and blocks no later attempt.
         assert_eq!(*cell.get_or_init(|| 2), 2);
     });
 }
@@ -272,7 +272,7 @@ fn a_lazy_value_is_made_by_the_first_who_uses_it() {
     });
 }
 
-/// What a cell without a value looks like, which is std's to say.
+/// How a cell without a value is printed, which is up to std.
 fn uninit() -> String {
     format!("{:?}", std::cell::OnceCell::<Vec<i32>>::new())
 }
@@ -295,7 +295,7 @@ fn a_lazy_value_whose_closure_has_unwound_is_poisoned() {
                 time::timeout(limit, || **theirs).is_err()
             });
             thread::yield_now();
-            // One who waits meanwhile is told too.
+            // An ethread that waits meanwhile learns of the failure too.
             let theirs = lazy.clone();
             let second = thread::spawn(move || **theirs);
             thread::yield_now();

@@ -1,5 +1,5 @@
-//! `sync::Promise`: settled once for all who wait, whatever becomes of its resolver, and what is
-//! made of several.
+//! `sync::Promise`: settled once for all waiters, whatever happens to its resolver, and promises
+//! that are made of several.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -46,7 +46,7 @@ fn all_who_wait_are_told_and_who_is_late_does_not_wait() {
             for waiter in waiters {
                 assert_eq!(waiter.join().unwrap(), outcome);
             }
-            // Past the deadline nothing may wait, so it does not.
+            // Past its deadline an ethread may not wait, so this call does not wait.
             let late = time::timeout(Duration::ZERO, || promise.wait());
             assert_eq!(late.unwrap(), outcome);
         }
@@ -84,7 +84,7 @@ fn a_promise_is_broken_by_whatever_ends_its_resolver() {
             assert_eq!(promise.wait(), Err(Broken));
             drop(keeper.join());
         }
-        // Also by one that never began.
+        // An ethread that never began breaks its promise too.
         let (promise, resolver) = promise::<u32>();
         let keeper = thread::spawn(move || resolver.resolve(1));
         keeper.cancel();
@@ -137,8 +137,8 @@ const ORDERS: [[usize; 3]; 6] = [
     [2, 1, 0],
 ];
 
-/// Three promises of which so many are settled before `make` makes something of them, in this
-/// order, and the others after; the third in the list may fail or be broken.
+/// Three promises that are settled in this order: `before` of them before `make` makes a promise of
+/// the three, and the others after. Any of them may be rejected or broken.
 fn of_three<T: Clone + 'static>(
     order: [usize; 3],
     before: usize,
@@ -173,7 +173,7 @@ fn all_of_them_are_in_their_order_or_the_first_error() {
                 for error in [Rejected("no"), Broken] {
                     assert_eq!(all([Ok(1), Err(error), Ok(3)]), Err(error), "{order:?}");
                 }
-                // Of those that were settled already the first in the list is the first.
+                // Of the promises that were settled already, the first in the list is the first.
                 let two = [Err(Rejected("first")), Ok(2), Err(Rejected("third"))];
                 let settled: Vec<_> = order[..before].iter().filter(|n| **n != 1).collect();
                 let first = match settled.len() {
@@ -208,7 +208,7 @@ fn a_race_is_won_by_whatever_comes_first() {
             for before in 0..=3 {
                 let outcomes = [Ok(1), Err(Rejected("no")), Err(Broken)];
                 let first = match before {
-                    // Of those that were settled already the first in the list.
+                    // Of the promises that were settled already, the first in the list wins.
                     1.. => *order[..before].iter().min().unwrap(),
                     0 => order[0],
                 };
@@ -262,7 +262,7 @@ fn a_panic_in_what_is_made_of_it_breaks_only_that() {
             assert_eq!(spawned.wait(), Err(Broken));
             assert_eq!(first.map(|n| n + 1).wait(), Ok(2));
         });
-        // Nobody has joined them.
+        // The ethreads that panicked were not joined.
         assert!(
             matches!(run, Err(RunError::Panicked(_)) | Ok(())),
             "{run:?}"
@@ -270,7 +270,7 @@ fn a_panic_in_what_is_made_of_it_breaks_only_that() {
     });
 }
 
-/// Cannot be cloned while `fails`.
+/// Panics when it is cloned while `fails` is true.
 #[derive(Debug)]
 struct Fragile {
     fails: Rc<Cell<bool>>,
@@ -317,7 +317,7 @@ fn a_clone_that_panics_leaves_nobody_waiting_for_what_was_made_of_it() {
         let fails = Rc::new(Cell::new(true));
         let theirs = fails.clone();
         let settles = thread::spawn(move || resolver.resolve(Fragile { fails: theirs }));
-        // It is told that it was not possible.
+        // The resolving ethread panics, as the clone was not possible.
         assert!(settles.join().is_err());
         assert!(plain.join().is_err());
         fails.set(false);
@@ -332,7 +332,7 @@ fn a_clone_that_panics_leaves_nobody_waiting_for_what_was_made_of_it() {
     });
 }
 
-/// Forgets the value.
+/// Discards the value.
 trait MapToUnit {
     fn map_to_unit(self) -> JoinHandle<Outcome<()>>;
 }
@@ -346,7 +346,7 @@ impl<T: 'static> MapToUnit for JoinHandle<Outcome<T>> {
 #[test]
 fn settling_may_begin_from_what_a_settled_one_drops() {
     check(|| {
-        // The destructor of a value, in the middle of another settling, settles the next.
+        // The destructor of a value settles the next promise, in the middle of another settling.
         let (second, resolver) = promise::<u32>();
         let mut resolver = Some(resolver);
         let value = Rc::new(OnDrop(move || {

@@ -1,5 +1,5 @@
-//! `sync::Resource` in virtual time: one start for all who wait, and what follows when a start, a
-//! user or the last handle ends early.
+//! `sync::Resource` in virtual time: one start for all waiters, and what follows when a start, a
+//! use or the last handle ends early.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -19,13 +19,13 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Runs `f` in several orders. Nothing of it may be left in the scheduler.
+/// Runs `f` in several orders, and checks that it leaves nothing in the scheduler.
 fn check(f: impl Fn() + Clone + 'static) {
     for seed in 0..20 {
         let f = f.clone();
         let run = sim::run(seed, move || {
             f();
-            // Who has been stopped, or told to, ends in this moment.
+            // Ethreads that have been stopped or cancelled end in this moment.
             thread::sleep(ms(1));
             let stats = runtime::stats().unwrap();
             assert_eq!((stats.ethreads, stats.scopes, stats.timers), (1, 0, 0));
@@ -34,7 +34,7 @@ fn check(f: impl Fn() + Clone + 'static) {
     }
 }
 
-/// What has become of a resource, whose instances are numbered.
+/// What has happened to a resource, whose instances are numbered.
 #[derive(Clone, Default)]
 struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -47,7 +47,7 @@ impl Log {
         self.0.borrow().join(" ")
     }
 
-    /// How often this was noted.
+    /// How many notes begin with `what`.
     fn count(&self, what: &str) -> usize {
         self.0
             .borrow()
@@ -95,7 +95,7 @@ fn number(got: &Result<Lease<Instance>, StartError<&'static str>>) -> Option<u32
     got.as_ref().ok().map(|lease| lease.0)
 }
 
-/// Ethreads that each get it and return what they have got; their uses end when they do.
+/// Ethreads that each get the resource and return what they have got; their uses end with them.
 fn callers(resource: &Ours, count: usize) -> Vec<JoinHandle<Result<u32, String>>> {
     let caller = |_| {
         let resource = resource.clone();
@@ -133,7 +133,7 @@ fn many_callers_start_it_once_and_later_ones_do_not_wait() {
         assert_eq!(join_all(callers), vec![Ok(1); 10]);
         assert_eq!(begun.elapsed(), ms(10));
         assert_eq!((resource.state(), resource.in_use()), (State::Running, 0));
-        // Past a deadline nothing may wait.
+        // Past a deadline nothing may wait, so this call does not wait.
         let got = time::timeout(Duration::ZERO, || resource.get()).unwrap();
         let second = got.as_ref().unwrap().clone();
         assert_eq!((number(&got), resource.in_use()), (Some(1), 2));
@@ -154,7 +154,8 @@ fn looking_whether_it_is_there_and_then_starting_it_makes_as_many_as_there_are_c
             .map(|_| {
                 let (instance, made) = (instance.clone(), made.clone());
                 thread::spawn(move || {
-                    // One at a time runs, and still this is what everybody must not write.
+                    // Only one ethread runs at a time, and still this is what a program must not
+                    // do.
                     let there = *instance.borrow();
                     there.unwrap_or_else(|| {
                         thread::sleep(ms(10));
@@ -257,7 +258,7 @@ fn a_start_goes_on_without_those_who_waited_for_it() {
         assert!(first.join().unwrap_err().is::<Cancelled>());
         assert!(late.join().unwrap());
         assert_eq!(stays.join().unwrap(), Some(1));
-        // And when none of them is left.
+        // The start also goes on when no waiter is left.
         resource.stop();
         let alone = with(&resource, |resource| resource.get().map(|_| ()));
         thread::sleep(ms(1));
@@ -281,7 +282,7 @@ fn it_stops_when_idle_for_so_long_and_each_use_begins_that_anew() {
             thread::sleep(ms(60));
             drop(resource.try_get().expect("it was used a moment ago"));
         }
-        // In use it is not idle, for how long ever.
+        // A resource in use is not idle, for however long the use lasts.
         let (lease, second) = (resource.get().unwrap(), resource.get().unwrap());
         thread::sleep(ms(500));
         drop(lease);
@@ -295,7 +296,7 @@ fn it_stops_when_idle_for_so_long_and_each_use_begins_that_anew() {
         thread::sleep(ms(5));
         assert_eq!(resource.state(), State::Stopped);
         assert_eq!(log.all(), "start1 stop1 stopped1 drop1");
-        // It begins anew, and ends idle although nobody has ever had this one.
+        // It starts anew, and is stopped as idle although no caller has ever had this instance.
         let gone = with(&resource, |resource| resource.get().map(|_| ()));
         thread::sleep(ms(1));
         gone.cancel();
@@ -356,7 +357,7 @@ fn whoever_comes_after_a_stop_of_what_starts_has_it_started_anew() {
         let resource = builder.build();
         let before = callers(&resource, 1);
         thread::sleep(ms(5));
-        // The stop has been asked for, and most times has not come to its end.
+        // The stop has been requested, and in most orders it has not ended.
         let asked = Rc::new(Cell::new(false));
         let theirs = asked.clone();
         let stops = with(&resource, move |resource| {
@@ -381,7 +382,7 @@ fn what_was_started_in_spite_of_a_stop_is_stopped() {
         let log = Log::default();
         let (starts, stops) = (log.clone(), log.clone());
         let start = move || {
-            // It does not let itself be interrupted.
+            // The start cannot be interrupted.
             thread::uncancellable(|| thread::sleep(ms(10)));
             starts.note("start");
             Ok::<_, &str>(())
@@ -426,9 +427,9 @@ fn a_stop_waits_for_those_who_use_it() {
         thread::sleep(ms(1));
         assert_eq!((resource.state(), resource.in_use()), (State::Stopping, 2));
         assert!(resource.try_get().is_none(), "nobody gets it from now on");
-        // Whoever wants it meanwhile has the next one.
+        // A caller that wants the resource meanwhile gets the next instance.
         let next = with(&resource, |resource| number(&resource.get()));
-        // One that asks for the stop, and goes, does not call it off.
+        // A caller that requests the stop and is cancelled does not call the stop off.
         let gone = with(&resource, |resource| resource.stop());
         thread::sleep(ms(1));
         gone.cancel();
@@ -456,7 +457,7 @@ fn after_its_grace_it_is_stopped_under_the_hands_of_its_users() {
             (State::Stopped, ms(25))
         );
         assert_eq!((log.all().as_str(), old.0), ("start1 stop1 stopped1", 1));
-        // The old use is none of the new one.
+        // The old use does not count for the new instance.
         assert_eq!(number(&resource.get()), Some(2));
         assert_eq!(resource.in_use(), 0);
         let clone = old.clone();
@@ -466,13 +467,13 @@ fn after_its_grace_it_is_stopped_under_the_hands_of_its_users() {
         assert_eq!(log.count("drop1"), 0);
         drop(clone);
         assert_eq!(log.count("drop1"), 1);
-        // And its end is no news to who stops the new one.
+        // The end of the old use does not affect a stop of the new instance.
         let (third, theirs) = (resource.get().unwrap(), resource.clone());
         let stops = thread::spawn(move || theirs.stop());
         thread::sleep(ms(10));
         drop(third);
         stops.join().unwrap();
-        // Sooner than the grace would have been over.
+        // Sooner than the grace would have ended.
         assert_eq!(resource.state(), State::Stopped);
         assert_eq!(log.count("stopped"), 3);
     });
@@ -507,7 +508,7 @@ fn the_last_handle_ends_a_start() {
         drop(caller.join());
         thread::sleep(ms(20));
         assert_eq!(log.all(), "start1");
-        // Before it was started there is nothing to end.
+        // Before the first start there is nothing to end.
         let (builder, log) = self::builder(|_| Ok(()));
         drop(builder.build());
         assert_eq!(log.all(), "");
@@ -547,7 +548,7 @@ fn a_shutdown_tells_those_who_wait_and_drops_what_runs() {
                 told.note(got.map_or_else(|error| error.to_string(), |n| format!("got{n}")));
             }));
             thread::sleep(ms(if running { 20 } else { 5 }));
-            // It outlives the shard.
+            // The resource outlives the shard.
             (resource, log)
         });
         let (resource, log) = run.unwrap();
@@ -606,7 +607,7 @@ fn an_ethread_that_unwinds_has_it_if_it_runs_and_starts_nothing() {
             assert_eq!(text(&*unwinds.join().unwrap_err()), "on the way");
         }
         assert_eq!(*seen.borrow(), [true, false]);
-        // The stop that it could not wait for comes all the same.
+        // The stop that the ethread could not wait for happens all the same.
         thread::sleep(ms(10));
         assert_eq!(log.all(), "start1 stop1 stopped1 drop1");
     });

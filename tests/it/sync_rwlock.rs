@@ -1,5 +1,5 @@
-//! `sync::RwLock`: who goes in and who waits behind whom, poison, and what those leave behind that
-//! go before their turn.
+//! `sync::RwLock`: which access goes in and which waits behind which, poison, and what waiters
+//! leave behind that go before their turn.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -88,7 +88,7 @@ fn neither_readers_nor_writers_overtake_who_waits() {
 fn a_stream_of_readers_does_not_starve_a_writer() {
     check(|| {
         let scene = Rc::new(Scene::default());
-        // There is a reader at any time: each begins before the last one ends.
+        // There is a reader at any time: each begins before the previous reader ends.
         let theirs = scene.clone();
         let readers = thread::spawn(move || {
             let readers: Vec<_> = (0..20)
@@ -109,7 +109,7 @@ fn a_stream_of_readers_does_not_starve_a_writer() {
         scene.writer("w").join().unwrap();
         let log = scene.log();
         let (before, after) = log.split_once("+w").unwrap();
-        // Those who came before it, and none after.
+        // The readers that came before the writer went in first, and no later reader did.
         assert!(before.len() < after.len(), "{log}");
         readers.join().unwrap();
     });
@@ -131,7 +131,7 @@ fn a_stream_of_writers_does_not_starve_a_reader() {
             })
         });
         thread::yield_now();
-        // Behind the two that wait and the one that holds it, each once.
+        // The reader waits behind the holder and the two waiting writers, for one write of each.
         let seen = *scene.lock.read().unwrap();
         assert!(seen <= 3, "{seen}");
         join_all(writers);
@@ -148,7 +148,7 @@ fn a_downgrade_lets_readers_in_but_no_writer_between() {
         thread::yield_now();
         *guard = 7;
         let guard = RwLockWriteGuard::downgrade(guard);
-        // Only what stands right behind it.
+        // Only the reader right behind the writer goes in.
         thread::yield_now();
         assert_eq!(scene.log(), "+r1");
         assert!(scene.lock.try_write().is_err());
@@ -163,7 +163,7 @@ fn a_downgrade_lets_readers_in_but_no_writer_between() {
         drop(guard);
         join_all(ethreads);
         assert_eq!(scene.log(), "+r1 -r1 +w -w +r2 -r2");
-        // It reads from then on, so that it poisons nothing.
+        // After a downgrade the guard only reads, so its unwinding poisons nothing.
         let theirs = scene.clone();
         let reader = thread::spawn(move || {
             let _guard = RwLockWriteGuard::downgrade(theirs.lock.write().unwrap());
@@ -218,7 +218,7 @@ fn a_writer_that_unwinds_poisons_it_and_a_reader_does_not() {
                 let poisoned = matches!(lock.try_read(), Err(TryLockError::Poisoned(_)));
                 assert_eq!(poisoned, writes);
                 if writes {
-                    // What it had done is there all the same.
+                    // The changes of the writer are there all the same.
                     assert_eq!(**lock.write().unwrap_err().get_ref(), 2);
                     lock.clear_poison();
                 }
@@ -281,7 +281,7 @@ fn whoever_leaves_the_line_lets_readers_behind_it_in() {
                 writer.cancel();
             }
             join_all(readers);
-            // Meanwhile it was read all the time.
+            // Meanwhile the lock was held for reading all the time.
             assert_eq!(*first, 0);
             match writer.join() {
                 Ok(timed_out) => assert!(timed_out && !cancelled),
@@ -311,7 +311,7 @@ fn a_lock_that_was_handed_over_survives_a_cancel() {
         });
         thread::yield_now();
         drop(guard);
-        // The writer has it already, though it has not run.
+        // The writer already has the lock, though it has not run.
         assert!(lock.try_read().is_err());
         writer.cancel();
         assert!(writer.join().unwrap_err().is::<Cancelled>());

@@ -1,4 +1,4 @@
-//! `sync::Signal`: values go to those who wait just then, and none is lost to one who does not.
+//! `sync::Signal`: values go to the current waiters, and none is lost to an ethread that has left.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ fn a_signal_is_for_the_first_and_a_broadcast_for_all() {
         assert_eq!(signal.signal("first"), Ok(()));
         assert_eq!(signal.signal("second"), Ok(()));
         assert_eq!((signal.broadcast("all"), signal.waiters()), (2, 0));
-        // What comes after a wait has been served is for those who come after it.
+        // The waits have been served, so a further value is for later waiters only.
         assert_eq!(signal.signal("nobody"), Err("nobody"));
         let seen = ["first", "second", "all", "all"].map(Some);
         assert_eq!(results(waiters), seen);
@@ -77,7 +77,7 @@ fn no_value_is_lost_to_one_who_was_cancelled() {
         let (gone, next) = (waiter(&signal), waiter(&signal));
         thread::yield_now();
         gone.cancel();
-        // In this turn: it has not run, and is in line still.
+        // In this turn the cancelled waiter has not run, and is still in the wait queue.
         assert_eq!(signal.signal(5), Ok(()));
         assert!(gone.join().unwrap_err().is::<Cancelled>());
         assert_eq!(next.join().unwrap(), 5);
@@ -92,10 +92,10 @@ fn no_value_is_lost_to_one_whose_time_is_over() {
             let limit = Duration::from_millis(5);
             let signal = Rc::new(Signal::new());
             let [first, second] = [signal.clone(), signal.clone()];
-            // Either may have come first, as the seed says.
+            // The seed decides which waiter comes first.
             let limited = thread::spawn(move || first.wait_timeout(limit));
             let within = thread::spawn(move || ethreads::time::timeout(limit, || second.wait()));
-            // In one moment with their deadlines, before or after they run.
+            // At the moment of the deadlines, before or after the waiters run.
             thread::sleep(limit);
             let told = [signal.signal(1), signal.signal(2)];
             let last = waiter(&signal);
@@ -135,7 +135,7 @@ fn a_value_that_was_handed_over_survives_a_cancel() {
     });
 }
 
-/// Something happens while it is cloned for the first time, and others run.
+/// Calls a closure when it is cloned for the first time, and lets other ethreads run.
 struct Slow(Rc<RefCell<Option<Meanwhile>>>);
 
 type Meanwhile = Box<dyn FnOnce()>;
@@ -160,7 +160,7 @@ fn a_broadcast_is_not_for_those_who_come_while_it_is_cloned() {
         let late = Rc::new(RefCell::new(None));
         let (theirs, to_cancel, place) = (signal.clone(), leaves.clone(), late.clone());
         let value = Slow(Rc::new(RefCell::new(Some(Box::new(move || {
-            // One of the two goes, and another comes.
+            // One of the two waiters leaves, and another waiter arrives.
             to_cancel.cancel();
             *place.borrow_mut() = Some(waiter(&theirs));
         })))));

@@ -1,4 +1,5 @@
-//! `sync::watch`, by what tokio says of its own: the last value, and who has seen it.
+//! `sync::watch`, by what tokio documents of its own: the last value, and which receiver has seen
+//! it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +20,8 @@ fn what_is_seen_and_what_is_not() {
         assert_eq!(first.has_changed(), Ok(false), "the first value is seen");
         sender.send(1).unwrap();
         assert_eq!(first.has_changed(), Ok(true));
-        // To look is not to see; a clone has seen the same, and a subscriber what there is.
+        // `get` does not mark a value as seen. A clone has seen what its original has seen, and a
+        // subscriber has seen the current value.
         assert_eq!(*first.get(), 1);
         let (mut clone, subscriber) = (first.clone(), sender.subscribe());
         assert_eq!(clone.has_changed(), Ok(true));
@@ -28,7 +30,7 @@ fn what_is_seen_and_what_is_not() {
         assert_eq!(first.has_changed(), Ok(false));
         assert_eq!(clone.changed(), Ok(()), "it sees for itself");
         assert_eq!(clone.has_changed(), Ok(false));
-        // It is about having been sent, not about being another.
+        // A value that is sent counts as a change, even if it is equal to the last.
         sender.send(1).unwrap();
         assert_eq!(first.has_changed(), Ok(true));
         assert_eq!(sender.receiver_count(), 3);
@@ -194,7 +196,7 @@ fn a_value_may_use_its_own_channel_when_it_is_dropped() {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let (theirs, log) = (sender.clone(), seen.clone());
         let value = OnDrop(Box::new(move || {
-            // In the middle of `send`: it is there to be looked at, and to be replaced.
+            // In the middle of `send`, the new value is there to be looked at, and to be replaced.
             log.borrow_mut().push(theirs.get().is_none());
             log.borrow_mut().push(theirs.send(None).is_ok());
         }) as Box<dyn FnMut()>);

@@ -1,4 +1,4 @@
-//! `time::timeout` and its kin: what happens at a deadline, before it and after it.
+//! `time::timeout` and related calls: what happens at a deadline, before it and after it.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -27,7 +27,7 @@ fn a_scope_that_ends_in_time_leaves_nothing_behind() {
         assert_eq!(time::timeout(HOUR, || 1), Ok(1));
         let slept = time::timeout(HOUR, || thread::sleep(SOON));
         assert_eq!(slept, Ok(()));
-        // Its deadline is not met afterwards.
+        // The deadline of a scope that has ended has no effect.
         let _ = time::timeout(Duration::ZERO, || ());
         thread::yield_now();
     });
@@ -53,16 +53,16 @@ fn the_error_names_the_line_of_the_scope() {
 #[test]
 fn the_earliest_deadline_counts_whoever_set_it() {
     check(|| {
-        // The inner one is earlier, and the outer scope goes on.
+        // The inner deadline is earlier, and the outer scope goes on.
         let inner = time::timeout(HOUR, || time::timeout(SOON, || thread::sleep(HOUR)));
         assert!(matches!(inner, Ok(Err(_))));
-        // The outer one is earlier, and the inner scope is passed.
+        // The outer deadline is earlier, and the unwinding passes the inner scope.
         let outer = time::timeout(SOON, || {
             let _ = time::timeout(HOUR, || thread::sleep(HOUR));
             unreachable!("it is the outer scope that ends");
         });
         assert!(outer.is_err());
-        // A wait of its own that is earlier than both.
+        // The limit of the wait itself is earlier than the deadline.
         let own = time::timeout(HOUR, || thread::park_timeout(SOON));
         assert_eq!(own, Ok(()));
     });
@@ -180,13 +180,13 @@ fn whoever_catches_it_meets_it_again() {
                 }
             })
         });
-        // It ends by itself, and late.
+        // The ethread ends by itself, and late.
         assert_eq!(stubborn.unwrap().join().unwrap(), Ok(()));
         assert_eq!(caught.get(), 17);
         let told = logged("'stubborn beyond its deadline'");
         assert_eq!(told.len(), 1);
         assert!(told[0].contains("caught it 16 times"), "{told:?}");
-        // What is meant for that lets it through.
+        // `catch_panic` lets the unwinding of a deadline through.
         let caught = Cell::new(false);
         let result = time::timeout(Duration::ZERO, || {
             caught.set(thread::catch_panic(|| thread::sleep(HOUR)).is_err());
@@ -204,7 +204,7 @@ fn a_cancel_passes_and_a_panic_too() {
         assert!(cancelled.join().unwrap_err().is::<Cancelled>());
         let panicked = thread::spawn(|| time::timeout(HOUR, || panic!("its own")));
         assert_eq!(text(&*panicked.join().unwrap_err()), "its own");
-        // Both at once: the cancel is for more.
+        // Both at once: the cancel concerns the whole ethread.
         let both = thread::spawn(|| time::timeout(Duration::ZERO, || thread::sleep(HOUR)));
         both.thread().unpark();
         thread::yield_now();
@@ -225,12 +225,12 @@ fn a_payload_that_is_carried_elsewhere_is_a_panic() {
         });
         assert_eq!(result, Ok(()));
         let payload = sender.take().unwrap();
-        // Its scope is gone, so another one of the same ethread takes it for a panic.
+        // The payload's scope is gone, so another scope of the same ethread takes it for a panic.
         let raised = panic::catch_unwind(AssertUnwindSafe(|| {
             time::timeout(HOUR, || panic::resume_unwind(payload))
         }));
         let payload = raised.unwrap_err();
-        // So does another ethread, whose root gives it to whoever joins.
+        // Another ethread does so too, and its root passes the payload to the joiner.
         let payload = AssertUnwindSafe(payload);
         let other = thread::spawn(move || {
             let payload = payload;
@@ -344,7 +344,7 @@ fn on_the_os_threads_own_side_nothing_outruns_a_deadline() {
 #[test]
 fn what_has_arrived_in_time_is_read_though_it_is_reported_late() {
     check(|| {
-        // More than a driver reports at once.
+        // More descriptors than a driver reports at once.
         let mut peers = Vec::new();
         let readers: Vec<_> = (0..200)
             .map(|_| {
@@ -357,7 +357,7 @@ fn what_has_arrived_in_time_is_read_though_it_is_reported_late() {
         for peer in &mut peers {
             peer.write_all(b"x").unwrap();
         }
-        // Everybody's deadline passes while nobody else can run.
+        // All deadlines pass while no other ethread can run.
         let end = std::time::Instant::now() + 20 * SOON;
         while std::time::Instant::now() < end {}
         for reader in readers {
@@ -398,7 +398,7 @@ fn files_on_the_pool_fail_like_other_io() {
         for _ in 0..30 {
             let file = std::fs::File::open("/proc/self/maps").unwrap();
             let file = ethreads::io::Eport::new(file).unwrap();
-            // It may be done in time.
+            // The read may be done in time.
             let read = time::timeout(Duration::ZERO, || (&file).read(&mut [0; 100]));
             if let Err(error) = read.expect("an io::Result does not unwind") {
                 assert!(elapsed_of(&error).is_some());
@@ -421,7 +421,7 @@ fn calls_with_an_io_result_never_unwind_before_they_have_failed() {
             });
             let error = result.expect("it has not failed before").unwrap_err();
             assert!(elapsed_of(&error).is_some());
-            // A byte may be left.
+            // A byte may be left in the socket.
             theirs.set_nonblocking(true).unwrap();
             let _ = theirs.read(&mut [0]);
             theirs.set_nonblocking(false).unwrap();
@@ -445,7 +445,7 @@ mod on_the_virtual_clock {
             let result = time::deadline(start + 5 * SECOND, || thread::sleep(HOUR));
             assert!(result.is_err());
             assert_eq!(start.elapsed(), 5 * SECOND);
-            // At the same time as the wait's own end: the scope's says so.
+            // The deadline comes at the same time as the end of the wait: the deadline counts.
             let result = time::timeout(SECOND, || thread::sleep(SECOND));
             assert!(result.is_err());
             let just = time::timeout(SECOND + Duration::from_nanos(1), || thread::sleep(SECOND));
@@ -454,7 +454,8 @@ mod on_the_virtual_clock {
         .unwrap();
     }
 
-    /// When the ticks are given whose third is waited for 3.5 periods late, in halves of a period.
+    /// When each tick is due and when it is given, in halves of a period. The third tick is waited
+    /// for 3.5 periods late.
     fn ticks(missed: MissedTick) -> Vec<(u128, u128)> {
         sim::run(1, move || {
             let start = Instant::now();
@@ -498,7 +499,7 @@ mod on_the_virtual_clock {
                 });
                 time::timeout(HOUR, || thread::park()).is_ok()
             });
-            // It is in its pause.
+            // The stubborn ethread is in its pause.
             thread::sleep(Duration::from_millis(50));
             stubborn.thread().unpark();
             assert!(stubborn.join().unwrap());

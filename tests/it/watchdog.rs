@@ -1,4 +1,4 @@
-//! Ethreads that hold their shard are named.
+//! The watchdog names ethreads that hold their shard.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::support::{PANICS, collect_log, fresh, wait_for_log, watchdog_said};
 
 const THRESHOLD: Duration = Duration::from_millis(10);
 
-/// Holds this shard, in an ethread of this name, until the watchdog has said so.
+/// Holds this shard, in an ethread of this name, until the watchdog has logged the name.
 fn hold(name: &'static str, threshold: Duration) {
     let run = Runtime::builder().watchdog(Some(threshold)).run(move || {
         let hog = thread::Builder::new()
@@ -51,7 +51,7 @@ fn each_run_that_is_too_long_is_named_once() {
     let run = Runtime::builder().watchdog(Some(THRESHOLD)).run(|| {
         let hog = thread::Builder::new().name("hog-again").spawn(|| {
             wait_for_log("hog-again");
-            // By the time another one is named this one is looked at again.
+            // By the time another ethread is named, the watchdog has looked at this ethread again.
             fresh(|| hold("hog-beside-1", THRESHOLD));
             let first = watchdog_said("hog-again").len();
             thread::yield_now();
@@ -110,7 +110,7 @@ fn one_that_waits_holds_nothing() {
         (waiter.join().unwrap(), noise.join().unwrap())
     });
     let (line, said) = run.unwrap();
-    // Where it begins a busy machine may hold it up for longer.
+    // Before the ethread parks, a busy machine may hold it up for longer.
     let waited = format!("last parked at {}:{line}:", file!());
     assert!(!said.iter().any(|line| line.contains(&waited)), "{said:?}");
 }

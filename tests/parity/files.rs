@@ -1,4 +1,4 @@
-// Included twice by `tests/parity.rs`, with `fs` of std and of ours in scope.
+// Included twice by `tests/parity.rs`, with `fs` of std and of this crate in scope.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -357,7 +357,7 @@ fn listings(report: &mut Report, at: &Path) {
         assert_eq!((kind, entry.ino()), (data.file_type(), data.ino()));
         assert_eq!(entry.path(), dir.join(entry.file_name()));
         let len = if kind.is_file() { data.len() } else { 0 };
-        // The sides have a folder each.
+        // Each side has a folder of its own.
         let debug = format!("{entry:?}").replace(at.to_str().unwrap(), "");
         format!("{debug} {} {} {len}", kind.is_dir(), kind.is_symlink())
     };

@@ -1,5 +1,5 @@
 // Included twice by `tests/parity.rs`, with `net`, `unix`, `thread`, `pipe` and so on of std and of
-// ours in scope.
+// this crate in scope.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -29,7 +29,7 @@ pub(crate) fn all(side: &str) -> super::Report {
     report
 }
 
-/// What `Ok` is or the kind of the error.
+/// Returns the value of `Ok`, or the kind of the error.
 fn outcome<T: Debug>(result: io::Result<T>) -> String {
     match result {
         Ok(value) => format!("{value:?}"),
@@ -453,7 +453,7 @@ fn addresses(report: &mut super::Report) {
     report.push(("address empty", list("")));
 }
 
-/// Names and types that no scenario above pins down.
+/// Names and types that no scenario above fixes.
 #[allow(dead_code)]
 fn signatures() {
     let _: fn(&net::TcpStream) -> io::Result<SocketAddr> = net::TcpStream::peer_addr;

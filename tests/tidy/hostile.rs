@@ -1,10 +1,10 @@
-//! The table of the calls that reach code of the user's, held against the signatures.
+//! Checks the table of the calls that reach user code against the signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{MODULES_OF_SYNC, Source, sources};
 
-/// Bounds that are no code: what has them is called by nothing.
+/// Bounds without code: no call goes through them.
 const MARKERS: [&str; 7] = [
     "Send",
     "Sync",
@@ -18,8 +18,8 @@ const MARKERS: [&str; 7] = [
 /// Traits that only the library implements.
 const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
 
-/// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the user's
-/// writer runs. No public type prints those.
+/// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the writer,
+/// user code, runs. No public type prints those.
 const PRINT_CELLS: [&str; 10] = [
     "src/http/buffers.rs: Buffers",
     "src/http/flusher.rs: Flusher",
@@ -40,12 +40,12 @@ struct Function<'a> {
     text: &'a str,
 }
 
-/// What `text` begins with in brackets, without these, and what follows.
+/// Returns what is in the brackets that `text` begins with, and what follows them.
 fn bracketed(text: &str, open: char, close: char) -> Option<(&str, &str)> {
     let inner = text.strip_prefix(open)?;
     let (mut depth, mut before) = (1, ' ');
     for (at, c) in inner.char_indices() {
-        // An arrow ends nothing.
+        // The `>` of an arrow closes nothing.
         if c == open {
             depth += 1;
         } else if c == close && before != '-' {
@@ -59,7 +59,7 @@ fn bracketed(text: &str, open: char, close: char) -> Option<(&str, &str)> {
     None
 }
 
-/// The parts of `text` between `separator`s that are in no brackets.
+/// Returns the parts of `text` between `separator`s that are in no brackets.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut depth, mut before, mut start) = (0, ' ', 0);
     let mut parts = Vec::new();
@@ -81,7 +81,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// What a bound makes the library call.
+/// Returns what a bound makes the library call.
 fn word(bound: &str) -> Option<&'static str> {
     let bound = bound.trim();
     let bound = match bound.strip_prefix("for") {
@@ -119,7 +119,7 @@ fn words_of(bounds: &str) -> impl Iterator<Item = &'static str> {
     split(bounds, '+').into_iter().filter_map(word)
 }
 
-/// What the bounds of a list of parameters, or of a `where`, make the library call.
+/// Returns what the bounds of a list of parameters, or of a `where`, make the library call.
 fn words_of_list(list: &str) -> impl Iterator<Item = &'static str> {
     let items = split(list, ',').into_iter();
     let bounded = items.filter(|item| !item.starts_with('\'') && !item.starts_with("const "));
@@ -127,7 +127,7 @@ fn words_of_list(list: &str) -> impl Iterator<Item = &'static str> {
     bounds.flat_map(|(_, bounds)| words_of(bounds))
 }
 
-/// The parts of a head: parameters in angle brackets, the rest, and the `where`.
+/// Returns the parts of a head: parameters in angle brackets, the rest, and the `where`.
 fn parts(head: &str) -> (&str, &str, &str) {
     let head = head.trim_end_matches(['{', ';', ' ']);
     let (generics, rest) = bracketed(head, '<', '>').unwrap_or(("", head));
@@ -135,7 +135,7 @@ fn parts(head: &str) -> (&str, &str, &str) {
     (generics, rest, bounds)
 }
 
-/// The names of type parameters.
+/// Returns the names of type parameters.
 fn type_parameters(generics: &str) -> Vec<&str> {
     let all = split(generics, ',').into_iter();
     let types = all.filter(|item| !item.starts_with('\'') && !item.starts_with("const "));
@@ -144,7 +144,7 @@ fn type_parameters(generics: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The trait and the type of the head of an `impl`, or the name of a trait.
+/// Returns the trait and the type of the head of an `impl`, or the name of a trait.
 fn owner(header: &str) -> (Option<&str>, &str) {
     let end = |text: &str| text.find(['<', ' ', ':', '{', '(']).unwrap_or(text.len());
     if let Some(rest) = header.strip_prefix("pub trait ") {
@@ -160,7 +160,7 @@ fn owner(header: &str) -> (Option<&str>, &str) {
     (of, &owner[..end(owner)])
 }
 
-/// What a function reaches of the user's code, by its signature.
+/// Returns what user code a function reaches, by its signature.
 fn reaches(function: &Function<'_>) -> BTreeSet<&'static str> {
     let mut words = BTreeSet::new();
     let name = function.text.split("fn ").nth(1).unwrap_or_default();
@@ -205,11 +205,11 @@ fn reaches(function: &Function<'_>) -> BTreeSet<&'static str> {
     words
 }
 
-/// The heads of the functions of a file, each in one line.
+/// Returns the heads of the functions of a file, each in one line.
 fn functions(source: &Source) -> Vec<(Option<String>, bool, String)> {
     let mut found = Vec::new();
     let mut header: Option<String> = None;
-    // A head that is not yet at its end.
+    // A head whose end is still to come.
     let mut open: Option<String> = None;
     for (_, line) in source.shipped() {
         let code = line.trim();
@@ -230,7 +230,7 @@ fn functions(source: &Source) -> Vec<(Option<String>, bool, String)> {
             open = Some(head);
             continue;
         }
-        // With a comma behind the last argument, where it is in lines of its own.
+        // A comma follows the last argument if each argument has a line of its own.
         let head = head.split('{').next().unwrap_or_default();
         let head = head
             .replace("( ", "(")
@@ -247,7 +247,7 @@ fn functions(source: &Source) -> Vec<(Option<String>, bool, String)> {
     found
 }
 
-/// The public types of each folder.
+/// Returns the public types of each folder.
 fn public_types(all: &[Source]) -> BTreeSet<(String, String)> {
     let mut types = BTreeSet::new();
     for source in all {
@@ -267,7 +267,7 @@ fn public_types(all: &[Source]) -> BTreeSet<(String, String)> {
     types
 }
 
-/// Each public call that reaches code of the user's, and what it reaches.
+/// Returns each public call that reaches user code, and what it reaches.
 fn reaching() -> BTreeMap<String, BTreeSet<&'static str>> {
     let all: Vec<Source> = sources(&["src"])
         .into_iter()
@@ -315,7 +315,7 @@ fn reaching() -> BTreeMap<String, BTreeSet<&'static str>> {
     found
 }
 
-/// The lines of the table: a call, and what it reaches.
+/// Returns the lines of the table: a call, and what it reaches.
 fn listed() -> BTreeMap<String, BTreeSet<&'static str>> {
     let mut listed = BTreeMap::new();
     let lines = include_str!("../hostile.txt").lines();
@@ -362,7 +362,7 @@ fn the_table_of_hostile_calls_is_sorted() {
     assert!(calls.is_sorted_by_key(|line| line.split(": ").next().map(str::to_lowercase)));
 }
 
-/// The kind and the name of a type, where its definition begins.
+/// Returns the kind and the name of a type, if its definition begins here.
 fn split_type(code: &str) -> Option<(&str, &str)> {
     let kinds = ["struct ", "enum "].into_iter();
     let mut split = kinds.filter_map(|kind| code.split_once(kind));

@@ -1,11 +1,11 @@
-//! The tables of the sentences of RFC 9112 and RFC 9110 that bind a server: that each says whether
-//! it is kept, that the tests which show it are there, and that no row got lost.
+//! Checks the tables of the sentences of RFC 9112 and RFC 9110 that bind a server: each row says
+//! whether the sentence is kept, the tests that show it exist, and no row is lost.
 
 use std::collections::BTreeSet;
 
 use super::{Source, assert_none, sources};
 
-/// A table, and what it sums up to: rows, those of them that are kept, sentences for others.
+/// A table, and its sums: rows, rows that are kept, sentences for others.
 const TABLES: [(&str, &str, [usize; 3]); 2] = [
     (
         "tests/rfc/rfc9112.txt",
@@ -28,15 +28,15 @@ const KEYWORDS: [&str; 6] = [
     "RECOMMENDED",
 ];
 
-/// Why a sentence may not apply. The head of the first table says what they mean.
+/// Why a sentence may not apply. The head of the first table explains the reasons.
 const REASONS: [&str; 4] = ["handler", "never sent", "does not arise", "tls"];
 
-/// Tests with this beginning exist to be named in the tables.
+/// Tests with this prefix exist to be named in the tables.
 const PREFIX: &str = "rfc_";
 
 struct Section<'a> {
     number: &'a str,
-    /// The counts that it claims: rows, and sentences for others.
+    /// The counts that the section claims: rows, and sentences for others.
     claimed: [usize; 2],
     rows: Vec<Row<'a>>,
 }
@@ -49,7 +49,7 @@ struct Row<'a> {
     tests: Vec<&'a str>,
 }
 
-/// The parts of a line, or nothing if there are not at least as many as wanted.
+/// Returns the parts of a line, or `None` if there are fewer than wanted.
 fn parts(line: &str, wanted: usize) -> Option<Vec<&str>> {
     let parts: Vec<&str> = line.split('|').map(str::trim).collect();
     (parts.len() >= wanted && parts.iter().all(|part| !part.is_empty())).then_some(parts)
@@ -97,7 +97,7 @@ fn parse<'a>(path: &str, text: &'a str) -> Vec<Section<'a>> {
     sections
 }
 
-/// Section numbers in an order that knows that 10 comes after 9.
+/// Orders section numbers, so that 10 comes after 9.
 fn key(number: &str) -> Vec<u32> {
     number
         .split('.')
@@ -105,7 +105,7 @@ fn key(number: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The tests of `tests/it`, as `module::name`.
+/// Returns the tests of `tests/it`, as `module::name`.
 fn existing_tests() -> BTreeSet<String> {
     let sources = sources(&["tests/it"]);
     sources.iter().flat_map(tests_of).collect()

@@ -1,18 +1,18 @@
-//! How many connections may be served and may wait, and how many are.
+//! How many connections may be served and may wait, and the current numbers.
 #![forbid(unsafe_code)]
 
 use crate::runtime::base::primitives::{AtomicU64, AtomicUsize};
 
-/// How many there may be; `None` is as many as come.
+/// Limits on the number of connections; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) struct Bounds {
-    /// Served at the same time.
+    /// Connections served at the same time.
     pub(in crate::http) max_threads: Option<usize>,
-    /// Served and waiting, together. Invariant: above `max_threads`, and only with it.
+    /// Connections served and waiting, together. Invariant: above `max_threads`, and only with it.
     pub(in crate::http) max_accept: Option<usize>,
 }
 
-/// Numbers that other OS threads may read. Written by the shard of the server only.
+/// Counters that other OS threads may read. Only the shard of the server writes them.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Counts {
     pub(in crate::http) serving: AtomicUsize,
@@ -22,7 +22,7 @@ pub(in crate::http) struct Counts {
     pub(in crate::http) refused: AtomicU64,
 }
 
-/// What becomes of a newcomer, before anything is counted.
+/// What happens to a new connection, before it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Serve,
@@ -40,9 +40,10 @@ impl Bounds {
         }
     }
 
-    /// Decides about a newcomer, in Hunchentoot's order: without a limit it is served; at the
-    /// accept limit, or at the thread limit if there is no other, it is refused; at the thread
-    /// limit it waits; else it is served. While others wait it queues behind them.
+    /// Decides about a new connection, in Hunchentoot's order. Without a limit it is served. At the
+    /// accept limit, or at the thread limit if there is no accept limit, it is refused. At the
+    /// thread limit it waits. Otherwise it is served, unless connections wait: then it queues
+    /// behind them.
     pub(super) fn judge(self, serving: usize, queued: usize) -> Verdict {
         let Some(max_threads) = self.max_threads else {
             return Verdict::Serve;
@@ -60,7 +61,7 @@ impl Bounds {
         }
     }
 
-    /// Whether one more may be served.
+    /// Whether one more connection may be served.
     pub(super) fn have_room(self, serving: usize) -> bool {
         self.max_threads.is_none_or(|most| serving < most)
     }

@@ -1,5 +1,5 @@
-//! The interleavings of connections that come and go at several servers with limits in common. A
-//! call that is lost leaves a server waiting, which is a deadlock.
+//! The interleavings of connections that come and go at several servers with shared limits. A lost
+//! call leaves a server waiting, which is a deadlock.
 
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
@@ -24,7 +24,7 @@ struct Bell {
 #[derive(Default)]
 struct Rung {
     is_called: bool,
-    /// All are served.
+    /// All connections are served.
     is_over: bool,
 }
 
@@ -36,7 +36,7 @@ impl Bell {
         self.waiting.notify_one();
     }
 
-    /// Waits for the next call; false if all are served.
+    /// Waits for the next call; false if all connections are served.
     fn wait(&self) -> bool {
         let mut rung = self.state.lock().unwrap();
         while !rung.is_called {
@@ -52,7 +52,7 @@ struct Servers {
     bounds: Bounds,
     whole: Arc<Whole>,
     members: Vec<(Arc<Counts>, Arc<Bell>)>,
-    /// Connections that are to be served still.
+    /// Connections still to be served.
     left: Mutex<usize>,
 }
 
@@ -61,8 +61,8 @@ impl Servers {
         let whole = Arc::<Whole>::default();
         let member = |_| {
             let (counts, bell) = (Arc::<Counts>::default(), Arc::<Bell>::default());
-            // A load that is sequentially consistent is so to the checker only once there are
-            // stores that are.
+            // The checker treats a `SeqCst` load as sequentially consistent only once there are
+            // `SeqCst` stores.
             counts.queued.fetch_add(1, Ordering::SeqCst);
             counts.queued.fetch_sub(1, Ordering::SeqCst);
             let rings = bell.clone();
@@ -98,8 +98,8 @@ impl Servers {
         }
     }
 
-    /// Runs a server, to which one connection comes, until all are served everywhere. What it does
-    /// is what `Acceptor` and the ethread of the server do.
+    /// Runs a server that gets one connection, until all connections of all servers are served. It
+    /// does what `Acceptor` and the ethread of the server do.
     fn serve(&self, at: usize) {
         let admission = self.admission(at);
         let (mut permit, mut place) = (None, None);
@@ -149,7 +149,7 @@ fn permit(admission: &Rc<Admission>) -> Permit {
     }
 }
 
-/// Runs these servers, beside `f`.
+/// Runs these servers concurrently with `f`.
 fn beside(servers: &Arc<Servers>, at: &[usize], f: impl FnOnce()) {
     let begin = |at: &usize| {
         let (servers, at) = (servers.clone(), *at);
@@ -173,8 +173,8 @@ fn one_that_comes_while_another_one_goes_is_served() {
 #[test]
 fn two_that_come_while_two_go_are_served() {
     bounded_model(4, || {
-        // The first call looks for a queue from the first server on, the second one from the second
-        // server on. The queue of the first server is empty, so the second one is called twice.
+        // The first call searches from the first server on, the second call from the second server
+        // on. The queue of the first server is empty, so the second server is woken twice.
         let servers = Servers::new(3, bounds(2, Some(4)), 2);
         let busy = servers.admission(0);
         let permits = [(); 2].map(|()| permit(&busy));
@@ -182,7 +182,7 @@ fn two_that_come_while_two_go_are_served() {
     });
 }
 
-/// A server that is called ends, with the connection that waits there.
+/// The woken server ends, together with the connection that waits there.
 #[test]
 fn one_that_waits_beside_one_that_gives_up_is_served() {
     bounded_model(4, || {

@@ -16,7 +16,7 @@ fn bounds(max_threads: Option<usize>, max_accept: Option<usize>) -> Bounds {
     }
 }
 
-/// An admission, and how often it called for its queue to be looked at.
+/// An admission, and the number of calls of its `freed`.
 fn admission(bounds: Bounds) -> (Rc<Admission>, Rc<Cell<usize>>) {
     let calls = Rc::new(Cell::new(0));
     let counter = calls.clone();
@@ -50,7 +50,7 @@ fn bounds_need_room_for_one_and_a_queue_above_the_threads() {
 
 #[test]
 fn decisions_come_in_hunchentoots_order() {
-    // Lets ten come and stay; one letter for each.
+    // Admits ten connections that stay; one letter for each decision.
     let check = |bounds: Bounds, expected: &str| {
         let (admission, _) = admission(bounds);
         let decisions: Vec<_> = (0..10).map(|_| admission.decide()).collect();
@@ -73,7 +73,7 @@ fn decisions_come_in_hunchentoots_order() {
     check(bounds(Some(20), Some(30)), "ssssssssss");
 }
 
-/// Hunchentoot signals "free" below its *accept* limit, and so runs more threads than it may.
+/// Hunchentoot signals "free" below its *accept* limit, and so exceeds its thread limit.
 #[test]
 fn a_place_becomes_a_permit_below_the_thread_limit_only() {
     let (admission, calls) = admission(bounds(Some(2), Some(4)));
@@ -102,7 +102,7 @@ fn nobody_overtakes_those_who_wait() {
     let first = admission.decide();
     let waiting = admission.decide();
     drop(first);
-    // There is room, but not for a newcomer.
+    // There is room, but the waiting connection has precedence.
     assert!(matches!(admission.decide(), Decision::Queue(_)));
     drop(waiting);
     assert!(matches!(admission.decide(), Decision::Serve(_)));
@@ -126,11 +126,11 @@ fn a_panic_gives_the_permit_back() {
 #[derive(Clone, Debug)]
 enum Step {
     Arrive,
-    /// One who is served ends: which one.
+    /// A served connection ends; the number selects it.
     End(usize),
-    /// One who waits gives up: which one.
+    /// A waiting connection gives up; the number selects it.
     GiveUp(usize),
-    /// The queue is looked at.
+    /// The waiting connections get permits while there is room.
     Promote,
 }
 
@@ -153,8 +153,8 @@ fn valid_bounds() -> impl Strategy<Value = Bounds> {
 }
 
 proptest! {
-    /// The counts are those of the guards, the limits hold, and whoever waits while there is room
-    /// has been called for.
+    /// The counts match the guards, the limits hold, and `freed` is called whenever a permit is
+    /// given back while a connection waits.
     #[test]
     fn holds_its_limits(bounds in valid_bounds(), steps in steps()) {
         let (admission, calls) = admission(bounds);
@@ -205,10 +205,10 @@ proptest! {
     }
 }
 
-/// One of several servers with limits in common.
+/// One of several servers with shared limits.
 struct Member {
     admission: Rc<Admission>,
-    /// How often it was called to its queue.
+    /// How often the server was woken to look at its queue.
     calls: Arc<AtomicUsize>,
     serving: Vec<Permit>,
     waiting: VecDeque<Place>,
@@ -233,8 +233,8 @@ fn members(count: usize, bounds: Bounds) -> Vec<Member> {
     (0..count).map(member).collect()
 }
 
-/// A newcomer comes to the one whenever somebody is served there, as under load, while somebody
-/// waits at the other.
+/// A new connection comes to one server whenever that server serves a connection, as under load,
+/// while a connection waits at the other server.
 #[test]
 fn no_queue_starves_beside_a_busy_one() {
     let mut members = members(2, bounds(Some(1), Some(10)));
@@ -258,8 +258,8 @@ fn no_queue_starves_beside_a_busy_one() {
     place.into_permit().expect("nobody is left before it");
 }
 
-/// Two permits are given back before the server that is called looks at its queue, where one
-/// connection waits. Another one waits elsewhere.
+/// Two permits are given back before the woken server looks at its queue, in which one connection
+/// waits. Another connection waits at another server.
 #[test]
 fn a_call_that_meets_another_one_is_passed_on() {
     for gives_up in [false, true] {
@@ -283,8 +283,8 @@ fn a_call_that_meets_another_one_is_passed_on() {
 }
 
 proptest! {
-    /// The same for several servers together: who is served anywhere counts, and when there is room
-    /// one of those is called who has somebody in its queue.
+    /// The same for several servers together: the connections served by all of them count, and when
+    /// there is room, exactly one server with a waiting connection is woken.
     #[test]
     fn holds_limits_of_several_together(
         bounds in valid_bounds(),

@@ -1,4 +1,4 @@
-//! Bounds that hold for the servers of several shards together.
+//! Bounds that apply to the servers of several shards together.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -8,20 +8,20 @@ use std::sync::{Arc, PoisonError};
 use super::bounds::{Bounds, Counts, Verdict};
 use crate::runtime::base::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
-/// How many all of them serve and let wait.
+/// How many connections all servers together serve and queue.
 #[derive(Default)]
 pub(in crate::http) struct Whole {
-    /// Served in the low half, waiting in the high half: a decision is about both.
+    /// Served in the low half, waiting in the high half: a decision depends on both.
     load: AtomicU64,
     members: Mutex<Vec<Member>>,
-    /// Who is asked first the next time.
+    /// The server at which the next search for a waiting connection begins.
     turn: AtomicUsize,
 }
 
 /// One of the servers.
 struct Member {
     counts: Arc<Counts>,
-    /// Lets it look at its queue.
+    /// Makes the server look at its queue.
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -45,7 +45,7 @@ impl Load {
 }
 
 impl Whole {
-    /// Adds a server. `wake` lets it look at its queue, and is called on any OS thread.
+    /// Adds a server. `wake` makes it look at its queue, and is called on any OS thread.
     pub(in crate::http) fn add(
         &self,
         counts: Arc<Counts>,
@@ -65,7 +65,7 @@ impl Whole {
         Load::of(self.load.load(Ordering::SeqCst))
     }
 
-    /// Changes both numbers at once, if `change` does.
+    /// Changes both numbers atomically. Returns false if `change` returns `None`.
     fn update(&self, change: impl Fn(Load) -> Option<Load>) -> bool {
         let change = |word| change(Load::of(word)).map(Load::word);
         self.load
@@ -82,7 +82,7 @@ impl Whole {
         load.queued > 0 && bounds.have_room(load.serving as usize)
     }
 
-    /// Decides about a newcomer, and counts it.
+    /// Decides about a new connection, and counts it.
     pub(super) fn enter(&self, bounds: Bounds) -> Verdict {
         let mut word = self.load.load(Ordering::SeqCst);
         loop {
@@ -101,7 +101,7 @@ impl Whole {
         }
     }
 
-    /// Lets one who waits be served, if there is room.
+    /// Counts a waiting connection as served, if there is room.
     pub(super) fn promote(&self, bounds: Bounds) -> bool {
         self.update(|load| {
             bounds.have_room(load.serving as usize).then_some(Load {
@@ -111,7 +111,7 @@ impl Whole {
         })
     }
 
-    /// One who was served is gone.
+    /// A served connection is gone.
     pub(super) fn leave(&self) {
         self.update(|load| {
             Some(Load {
@@ -121,7 +121,7 @@ impl Whole {
         });
     }
 
-    /// One who waited is gone.
+    /// A waiting connection is gone.
     pub(super) fn leave_queue(&self) {
         self.update(|load| {
             Some(Load {
@@ -131,13 +131,13 @@ impl Whole {
         });
     }
 
-    /// Lets a server look that has somebody in its queue.
+    /// Makes a server with a waiting connection look at its queue.
     ///
-    /// Who was counted in `load` just now may not be in its server's own number yet, and is not
-    /// found here. But that server looks for room before it waits, after it has counted.
+    /// A connection just counted in `load` may be missing in its server's own number, and is not
+    /// found here then. But that server checks for room before it waits, after it has counted.
     ///
-    /// Two calls may meet at one server. It serves as many as it can, and the last one of its queue
-    /// passes on the room that is left.
+    /// Two calls may wake the same server. It serves as many connections as it can, and the last of
+    /// its queue passes on the room that is left.
     pub(super) fn wake_one(&self) {
         let members = self.members();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -10,13 +10,13 @@ use crate::http::proto::ProtoError;
 
 /// Why a request could not be read or a response not be sent.
 ///
-/// Ask by the predicates who is at fault, as that decides what to do: exactly one of
+/// The predicates tell the party at fault, which decides what to do: exactly one of
 /// [`is_peer`](Self::is_peer), [`is_user`](Self::is_user), [`is_io`](Self::is_io),
 /// [`is_limit`](Self::is_limit) and [`is_timeout`](Self::is_timeout) is true. The text is for
 /// people and may change.
 ///
-/// It travels through [`io::Error`] unharmed: reading a request's body gives `io::Error`s that
-/// carry one of these, and `Error::from` takes it out again.
+/// An `Error` survives a conversion to [`io::Error`] and back: reading a request's body returns
+/// `io::Error`s that wrap an `Error`, and `Error::from` takes it out again.
 ///
 /// # Examples
 ///
@@ -56,11 +56,11 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     Malformed(ProtoError),
-    /// It closed within a request head.
+    /// The peer closed the connection within a request head.
     HeadIncomplete,
     /// The body is not the UTF-8 that the handler asked for.
     BodyNotText,
-    /// It closed before the body was complete.
+    /// The peer closed the connection before the body was complete.
     BodyIncomplete {
         got: u64,
         expected: Option<u64>,
@@ -77,7 +77,7 @@ enum User {
         declared: u64,
         got: u64,
     },
-    /// What a body is made from failed.
+    /// The source of a response body failed.
     SourceFailed,
 }
 
@@ -87,14 +87,14 @@ enum Limit {
     Body { limit: u64 },
 }
 
-/// What a connection was waiting for when its time was over.
+/// What a connection was waiting for when it timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The rest of a request head.
     Head,
     /// More of a request body.
     Body,
-    /// The peer taking more of a response.
+    /// Space to send more of a response.
     Write,
 }
 
@@ -114,7 +114,7 @@ impl Error {
         Kind::Peer(Peer::BodyIncomplete { got, expected }).into()
     }
 
-    /// The body does not fit into what the caller is ready to hold.
+    /// The body is larger than the `limit` of the caller.
     pub(crate) fn body_too_large(limit: u64) -> Self {
         Kind::Limit(Limit::Body { limit }).into()
     }
@@ -129,23 +129,23 @@ impl Error {
         Kind::User(User::BodyTooShort { declared, got }).into()
     }
 
-    /// The file, reader or writer that a response is made of failed with this.
+    /// The file, reader or writer of a response body failed with this error.
     pub(crate) fn response_failed(error: io::Error) -> Self {
         Self::wrap(Kind::User(User::SourceFailed), error)
     }
 
-    /// The time for this phase was over.
+    /// This phase timed out.
     pub(crate) fn timeout(phase: Phase) -> Self {
         Kind::Timeout(phase).into()
     }
 
-    /// Whether the peer broke the protocol or broke off.
+    /// Whether the peer violated the protocol or closed the connection too early.
     pub fn is_peer(&self) -> bool {
         matches!(self.inner.kind, Kind::Peer(_))
     }
 
-    /// Whether the program that uses this library erred, as by a body of another length than
-    /// declared, or one whose reader, writer or file failed.
+    /// Whether user code is at fault, for example by a body of another length than declared, or a
+    /// body whose reader, writer or file failed.
     pub fn is_user(&self) -> bool {
         matches!(self.inner.kind, Kind::User(_))
     }
@@ -165,15 +165,15 @@ impl Error {
         matches!(self.inner.kind, Kind::Timeout(_))
     }
 
-    /// Returns the status that tells the peer, if it is one to be told.
+    /// Returns the status to answer the peer with.
     ///
-    /// `None` if the fault is not the peer's or if there is nobody to answer any more.
+    /// `None` if the peer is not at fault, or if it can no longer be answered.
     pub fn status(&self) -> Option<StatusCode> {
         match self.inner.kind {
             Kind::Peer(Peer::Malformed(error)) | Kind::Limit(Limit::Syntax(error)) => {
                 Some(error.status())
             }
-            // RFC 9112 section 8: an incomplete request; half-closed, the peer may still listen.
+            // RFC 9112 section 8: an incomplete request. A half-closed peer may still listen.
             Kind::Peer(Peer::BodyIncomplete { .. } | Peer::HeadIncomplete | Peer::BodyNotText) => {
                 Some(StatusCode::BAD_REQUEST)
             }
@@ -183,7 +183,7 @@ impl Error {
         }
     }
 
-    /// The `Error` that `error` was made from, or one of this kind around it.
+    /// Returns the `Error` that `error` wraps; otherwise wraps `error` in one of this kind.
     fn wrap(kind: Kind, error: io::Error) -> Self {
         error.downcast().unwrap_or_else(|error| Self {
             inner: Box::new(Inner {
@@ -193,7 +193,7 @@ impl Error {
         })
     }
 
-    /// The kind that an [`io::Error`] around this one has.
+    /// The kind of the [`io::Error`] that wraps this error.
     fn io_kind(&self) -> io::ErrorKind {
         match self.inner.kind {
             Kind::Peer(Peer::BodyIncomplete { .. } | Peer::HeadIncomplete) => {
@@ -259,7 +259,7 @@ impl fmt::Display for Error {
                 Phase::Body => "timed out reading a request body",
                 Phase::Write => "timed out writing a response",
             }),
-            // One level only: the cause is the source's to print.
+            // One level only: the source prints the cause.
             Kind::Io(_) => f.write_str("connection failed"),
         }
     }
@@ -289,7 +289,7 @@ impl From<ProtoError> for Error {
     }
 }
 
-/// Takes out the `Error` that the `io::Error` was made from, or wraps another one.
+/// Takes out the `Error` that the `io::Error` wraps; otherwise wraps the `io::Error`.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::wrap(Kind::Io(error.kind()), error)

@@ -1,4 +1,4 @@
-//! What lets a handler use `?`.
+//! The error type that lets a handler use `?`.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -17,9 +17,9 @@ pub type Result<T, E = HandlerError> = result::Result<T, E>;
 
 /// The error of a handler: any error at all, or a status to answer with.
 ///
-/// `?` turns every [`std::error::Error`] into one. It is answered with 500 and a log line that
-/// has the text of the error, of its causes, and the place of the `?`; the peer sees nothing of
-/// it. Errors that came from reading the request are answered with their own
+/// `?` turns every [`std::error::Error`] into a `HandlerError`. The answer is a 500. The log gets a
+/// line with the text of the error, of its causes, and the place of the `?`; the peer sees nothing
+/// of it. Errors that came from reading the request are answered with their own
 /// [status](Error::status) and text, as 413 for a body that is too large, wherever they are in the
 /// chain of causes.
 ///
@@ -46,7 +46,7 @@ pub struct HandlerError {
 
 struct Inner {
     status: StatusCode,
-    /// What the peer is told.
+    /// The text of the answer.
     message: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError>>,
     location: &'static Location<'static>,
@@ -55,7 +55,7 @@ struct Inner {
 impl HandlerError {
     /// Makes an answer of this status, with `message` as its text.
     ///
-    /// The peer gets to read the message.
+    /// The peer can read the message.
     #[track_caller]
     pub fn status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
         let location = Location::caller();
@@ -89,7 +89,7 @@ impl HandlerError {
 }
 
 impl<E: StdError + 'static> From<E> for HandlerError {
-    // `?` is the caller then.
+    // The caller is then the place of the `?`.
     #[track_caller]
     fn from(error: E) -> Self {
         let location = Location::caller();
@@ -118,7 +118,7 @@ impl IntoResponse for HandlerError {
             );
         }
         let reason = status.canonical_reason().unwrap_or_default();
-        // RFC 9110 section 15.5: what the peer did wrong, it is told.
+        // RFC 9110 section 15.5: the answer explains what the peer did wrong.
         let explanation = || match self.inner.source.as_deref().and_then(fault_of) {
             Some((_, fault)) => format!("{reason}: {fault}\n").into(),
             None => Cow::Borrowed(reason),

@@ -1,4 +1,4 @@
-//! What goes wrong in an exchange, and in a handler.
+//! The errors of an exchange, and of a handler.
 #![forbid(unsafe_code)]
 
 mod causes;

@@ -8,11 +8,11 @@ use crate::http::proto::chunked::ChunkedDecoder;
 use crate::http::proto::encode::{LAST_CHUNK, write_chunk};
 use crate::http::proto::limits::Limits;
 
-/// The decoded body with the bytes used up, or the refusal; `None` if the end has not come.
+/// The decoded body with the bytes used up, or the refusal; `None` if the body is incomplete.
 type Outcome = Option<Result<(Vec<u8>, usize), ProtoError>>;
 
-/// Decodes a body whole, in pieces, past the decoder, and by a parser that is written from the
-/// grammar; encodes the input and decodes it again.
+/// Decodes a body whole, in pieces, by runs that bypass the decoder, and by the reference parser;
+/// all must agree. Then encodes the input and decodes it again.
 ///
 /// # Panics
 ///
@@ -33,7 +33,7 @@ pub fn chunked(data: &[u8]) {
     );
     assert_eq!(by_runs(input, &limits), whole, "by runs");
     match (&whole, Chunks::new(input).body()) {
-        // Those the reference has not.
+        // The reference has no limits.
         (Some(Err(error)), _) if error.is_limit() => {}
         (Some(Ok(decoded)), Ok(reference)) => assert_eq!(*decoded, reference),
         (Some(Err(_)), Err(Stop::Malformed)) | (None, Err(Stop::Incomplete)) => {}
@@ -42,7 +42,7 @@ pub fn chunked(data: &[u8]) {
     round_trip(input, cuts);
 }
 
-/// The usual ones, or such that are reached soon.
+/// The default limits, or small ones that are reached soon.
 fn limits(mode: u8) -> Limits {
     if mode & 1 == 0 {
         return Limits::default();
@@ -82,14 +82,14 @@ fn feed(
             if at == end {
                 break;
             }
-            // Short of that only before an offence, which the next call is to find.
+            // Fewer bytes than `room` only before a violation, which the next call must report.
             offence = progress.produced < room;
         }
     }
     None
 }
 
-/// Takes data past the decoder, as a caller does that reads it into a buffer of its own.
+/// Bypasses the decoder for data, as a caller does that reads data into its own buffer.
 fn by_runs(input: &[u8], limits: &Limits) -> Outcome {
     let mut decoder = ChunkedDecoder::new(limits);
     let mut body = Vec::new();
@@ -107,7 +107,7 @@ fn by_runs(input: &[u8], limits: &Limits) -> Outcome {
     decoder.is_done().then_some(Ok((body, at)))
 }
 
-/// The input as data, in three chunks.
+/// Encodes the input as three chunks and decodes them.
 fn round_trip(input: &[u8], cuts: [usize; 2]) {
     let mut encoded = Vec::new();
     for piece in [

@@ -11,7 +11,7 @@ use crate::http::proto::grammar::is_token_byte;
 use crate::http::proto::head::RequestHead;
 use crate::http::proto::limits::Limits;
 
-/// What a head came to, in owned form.
+/// The outcome of parsing a head, in owned form.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Head(usize, Parsed),
@@ -49,7 +49,7 @@ pub fn head(data: &[u8]) {
     };
     check_successors(&input[..len], &input[len..], &limits, mode);
     assert!(len <= limits.head_bytes && parsed.fields.len() <= limits.fields);
-    // The head ends where it ends, whatever comes then, and no sooner.
+    // The head ends no sooner than at `len`: without its last byte it is incomplete.
     assert_eq!(
         feed(&input[..len - 1], &limits, [len - 1]),
         Outcome::Incomplete
@@ -68,7 +68,7 @@ pub fn head(data: &[u8]) {
     );
 }
 
-/// Request lines before fields that are known already.
+/// Request lines to put before fields that the parser knows already.
 const LINES: [&str; 8] = [
     "GET / HTTP/1.1\r\n",
     "POST /a?b HTTP/1.0\r\n",
@@ -80,7 +80,7 @@ const LINES: [&str; 8] = [
     "GET  / HTTP/2.0\r\n",
 ];
 
-/// Parses what may come after `head` on its connection: what was parsed before makes no
+/// Parses inputs that may follow `head` on its connection: the head parsed before must make no
 /// difference.
 fn check_successors(head: &[u8], rest: &[u8], limits: &Limits, mode: u8) {
     let line_end = head
@@ -104,7 +104,7 @@ fn check_successors(head: &[u8], rest: &[u8], limits: &Limits, mode: u8) {
     }
 }
 
-/// The usual ones, or such that are reached soon.
+/// The default limits, or small ones that are reached soon.
 fn limits(mode: u8) -> Limits {
     if mode & 1 == 0 {
         return Limits::default();
@@ -117,7 +117,7 @@ fn limits(mode: u8) -> Limits {
     }
 }
 
-/// Feeds `input` in pieces that end at `ends`, then the peer's end.
+/// Feeds `input` in pieces that end at `ends`, then the end of the stream.
 fn feed(input: &[u8], limits: &Limits, ends: impl IntoIterator<Item = usize>) -> Outcome {
     feed_to(&mut RequestHead::new(), input, limits, ends)
 }
@@ -155,7 +155,7 @@ fn feed_to(
 }
 
 impl Parsed {
-    /// Checks what every accepted head has, by other means than the parser's.
+    /// Checks the properties of every accepted head, independently of the parser.
     fn check(&self) {
         assert_ne!(self.method, Method::CONNECT);
         assert!(self.method.as_str().bytes().all(is_token_byte));
@@ -214,7 +214,7 @@ impl Parsed {
         fields.map(|(_, value)| String::from_utf8_lossy(value).to_ascii_lowercase())
     }
 
-    /// The same head in the plainest form.
+    /// The same head in its simplest form.
     fn written(&self) -> Vec<u8> {
         let minor = u8::from(self.version == Version::HTTP_11);
         let mut head = format!("{} {} HTTP/1.{minor}\r\n", self.method, self.target).into_bytes();

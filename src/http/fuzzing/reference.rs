@@ -1,10 +1,10 @@
-//! The chunked coding once more, straight from the grammar, for comparison.
+//! A reference parser of the chunked coding, written from the grammar.
 //!
-//! Uses nothing of the library, so that it shares no mistake with it, and tests elsewhere can take
-//! this file as it is.
+//! It uses nothing of the library, so it shares no bug with it, and tests elsewhere can include
+//! this file unchanged.
 #![forbid(unsafe_code)]
 
-/// RFC 9112 section 7.1 as a recursive descent, one function a rule, over the whole input at once.
+/// RFC 9112 section 7.1 as a recursive descent over the whole input, one function per rule.
 pub(crate) struct Chunks<'a> {
     input: &'a [u8],
     at: usize,
@@ -22,7 +22,8 @@ impl<'a> Chunks<'a> {
         Self { input, at: 0 }
     }
 
-    /// `*chunk last-chunk trailer-section CRLF`: the data, and how long all of it is.
+    /// `*chunk last-chunk trailer-section CRLF`: returns the data, and the length of the coded
+    /// body.
     pub(crate) fn body(mut self) -> Result<(Vec<u8>, usize), Stop> {
         let mut body = Vec::new();
         loop {
@@ -65,7 +66,7 @@ impl<'a> Chunks<'a> {
         self.take(|byte| byte == b'\n').map(drop)
     }
 
-    /// `1*HEXDIG`, of which 64 bits have to be enough.
+    /// `1*HEXDIG`; the value must fit into 64 bits.
     fn size(&mut self) -> Result<u64, Stop> {
         let mut size = 0_u64;
         let start = self.at;

@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 /// The body of a response: bytes, a file, a reader that is copied out, or a writer that is called.
 ///
-/// Whatever converts `Into<Body>` is bytes: `&'static str`, `String`, `Vec<u8>`, [`Bytes`] and the
-/// like; their length goes out as `Content-Length`. Streams of unknown length are sent in chunks.
+/// Values that convert `Into<Body>` are bytes: `&'static str`, `String`, `Vec<u8>`, [`Bytes`] and
+/// the like. Their length is sent as `Content-Length`. Streams of unknown length are sent in
+/// chunks.
 ///
 /// # Examples
 ///
@@ -60,7 +61,8 @@ pub(crate) enum Content {
         write: WriteBody,
         len: Option<u64>,
     },
-    /// No body, but what the connection is handed to; of a type that only the connection knows.
+    /// No body, but the receiver of the connection after a 101, of a type that only the connection
+    /// knows.
     TakeOver(Box<dyn Any>),
 }
 
@@ -72,20 +74,20 @@ impl Body {
         }
     }
 
-    /// Makes a body of a whole regular file, whatever its cursor, sent under a `Content-Length`.
+    /// Makes a body of a whole regular file, from its beginning, sent under a `Content-Length`.
     ///
-    /// On Linux the kernel sends what is in memory of it (sendfile(2)); what has to come from the
-    /// disk is read on the [pool](crate::bridge::blocking), so that no other ethread waits for it.
-    /// The file must not become shorter meanwhile: the connection is closed then, so that the peer
-    /// sees an incomplete response.
+    /// On Linux the kernel sends the part of the file that is in memory (sendfile(2)). The
+    /// [pool](crate::bridge::blocking) reads the part that has to come from the disk, so that no
+    /// other ethread waits for it. The file must not become shorter meanwhile: then the connection
+    /// is closed, so that the peer sees an incomplete response.
     ///
-    /// Opening a file, and asking for its length as this does, goes to the disk too where the
-    /// system does not have it in memory. Where that matters, call both in
+    /// Opening a file and asking for its length, as this does, also access the disk if the system
+    /// does not have the data in memory. Where that matters, call both in
     /// [`blocking`](crate::bridge::blocking).
     ///
     /// # Errors
     ///
-    /// Those of fstat(2); `InvalidInput` if it is no regular file, such as a pipe, which
+    /// The errors of fstat(2); `InvalidInput` if it is no regular file, such as a pipe, which
     /// [`Body::reader`] takes.
     ///
     /// # Examples
@@ -112,7 +114,7 @@ impl Body {
 
     /// Makes a body of `len` bytes of a file, from `offset` on: as [`Body::file`], for a part.
     ///
-    /// If the file ends before, the connection is closed, so that the peer sees an incomplete
+    /// If the file ends earlier, the connection is closed, so that the peer sees an incomplete
     /// response.
     pub fn file_range(file: impl Into<Arc<File>>, offset: u64, len: u64) -> Self {
         Self {
@@ -124,7 +126,7 @@ impl Body {
         }
     }
 
-    /// Makes a body of what `reader` has until its end, sent in chunks as it comes.
+    /// Makes a body of what `reader` yields until its end, sent in chunks as it comes.
     ///
     /// The reader is called in the ethread of the connection, after the head was sent; an error
     /// from it cuts the response short and closes the connection.
@@ -139,8 +141,8 @@ impl Body {
 
     /// Makes a body of `len` bytes read from `reader`, sent under a `Content-Length`.
     ///
-    /// What the reader has beyond `len` is not read; if it ends before, the connection is closed,
-    /// so that the peer sees an incomplete response.
+    /// Data beyond `len` is not read. If the reader ends earlier, the connection is closed, so that
+    /// the peer sees an incomplete response.
     pub fn sized_reader(reader: impl Read + 'static, len: u64) -> Self {
         Self {
             content: Content::Reader {

@@ -1,4 +1,4 @@
-//! The fields of a received head, looked up where they lie.
+//! The fields of a received head, looked up in the read buffer.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -76,8 +76,8 @@ impl<'a> HeaderView<'a> {
 
     /// Returns the first value of the field `name` as text.
     ///
-    /// `None` also if the value is not UTF-8, which RFC 9110 section 5.5 allows but nearly nobody
-    /// sends.
+    /// `None` also if the value is not UTF-8, which RFC 9110 section 5.5 allows but hardly any
+    /// client sends.
     pub fn get_str(&self, name: &str) -> Option<&'a str> {
         str::from_utf8(self.get(name)?).ok()
     }
@@ -124,10 +124,10 @@ impl<'a> HeaderView<'a> {
         for (name, value) in self.iter() {
             let name = HeaderName::from_bytes(name.as_bytes());
             let value = HeaderValue::from_bytes(value);
-            // The parser admits nothing that these types refuse; should they ever differ, a field
-            // less is better than a panic on a peer's bytes.
+            // The parser admits nothing that these types refuse. If they ever differ, dropping a
+            // field is better than a panic caused by a peer's bytes.
             if let (Ok(name), Ok(value)) = (name, value) {
-                // Fails beyond 32,768 fields, which no limit in use lets through.
+                // Fails beyond 32,768 fields, which no limit in use allows.
                 let _ = map.try_append(name, value);
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// A short list of headers in the order they go out.
+/// A short list of headers in the order in which they are sent.
 ///
 /// Names may repeat (`set-cookie`). Lookup is a linear scan, which for the handful of headers of a
 /// response is faster than hashing; the first header is stored inline, so that a response with

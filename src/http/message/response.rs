@@ -13,21 +13,22 @@ pub(super) const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain;
 
 /// A response: status, headers, body.
 ///
-/// The connection adds what the protocol needs: `Date`, `Content-Length` or
-/// `Transfer-Encoding`, and `Connection`. Of these, headers set here are treated so:
+/// The connection adds what the protocol needs: `Date`, `Content-Length` or `Transfer-Encoding`,
+/// and `Connection`. Where a handler sets these headers itself:
 ///
-/// * `Content-Length`: ignored if the length of the body is known; of a stream it declares the
-///   length, which the stream is then held to; in an answer to HEAD without a body it goes out.
-/// * `Transfer-Encoding`: ignored, chunking is decided by the connection.
-/// * `Connection`: `close` closes the connection after this response; other options go out, but for
-///   `keep-alive`, which the connection decides. `upgrade` goes out with an `Upgrade` header.
+/// * `Content-Length`: ignored if the length of the body is known. For a stream it declares the
+///   length, which the stream must keep. In an answer to HEAD without a body it is sent.
+/// * `Transfer-Encoding`: ignored; the connection decides about chunking.
+/// * `Connection`: `close` closes the connection after this response. Other options are sent,
+///   except `keep-alive`, about which the connection decides. `upgrade` is sent with an `Upgrade`
+///   header.
 /// * `Date` and `Server`: replace those of the server.
 ///
-/// Of the body goes out what the status and the request allow: none with 204, 205 and 304, and in
-/// an answer to HEAD. A status 1xx answers no request, but for the 101 of
-/// [`upgrade`](Self::upgrade): what is sent instead is a 500.
+/// The body is sent only if the status and the request allow one: not with 204, 205 and 304, and
+/// not in an answer to HEAD. A status 1xx does not answer a request, except the 101 of
+/// [`upgrade`](Self::upgrade): a 500 is sent instead.
 ///
-/// All this holds for the response of a handler and for one that is given to a
+/// All this applies to the response of a handler and to a response that is given to a
 /// [`WebServer`](crate::http::WebServer).
 ///
 /// # Examples
@@ -79,7 +80,7 @@ impl Response {
     ///
     /// # Panics
     ///
-    /// If the name or the value may not stand in a header, as with a line end in it. Use
+    /// If the name or the value is not allowed in a header, for example because of a line end. Use
     /// [`Response::try_with_header`] where they come from outside.
     #[must_use]
     #[track_caller]
@@ -97,7 +98,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// If the name or the value may not stand in a header, as with a line end in it.
+    /// If the name or the value is not allowed in a header, for example because of a line end.
     pub fn try_with_header<N, V>(mut self, name: N, value: V) -> Result<Self, http::Error>
     where
         N: TryInto<HeaderName, Error: Into<http::Error>>,
@@ -115,12 +116,12 @@ impl Response {
         self
     }
 
-    /// Returns the headers for changing.
+    /// Returns a mutable reference to the headers.
     pub fn headers_mut(&mut self) -> &mut Headers {
         &mut self.headers
     }
 
-    /// Returns the body for changing.
+    /// Returns a mutable reference to the body.
     pub fn body_mut(&mut self) -> &mut Body {
         &mut self.body
     }
@@ -146,8 +147,8 @@ impl Response {
         Self::typed(PLAIN_TEXT, text).with_status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Puts a 500 in the place of a response that answers no request (RFC 9110 section 15.2): the
-    /// peer would go on waiting. This is the only fault that a response can have; `encode_head`
+    /// Replaces a response that does not answer a request (RFC 9110 section 15.2) with a 500, as
+    /// the peer would go on waiting. This is the only fault that a response can have; `encode_head`
     /// makes everything else fit.
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use http::Method;
 /// A request target taken apart (RFC 9112 section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
-    /// Host and port of an absolute-form target. RFC 9112 section 3.2.2: it then rules, and the
-    /// host field is ignored.
+    /// Host and port of an absolute-form target. RFC 9112 section 3.2.2: it then takes precedence,
+    /// and the host field is ignored.
     pub(crate) authority: Option<&'a str>,
     /// The path, still percent-encoded: begins with `/`, or is `*` for the asterisk-form.
     pub(crate) path: &'a str,
@@ -39,7 +39,7 @@ impl<'a> Target<'a> {
             });
         }
         let (authority, rest) = split_authority(strip_scheme(text)?)?;
-        // RFC 9112 section 3.2.4: so a proxy is told what a server is told by the asterisk-form.
+        // RFC 9112 section 3.2.4: tells a proxy what the asterisk-form tells a server.
         if rest.is_empty() && *method == Method::OPTIONS {
             return Some(Self {
                 authority: Some(authority),
@@ -73,7 +73,7 @@ pub(crate) fn leading_path(text: &str) -> Option<usize> {
     if bytes.first() != Some(&b'/') {
         return None;
     }
-    // One look at each byte both checks it and finds the query.
+    // A single pass checks each byte and finds the query.
     match bytes
         .iter()
         .position(|&byte| KIND[usize::from(byte)] != PLAIN)
@@ -89,14 +89,14 @@ pub(crate) fn leading_path(text: &str) -> Option<usize> {
 pub(crate) enum TargetFault {
     /// It has none of the forms that the method may have.
     Malformed,
-    /// It is a URI of another scheme, so not one of this server's.
+    /// It is a URI of another scheme, so it does not belong to this server.
     Misdirected,
 }
 
 /// Tells what is wrong with a target that [`Target::parse`] does not take.
 ///
 /// RFC 9110 section 7.4: a request for an https resource must be refused if it did not come over a
-/// secured connection, and this server speaks no TLS. One for `ftp:` is at the wrong place too.
+/// secured connection, and this server speaks no TLS. A request for `ftp:` is misdirected too.
 #[cold]
 pub(crate) fn target_fault(text: &str) -> TargetFault {
     let is_scheme = |text: &str| {
@@ -128,9 +128,9 @@ pub(crate) fn authority_form_is_valid(text: &str) -> bool {
     })
 }
 
-/// Fragments are never sent (RFC 9112 section 3.2), and what is not ASCII must be escaped, as must
-/// quotes and angle brackets. So must some others that browsers do not escape by the URL standard,
-/// as the brackets in `?a[]=1`: those have one meaning only and are let pass.
+/// Fragments are never sent (RFC 9112 section 3.2). Bytes that are not ASCII must be escaped, as
+/// must quotes and angle brackets. So must some other bytes that browsers do not escape by the URL
+/// standard, as the brackets in `?a[]=1`: these are unambiguous and pass.
 fn has_target_bytes_only(text: &str) -> bool {
     text.bytes().all(|byte| KIND[usize::from(byte)] != REFUSED)
 }

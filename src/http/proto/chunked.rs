@@ -11,15 +11,15 @@
 //! ```
 //!
 //! Framing is matched byte by byte against the grammar, so it makes no difference where the input
-//! is cut; data is copied in runs, or read by the caller past this decoder altogether.
+//! is cut. Data is copied in runs, or the caller reads it and bypasses this decoder.
 #![forbid(unsafe_code)]
 
 use super::ProtoError;
 use super::grammar::{is_token_byte, is_value_byte};
 use super::limits::Limits;
 
-/// Digits of the largest chunk size that fits into 64 bits. More of them are leading zeros, which
-/// the grammar allows and nobody needs: they are counted with the extensions.
+/// Digits of the largest chunk size that fits into 64 bits. More digits are leading zeros, which
+/// the grammar allows but no sender needs: they are counted with the extensions.
 const SIZE_DIGITS_MAX: u8 = 16;
 
 /// Decodes one chunked body, in whatever pieces it arrives.
@@ -105,7 +105,7 @@ impl ChunkedDecoder {
     ///
     /// # Errors
     ///
-    /// If the input is not a chunked body within the limits. The decoder is of no further use then.
+    /// If the input is not a chunked body within the limits. Then the decoder is of no further use.
     pub(crate) fn decode(&mut self, src: &[u8], dst: &mut [u8]) -> Result<Progress, ProtoError> {
         let mut consumed = 0;
         let mut produced = 0;
@@ -113,8 +113,8 @@ impl ChunkedDecoder {
             let (taken, result) = self.take_framing(&src[consumed..]);
             consumed += taken;
             match result {
-                // The data before the offence is good, and is given however much was received
-                // with it: the next call meets the offence again.
+                // The data before the violation is valid, and is returned however much was received
+                // with it: the next call meets the violation again.
                 Err(_) if produced > 0 => {
                     return Ok(Progress {
                         consumed,
@@ -142,8 +142,8 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Takes in framing until data, the end of the body or the end of `src`; returns how many bytes
-    /// were good, and what is wrong with the next one.
+    /// Takes in framing until data, the end of the body or the end of `src`. Returns how many bytes
+    /// were valid, and what is wrong with the next byte.
     fn take_framing(&mut self, src: &[u8]) -> (usize, Result<(), ProtoError>) {
         for (at, &byte) in src.iter().enumerate() {
             if matches!(self.state, State::Data | State::Done) {
@@ -159,7 +159,7 @@ impl ChunkedDecoder {
 
     /// How many bytes of data come next, with no framing in between; zero if framing comes next.
     ///
-    /// The caller may take them straight from the transport, and must then tell by
+    /// The caller may take these bytes straight from the transport, and must then call
     /// [`ChunkedDecoder::advance`].
     #[inline]
     pub(crate) fn data_run(&self) -> u64 {
@@ -174,7 +174,7 @@ impl ChunkedDecoder {
     ///
     /// # Panics
     ///
-    /// If there were not as many by [`ChunkedDecoder::data_run`].
+    /// If `len` is more than [`ChunkedDecoder::data_run`].
     pub(crate) fn advance(&mut self, len: u64) {
         assert!(
             len <= self.data_run(),
@@ -199,7 +199,7 @@ impl ChunkedDecoder {
         &self.trailers
     }
 
-    /// What follows after `byte`. If that is an error, nothing has changed.
+    /// Returns the state after `byte`. On an error the state is unchanged.
     fn step(&mut self, byte: u8) -> Result<State, ProtoError> {
         match (self.state, byte) {
             (State::Size, _) => self.step_size(byte),
@@ -218,8 +218,8 @@ impl ChunkedDecoder {
             }
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size),
-            // RFC 9112 section 2.2 lets a bare LF end a line of a head. Inside a body it is one of
-            // the classic disagreements between recipients, and no client sends it.
+            // RFC 9112 section 2.2 lets a bare LF end a line of a head. Inside a body recipients
+            // are known to disagree about it, and no client sends it.
             (State::SizeLf | State::DataCr | State::DataLf, got) => {
                 Err(ProtoError::ChunkLineEnd { got })
             }
@@ -244,7 +244,7 @@ impl ChunkedDecoder {
             } else {
                 self.size_digits += 1;
             }
-            // The chunk before has used up its own.
+            // The previous chunk has used up its size, so this is zero at the start.
             self.remaining = self.remaining << 4 | u64::from(digit);
             return Ok(State::Size);
         }
@@ -268,7 +268,7 @@ impl ChunkedDecoder {
         }
     }
 
-    /// The trailer section: kept as it is for whoever asks, once its syntax has been checked.
+    /// Checks the syntax of the trailer section, and keeps its bytes as they are.
     fn step_trailer(&mut self, byte: u8) -> Result<State, ProtoError> {
         let next = match (self.state, byte) {
             (State::Line | State::TrailerName, _) if is_token_byte(byte) => State::TrailerName,
@@ -305,8 +305,8 @@ impl Budget {
     }
 }
 
-/// RFC 9112 section 7.1.1. What an extension says is ignored, but where it ends is not left to
-/// guesswork.
+/// RFC 9112 section 7.1.1. The content of an extension is ignored, but its end is determined by the
+/// grammar.
 fn step_extension(position: Extension, byte: u8) -> Result<State, ProtoError> {
     use Extension::{
         Between, Name, NameSpace, NameStart, Quoted, QuotedEnd, QuotedPair, Token, ValueStart,

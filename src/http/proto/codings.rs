@@ -16,8 +16,8 @@ pub(super) struct TransferCoding<'a> {
     pub(super) has_parameters: bool,
 }
 
-/// Iterates over the codings of one field line; an item of `None` says that the line is malformed,
-/// and is the last one.
+/// Iterates over the codings of one field line; an item of `None` means that the line is malformed,
+/// and is the last item.
 ///
 /// RFC 9110 section 5.6.1.2: empty elements are skipped. How many there can be is bounded by the
 /// limit on the head.
@@ -120,7 +120,7 @@ impl<'a> Iterator for Codings<'a> {
 mod tests {
     use super::*;
 
-    /// The names, those with parameters marked by a semicolon, up to what is malformed.
+    /// The names, marked by a semicolon if they have parameters, up to the malformed element.
     fn parse(value: &str) -> String {
         let mut text = String::new();
         for coding in Codings::new(value.as_bytes()) {

@@ -15,9 +15,9 @@ const DATE_LINE_BYTES: usize = 6 + 29 + 2;
 
 /// The field lines that all responses of a server share, ready-made: `date` and `server`.
 ///
-/// RFC 9110 section 6.6.1 asks every origin server with a clock for `date`. Formatting it costs
-/// more than the rest of a small response head, so it is kept until the second changes; and the
-/// two lines lie together, so that a response takes one copy.
+/// RFC 9110 section 6.6.1 asks every origin server with a clock for `date`. Formatting the date
+/// costs more than the rest of a small response head, so it is kept until the second changes. The
+/// two lines are contiguous, so a response needs one copy.
 #[derive(Clone)]
 pub(crate) struct DateCache {
     second: u64,
@@ -42,7 +42,8 @@ impl DateCache {
         this
     }
 
-    /// Moves to another second, if it is another one; free of cost while it is the same.
+    /// Formats the date again if the second has changed, and returns whether it has. Nearly free if
+    /// not.
     #[inline]
     pub(crate) fn update(&mut self, unix_secs: u64) -> bool {
         let moves = self.second != unix_secs;
@@ -71,8 +72,8 @@ impl DateCache {
 
     #[cold]
     fn format(&mut self) {
-        // httpdate panics outside the years 1970 to 9999; a clock that is that wrong must not take
-        // the connections down.
+        // httpdate panics outside the years 1970 to 9999. A clock that is so wrong must not end the
+        // connections.
         let at = UNIX_EPOCH + Duration::from_secs(self.second.min(LAST_SECOND));
         let mut line = &mut self.lines[..DATE_LINE_BYTES];
         let written = write!(line, "date: {}\r\n", httpdate::HttpDate::from(at));

@@ -1,8 +1,8 @@
 //! Response heads and chunks.
 //!
-//! [`encode_head`] decides how the body is delimited, by one function, and writes the head that
-//! says so. It runs once per response on the hot path: pieces are copied, nothing is formatted,
-//! nothing allocated but the growth of the output buffer.
+//! [`encode_head`] decides how the body is delimited, in a single function, and writes the matching
+//! head. It runs once per response on the hot path: it copies pieces, formats nothing, and
+//! allocates nothing but the growth of the output buffer.
 #![forbid(unsafe_code)]
 
 mod opening;
@@ -21,7 +21,7 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The chunk of size zero and an empty trailer section, which end a chunked body.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// What a response depends on besides itself.
+/// What a response head depends on besides the response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnswerTo {
     /// Version of the request.
@@ -37,7 +37,7 @@ pub(crate) struct AnswerTo {
 pub(crate) enum ResponseBody {
     /// Not at all, whatever body the handler gave.
     None,
-    /// Exactly so many bytes; the sender closes the connection if it cannot keep to that.
+    /// Exactly this many bytes; the sender closes the connection if it cannot send them.
     Length(u64),
     /// In chunks.
     Chunked,
@@ -45,13 +45,13 @@ pub(crate) enum ResponseBody {
     UntilClose,
 }
 
-/// What was decided about a response.
+/// The decisions about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) body: ResponseBody,
     /// Whether the connection lives on after this response.
     pub(crate) keep_alive: bool,
-    /// The field that goes out; with HEAD it describes a body that does not.
+    /// The framing field that is sent; with HEAD it describes a body that is not sent.
     announced: Announced,
 }
 
@@ -62,7 +62,7 @@ enum Announced {
     Chunked,
 }
 
-/// The headers of a handler that the connection has a say in.
+/// The headers of a handler that the connection treats specially.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Special<'a> {
     /// `Content-Length`, where it is one well-formed number.
@@ -76,7 +76,7 @@ struct Special<'a> {
 
 /// Writes a response head to `out` and returns how the body must follow.
 ///
-/// `status` is a final one or 101, and `body_len` the length of the handler's body where it is
+/// `status` is a final status or 101. `body_len` is the length of the handler's body if it is
 /// known.
 pub(crate) fn encode_head(
     out: &mut Vec<u8>,
@@ -141,7 +141,7 @@ fn write_opening<'a>(
     write_status_line(out, status);
     for (name, value) in headers.iter() {
         let (text, value) = (name.as_str().as_bytes(), value.as_bytes());
-        // The length tells nearly every header apart without comparing names.
+        // The length rules out nearly every header without comparing names.
         let may_be_special = matches!(text.len(), 4 | 6 | 7 | 10 | 14 | 17);
         if !(may_be_special && special.takes(name, value)) {
             write_field(out, text, value);
@@ -157,24 +157,24 @@ fn write_opening<'a>(
     special
 }
 
-/// The connection option that says whether the connection lives on, if it must be said.
+/// The connection option that says whether the connection lives on, if it has to be sent.
 #[inline]
 fn persistence(version: Version, status: StatusCode, keep_alive: bool) -> &'static str {
     match (keep_alive, version) {
         // RFC 9112 section 9.3: silence means keep-alive to HTTP/1.1 and close to HTTP/1.0.
         (true, Version::HTTP_11) => "",
         (true, _) => "keep-alive",
-        // The connection is the other protocol's then.
+        // The connection then speaks the other protocol.
         (false, _) if status == StatusCode::SWITCHING_PROTOCOLS => "",
         (false, _) => "close",
     }
 }
 
-/// Writes the Connection field of a response that has more to say by it than whether the connection
-/// lives on, and the end of the head.
+/// Writes the Connection field of a response that has options besides those about persistence, and
+/// the end of the head.
 ///
-/// RFC 9110 section 7.6.1: fields about the connection are listed there. Which others than Upgrade
-/// are of that kind is for the handler to know, who lists them too.
+/// RFC 9110 section 7.6.1: fields about the connection are listed there. Which fields besides
+/// Upgrade are of that kind only the handler knows, so the handler lists them.
 #[cold]
 fn write_options(out: &mut Vec<u8>, persistence: &str, headers: &Headers) {
     let listed = headers
@@ -193,20 +193,21 @@ fn write_options(out: &mut Vec<u8>, persistence: &str, headers: &Headers) {
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// The members of a Connection field that are what they should be, tokens.
+/// The members of a Connection field that are well-formed: tokens.
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
     options.filter(|option| !option.is_empty() && option.iter().all(|&b| is_token_byte(b)))
 }
 
-/// Whether an option is one of those that the connection decides about itself.
+/// Whether the connection itself decides about this option.
 fn is_about_persistence(option: &[u8]) -> bool {
     option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive")
 }
 
 /// Decides the framing of a response (RFC 9112 section 6.3, RFC 9110 section 8.6).
 ///
-/// `declared` is the length the handler has set, `close` whether it wants the connection closed.
+/// `declared` is the length that the handler has set, `close` whether it wants the connection
+/// closed.
 #[inline]
 fn plan(
     answer: AnswerTo,
@@ -222,17 +223,17 @@ fn plan(
             keep_alive = false;
             (ResponseBody::None, Announced::Nothing)
         }
-        // RFC 9112 section 6.3, item 1: these end with the head. A 304 may announce the length
-        // of the 200 it stands for, but its body here is not that one's.
+        // RFC 9112 section 6.3, item 1: these end with the head. A 304 may announce the length of
+        // the 200 it stands for, but the body given here is not the body of that 200.
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
             (ResponseBody::None, Announced::Nothing)
         }
-        // RFC 9110 section 15.3.6: no content, which unlike with 204 must be said.
+        // RFC 9110 section 15.3.6: no content, which has to be announced, unlike with 204.
         StatusCode::RESET_CONTENT => (ResponseBody::None, Announced::Length(0)),
         _ if answer.is_head => {
             let announced = match (body_len, declared) {
-                // No body may mean that the handler left it out, for HEAD. Then its own length
-                // is the true one, and without it none must be announced.
+                // An empty body may mean that the handler left it out, for HEAD. Then the handler's
+                // own length is the true one; without it no length may be announced.
                 (Some(0), None) => Announced::Nothing,
                 (Some(0) | None, Some(length)) | (Some(length), _) => Announced::Length(length),
                 (None, None) if answer.version == Version::HTTP_10 => Announced::Nothing,
@@ -258,7 +259,7 @@ fn plan(
 }
 
 impl<'a> Special<'a> {
-    /// Takes the header if it is one of those that [`encode_head`] writes or suppresses itself.
+    /// Takes the header if [`encode_head`] writes or suppresses it itself.
     fn takes(&mut self, name: &HeaderName, value: &'a [u8]) -> bool {
         if *name == DATE {
             self.date.get_or_insert(value);
@@ -337,7 +338,7 @@ fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
 
 #[inline]
 fn write_decimal(out: &mut Vec<u8>, number: u64) {
-    // Copies of a constant size for the lengths of small bodies.
+    // Small lengths are written as copies of a constant size.
     let digit = |divisor: u64| b'0' + (number / divisor % 10) as u8;
     match number {
         0..10 => out.push(digit(1)),

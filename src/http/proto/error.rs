@@ -7,7 +7,7 @@ use http::StatusCode;
 
 /// A message that the protocol forbids or that this server refuses to guess about.
 ///
-/// Always the peer's fault, and always the end of the connection: the answer is
+/// The peer is always at fault, and the connection always ends: the answer is
 /// [`ProtoError::status`] with `Connection: close`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProtoError {
@@ -48,7 +48,7 @@ pub(crate) enum ProtoError {
 }
 
 impl ProtoError {
-    /// The status that tells the peer.
+    /// The status to answer the peer with.
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::RequestLineTooLong { .. } => StatusCode::URI_TOO_LONG,

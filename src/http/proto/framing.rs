@@ -1,8 +1,8 @@
 //! Where a request's body ends, and whether the connection lives on after it.
 //!
 //! RFC 9112 section 6.3 leaves a recipient some ways to repair a request whose length is in doubt.
-//! Each of them has been used to smuggle a second request past a proxy that repairs differently,
-//! so none is taken here: what is ambiguous is refused.
+//! Each of them has been used to smuggle a second request past a proxy that repairs differently, so
+//! this server uses none: it refuses what is ambiguous.
 #![forbid(unsafe_code)]
 
 use http::Version;
@@ -67,8 +67,8 @@ enum Expectation {
 }
 
 impl Survey {
-    /// Whether a field may concern the framing, by the length of its name and its first letter:
-    /// no reason to look closer at most of them.
+    /// Whether a field may concern the framing, by the length of its name and its first letter.
+    /// Rules out most fields cheaply.
     #[inline]
     pub(crate) fn concerns(name: &[u8]) -> bool {
         const LENGTHS: u32 = 1 << 4 | 1 << 6 | 1 << 10 | 1 << 14 | 1 << 17;
@@ -138,7 +138,7 @@ impl Survey {
         }
         Ok(Framing {
             body,
-            // RFC 9112 section 9.3: close rules, then the version's default.
+            // RFC 9112 section 9.3: close takes precedence, then the version's default applies.
             keep_alive: !self.close && (!is_http10 || self.keep_alive),
             expect_continue: expectation == Expectation::Continue
                 && !matches!(body, RequestBody::None | RequestBody::Length(0)),
@@ -157,8 +157,8 @@ impl Survey {
         }
     }
 
-    /// RFC 9110 section 8.6: `1*DIGIT`. A list of identical values may be repaired, says the
-    /// section, and is refused here: no sender makes one on purpose.
+    /// RFC 9110 section 8.6: `1*DIGIT`. The section allows to repair a list of identical values. It
+    /// is refused here: no sender makes one on purpose.
     #[inline(never)]
     fn note_length(&mut self, value: &[u8]) -> Result<(), ProtoError> {
         if self.length.is_some() {
@@ -188,8 +188,8 @@ impl Survey {
         for coding in Codings::new(value) {
             let coding = coding.ok_or(ProtoError::CodingMalformed)?;
             let is_chunked = coding.name.eq_ignore_ascii_case(b"chunked");
-            // RFC 9112 section 7.1: parameters of chunked are an error. What those of other
-            // codings mean is of no interest, as none of these is decoded here.
+            // RFC 9112 section 7.1: parameters of chunked are an error. Parameters of other codings
+            // do not matter, as none of these codings is decoded here.
             if is_chunked && coding.has_parameters {
                 return Err(ProtoError::CodingMalformed);
             }
@@ -206,10 +206,10 @@ impl Survey {
         Ok(())
     }
 
-    /// RFC 9110 section 7.6.1: a list of options, case-insensitive, of which two concern us.
+    /// RFC 9110 section 7.6.1: a list of options, case-insensitive, of which two matter here.
     #[inline]
     fn note_connection(&mut self, value: &[u8]) {
-        // What nearly all senders write need not be taken apart.
+        // What nearly all senders write is recognised without parsing.
         if is_word(value, b"keep-alive") {
             self.keep_alive = true;
         } else {
@@ -240,10 +240,10 @@ impl Survey {
     }
 }
 
-/// Whether `text` is that word, in whatever case.
+/// Whether `text` is the word `usual`, in any case.
 #[inline]
 fn is_word<const N: usize>(text: &[u8], usual: &[u8; N]) -> bool {
-    // As it is usually written it is compared all at once.
+    // The usual spelling is compared all at once.
     text == usual || text.eq_ignore_ascii_case(usual)
 }
 

@@ -1,13 +1,13 @@
-//! Request heads: finding the end of one, and cutting it into offsets.
+//! Request heads: finds the end of a head, and cuts the head into offsets.
 //!
-//! The only module that names httparse. A [`RequestHead`] belongs to a connection and is used again
-//! for each of its requests, so that parsing allocates nothing once it has grown to the usual
-//! number of fields.
+//! The only module that names httparse. A [`RequestHead`] belongs to a connection and is reused for
+//! each of its requests, so that parsing allocates nothing once it has grown to the usual number of
+//! fields.
 //!
-//! A head mostly arrives whole, and is then parsed at once without a search for its end. Only if
-//! that comes to nothing is it worth remembering how far the search came: from then on new bytes
-//! are looked at once each, and the parser runs again when an empty line has been seen or a limit
-//! was reached. So a peer that sends byte by byte costs two or three parser runs, not thousands.
+//! A head mostly arrives whole, and is then parsed at once, without a search for its end. If the
+//! head is incomplete, the position of the search is kept. From then on each new byte is examined
+//! once, and the parser runs again only when an empty line has been seen or a limit was reached. So
+//! a peer that sends byte by byte costs two or three parser runs, not thousands.
 #![forbid(unsafe_code)]
 
 mod known;
@@ -28,12 +28,13 @@ use crate::http::message::{
 use known::Known;
 
 /// Fields for which there is room on the stack while parsing: 1 KiB, as the stacks of parked
-/// connections are the memory of this server. Heads with more take a second run on the heap.
+/// connections make up the memory of this server. Heads with more fields take a second run on the
+/// heap.
 const INLINE_FIELDS: usize = 32;
 
 /// A request head as offsets into the buffer it was parsed from.
 #[derive(Debug)]
-// In this order, so that a head which is known touches two cache lines of it.
+// In this order, so that a known head touches two cache lines of it.
 #[repr(C)]
 pub(crate) struct RequestHead {
     known: Known,
@@ -41,11 +42,11 @@ pub(crate) struct RequestHead {
     framing: Framing,
     version: Version,
     method: Method,
-    /// A copy: being text already, it need not be checked again at each look.
+    /// A copy, so that its UTF-8 need not be checked again at each access.
     target: String,
-    /// How many bytes of it are its path; zero unless it begins with that.
+    /// Length of the path in `target`; zero unless the target begins with the path.
     path_len: usize,
-    /// Bytes before the first field line, which the fields' offsets count from.
+    /// Bytes before the first field line, from which the offsets of fields count.
     line_len: usize,
     fields: Vec<Field>,
 }
@@ -80,13 +81,13 @@ impl RequestHead {
     /// Parses the head that `buf` begins with and returns its length, or `None` if more bytes are
     /// needed.
     ///
-    /// While it returns `None`, the next call must get the same bytes with more after them. After
-    /// a head was returned the next call begins a new one. All accessors that take a buffer want
-    /// the one given here.
+    /// While it returns `None`, the next call must get the same bytes with more after them. After a
+    /// head was returned, the next call begins a new head. All accessors that take a buffer need
+    /// the buffer given here.
     ///
     /// # Errors
     ///
-    /// If the bytes can not become a request that is well-formed, unambiguous and within `limits`.
+    /// If the bytes cannot become a request that is well-formed, unambiguous and within `limits`.
     /// Which error it is does not depend on how the bytes were split among calls.
     pub(crate) fn parse(
         &mut self,
@@ -115,12 +116,12 @@ impl RequestHead {
         parsed
     }
 
-    /// Looks once more at a head that stays incomplete.
+    /// Checks once more a head that stays incomplete.
     ///
     /// # Errors
     ///
-    /// If it was to be refused, as [`RequestHead::parse`] tells of one that comes in pieces only
-    /// at its end.
+    /// If the head is to be refused. [`RequestHead::parse`] finds that in a head that comes in
+    /// pieces only at its end.
     #[cold]
     pub(crate) fn check_incomplete(
         &mut self,
@@ -160,16 +161,16 @@ impl RequestHead {
         HeaderView::new(buf.get(self.line_len..).unwrap_or_default(), &self.fields)
     }
 
-    /// How the body is delimited and what becomes of the connection.
+    /// How the body is delimited, and whether the connection stays open.
     pub(crate) fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// Not inlined: its frame is large, and would lie under whoever waits for more bytes.
+    /// Not inlined: its large frame would stay on the stack while the caller waits for more bytes.
     #[inline(never)]
     fn attempt(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtoError> {
-        // The parser never sees what is beyond the limit, so an offence there is not reported
-        // ahead of the limit's, however much was received at once. Spans have 32 bits.
+        // The parser never sees bytes beyond the limit. So a violation there is not reported ahead
+        // of the limit's own error, however much was received at once. Spans have 32 bits.
         let window = &buf[..buf.len().min(limits.head_bytes).min(u32::MAX as usize)];
         if let Some(result) = self.attempt_line(window, limits) {
             return result.map(Some);
@@ -179,7 +180,7 @@ impl RequestHead {
         let mut request = Request::new(&mut []);
         let mut parsed = request.parse_with_uninit_headers(window, slots);
         if parsed == Err(httparse::Error::TooManyHeaders) && limits.fields > INLINE_FIELDS {
-            // A field takes three bytes at least, so a small head never reserves for many.
+            // A field takes at least three bytes, so a small head never reserves many slots.
             let mut slots = vec![EMPTY_HEADER; limits.fields.min(window.len() / 3)];
             let mut request = Request::new(&mut slots);
             parsed = request.parse(window);
@@ -215,7 +216,7 @@ impl RequestHead {
         self.attempt(&copy, limits)
     }
 
-    /// Parses the request line alone, if the fields that follow it are the last ones again.
+    /// Parses the request line alone, if the fields that follow it repeat those of the last head.
     fn attempt_line(
         &mut self,
         window: &[u8],
@@ -223,11 +224,11 @@ impl RequestHead {
     ) -> Option<Result<usize, ProtoError>> {
         let (line, survey) = self.known.fields_repeated_by(window)?;
         let mut request = Request::new(&mut []);
-        // All of the line is there, and nothing behind it.
+        // The line is complete, and nothing follows it.
         if request.parse(line) != Ok(Status::Partial) {
             return None;
         }
-        // Other forms of the target have a say in what the fields mean.
+        // Other forms of the target affect the meaning of the fields.
         if !request.path?.starts_with('/') {
             return None;
         }
@@ -244,7 +245,7 @@ impl RequestHead {
         Some(accepted)
     }
 
-    /// Checks what httparse leaves to its caller, and takes the offsets over.
+    /// Checks what httparse leaves to its caller, and stores the offsets.
     fn accept(
         &mut self,
         request: &Request<'_, '_>,
@@ -299,15 +300,15 @@ impl RequestHead {
     /// Checks the fields, one by one and together.
     #[inline]
     fn accept_fields(&mut self, fields: &[Header<'_>], head: &[u8]) -> Result<Survey, ProtoError> {
-        // RFC 9112 section 2.2: a bare LF may be taken for a line end, and is, as people type
-        // requests into netcat. But then in all lines: a bare LF among CRLFs comes from a sender
-        // who wants an intermediary to have seen one line where we see two.
+        // RFC 9112 section 2.2: a bare LF may be taken for a line end, and is, for requests that
+        // are typed into netcat. But then in all lines: a bare LF among CRLFs suggests a sender
+        // that wants an intermediary to have seen one line where this server sees two.
         let with_cr = head.ends_with(b"\r\n");
         let has_cr = |line_end: usize| {
             let before_lf = line_end.checked_sub(2).and_then(|at| head.get(at));
             before_lf == Some(&b'\r')
         };
-        // The line before the empty one.
+        // The line before the empty line.
         let mut mixed = has_cr(head.len() - if with_cr { 2 } else { 1 }) != with_cr;
         let lines = &head[self.line_len..];
         self.fields.clear();
@@ -334,7 +335,7 @@ impl RequestHead {
 }
 
 impl Search {
-    /// Looks at the bytes not seen before; returns whether an empty line has ended among them.
+    /// Looks at the bytes not seen before; returns whether they complete an empty line.
     fn advance(&mut self, buf: &[u8]) -> bool {
         self.start = skip_empty_lines(buf, self.start);
         let mut ended = false;
@@ -349,7 +350,7 @@ impl Search {
         ended
     }
 
-    /// Whether so much has come without an end that the answer is due.
+    /// Whether enough bytes have come without an end to reach a limit.
     fn is_beyond(&self, buf: &[u8], limits: &Limits) -> bool {
         buf.len() >= limits.head_bytes
             || (!self.line_ended && buf.len() - self.start >= limits.request_line_bytes)
@@ -357,7 +358,7 @@ impl Search {
 }
 
 /// RFC 9112 section 2.2: empty lines before a request line are skipped. Returns where the first
-/// one that is not empty begins.
+/// line begins that is not empty.
 fn skip_empty_lines(buf: &[u8], mut start: usize) -> usize {
     loop {
         start += match buf.get(start..) {
@@ -368,7 +369,8 @@ fn skip_empty_lines(buf: &[u8], mut start: usize) -> usize {
     }
 }
 
-/// RFC 9112 section 3: 414 is for the target; what has no target by then has too long a method.
+/// RFC 9112 section 3: 414 is for the target; a line without a target by then has too long a
+/// method.
 #[cold]
 fn line_too_long(is_method: bool, limit: usize) -> ProtoError {
     if is_method {
@@ -393,9 +395,9 @@ fn later_minor_version(window: &[u8]) -> Option<usize> {
 
 fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
-    // RFC 9112 section 3.2.3: the authority-form is CONNECT's alone, and tunnels are for proxies.
+    // RFC 9112 section 3.2.3: only CONNECT has the authority-form, and tunnels are for proxies.
     if method == Method::CONNECT {
-        // RFC 9110 section 9.3.6: an invalid port is refused whoever is asked.
+        // RFC 9110 section 9.3.6: every recipient refuses an invalid port.
         let is_valid = authority_form_is_valid(target);
         return Err(if is_valid {
             ProtoError::ConnectRefused
@@ -436,7 +438,7 @@ fn refuse_or_wait(
     let line_ended = line.ends_with(b"\n");
     let limit = limits.request_line_bytes;
     if line.len() > limit || (line.len() == limit && !line_ended) {
-        // An offence before the limit is still the first one.
+        // A violation before the limit is still reported first.
         return match Request::new(&mut []).parse(&line[..limit]) {
             Err(error) if error != httparse::Error::Version => {
                 Err(refusal(error, line, &[], limits))
@@ -445,7 +447,7 @@ fn refuse_or_wait(
         };
     }
     match parsed {
-        // Which version was meant can be told only from the whole line.
+        // Only the whole line tells which version was meant.
         Err(httparse::Error::Version) if !line_ended && window.len() < limits.head_bytes => {
             Ok(None)
         }
@@ -499,8 +501,8 @@ fn refusal(error: httparse::Error, line: &[u8], fields: &[u8], limits: &Limits) 
     }
 }
 
-/// Whether the first line that is malformed, of those with a malformed name, begins with the
-/// whitespace that would make it a part of the line before it.
+/// Whether the first line with a malformed name begins with whitespace, which would make it a part
+/// of the line before it.
 fn begins_with_a_fold(fields: &[u8]) -> bool {
     let mut lines = fields.split(|&byte| byte == b'\n');
     let malformed = lines.find(|line| {

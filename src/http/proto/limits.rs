@@ -1,4 +1,4 @@
-//! How much of everything a peer may send.
+//! The limits on what a peer may send.
 #![forbid(unsafe_code)]
 
 /// Size limits of HTTP messages.
@@ -54,7 +54,8 @@ impl Limits {
     /// once still fit into the memory of a small machine.
     pub const BODY_BYTES: u64 = 2 * 1024 * 1024;
 
-    /// 16 KiB: extensions carry no payload, so a peer that sends more is only burning our time.
+    /// 16 KiB: extensions carry no payload, so a peer that sends more only wastes the server's
+    /// time.
     pub const CHUNK_EXTENSION_BYTES: u32 = 16 * 1024;
 
     /// 8 KiB: trailers carry checksums and signatures.

@@ -6,9 +6,9 @@ use http::header::{self, HeaderName};
 
 use crate::http::message::Headers;
 
-/// Fields that must not come after the body: by then they have been acted upon, or somebody on the
-/// way has (RFC 9110 section 6.5.1: framing, routing, authentication, request modifiers, and what
-/// tells how to take the content).
+/// Fields that must not come after the body: by then the server, or an intermediary, has acted upon
+/// them (RFC 9110 section 6.5.1: framing, routing, authentication, request modifiers, and how to
+/// process the content).
 const FORBIDDEN: [HeaderName; 32] = [
     // Framing, and the connection.
     header::CONTENT_LENGTH,
@@ -24,7 +24,7 @@ const FORBIDDEN: [HeaderName; 32] = [
     header::FORWARDED,
     header::VIA,
     header::MAX_FORWARDS,
-    // Who asks.
+    // Authentication and origin.
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::WWW_AUTHENTICATE,
@@ -43,18 +43,18 @@ const FORBIDDEN: [HeaderName; 32] = [
     header::IF_MODIFIED_SINCE,
     header::IF_UNMODIFIED_SINCE,
     header::IF_RANGE,
-    // How to take the content.
+    // How to process the content.
     header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::CONTENT_RANGE,
 ];
 
-/// Proxies tell by such names what they know of the client.
+/// Prefix of the fields in which proxies describe the client.
 const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
 
-/// Cuts a trailer section into fields, without those that must not be there.
+/// Cuts a trailer section into fields, and drops the forbidden ones.
 ///
-/// `section` is what the decoder let through: lines of `name:value` that end with CRLF.
+/// `section` is what the decoder accepted: lines of `name:value` that end with CRLF.
 pub(crate) fn parse_trailers(section: &[u8]) -> Headers {
     let mut fields = Headers::new();
     for line in section.split(|&byte| byte == b'\n') {
@@ -66,8 +66,8 @@ pub(crate) fn parse_trailers(section: &[u8]) -> Headers {
         if prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(FORWARDED_PREFIX)) {
             continue;
         }
-        // The decoder's grammar is these types' own; should they ever differ, a field less is
-        // better than a panic on a peer's bytes.
+        // The decoder has the same grammar as these types. If they ever differ, dropping a field is
+        // better than a panic caused by a peer's bytes.
         let name = HeaderName::from_bytes(name);
         let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
         if let (Ok(name), Ok(value)) = (name, value)

@@ -1,4 +1,4 @@
-//! Whoever waits for an answer.
+//! The handles by which a program answers a request.
 
 use std::fmt;
 use std::io;
@@ -17,8 +17,8 @@ use crate::thread;
 ///
 /// Dropping it unanswered answers 500, with a line in the log.
 ///
-/// It stays on its OS thread; [`into_remote`](Self::into_remote) makes one for others. It is not
-/// `Send`:
+/// A `Client` stays on its OS thread; [`into_remote`](Self::into_remote) turns it into a handle for
+/// other OS threads. It is not `Send`:
 ///
 /// ```compile_fail
 /// fn send<T: Send>(_: T) {}
@@ -44,25 +44,23 @@ impl Client {
         (client, request)
     }
 
-    /// Sends the response, suspending the caller until the kernel has taken of it what it will take
-    /// at once; on the shard's own OS thread it drives the shard meanwhile. The rest follows
+    /// Sends the response, suspending the caller until the kernel has taken as much of it as it
+    /// takes at once; on the shard's own OS thread, drives the shard meanwhile. The rest follows
     /// whenever the shard runs.
     ///
-    /// Of a body that is made while it is sent, that is what comes before its first wait, or 2 MiB
-    /// of one that never waits. What goes out is what would for a handler's response: see
-    /// [`Response`].
+    /// For a streamed body that is the part before its first wait, or 2 MiB if it never waits. The
+    /// response is treated like a handler's response: see [`Response`].
     ///
     /// A caller that unwinds does not wait, nor does a closure given to
     /// [`suspend`](crate::bridge::suspend): the response goes out whenever the shard runs.
-    ///
     /// # Errors
     ///
     /// `NotConnected` if the server was closed meanwhile, which has answered 503, or has cut the
-    /// connection at the end of a drain. `InvalidInput` if the status answers no request, as a 1xx
-    /// other than that of [`Response::upgrade`]; then the peer gets a 500.
+    /// connection at the end of a drain. `InvalidInput` if the status does not answer a request, as
+    /// a 1xx other than that of [`Response::upgrade`]; then the peer gets a 500.
     ///
     /// A peer that has gone is no error: like any write to a socket, this hands the response to the
-    /// system, and whether the peer receives it nobody knows.
+    /// system, and does not tell whether the peer receives it.
     ///
     /// # Cancellation
     ///
@@ -72,7 +70,8 @@ impl Client {
         let mut response = response.into_response();
         let waiting = self.desk.take(self.id).ok_or_else(gone)?;
         let judged = response.make_final();
-        // The head of a stream is sent by the connection's flusher, in the turn after its own.
+        // The connection's flusher sends the head of a stream, in the turn after the connection's
+        // own.
         let turns = if response.body().as_bytes().is_some() {
             0
         } else {
@@ -85,8 +84,8 @@ impl Client {
         sent
     }
 
-    /// Turns this into a client that any OS thread can answer. While it lives the shard does not
-    /// take waiting for a deadlock.
+    /// Turns this into a handle by which any OS thread can answer. While the handle lives, the
+    /// shard does not take waiting for a deadlock.
     ///
     /// # Examples
     ///
@@ -119,7 +118,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         if let Some(waiting) = self.desk.take(self.id) {
             log_dropped(self.peer_addr);
-            // One that was cut needs no answer.
+            // Fails if the connection was cut, which then needs no answer.
             let _ = waiting.answer(Response::internal_error());
         }
     }
@@ -133,7 +132,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Lets the shard run until the connection has tried to send its answer, and `turns` more.
+/// Runs the shard until the connection has tried to send its answer, and for `turns` more turns.
 #[track_caller]
 fn until_sent(slot: &Slot, turns: usize) -> io::Result<()> {
     let cannot_wait = std::thread::panicking()
@@ -141,8 +140,9 @@ fn until_sent(slot: &Slot, turns: usize) -> io::Result<()> {
     if cannot_wait {
         return Ok(());
     }
-    // It is ready to run, so it takes its answer as soon as those before it have had their turns,
-    // and goes on until it waits: when this is seen, the kernel has what it wanted.
+    // The connection's ethread is ready to run. It takes its answer once the ethreads before it
+    // have had their turns, and goes on until it waits. So when `is_taken` is true here, the kernel
+    // has taken what it could.
     as_io(|| {
         while !slot.is_taken() {
             thread::yield_now();
@@ -160,7 +160,7 @@ fn log_dropped(peer_addr: Option<SocketAddr>) {
     }
 }
 
-/// The peer of a request in the hands of another OS thread. Made by [`Client::into_remote`].
+/// The peer of a request that another OS thread answers. Made by [`Client::into_remote`].
 ///
 /// Dropping it unanswered answers 500, with a line in the log.
 #[must_use = "dropping it answers 500"]
@@ -171,21 +171,22 @@ pub struct RemoteClient {
 }
 
 impl RemoteClient {
-    /// Sends the response. Does not wait: the shard of the connection makes it and sends it.
+    /// Sends the response. Does not wait: the shard of the connection converts and sends it.
     ///
-    /// It is converted there, so what is given here has to be `Send`, which a
-    /// [`Response`](crate::http::Response) is not, as its body may be a stream. Texts and bytes
-    /// with a status and headers are, and `http::Response`s of them. For anything else there is
-    /// [`write_with`](Self::write_with).
+    /// The value is converted on that shard, so it must be `Send`. A
+    /// [`Response`](crate::http::Response) is not `Send`, as its body may be a stream. Texts and
+    /// bytes with a status and headers are, and so are `http::Response`s of them. For anything else
+    /// there is [`write_with`](Self::write_with).
     ///
-    /// If the connection has ended, the response is dropped, here or there. Where
-    /// [`Client::write`] would fail with `InvalidInput` that is logged, and the peer gets a 500.
+    /// If the connection has ended, the response is dropped, on either OS thread. Where
+    /// [`Client::write`] would fail with `InvalidInput`, the error is logged and the peer gets a
+    /// 500.
     pub fn write(self, response: impl IntoResponse + Send + 'static) {
         self.write_with(move || response);
     }
 
-    /// Sends what `make` returns, which runs in the ethread of the connection and may wait there.
-    /// Its panic is a 500 and a line in the log.
+    /// Sends the response that `make` returns. `make` runs in the ethread of the connection and may
+    /// wait there. If it panics, the peer gets a 500 and the log gets a line.
     ///
     /// # Examples
     ///

@@ -1,14 +1,14 @@
-//! Where the connections leave their requests and the program takes them.
+//! The place where connections leave their requests and the program takes them.
 //!
 //! ```text
 //!  connection                       desk                        program
-//!  Gate::handle ── suspend ──► queue, or who reads ──► read ──► (Client, Request)
+//!  Gate::handle ── suspend ──► queue, or a reader ───► read ──► (Client, Request)
 //!       ▲                        outstanding ◄───────────────── write, drop, close
 //!       └──────── resume ────────────┘
 //! ```
-//! A request's connection is in `outstanding` from its arrival until somebody takes it out in order
-//! to answer, which can happen once: so it is answered once. One that was cut meanwhile does not
-//! take the answer.
+//! A request's connection is in `outstanding` from its arrival until it is taken out to be
+//! answered. It can be taken out once, so it is answered once. A connection that was cut meanwhile
+//! does not take the answer.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,10 +30,11 @@ use crate::runtime::base::error::WouldPark;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
 
-/// Makes a response in the ethread of its connection, for an OS thread that cannot send one.
+/// Makes a response in the ethread of its connection, for another OS thread: a response is not
+/// `Send`.
 pub(super) type Make = Box<dyn FnOnce() -> Response + Send>;
 
-/// A request on its way to whoever reads.
+/// A request on its way to a reader.
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) id: u64,
@@ -46,11 +47,11 @@ pub(super) struct Waiting {
     slot: Rc<Slot>,
 }
 
-/// Where the answer lies that comes from this shard.
+/// Holds the answer of a program on this shard until the connection takes it.
 #[derive(Default)]
 pub(super) struct Slot {
     response: Cell<Option<Response>>,
-    /// The connection has it.
+    /// The connection has taken the answer.
     taken: Cell<bool>,
 }
 
@@ -61,7 +62,7 @@ impl Slot {
 }
 
 impl Waiting {
-    /// Lets the connection go on with its answer; an error if it has gone on without.
+    /// Resumes the connection with its answer; an error if the connection no longer waits for it.
     pub(super) fn answer(self, response: Response) -> io::Result<Rc<Slot>> {
         self.slot.response.set(Some(response));
         match self.me.resume(None) {
@@ -89,13 +90,13 @@ fn unavailable() -> Response {
 enum Phase {
     #[default]
     Open,
-    /// What arrives is answered with 503.
+    /// Requests that arrive are answered with 503.
     Closed,
-    /// Nothing arrives any more.
+    /// No request arrives any more.
     Ended,
 }
 
-/// Somebody who waits for a request; `None` is the end.
+/// A waiter for a request; it is resumed with `None` at the end.
 enum Reader {
     Ethread(Suspended<Option<Arrived>>),
     /// The shard's own OS thread.
@@ -103,7 +104,7 @@ enum Reader {
 }
 
 impl Reader {
-    /// Ends the wait; gives the request back if the reader has gone.
+    /// Ends the wait; returns the request if the reader has gone.
     fn give(self, arrived: Option<Arrived>) -> Option<Arrived> {
         match self {
             Self::Ethread(ethread) => ethread.resume(arrived).err().flatten(),
@@ -120,11 +121,11 @@ impl Reader {
 pub(super) struct Desk {
     last_number: Cell<u64>,
     phase: Cell<Phase>,
-    /// Why the server has ended, if nobody was told yet.
+    /// Why the server has ended, until a call has returned the error.
     failure: Cell<Option<io::Error>>,
-    /// Requests that nobody has read, the oldest first. Empty while somebody waits for one.
+    /// Requests that have not been read, the oldest first. Empty while a reader waits.
     queue: RefCell<VecDeque<Arrived>>,
-    /// By their numbers, so in the order in which they came.
+    /// The waiting readers by number, which is the order of their arrival.
     readers: RefCell<BTreeMap<u64, Reader>>,
     outstanding: RefCell<BTreeMap<u64, Waiting>>,
 }
@@ -137,7 +138,7 @@ impl Desk {
         number
     }
 
-    /// The oldest request that nobody has read.
+    /// Takes the oldest request that has not been read.
     pub(super) fn next(&self) -> Option<Arrived> {
         self.queue.borrow_mut().pop_front()
     }
@@ -147,7 +148,7 @@ impl Desk {
         self.phase.get() != Phase::Open
     }
 
-    /// Waits for a request, behind those who wait already.
+    /// Waits for a request, behind the readers that wait already.
     #[track_caller]
     pub(super) fn wait(&self) -> io::Result<Option<Arrived>> {
         if std::thread::panicking() {
@@ -172,10 +173,11 @@ impl Desk {
         })
     }
 
-    /// Hands a request to whoever reads, or keeps it. Runs on the scheduler's side.
+    /// Hands a request to the reader that has waited longest, or queues it. Runs on the scheduler's
+    /// side.
     fn arrive(&self, mut arrived: Arrived, waiting: Waiting) {
         if self.is_over() {
-            // It is parked, so it is there.
+            // Cannot fail: the connection is parked.
             let _ = waiting.answer(unavailable());
             return;
         }
@@ -194,12 +196,13 @@ impl Desk {
         first.map(|(_, reader)| reader)
     }
 
-    /// Takes the connection of a request out, in order to answer it.
+    /// Takes out the connection of a request, in order to answer it.
     pub(super) fn take(&self, id: u64) -> Option<Waiting> {
         self.outstanding.borrow_mut().remove(&id)
     }
 
-    /// Answers everybody: from now on no request comes out, and none can be answered.
+    /// Answers all requests and ends all readers: from now on no request comes out, and none can be
+    /// answered.
     pub(super) fn close(&self) {
         if !self.is_over() {
             self.phase.set(Phase::Closed);
@@ -208,7 +211,7 @@ impl Desk {
         loop {
             let next = self.outstanding.borrow_mut().pop_first();
             let Some((_, waiting)) = next else { break };
-            // One that is gone was cut; there is nobody to tell.
+            // Fails if the connection was cut, which then needs no answer.
             let _ = waiting.answer(unavailable());
         }
         while let Some(reader) = self.pop_reader() {
@@ -216,7 +219,7 @@ impl Desk {
         }
     }
 
-    /// The server has failed; who reads next is told.
+    /// Records that the server has failed; the next read returns the error.
     pub(super) fn fail(&self, error: io::Error) {
         self.failure.set(Some(error));
     }
@@ -236,7 +239,7 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// Takes a reader out that waits no more: it was cancelled, or the shard failed.
+/// Removes a reader that no longer waits: it was cancelled, or the shard failed.
 struct LeaveOnDrop<'a> {
     desk: &'a Desk,
     place: u64,
@@ -254,9 +257,9 @@ pub(super) struct Gate(pub(super) Rc<Desk>);
 
 impl Handler for Gate {
     fn handle(&self, connected: &mut Connected) -> Response {
-        // The answers to pipelined requests before this one go out whole, as `write` promises,
-        // although this ethread waits for something else now. If they cannot, then the connection
-        // is at its end and nothing that is returned here matters.
+        // Sends the answers to earlier pipelined requests completely, as `write` promises, although
+        // this ethread is about to wait for something else. If that fails, the connection is at its
+        // end and the value returned here does not matter.
         if connected.io.flush().is_err() {
             return Response::default();
         }

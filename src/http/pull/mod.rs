@@ -1,21 +1,21 @@
-//! The other way round: a program that asks for requests and answers them when it likes.
+//! A server without a handler: the program reads requests and answers them when it likes.
 //!
-//! With [`Server::serve`] the server is in charge and calls a handler. With a [`WebServer`] the
-//! program is: [`read`](WebServer::read) gives it the next request, and [`write`](WebServer::write)
-//! sends the answer. Each connection's loop, the acceptor's and the program's own are plain loops,
-//! each in charge in its own thread: a connection that has a request for the program suspends
+//! With [`Server::serve`] the server calls a handler. With a [`WebServer`] the program calls the
+//! server: [`read`](WebServer::read) returns the next request, and [`write`](WebServer::write)
+//! sends the answer. The loops of each connection, of the acceptor and of the program are plain
+//! loops, each in a thread of its own: a connection that has a request for the program suspends
 //! itself (see [`bridge::suspend`](crate::bridge::suspend)) until the answer is there.
 //!
 //! Requests come out one at a time, but any number of them may be under way at once, and be
-//! answered in any order; those of one connection are in order, as HTTP/1.1 wants it. Reading works
-//! on the shard's own OS thread, which drives the shard meanwhile, and in ethreads, several of them
-//! if need be. What has arrived and nobody has read yet waits with its body in memory, one request
-//! of each connection at most. A [`Client`] belongs to its shard; [`Client::into_remote`] makes one
-//! that another OS thread can answer.
+//! answered in any order; the requests of one connection come in order, as HTTP/1.1 requires.
+//! Reading works on the shard's own OS thread, which drives the shard meanwhile, and in ethreads,
+//! in several of them if need be. A request that has arrived and was not read yet waits with its
+//! body in memory; there is at most one for each connection. A [`Client`] belongs to its shard;
+//! [`Client::into_remote`] turns it into a handle by which another OS thread can answer.
 //!
 //! # Examples
 //!
-//! A loop that is in charge, and a client that asks it twice:
+//! A loop that reads requests, and a client that sends two of them:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -69,13 +69,13 @@ use crate::runtime::scheduler::unwind::as_io;
 use crate::thread::{self, JoinHandle};
 
 /// How long [`WebServer::close`] waits for what it cannot answer itself: for other OS threads that
-/// have a request, for peers that are slow to take their answer. As long as a shard's shutdown.
+/// hold a request, and for peers that are slow to take their answer. As long as a shard's shutdown.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// A server that hands out its requests. See the [module](self).
 ///
 /// It listens from the beginning, and accepts connections from the first [`read`](Self::read) on,
-/// whenever its shard runs. What a [`Server`] can be told is told to one, which then becomes this:
+/// whenever its shard runs. To configure it, configure a [`Server`] and convert that:
 ///
 /// ```
 /// use ethreads::http::{Limits, Server, WebServer};
@@ -88,7 +88,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// ```
 ///
 /// Dropping it does what [`close`](Self::close) does, but does not wait: what is left to be sent is
-/// sent if the shard goes on.
+/// sent if the shard goes on running.
 ///
 /// It stays on its OS thread:
 ///
@@ -98,9 +98,9 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// ```
 pub struct WebServer {
     desk: Rc<Desk>,
-    /// Until it is served.
+    /// `None` once it is served.
     server: RefCell<Option<Server>>,
-    /// From then on, until it is waited for.
+    /// Set from then on, until it is joined.
     serving: RefCell<Option<JoinHandle<()>>>,
     handle: ServerHandle,
     local_addr: Option<SocketAddr>,
@@ -135,11 +135,11 @@ impl WebServer {
         Ok(Server::bind(address)?.into())
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a Unix socket, which has none of this kind.
+    /// `Unsupported` for a Unix socket, which has no such address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.local_addr
             .ok_or_else(|| io::ErrorKind::Unsupported.into())
@@ -153,23 +153,23 @@ impl WebServer {
         self.handle.clone()
     }
 
-    /// Waits for a request, suspending the caller; on the shard's own OS thread it drives the shard
-    /// meanwhile. `None` when the server has ended.
+    /// Waits for a request, suspending the caller; on the shard's own OS thread, drives the shard
+    /// meanwhile. Returns `None` when the server has ended.
     ///
-    /// The request has come whole, with its body. One that is malformed or too large, or whose peer
-    /// breaks off, is dealt with by its connection and never comes out here. Several ethreads may
-    /// wait; each request goes to the one that has waited longest.
+    /// The request is complete, with its body. A request that is malformed or too large, or whose
+    /// peer closes the connection early, is handled by its connection and is never returned here.
+    /// Several ethreads may wait; each request goes to the ethread that has waited longest.
     ///
     /// # Errors
     ///
-    /// Once, if the listener fails in a way that cannot pass; then it has ended. On the shard's own
-    /// OS thread also if nothing can ever bring a request, because the server drains and waits for
-    /// answers that nobody is left to give. `Other` with the source [`WouldPark`] if there is none
-    /// and the caller unwinds.
+    /// Once, if the listener fails in a way that cannot pass; then the server has ended. On the
+    /// shard's own OS thread also if nothing can ever bring a request, because the server drains
+    /// and waits for answers that nothing is left to give. `Other` with the source [`WouldPark`] if
+    /// there is no request and the caller unwinds.
     ///
     /// # Panics
     ///
-    /// In a closure given to [`suspend`](crate::bridge::suspend), if there is none yet.
+    /// In a closure given to [`suspend`](crate::bridge::suspend), if there is no request yet.
     ///
     /// # Cancellation
     ///
@@ -187,8 +187,9 @@ impl WebServer {
         }
     }
 
-    /// Answers a request, suspending the caller until the kernel has taken of the response what it
-    /// will take at once; the rest follows whenever the shard runs. The same as [`Client::write`].
+    /// Answers a request, suspending the caller until the kernel has taken as much of the response
+    /// as it takes at once; the rest follows whenever the shard runs. The same as
+    /// [`Client::write`].
     ///
     /// # Errors
     ///
@@ -204,17 +205,17 @@ impl WebServer {
 
     /// Ends the server at once, suspending the caller until its connections are closed.
     ///
-    /// All who wait in [`read`](Self::read) get `None`. Requests that nobody has read, and those
-    /// whose [`Client`] is not answered yet, are answered with 503. Those that are in the hands of
-    /// other OS threads ([`Client::into_remote`]) have five seconds, and peers have as long to take
-    /// their answers; what is left then is cut. Use [`handle`](Self::handle) for an end that lets
-    /// everybody finish. Ethreads of the program's own are not ended by it, nor is the shard.
+    /// All waiters in [`read`](Self::read) get `None`. Requests that were not read, and requests
+    /// whose [`Client`] has not answered yet, are answered with 503. Requests that other OS threads
+    /// hold ([`Client::into_remote`]) have five seconds, and peers have as long to take their
+    /// answers; what is left then is cut. Use [`handle`](Self::handle) to let all requests finish.
+    /// This ends neither the program's own ethreads nor the shard.
     ///
     /// A second call does nothing.
     ///
     /// # Errors
     ///
-    /// If the listener has failed and no `read` has said so yet. `Other` with the source
+    /// If the listener has failed and no `read` has returned the error yet. `Other` with the source
     /// [`WouldPark`] if connections are open and the caller unwinds: they are closed later.
     ///
     /// # Panics
@@ -223,7 +224,7 @@ impl WebServer {
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here; the server ends all the same.
+    /// A cancelled ethread unwinds from here; the server still ends.
     #[track_caller]
     pub fn close(&self) -> io::Result<()> {
         self.stop();
@@ -243,10 +244,10 @@ impl WebServer {
         let Some(mut server) = self.server.take() else {
             return Ok(());
         };
-        // A write that returns has given the kernel all that it takes, in one turn.
+        // With this a write gives the kernel all that it takes, in one turn, before it returns.
         server.plan.config.write_slice = usize::MAX;
         let desk = self.desk.clone();
-        // Moved into the closure: it is dropped with it if it never runs.
+        // Moved into the closure, so it is dropped with the closure if that never runs.
         let end = EndOnDrop(desk.clone());
         let serving = thread::Builder::new()
             .name(format!("web-server {server}"))
@@ -255,17 +256,18 @@ impl WebServer {
                 if let Err(error) = server.serve(Gate(desk.clone())) {
                     desk.fail(error);
                 }
-                // Connections that were cut unwind in their next turn, which is before this one's:
-                // none is left when it is told that the server has ended.
+                // Connections that were cut unwind in their next turn, which is before the next
+                // turn of this ethread. So no connection is left when the end of the server is
+                // announced.
                 thread::yield_now();
             })?;
         *self.serving.borrow_mut() = Some(serving);
         Ok(())
     }
 
-    /// Ends it without waiting for anything.
+    /// Ends the server without waiting for anything.
     fn stop(&self) {
-        // One that was never served has nothing but its listener.
+        // A server that was never served has nothing but its listener.
         drop(self.server.take());
         self.desk.close();
         self.handle.drain(CLOSE_GRACE);
@@ -292,7 +294,7 @@ impl From<Server> for WebServer {
 }
 
 impl From<TcpListener> for WebServer {
-    /// Serves on a listener that is ready-made.
+    /// Serves on an existing listener.
     fn from(listener: TcpListener) -> Self {
         Server::from(listener).into()
     }

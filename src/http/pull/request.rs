@@ -13,11 +13,12 @@ use crate::http::message::{
 };
 use crate::http::request::Request as Connected;
 
-/// A request as [`WebServer::read`](super::WebServer::read) gives it: whole, and with storage of
+/// A request as [`WebServer::read`](super::WebServer::read) returns it: whole, and with storage of
 /// its own.
 ///
-/// It has the names of [`http::Request`](crate::http::Request), which belongs to a connection and
-/// reads its body from there. This one can be kept, and sent to another OS thread.
+/// Its methods have the names of those of [`http::Request`](crate::http::Request), which belongs to
+/// a connection and reads its body from there. This request can be kept, and sent to another OS
+/// thread.
 ///
 /// # Examples
 ///
@@ -47,7 +48,7 @@ impl Request {
     /// Receives the body of a request, and copies what its connection will use again.
     pub(super) fn receive(connected: &mut Connected) -> Result<Self, Error> {
         Ok(Self {
-            // First: reading it may move what the others are views of.
+            // First: reading the body may move the buffer that the other values are views of.
             body: connected.bytes()?,
             method: connected.method().clone(),
             target: connected.target().to_owned(),
@@ -174,8 +175,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// None: it has come. The result is that of the other `Request`'s method, so that the same code
-    /// works with both.
+    /// None: the body has come. The result is that of the other `Request`'s method, so that the
+    /// same code works with both.
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         Ok(mem::take(&mut self.body))
     }

@@ -1,4 +1,4 @@
-//! The loop of a program that has nothing but a handler and a state.
+//! The loop of a program that consists of a handler and a state.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -12,14 +12,14 @@ use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
 impl WebServer {
-    /// Reads a request and answers it with what `handler` makes of it and of `state`, suspending
-    /// the caller as [`read`](Self::read) and [`write`](Self::write) do. False if the server has
-    /// ended instead.
+    /// Reads a request, calls `handler` with it and `state`, and sends the response, suspending the
+    /// caller as [`read`](Self::read) and [`write`](Self::write) do. Returns false if the server
+    /// has ended instead.
     ///
-    /// The handler returns the response and the next state. If it fails, panics, or gives a
-    /// response that cannot be sent (see [`Client::write`](super::Client::write)), the peer gets
-    /// the error's status, mostly 500, the log has a line, and the state is as it was. That the
-    /// connection was cut meanwhile is told to the log alone.
+    /// The handler returns the response and the next state. If it fails, panics, or returns a
+    /// response that cannot be sent (see [`Client::write`](super::Client::write)), then the peer
+    /// gets the error's status, mostly 500, the log gets a line, and the state stays as it was. If
+    /// the connection was cut meanwhile, only the log tells.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl WebServer {
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here. If it was within the handler the peer gets a 500.
+    /// A cancelled ethread unwinds from here. If it was within the handler, the peer gets a 500.
     #[track_caller]
     pub fn serve_one<S, R>(
         &self,
@@ -40,8 +40,8 @@ impl WebServer {
         let Some((client, mut request)) = self.read()? else {
             return Ok(false);
         };
-        // The conversion into a response is the handler's too. It sees its state only through a
-        // shared reference, so that a panic leaves no torn one behind.
+        // The conversion into a response is part of the handler. The handler sees the state only
+        // through a shared reference, so a panic cannot leave it half-changed.
         let handle = AssertUnwindSafe(|| {
             handler(&mut request, state).map(|(response, next)| (response.into_response(), next))
         });
@@ -74,18 +74,18 @@ impl WebServer {
     ///
     /// The state is threaded from request to request: see [`serve_one`](Self::serve_one).
     ///
-    /// SIGINT and SIGTERM end it gently: the server drains, and what has been asked is answered,
-    /// within five seconds. A second one ends the process at once. From the return of this on, the
-    /// signals do what they did before, as far as that is known: a handler of the program's own is
-    /// called all the time.
+    /// SIGINT and SIGTERM end the server gently: it drains, and answers the requests that have
+    /// arrived, within five seconds. A second signal ends the process at once. After this method
+    /// returns, the signals have their previous effect, as far as that is known: a handler of the
+    /// program's own is called all the time.
     ///
     /// On an OS thread outside of ethreads the shard is shut down at the end: see
     /// [`Server::serve`](crate::http::Server::serve).
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); the server is closed then. If the signals cannot be watched;
-    /// nothing has happened then.
+    /// As [`read`](Self::read); then the server is closed. If the signals cannot be watched; then
+    /// nothing has happened.
     ///
     /// # Cancellation
     ///

@@ -45,7 +45,7 @@ impl TcpListener {
     /// look-up of a name.
     ///
     /// As with std, `SO_REUSEADDR` is set, port 0 lets the system choose, and `[::]` takes IPv4
-    /// connections too where the system's default is so. The queue holds 1,024 connections; see
+    /// connections too if that is the system's default. The queue holds 1,024 connections; see
     /// [`builder`](Self::builder) for another length.
     ///
     /// # Errors
@@ -100,13 +100,13 @@ impl TcpListener {
         self.0.try_clone().map(Self)
     }
 
-    /// Accepts a connection; suspends the ethread until there is one. Of several ethreads, those
-    /// who have waited longer come first.
+    /// Accepts a connection; suspends the ethread until there is one. Of several waiting ethreads,
+    /// the one that has waited longest is served first.
     ///
     /// # Errors
     ///
-    /// Those of accept(2). Some are about one connection (`ConnectionAborted`), some pass (too
-    /// many open files); the listener stays as it is, and the call can be repeated.
+    /// Those of accept(2). Some concern one connection (`ConnectionAborted`), some are temporary
+    /// (too many open files); the listener stays usable, and the call can be repeated.
     ///
     /// # Cancellation
     ///
@@ -159,8 +159,8 @@ impl TcpListener {
         socket::take_error(self.fd())
     }
 
-    /// Lets an accept that would wait fail with `WouldBlock` instead. A flag of this handle and
-    /// its clones; accepted streams do not have it.
+    /// Lets an accept that would wait fail with `WouldBlock` instead. This is a flag of the handle
+    /// and its clones; accepted streams do not have it.
     ///
     /// # Errors
     ///
@@ -199,7 +199,7 @@ impl Iterator for Incoming<'_> {
 
 impl FusedIterator for Incoming<'_> {}
 
-/// Settings of a listener that std has no name for. Made by [`TcpListener::builder`].
+/// Settings of a listener that std does not offer. Made by [`TcpListener::builder`].
 ///
 /// # Examples
 ///
@@ -232,21 +232,21 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// Sets how many connections may wait to be accepted: 1,024. The system has a limit of its
-    /// own, on Linux net.core.somaxconn.
+    /// Sets how many connections may wait to be accepted; the default is 1,024. The system has a
+    /// limit of its own, on Linux net.core.somaxconn.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Whether others with the same setting, and of the same user, may listen on the address too
-    /// (`SO_REUSEPORT`); the system divides the connections among them: false.
+    /// Sets whether other sockets of the same user that have this option may listen on the address
+    /// too (`SO_REUSEPORT`); the system divides the connections among them. The default is false.
     pub fn reuse_port(mut self, reuse: bool) -> Self {
         self.reuse_port = reuse;
         self
     }
 
-    /// Whether an IPv6 listener refuses IPv4 connections (`IPV6_V6ONLY`); the default is the
+    /// Sets whether an IPv6 listener refuses IPv4 connections (`IPV6_V6ONLY`); the default is the
     /// system's, on Linux usually false.
     pub fn only_v6(mut self, only: bool) -> Self {
         self.only_v6 = Some(only);

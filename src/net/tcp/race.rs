@@ -12,19 +12,19 @@ use crate::runtime::scheduler::current;
 use crate::sync::select::{Either, Operation, any, at, perform_io, writable};
 use crate::time::Instant;
 
-/// How long an attempt has before the next one begins: the "Connection Attempt Delay" that RFC 8305
-/// recommends in section 5.
+/// How long an attempt may take before the next one begins: the "Connection Attempt Delay" that RFC
+/// 8305 recommends in section 5.
 const DELAY: Duration = Duration::from_millis(250);
 
-/// Whether several attempts can be waited for here.
+/// Whether a wait for several attempts is possible here.
 pub(super) fn can_be_held() -> bool {
     current::with(|scheduler| scheduler.is_some()) && !std::thread::panicking()
 }
 
-/// Connects to whichever of the addresses is the first to take it.
+/// Connects to the first of the addresses that accepts.
 ///
-/// One ethread waits for all attempts that are under way, and for the time of the next one. Those
-/// that have not won are closed with the list of them, however this ends.
+/// One ethread waits for all attempts that are under way, and for the time of the next one. The
+/// attempts that have not won are closed with their list, however this function ends.
 ///
 /// # Errors
 ///
@@ -34,7 +34,7 @@ pub(super) fn connect(
     location: &'static Location<'static>,
 ) -> io::Result<Socket> {
     let mut left = interleave(addrs).into_iter();
-    // In the order in which they were begun.
+    // In the order in which they began.
     let mut attempts: Vec<Socket> = Vec::new();
     let mut next_at = Instant::now();
     loop {
@@ -48,7 +48,7 @@ pub(super) fn connect(
                         next_at = Instant::now() + DELAY;
                         continue;
                     }
-                    // The time of the next one has come already.
+                    // The next attempt is already due.
                     Err(error) => error,
                 }
             }
@@ -58,7 +58,8 @@ pub(super) fn connect(
                     Ok(false) => continue,
                     Err(error) => {
                         attempts.remove(place);
-                        // It was the one that the next one gave time.
+                        // This was the latest attempt, so the next one has no reason to wait any
+                        // longer.
                         if place == attempts.len() {
                             next_at = Instant::now();
                         }
@@ -67,7 +68,7 @@ pub(super) fn connect(
                 }
             }
             Err(error) => {
-                // What has come in time counts, even if it was not reported yet.
+                // A connection that was made in time counts, even if it was not reported yet.
                 let stands = |socket: &Socket| matches!(is_connected(socket), Ok(true));
                 return attempts.into_iter().find(stands).ok_or(error);
             }
@@ -78,7 +79,7 @@ pub(super) fn connect(
     }
 }
 
-/// Begins to connect; false says that it goes on, and [`is_connected`] tells how it ends.
+/// Begins to connect; false means that the attempt goes on, and [`is_connected`] tells the outcome.
 fn begin(addr: &SocketAddr) -> io::Result<(Socket, bool)> {
     let attempt = Socket::new(socket::tcp(addr)?);
     match socket::connect(attempt.fd(), addr) {
@@ -126,8 +127,8 @@ fn wait(
     perform_io(event, location)
 }
 
-/// Lets the two families take turns, so that one that leads nowhere does not hold up the other; the
-/// first address stays the first one (RFC 8305, section 4).
+/// Alternates the two families, so that an unreachable family does not hold up the other; the first
+/// address stays the first one (RFC 8305, section 4).
 fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let begins_with_ipv6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addrs
@@ -147,7 +148,7 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
 
-    /// Of `46` the first address is one of IPv4, the second one of IPv6; ports are their places.
+    /// For `46` the first address is an IPv4 one, the second an IPv6 one; the port is the index.
     fn addrs(families: &str) -> Vec<SocketAddr> {
         let addr = |(port, family)| match family {
             '4' => SocketAddr::from(([127, 0, 0, 1], port)),

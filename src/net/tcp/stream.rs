@@ -19,9 +19,9 @@ use crate::runtime::state::slots::Direction;
 /// A TCP connection, as [`std::net::TcpStream`]: where that blocks the OS thread, this suspends
 /// the ethread.
 ///
-/// It is `Send + Sync` and may be read and written by any number of ethreads on any OS threads,
-/// with or without a shard; whoever waits first is served first. Dropping it closes the
-/// connection.
+/// A stream is `Send + Sync` and may be read and written by any number of ethreads on any OS
+/// threads, with or without a shard; the ethread that has waited longest is served first. Dropping
+/// a stream closes the connection.
 ///
 /// # Examples
 ///
@@ -52,14 +52,14 @@ use crate::runtime::state::slots::Direction;
 pub struct TcpStream(Socket);
 
 impl TcpStream {
-    /// Connects to a remote host; suspends the ethread until the connection stands, and before
-    /// that for the look-up of a name.
+    /// Connects to a remote host; suspends the ethread until the connection is established, and
+    /// before that for the look-up of a name.
     ///
-    /// Several addresses race as in RFC 8305 (happy eyeballs): IPv6 and IPv4 take turns, beginning
+    /// Several addresses race as in RFC 8305 (happy eyeballs): IPv6 and IPv4 alternate, beginning
     /// with the first address, and the next one is tried when the one before it has failed, or has
-    /// not answered within 250 ms. The first connection to stand wins, and the other attempts end.
-    /// On an OS thread without ethreads, and while an ethread unwinds, addresses are tried one
-    /// after the other, as std does.
+    /// not answered within 250 ms. The first connection to be established wins, and the other
+    /// attempts end. On an OS thread without ethreads, and while an ethread unwinds, addresses are
+    /// tried one after the other, as in std.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl TcpStream {
         if is_race {
             return race::connect(addrs.collect(), Location::caller()).map(Self);
         }
-        // A closure of its own would lose the caller's line.
+        // Not a closure: that would lose the caller's line.
         let mut last = None;
         for addr in addrs {
             match Self::connect_within(&addr, Limit::Never) {
@@ -94,7 +94,7 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// `TimedOut` when the time is over; `InvalidInput` for a timeout of zero; whatever else
+    /// `TimedOut` when the time is over; `InvalidInput` for a timeout of zero; any other error that
     /// prevents the connection.
     ///
     /// # Cancellation
@@ -151,8 +151,8 @@ impl TcpStream {
         socket::local_addr(self.fd())
     }
 
-    /// Ends the reading half, the writing half or both. Whoever waits there is woken: a reader
-    /// gets `Ok(0)`, a writer an error.
+    /// Shuts down the reading half, the writing half or both. All waiters there are woken: a read
+    /// returns `Ok(0)`, a write fails.
     ///
     /// # Errors
     ///
@@ -207,7 +207,7 @@ impl TcpStream {
         Ok(self.0.timeout(Direction::Write))
     }
 
-    /// Reads without taking the data away; suspends the ethread until there is any.
+    /// Reads without consuming the data; suspends the ethread until there is any.
     ///
     /// # Errors
     ///
@@ -266,8 +266,8 @@ impl TcpStream {
         socket::take_error(self.fd())
     }
 
-    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
-    /// its clones: the descriptor itself is non-blocking always.
+    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
+    /// and its clones: the descriptor itself is always non-blocking.
     ///
     /// # Errors
     ///
@@ -278,8 +278,9 @@ impl TcpStream {
     }
 }
 
-/// A TCP stream that gave or took less than it was asked for has no more, or no more room
-/// (epoll(7), questions and answers). Zero proves nothing: it is the end, or what was asked for.
+/// After moving fewer bytes than asked for, a TCP stream has no more data, or no more room
+/// (epoll(7), questions and answers). Zero proves nothing: it is the end, or zero bytes were asked
+/// for.
 #[inline]
 fn left(n: usize, asked: usize) -> Left {
     if 0 < n && n < asked {
@@ -290,7 +291,7 @@ fn left(n: usize, asked: usize) -> Left {
 }
 
 impl Read for &TcpStream {
-    /// Reads what has arrived; suspends the ethread until something has, or the read timeout is
+    /// Reads what has arrived; suspends the ethread until there is data, or the read timeout is
     /// over (`TimedOut`). `Ok(0)` is the end.
     #[inline]
     #[track_caller]
@@ -313,7 +314,7 @@ impl Read for &TcpStream {
 }
 
 impl Write for &TcpStream {
-    /// Writes what the connection takes at once; suspends the ethread until that is something, or
+    /// Writes as much as the connection takes at once; suspends the ethread until there is room, or
     /// the write timeout is over (`TimedOut`).
     #[inline]
     #[track_caller]

@@ -94,7 +94,7 @@ impl UnixDatagram {
         self.0.fd()
     }
 
-    /// Makes the socket at a path the one that [`send`](Self::send) sends to and
+    /// Connects to the socket at a path, which [`send`](Self::send) sends to and
     /// [`recv`](Self::recv) receives from.
     ///
     /// # Errors
@@ -141,8 +141,8 @@ impl UnixDatagram {
         socket::unix_peer_addr(self.fd())
     }
 
-    /// Receives a datagram and its sender; suspends the ethread until one comes. What does not
-    /// fit into the buffer is lost.
+    /// Receives a datagram and its sender; suspends the ethread until one comes. Bytes that do not
+    /// fit into the buffer are lost.
     ///
     /// # Errors
     ///
@@ -156,8 +156,8 @@ impl UnixDatagram {
         self.0.read_with(|fd| socket::unix_recv_from(fd, buf))
     }
 
-    /// Receives a datagram; suspends the ethread until one comes. What does not fit into the
-    /// buffer is lost.
+    /// Receives a datagram; suspends the ethread until one comes. Bytes that do not fit into the
+    /// buffer are lost.
     ///
     /// # Errors
     ///
@@ -171,7 +171,8 @@ impl UnixDatagram {
         self.0.read_with(|fd| ops::recv(fd, buf, false))
     }
 
-    /// Sends a datagram to the socket at a path; suspends the ethread until that has room for it.
+    /// Sends a datagram to the socket at a path; suspends the ethread until that socket has room
+    /// for it.
     ///
     /// # Errors
     ///
@@ -185,7 +186,7 @@ impl UnixDatagram {
         self.send_to_addr(buf, &SocketAddr::from_pathname(path)?)
     }
 
-    /// Sends a datagram to an address; suspends the ethread until that has room for it.
+    /// Sends a datagram to an address; suspends the ethread until the socket there has room for it.
     ///
     /// # Errors
     ///
@@ -196,7 +197,7 @@ impl UnixDatagram {
     /// As [`send_to`](Self::send_to).
     #[track_caller]
     pub fn send_to_addr(&self, buf: &[u8], addr: &SocketAddr) -> io::Result<usize> {
-        // Poll tells of this socket's room, and of a connected peer's, but not of another one's
+        // poll(2) reports room of this socket and of a connected peer, but of no other socket
         // (unix_dgram_poll of Linux).
         with_pauses(self.0.limit(Direction::Write), || {
             let (write, kind) = (Direction::Write, WaitKind::Write);
@@ -210,7 +211,8 @@ impl UnixDatagram {
         })
     }
 
-    /// Sends a datagram to the connected socket; suspends the ethread until that has room for it.
+    /// Sends a datagram to the connected socket; suspends the ethread until that socket has room
+    /// for it.
     ///
     /// # Errors
     ///
@@ -260,8 +262,8 @@ impl UnixDatagram {
         Ok(self.0.timeout(Direction::Write))
     }
 
-    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
-    /// its clones.
+    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
+    /// and its clones.
     ///
     /// # Errors
     ///
@@ -280,7 +282,7 @@ impl UnixDatagram {
         socket::take_error(self.fd())
     }
 
-    /// Ends the reading half, the writing half or both. Whoever waits there is woken.
+    /// Shuts down the reading half, the writing half or both. All waiters there are woken.
     ///
     /// # Errors
     ///

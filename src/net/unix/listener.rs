@@ -17,7 +17,7 @@ use crate::runtime::state::slots::Direction;
 /// A Unix socket that accepts connections, as [`std::os::unix::net::UnixListener`]: where that
 /// blocks the OS thread, this suspends the ethread.
 ///
-/// The path is made by `bind` and not removed by anybody: remove it before, or after.
+/// `bind` makes the path, and nothing removes it: remove it before, or after.
 ///
 /// # Examples
 ///
@@ -80,13 +80,13 @@ impl UnixListener {
         self.0.fd()
     }
 
-    /// Accepts a connection; suspends the ethread until there is one. Of several ethreads, those
-    /// who have waited longer come first.
+    /// Accepts a connection; suspends the ethread until there is one. Of several waiting ethreads,
+    /// the one that has waited longest is served first.
     ///
     /// # Errors
     ///
-    /// Those of accept(2). Some pass (too many open files); the listener stays as it is, and the
-    /// call can be repeated.
+    /// Those of accept(2). Some are temporary (too many open files); the listener stays usable, and
+    /// the call can be repeated.
     ///
     /// # Cancellation
     ///
@@ -124,8 +124,8 @@ impl UnixListener {
         socket::unix_local_addr(self.fd())
     }
 
-    /// Lets an accept that would wait fail with `WouldBlock` instead. A flag of this handle and
-    /// its clones; accepted streams do not have it.
+    /// Lets an accept that would wait fail with `WouldBlock` instead. This is a flag of the handle
+    /// and its clones; accepted streams do not have it.
     ///
     /// # Errors
     ///

@@ -159,8 +159,8 @@ impl UnixStream {
         Ok(self.0.timeout(Direction::Write))
     }
 
-    /// Lets operations that would wait fail with `WouldBlock` instead. A flag of this handle and
-    /// its clones.
+    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
+    /// and its clones.
     ///
     /// # Errors
     ///
@@ -179,8 +179,8 @@ impl UnixStream {
         socket::take_error(self.fd())
     }
 
-    /// Ends the reading half, the writing half or both. Whoever waits there is woken: a reader
-    /// gets `Ok(0)`, a writer an error.
+    /// Shuts down the reading half, the writing half or both. All waiters there are woken: a read
+    /// returns `Ok(0)`, a write fails.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl UnixStream {
 }
 
 impl Read for &UnixStream {
-    /// Reads what has arrived; suspends the ethread until something has, or the read timeout is
+    /// Reads what has arrived; suspends the ethread until there is data, or the read timeout is
     /// over (`TimedOut`). `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -205,7 +205,7 @@ impl Read for &UnixStream {
 }
 
 impl Write for &UnixStream {
-    /// Writes what the connection takes at once; suspends the ethread until that is something, or
+    /// Writes as much as the connection takes at once; suspends the ethread until there is room, or
     /// the write timeout is over (`TimedOut`).
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {

@@ -1,14 +1,14 @@
-//! How a call fails that would wait, or has waited, in vain.
+//! The errors of calls that cannot wait, or that have waited in vain.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::io;
 use std::panic::Location;
 
-/// Why an operation failed that would have had to wait in an ethread that unwinds.
+/// The error of an operation that would have to wait while its ethread unwinds.
 ///
-/// It is the source of an [`io::Error`] of kind `Other`: a destructor that runs while its ethread
-/// unwinds may not wait, because the standard library counts panics per OS thread.
+/// It is the source of an [`io::Error`] of kind `Other`. A destructor that runs while its ethread
+/// unwinds must not wait, because the standard library counts panics per OS thread.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct WouldPark {
@@ -29,7 +29,7 @@ impl fmt::Display for WouldPark {
 
 impl std::error::Error for WouldPark {}
 
-/// The payload of an ethread that was cancelled, as `join` gives it.
+/// The panic payload of an ethread that was cancelled, as `join` returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cancelled;
@@ -42,10 +42,10 @@ impl fmt::Display for Cancelled {
 
 impl std::error::Error for Cancelled {}
 
-/// Why a call in a scope did not go on waiting: the scope's deadline has passed.
+/// The error of a wait that ended because the deadline of its scope has passed.
 ///
-/// What [`timeout`](crate::time::timeout) and [`deadline`](crate::time::deadline) give, and the
-/// source of the [`io::Error`] of kind `TimedOut` that calls in their scope fail with.
+/// [`timeout`](crate::time::timeout) and [`deadline`](crate::time::deadline) return it. It is also
+/// the source of the [`io::Error`] of kind `TimedOut` with which calls in their scope fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Elapsed {

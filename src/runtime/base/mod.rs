@@ -1,4 +1,4 @@
-//! What every room of the runtime speaks of: waits and their tokens, errors, names, owners.
+//! The types that all parts of the runtime share: waits and their tokens, errors, names, owners.
 
 pub(crate) mod error;
 pub(crate) mod owner;

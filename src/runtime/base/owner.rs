@@ -1,5 +1,5 @@
-//! Which ethread another one waits for: the holder of a lock, the maker of a value, the one that is
-//! joined.
+//! The ethread that a wait depends on: the holder of a lock, the maker of a value, or the ethread
+//! that is joined.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
@@ -7,19 +7,19 @@ use std::rc::Rc;
 
 use super::wait::{HOST, OUTSIDE};
 
-/// An ethread that others wait for: it holds a lock, makes a value, or is joined.
+/// An ethread that other ethreads wait for: it holds a lock, makes a value, or is joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(in crate::runtime) place: u32,
-    /// Unlike its place, this is nobody else's later.
+    /// Unlike the place, the id is never reused.
     pub(in crate::runtime) id: u64,
 }
 
 impl Peer {
-    /// In place of one where there is none.
+    /// Stands for the absence of a peer.
     pub(crate) const NOBODY: Self = Self { place: HOST, id: 0 };
 
-    /// Somebody on an OS thread without ethreads, where nobody can wait for it.
+    /// Code on an OS thread without ethreads: no ethread there can wait for it.
     pub(crate) const OUTSIDE: Self = Self {
         place: HOST,
         id: OUTSIDE,
@@ -30,8 +30,8 @@ impl Peer {
     }
 }
 
-/// Whoever holds something that changes hands, as those know it who wait for that: they were told
-/// of one holder, and may be there when it has handed it over.
+/// The current holder of something that changes hands, as its waiters see it. A waiter learned of
+/// one holder, and may still wait after that holder has passed it on.
 #[derive(Debug)]
 pub(crate) struct Owner(OnceCell<Rc<Cell<Peer>>>);
 
@@ -40,7 +40,7 @@ impl Owner {
         Self(OnceCell::new())
     }
 
-    /// The holder is another one, or nobody.
+    /// Records a new holder, or that there is none.
     #[inline]
     pub(crate) fn set(&self, peer: Peer) {
         if let Some(known) = self.0.get() {
@@ -48,7 +48,7 @@ impl Owner {
         }
     }
 
-    /// For one who is about to wait for `now`. Made for the first of them.
+    /// The cell for a waiter that is about to wait for `now`. Allocated for the first waiter.
     fn known(&self, now: Peer) -> Rc<Cell<Peer>> {
         let known = self.0.get_or_init(|| Rc::new(Cell::new(now)));
         known.set(now);
@@ -56,16 +56,16 @@ impl Owner {
     }
 }
 
-/// WaitsOn a wait depends on.
+/// What a wait depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WaitsOn<'a> {
-    /// This one.
+    /// This ethread.
     Ethread(Peer),
-    /// Whoever has something, which is this one now.
+    /// The owner of something, which is this ethread now.
     Owner(&'a Owner, Peer),
 }
 
-/// As it is kept while the wait lasts.
+/// [`WaitsOn`] as it is stored while the wait lasts.
 #[derive(Clone, Debug)]
 pub(in crate::runtime) enum KeptWaitsOn {
     Ethread(Peer),

@@ -1,5 +1,5 @@
-//! What the protocols between OS threads are made of: std's, or, with
-//! `RUSTFLAGS="--cfg ethreads_loom"`, those of a checker that goes through all interleavings.
+//! The primitives of the protocols between OS threads: std's, or, with
+//! `RUSTFLAGS="--cfg ethreads_loom"`, those of loom, which checks all interleavings.
 #![forbid(unsafe_code)]
 
 #[cfg(ethreads_loom)]
@@ -19,7 +19,8 @@ pub(crate) use std::{
     thread::{self, Thread},
 };
 
-/// A function that is `const`. It is not for the checker, whose primitives are made at run time.
+/// A function that is `const`. Under loom it is not `const`, as loom makes its primitives at run
+/// time.
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
         #[cfg(not(ethreads_loom))]
@@ -29,7 +30,8 @@ macro_rules! const_fn {
     };
 }
 
-/// A static with primitives in it. The models use none: each execution of one needs its own.
+/// A static that contains primitives. The loom models use no such static: each execution of a model
+/// needs primitives of its own.
 macro_rules! static_of_primitives {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
         #[cfg(not(ethreads_loom))]
@@ -42,8 +44,8 @@ macro_rules! static_of_primitives {
 
 pub(crate) use {const_fn, static_of_primitives};
 
-/// As `loom::model`, with at most so many preemptions. Beyond them the interleavings of three
-/// threads, or of many stores, are too many.
+/// As `loom::model`, with at most `preemptions` preemptions. Without this bound, three threads, or
+/// many stores, have too many interleavings.
 #[cfg(all(test, ethreads_loom))]
 pub(crate) fn bounded_model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();

@@ -1,9 +1,10 @@
-//! Who is who on a shard, readable from other OS threads and from a signal handler.
+//! The names and ids of a shard's ethreads, readable from other OS threads and from a signal
+//! handler.
 //!
-//! The control blocks belong to the shard's OS thread. Two readers cannot go there: the watchdog,
-//! which asks while that thread is stuck, and the overflow handler, which runs where a `RefCell`
-//! may be borrowed. For them each place of the slab has a [`NameSlot`] of plain atomics that is
-//! written when an ethread is born, and that is freed with the shard's last handle only.
+//! The control blocks belong to the shard's OS thread. Two readers cannot use them: the watchdog,
+//! which reads while that thread is stuck, and the overflow handler, which runs where a `RefCell`
+//! may be borrowed. For them each place of the slab has a [`NameSlot`] of plain atomics. It is
+//! written when an ethread is spawned, and freed only with the shard's last handle.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
@@ -11,23 +12,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::primitives::{AtomicU64, fence};
 
-/// Records that are made at once.
+/// Name slots that are allocated at once.
 const CHUNK: usize = 256;
-/// Words for the name; with its length and the id, a record fills one cache line.
+/// Words for the name; with its length and the id, a name slot fills one cache line.
 const NAME_WORDS: usize = if cfg!(ethreads_loom) { 2 } else { 6 };
 const NAME_BYTES: usize = NAME_WORDS * 8;
 
-/// What is known about the ethread in one place of the slab.
+/// The id and the name of the ethread in one place of the slab.
 #[derive(Debug, Default)]
 pub(crate) struct NameSlot {
     /// The ethread's id; zero while the place is free.
     id: AtomicU64,
-    /// Length of the name in bytes (low byte), as far as it fits.
+    /// Length in bytes of the part of the name that fits.
     name_len: AtomicU64,
     name: [AtomicU64; NAME_WORDS],
 }
 
-/// A copy of a record.
+/// A copy of a name slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) id: u64,
@@ -39,7 +40,7 @@ impl Snapshot {
     /// The name, cut at 48 bytes; `None` if the ethread has none.
     pub(crate) fn name(&self) -> Option<&str> {
         let bytes = &self.name[..self.name_len];
-        // A cut may have split a character: what comes before it is still text.
+        // The cut may have split a character. The text before that character is valid.
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
@@ -51,7 +52,7 @@ impl Snapshot {
 impl NameSlot {
     #[inline]
     pub(in crate::runtime) fn set(&self, id: u64, name: Option<&str>) {
-        // Not this ethread's yet: a reader that comes now sees nobody.
+        // Marks the place as free while the name changes: a reader sees no ethread meanwhile.
         self.id.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
         let name = name.unwrap_or_default().as_bytes();
@@ -63,7 +64,7 @@ impl NameSlot {
         self.id.store(id, Ordering::Release);
     }
 
-    /// Not inlined: most ethreads have no name, and are born quicker without this.
+    /// Not inlined: most ethreads have no name, and spawn faster without this code.
     #[inline(never)]
     fn store_name(&self, name: &[u8]) {
         for (word, bytes) in self.name.iter().zip(name.chunks(8)) {
@@ -77,7 +78,8 @@ impl NameSlot {
         self.id.store(0, Ordering::Relaxed);
     }
 
-    /// Copies the record; `None` if nobody is there, or somebody else by the end of the copy.
+    /// Copies the name slot. `None` if the place is free, or if its ethread has changed by the end
+    /// of the copy.
     ///
     /// Reads atomics only, so it may be called in a signal handler.
     pub(crate) fn snapshot(&self) -> Option<Snapshot> {
@@ -95,17 +97,18 @@ impl NameSlot {
     }
 }
 
-/// A run of records; places `n * 256` to `n * 256 + 255` of the slab.
+/// A run of name slots, for the places `n * 256` to `n * 256 + 255` of the slab.
 pub(crate) type NameChunk = Arc<[NameSlot; CHUNK]>;
 
-/// All records of a shard.
+/// All name slots of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadNames {
     chunks: Mutex<Vec<NameChunk>>,
 }
 
 impl ThreadNames {
-    /// Makes the next chunk. The shard keeps a copy of the handle, so that it needs no lock.
+    /// Makes the next chunk. The shard keeps a clone of the handle, so that its own accesses need
+    /// no lock.
     pub(in crate::runtime) fn grow(&self) -> NameChunk {
         let chunk: NameChunk = Arc::new(std::array::from_fn(|_| NameSlot::default()));
         self.chunks
@@ -115,7 +118,7 @@ impl ThreadNames {
         chunk
     }
 
-    /// The record of a place, from any OS thread.
+    /// A copy of the name slot of a place. May be called on any OS thread.
     pub(crate) fn snapshot(&self, index: u32) -> Option<Snapshot> {
         let (chunk, place) = split(index);
         let chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);

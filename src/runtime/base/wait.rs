@@ -1,21 +1,20 @@
-//! What waits, and what wakes it: park tokens, outcomes, reasons, and FIFO lists of waiters.
+//! Waiting and waking: park tokens, outcomes, reasons, and FIFO wait queues.
 //!
-//! There is one way to block, `Wait::park`, and one way to wake: with the [`Token`] of that very
-//! park. A token is spent by the first wake; one from an earlier wait
-//! never ends a later one.
+//! `Wait::park` is the only way to block, and the [`Token`] of that very park is the only way to
+//! end it. The first wake spends the token. A token of an earlier wait never ends a later wait.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-/// How a park ended. The first of them to happen counts.
+/// How a park ended. The first of these events to happen counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Woken,
     /// The wait's own deadline has passed.
     TimedOut,
-    /// That of a scope around it has.
+    /// The deadline of a scope around the wait has passed.
     Elapsed,
     Cancelled,
 }
@@ -23,17 +22,17 @@ pub(crate) enum Outcome {
 /// Names one park of one ethread. Stale tokens are harmless: waking them does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
-    /// The ethread's place in its shard's slab.
+    /// The ethread's index in its shard's slab.
     pub(in crate::runtime) index: u32,
-    /// Which of several things that the park waits for, counted from one; zero if it is the only
-    /// one. Whoever wakes with it tells the ethread by this.
+    /// Which of several events that the park waits for, counted from one; zero if the park waits
+    /// for one event only. A wake with this token passes the number to the ethread.
     pub(in crate::runtime) case: u32,
     /// The number of the park, counted per place and never reset.
     pub(in crate::runtime) park: u64,
 }
 
 impl Token {
-    /// The token of the same park, for one of the things that it waits for.
+    /// The token of the same park, for one of the events that the park waits for.
     pub(crate) fn for_case(self, case: u32) -> Self {
         Self { case, ..self }
     }
@@ -44,16 +43,16 @@ impl Token {
     }
 }
 
-/// The place of the shard's own OS thread.
+/// The slab index of the shard's own OS thread.
 pub(in crate::runtime) const HOST: u32 = 0;
 
-/// In place of an ethread's id, for an OS thread that has none.
+/// Stands in for an ethread's id, for code on an OS thread without ethreads.
 pub(in crate::runtime) const OUTSIDE: u64 = u64::MAX;
 
 /// A deadline that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// The time at which a wait of `timeout` from `now` on is over.
+/// The deadline of a wait of `timeout` that begins at `now`.
 pub(crate) fn deadline_after(now: u64, timeout: Duration) -> u64 {
     // One less than `NEVER`: a timeout of centuries is still a timeout.
     u64::try_from(timeout.as_nanos())
@@ -98,7 +97,7 @@ pub(crate) enum WaitKind {
     Suspend,
     Future,
     Blocking,
-    // Those that the world outside can end, side by side: it is asked at each park and wake.
+    // The kinds that I/O can end, side by side: `is_io` is called at each park and wake.
     ChoiceWithIo,
     Read,
     Write,
@@ -107,7 +106,7 @@ pub(crate) enum WaitKind {
 }
 
 impl WaitKind {
-    /// Whether the world outside, a descriptor's peer, can end this wait.
+    /// Whether I/O, such as an action of a descriptor's peer, can end this wait.
     #[inline]
     pub(crate) fn is_io(self) -> bool {
         matches!(
@@ -116,14 +115,14 @@ impl WaitKind {
         )
     }
 
-    /// Whether it is another ethread that has to do something; then the detail is its id.
+    /// Whether the wait depends on another ethread. The detail is then the id of that ethread.
     pub(in crate::runtime) fn has_peer(self) -> bool {
         matches!(self, Self::Join | Self::Lock | Self::Once)
     }
 }
 
 impl Reason {
-    /// As the text of it, with a name for the ethread that it is about.
+    /// The reason as text, with `peer` as the name of the ethread that the wait depends on.
     pub(in crate::runtime) fn in_words(&self, peer: &dyn fmt::Display) -> String {
         match self.kind {
             WaitKind::Join => format!("the end of ethread {peer}"),
@@ -180,20 +179,21 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The number of waiters from which on dead ones are looked for.
+/// The length of `rest` from which on dead waiters are looked for.
 const PRUNE_FROM: usize = 8;
 
-/// Waiters in order of arrival. The usual one waiter needs no allocation.
+/// Waiters in order of arrival. A single waiter, the usual case, needs no allocation.
 #[derive(Debug)]
 pub(crate) struct WaitList {
-    /// In front of all others; [`NOBODY`] if there is none, or another kind of waiter is in front.
+    /// The first waiter. [`NOBODY`] if the queue is empty, or if the first waiter is at the front
+    /// of `rest`.
     first: Token,
-    /// Boxed, as nearly every list is without it.
+    /// Boxed, as almost no queue needs it.
     #[allow(clippy::box_collection)]
     rest: Option<Box<VecDeque<Token>>>,
 }
 
-/// No ethread has this place: in place of a token where there is none.
+/// Stands for the absence of a token: no ethread has this index.
 pub(in crate::runtime) const NOBODY: Token = Token {
     index: u32::MAX,
     case: 0,
@@ -227,7 +227,8 @@ impl WaitList {
         }
     }
 
-    /// For a waiter that had its turn and met "would block" again: it keeps its place.
+    /// Puts a waiter back in front that was woken and met "would block" again: it keeps its place
+    /// in the queue.
     #[inline(always)]
     pub(crate) fn push_front(&mut self, token: Token) {
         let first = std::mem::replace(&mut self.first, token);
@@ -245,8 +246,8 @@ impl WaitList {
         }
     }
 
-    /// Drops waiters that are not live any more, so that they do not pile up. Looks at them only
-    /// when their number has doubled, which keeps the cost of each arrival constant.
+    /// Removes waiters that are not live any more, so that they do not pile up. Looks at the
+    /// waiters only when their number has doubled, which keeps the cost of each arrival constant.
     pub(crate) fn prune(&mut self, live: impl Fn(Token) -> bool) {
         if let Some(rest) = &mut self.rest
             && rest.len() >= PRUNE_FROM
@@ -256,7 +257,7 @@ impl WaitList {
         }
     }
 
-    /// Takes out the waiter that parked with `token`, if it is still here.
+    /// Removes the waiter that parked with `token`, if it is still in the queue.
     pub(crate) fn remove(&mut self, token: Token) {
         if self.first == token {
             self.first = NOBODY;
@@ -335,7 +336,7 @@ mod tests {
                             list.remove(Token { index: 0, case: 0, park });
                             model.remove(n);
                         }
-                        // Another ethread's token with the same number is not here.
+                        // Another ethread's token with the same park number is not in the queue.
                         list.remove(Token { index: 1, case: 0, park });
                     }
                 }

@@ -3,7 +3,7 @@
 
 use std::io;
 
-/// Keeps this OS thread on one of the CPUs that it may run on: the `n`th, counted around.
+/// Pins this OS thread to one of the CPUs that it may run on: the `n`th, modulo their number.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin(n: usize) -> io::Result<()> {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -12,7 +12,7 @@ pub(crate) fn pin(n: usize) -> io::Result<()> {
         .filter(|cpu| allowed.is_set(*cpu))
         .collect();
     let mut one = CpuSet::new();
-    // The kernel leaves no OS thread without a CPU.
+    // `cpus` is not empty: the kernel leaves no OS thread without a CPU.
     one.set(cpus[n % cpus.len()]);
     Ok(sched_setaffinity(None, &one)?)
 }

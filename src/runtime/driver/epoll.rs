@@ -1,9 +1,9 @@
 //! Readiness by edge-triggered epoll.
 //!
 //! A descriptor costs one `epoll_ctl` in its life. The wait itself is one `epoll_pwait`, without a
-//! timeout: deadlines are kept by a timerfd, which is set only when the earliest one moves
-//! forward. Both the timerfd and the eventfd of [`Shared::notify`] are watched edge-triggered, so
-//! that neither has to be read: setting the timer, or writing, arms the edge again.
+//! timeout: a timerfd keeps the deadlines, and is set only when the earliest deadline becomes
+//! earlier. Both the timerfd and the eventfd of [`Shared::notify`] are watched edge-triggered, so
+//! neither has to be read: setting the timer, or writing to the eventfd, arms the edge again.
 
 use std::fmt;
 use std::io;
@@ -21,12 +21,12 @@ use rustix::time::{
 use super::clock::monotonic_now;
 use super::report::{Readiness, Report, Until};
 
-/// Keys of the driver's own descriptors. Keys of sources are generations from 1 up, shifted, and
-/// never get here.
+/// Keys of the driver's own descriptors. Keys of sources are shifted generations, counted from 1,
+/// and never reach these values.
 const TIMER_KEY: u64 = u64::MAX;
 const NOTIFY_KEY: u64 = u64::MAX - 1;
 
-/// What makes a read return, without being data: it must not be taken for an emptied socket.
+/// Events that make a read return without data. A short read does not mean an emptied socket then.
 const HANGUP: EventFlags = EventFlags::RDHUP
     .union(EventFlags::HUP)
     .union(EventFlags::ERR)
@@ -35,7 +35,8 @@ const HANGUP: EventFlags = EventFlags::RDHUP
 pub(crate) struct Epoll {
     shared: Arc<Shared>,
     timer: OwnedFd,
-    /// What the timerfd is set to; a time that has passed means that it is not set.
+    /// What the timerfd is set to. If that time has passed, the timer's event is still to be
+    /// reported.
     timer_at: Option<u64>,
     events: Vec<Event>,
 }
@@ -48,8 +49,8 @@ impl fmt::Debug for Epoll {
     }
 }
 
-/// What other OS threads use: the epoll instance and the eventfd, which outlive the shard as long
-/// as somebody can still call.
+/// The part for other OS threads: the epoll instance and the eventfd. They outlive the shard as
+/// long as an OS thread can still call them.
 #[derive(Debug)]
 pub(crate) struct Shared {
     epoll: OwnedFd,
@@ -105,7 +106,7 @@ impl Epoll {
             timeout,
         ) {
             Ok(_) => {}
-            // A signal's handler has run; the scheduler takes another turn.
+            // A signal handler has run; the scheduler takes another turn.
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -123,10 +124,11 @@ impl Epoll {
         Ok(())
     }
 
-    /// Makes sure that the timer goes off at `deadline` or before; false if it has passed.
+    /// Makes sure that the timer goes off at `deadline` or before; false if the deadline has
+    /// passed.
     ///
-    /// A timer that is set to an earlier time stays: it ends the wait early once, which is
-    /// cheaper than a system call for each deadline that moves back.
+    /// A timer that is set to an earlier time stays: it ends the wait early once, which is cheaper
+    /// than a system call for each deadline that becomes later.
     fn set_timer(&mut self, deadline: u64) -> io::Result<bool> {
         if self.timer_at.is_some_and(|at| at <= deadline) {
             return Ok(true);

@@ -1,11 +1,11 @@
-//! Errors of a system that has run out of something, with the limit behind them and what raises it.
+//! Errors of exhausted system resources. They name the limit that was reached and what raises it.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// An error of the system, the call that it ended, and what to raise. The system's error is the
+/// An error of the system, the call that failed, and the limit to raise. The system's error is the
 /// source.
 #[derive(Debug)]
 struct Exhausted {
@@ -37,7 +37,7 @@ pub(crate) fn descriptors(failed: &'static str, error: io::Error) -> io::Error {
     explained(error.kind(), failed, error, raise)
 }
 
-/// Names the limit of watched descriptors. `ENOSPC` would read as a disk that is full.
+/// Names the limit of watched descriptors. A bare `ENOSPC` would read as a full disk.
 pub(crate) fn watches(error: io::Error) -> io::Error {
     if error.raw_os_error() != Some(libc::ENOSPC) {
         return error;
@@ -50,7 +50,7 @@ pub(crate) fn watches(error: io::Error) -> io::Error {
     )
 }
 
-/// Names what limits OS threads. Their `EAGAIN` would be taken for a wait as `WouldBlock`.
+/// Names the limits of OS threads. A bare `EAGAIN` is `WouldBlock`, and would be taken for a wait.
 pub(crate) fn os_threads(failed: &'static str, error: io::Error) -> io::Error {
     // pthread_create(3) has no other error for a stack that cannot be mapped.
     if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) {
@@ -65,7 +65,7 @@ pub(crate) fn os_threads(failed: &'static str, error: io::Error) -> io::Error {
     )
 }
 
-/// Names what limits mappings.
+/// Names the limits of mappings.
 pub(crate) fn mappings(failed: &'static str, error: io::Error) -> io::Error {
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return error;

@@ -1,6 +1,6 @@
-//! Sending files to sockets, and reading of them what needs no disk.
+//! Sends files to sockets, and reads the parts of files that need no disk access.
 
-// There is no safe way to ask what a signal does.
+// There is no safe way to query the action of a signal.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,11 +9,12 @@ use std::os::fd::BorrowedFd;
 /// Sends up to `count` bytes of `file`, from `offset` on, to a socket, without copying them
 /// through this process (sendfile(2)). Zero is the end of the file.
 ///
-/// The disk may be waited for; [`read_cached`] tells beforehand.
+/// This may wait for the disk; [`read_cached`] tells beforehand whether it would.
 ///
 /// # Errors
 ///
-/// `Unsupported` if these two cannot be used so; whatever the socket refuses with.
+/// `Unsupported` if sendfile(2) does not work with this file and this socket; else the error of the
+/// system call.
 #[cfg(target_os = "linux")]
 pub(crate) fn send_file(
     socket: BorrowedFd<'_>,
@@ -24,7 +25,7 @@ pub(crate) fn send_file(
     use rustix::io::Errno;
     match rustix::fs::sendfile(socket, file, Some(&mut offset), count) {
         Ok(sent) => Ok(sent),
-        // sendfile(2): what the file, or a sandbox, does not offer.
+        // sendfile(2): not supported by the file, or refused by a sandbox.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             Err(io::ErrorKind::Unsupported.into())
         }
@@ -42,7 +43,8 @@ pub(crate) fn send_file(
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Reads of a file what is in memory already; `None` if it may have to come from the disk.
+/// Reads the part of a file that is already in memory. `None` if the data may have to come from the
+/// disk.
 pub(crate) fn read_cached(
     file: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -54,7 +56,8 @@ pub(crate) fn read_cached(
         let bufs = &mut [io::IoSliceMut::new(buf)];
         match rustix::io::preadv2(file, bufs, offset, ReadWriteFlags::NOWAIT) {
             Ok(got) => Ok(Some(got)),
-            // Not every file system can tell.
+            // AGAIN means that the data is not in memory; the others, that the file system cannot
+            // tell.
             Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -66,8 +69,9 @@ pub(crate) fn read_cached(
     }
 }
 
-/// Whether SIGPIPE would end this process. sendfile(2) cannot be told to do without it, unlike
-/// send(2); Rust programs ignore it from their start, but the library may be part of others.
+/// Whether SIGPIPE would end this process. sendfile(2) has no flag that suppresses it, unlike
+/// send(2). Rust programs ignore SIGPIPE from their start, but the library may be part of other
+/// programs.
 pub(crate) fn sigpipe_is_fatal() -> bool {
     // SAFETY: a zeroed `sigaction` is a valid one; with no new action given, the call only fills
     // it in.
@@ -101,7 +105,7 @@ mod tests {
             .unwrap();
         let file = File::open(&path).unwrap();
         let mut buf = [0; 4];
-        // Whether the file system can tell is not ours to say.
+        // `None` is valid, too: some file systems cannot tell.
         if let Some(got) = read_cached(file.as_fd(), &mut buf, 8).unwrap() {
             assert_eq!((got, &buf[..2]), (2, &b"89"[..]));
             assert_eq!(read_cached(file.as_fd(), &mut buf, 10).unwrap(), Some(0));

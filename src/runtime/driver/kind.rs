@@ -7,7 +7,7 @@ use std::io;
 /// A driver that a runtime can be built on.
 ///
 /// The environment variable `ETHREADS_DRIVER` (`epoll` or `polling`) chooses the default;
-/// [`Builder::driver`](crate::Builder::driver) wins over it.
+/// [`Builder::driver`](crate::Builder::driver) overrides it.
 ///
 /// # Examples
 ///

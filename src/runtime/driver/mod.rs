@@ -1,29 +1,30 @@
-//! What a shard needs of the world: readiness, time, random numbers, and the operations on file
-//! descriptors.
+//! The interface between a shard and the system: readiness, time, random numbers, and the
+//! operations on file descriptors.
 //!
 //! # The contract of a readiness driver
 //!
-//! A driver watches file descriptors for one shard. The scheduler stands on these rules and on
-//! nothing else; the contract tests run each of them against every driver.
+//! A driver watches file descriptors for one shard. The scheduler relies on these rules only; the
+//! contract tests check each rule with every driver.
 //!
 //! 1. *Nothing is lost.* After [`Driver::register`] returned, each change of a descriptor from
 //!    "would block" to "would not block", in either direction, is reported by a later
 //!    [`Driver::wait`]. A registration made late reports the readiness that is already there.
-//! 2. *Spurious is allowed.* A report may come with nothing to do: whoever is woken tries again.
+//! 2. *Spurious reports are allowed.* A report may come without a change: a woken waiter tries its
+//!    operation again.
 //! 3. *Edges, not levels.* A report is made once per change. The scheduler remembers it in the
-//!    source's slot until an operation has met `WouldBlock`. A driver that cannot do edges is
-//!    armed by [`Driver::rearm`] before each park, and only then.
+//!    source's slot until an operation has met `WouldBlock`. A driver without edges is armed by
+//!    [`Driver::rearm`] before each park, and only then.
 //! 4. *Keys are not interpreted.* A report carries the key given at registration. Reports for a
 //!    descriptor that was deregistered may still come out of the wait in which they were
 //!    gathered; their key names a generation that no slot has any more.
 //! 5. *Hangup is sticky.* A driver for which [`Driver::reports_hangup`] is true sets
 //!    [`Readiness::HANGUP`] no later than the report that makes the peer's FIN (or an error, or
 //!    urgent data) readable. Only then may a short read stand for "would block".
-//! 6. *Who may call.* All methods of [`Driver`] are called on the shard's OS thread only.
-//!    [`Remote`] is the part for every other thread: [`Remote::notify`] ends a wait that is going
-//!    on or the next one, and [`Remote::deregister`] may be called while the owner waits.
+//! 6. *Threads.* All methods of [`Driver`] are called on the shard's OS thread only. [`Remote`] is
+//!    the part for all other OS threads: [`Remote::notify`] ends the current wait or the next one,
+//!    and [`Remote::deregister`] may be called while the owner waits.
 //! 7. *Deregister comes before close*, always: a closed descriptor with a live duplicate keeps
-//!    reporting under its old key, and nobody can remove it any more.
+//!    reporting under its old key, and cannot be removed any more.
 //! 8. *Time is the driver's.* [`Driver::now`] never goes back; deadlines are on its clock.
 
 mod clock;
@@ -64,9 +65,9 @@ pub(crate) enum Driver {
 impl Driver {
     /// Opens a driver that takes about `batch` reports from the system at once.
     ///
-    /// What a report brings into the cache is still there when its ethread has its turn, if a
-    /// shard runs as many between two waits; and the kernel's part of as many connections is a
-    /// fraction of a usual L2 cache.
+    /// If `batch` is the number of ethreads that a shard runs between two waits, the data of a
+    /// report is still in the cache when its ethread runs. The kernel's data of as many connections
+    /// takes a fraction of a usual L2 cache.
     pub(crate) fn open(kind: DriverKind, batch: usize) -> io::Result<Self> {
         Self::open_now(kind, batch)
             .map_err(exhausted::watches)
@@ -74,7 +75,7 @@ impl Driver {
     }
 
     fn open_now(kind: DriverKind, batch: usize) -> io::Result<Self> {
-        // Others have no use for it.
+        // Other drivers have no use for it.
         let _ = batch;
         match kind {
             #[cfg(target_os = "linux")]
@@ -104,7 +105,7 @@ impl Driver {
     /// Watches `fd` in both directions under `key`.
     ///
     /// Fails with `EPERM` for a descriptor that cannot be polled (a regular file), and with
-    /// `QuotaExceeded` where too many are watched.
+    /// `QuotaExceeded` if too many descriptors are watched.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let registered = match self {
             #[cfg(target_os = "linux")]
@@ -116,8 +117,8 @@ impl Driver {
         registered.map_err(exhausted::watches)
     }
 
-    /// Arms a registered descriptor for the directions that have waiters. Costs nothing where
-    /// edges are reported by themselves.
+    /// Arms a registered descriptor for the directions that have waiters. Does nothing if the
+    /// driver is edge-triggered.
     pub(crate) fn rearm(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -133,8 +134,8 @@ impl Driver {
 
     /// Waits for reports, and adds them to `reports`.
     ///
-    /// `external` says that another OS thread holds something that can wake this shard; virtual
-    /// time stands still meanwhile, or in a grace period passes as real time does.
+    /// `external` says that another OS thread holds a handle that can wake this shard. Virtual time
+    /// then stands still, or, in a grace period, passes as real time does.
     pub(crate) fn wait(
         &mut self,
         until: Until,
@@ -163,8 +164,8 @@ impl Driver {
         }
     }
 
-    /// Begins the grace period of the shard's shutdown, of so many nanoseconds, and says when it is
-    /// over on this driver's clock. Virtual time cannot hold it up from here on.
+    /// Begins the grace period of the shard's shutdown, of `grace` nanoseconds, and returns its end
+    /// on this driver's clock. From here on, virtual time that stands still does not prolong it.
     pub(crate) fn begin_grace(&mut self, grace: u64) -> u64 {
         match self {
             #[cfg(feature = "sim")]
@@ -199,7 +200,8 @@ impl Driver {
         }
     }
 
-    /// The next number for the choice among `n` ready ethreads, where the order is seeded.
+    /// The next seeded choice among `n` ready ethreads: a number below `n`. Zero under drivers
+    /// without a seeded order.
     pub(crate) fn choose(&mut self, n: usize) -> usize {
         match self {
             #[cfg(feature = "sim")]
@@ -223,7 +225,7 @@ pub(crate) enum Remote {
 }
 
 impl Remote {
-    /// Ends the wait that is going on, or else the next one.
+    /// Ends the current wait, or else the next one.
     pub(crate) fn notify(&self) {
         match self {
             #[cfg(target_os = "linux")]
@@ -239,7 +241,7 @@ impl Remote {
 
     /// Stops watching `fd`. Must come before the descriptor is closed.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
-        // ENOENT says that it was not watched, which is what was asked for.
+        // ENOENT means that `fd` was not watched, which is the desired result.
         let _ = match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(shared) => shared.deregister(fd),

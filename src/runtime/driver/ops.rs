@@ -1,5 +1,5 @@
-//! The operations on descriptors: each is one bounded system call, and says `WouldBlock` instead
-//! of waiting.
+//! The operations on descriptors: each is one bounded system call, and fails with `WouldBlock`
+//! instead of waiting.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -10,10 +10,10 @@ use rustix::time::Timespec;
 
 use super::clock::monotonic_now;
 
-/// Signals are for processes; a broken pipe is an error of the call.
+/// No SIGPIPE, which concerns the whole process: a broken pipe is an error of the call.
 #[cfg(not(target_vendor = "apple"))]
 pub(super) const SEND: SendFlags = SendFlags::NOSIGNAL;
-/// There it is an option of the socket, which socket2 and std set.
+/// On Apple systems a socket option does the same, which socket2 and std set.
 #[cfg(target_vendor = "apple")]
 pub(super) const SEND: SendFlags = SendFlags::empty();
 
@@ -33,14 +33,14 @@ pub(crate) fn write_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Re
     Ok(rustix::io::writev(fd, bufs)?)
 }
 
-/// Receives from a connected socket; with `peek` the data stays there.
+/// Receives from a connected socket; with `peek` the data stays in the socket.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], peek: bool) -> io::Result<usize> {
     let flags = if peek {
         RecvFlags::PEEK
     } else {
         RecvFlags::empty()
     };
-    // The second number is the length before truncation; std tells the truncated one.
+    // The second number is the length before truncation; std returns the truncated length.
     let (received, _) = rustix::net::recv(fd, buf, flags)?;
     Ok(received)
 }
@@ -128,7 +128,7 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
     loop {
         match poll(&mut [PollFd::new(&fd, interest)], Some(&zero)) {
             Ok(n) => return Ok(n > 0),
-            // It has not told anything, and "no" may be taken for the last word.
+            // poll(2) gave no answer, and the caller may take "no" as final: ask again.
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -154,7 +154,7 @@ pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     if ready > 0 && fds[0].revents().intersects(gone) {
         return Ok(true);
     }
-    // Where there is no RDHUP: the end of the stream can be seen unless data is before it.
+    // Without RDHUP, the end of the stream can be seen only if no data precedes it.
     #[cfg(not(target_os = "linux"))]
     match recv(fd, &mut [0], true) {
         Ok(0) => return Ok(true),
@@ -172,7 +172,7 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fcntl_getfl(fd)?.contains(rustix::fs::OFlags::NONBLOCK))
 }
 
-/// What reading and writing a descriptor means.
+/// How reads and writes of a descriptor behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FdKind {
     /// A regular file, a directory or a disk: no driver can watch it, and every read and write of
@@ -216,8 +216,8 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Raises the limit of descriptors that this process may have as far as it may, and returns what it
-/// is then; `None` is none. Where the system refuses, the limit stays what it was.
+/// Raises this process's limit of descriptors to its maximum, and returns the new limit; `None` is
+/// no limit. If the system refuses, the limit stays what it was.
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -226,13 +226,13 @@ pub(crate) fn raise_descriptor_limit() -> Option<u64> {
             current: limit.maximum,
             maximum: limit.maximum,
         };
-        // macOS says "unlimited" and takes no such number.
+        // macOS reports "unlimited" as the maximum and refuses it as a limit.
         let _ = setrlimit(Resource::Nofile, raised);
     }
     getrlimit(Resource::Nofile).current
 }
 
-/// Whether an error says that this process or the system has no descriptor left.
+/// Whether an error means that this process or the system has no descriptor left.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     let code = error
         .raw_os_error()
@@ -243,8 +243,8 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     )
 }
 
-/// Whether an error of accept(2) is one of the connection that was to be accepted, of those that
-/// have no [`io::ErrorKind`]: accept(2) passes pending network errors on.
+/// Whether an error of accept(2) concerns only the connection that was to be accepted: accept(2)
+/// passes pending network errors on. Checks only the errors that have no [`io::ErrorKind`].
 pub(crate) fn is_connection_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error().map(Errno::from_raw_os_error);

@@ -1,8 +1,9 @@
 //! Readiness by the portable crate `polling`: epoll, kqueue, event ports or poll(2), as the system
 //! has them.
 //!
-//! Edge mode where the system has it; else one-shot mode, armed before each park. `polling` does
-//! not ask for the peer's FIN apart from data, so this driver never says that it reports hangups.
+//! Uses edge mode where the system has it, else one-shot mode, armed before each park. `polling`
+//! does not watch for the peer's FIN apart from data, so `Driver::reports_hangup` is false for this
+//! driver.
 
 // `Poller::add_with_mode` is unsafe: the descriptor must be deleted before it is closed.
 #![allow(unsafe_code)]
@@ -17,7 +18,7 @@ use ::polling::{Event, Events, PollMode, Poller};
 use super::clock::monotonic_now;
 use super::report::{Readiness, Report, Until};
 
-/// The part for other OS threads.
+/// The part of the driver for other OS threads.
 pub(crate) type Shared = Poller;
 
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What a wait is asked for, and what it reports.
+//! The limit of a wait, and its reports.
 #![forbid(unsafe_code)]
 
 use std::ops::BitOr;
@@ -14,7 +14,7 @@ pub(crate) enum Until {
     Event,
 }
 
-/// A set of the things a report can say.
+/// A set of the kinds of readiness that a report can contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Readiness(u8);
 

@@ -1,7 +1,7 @@
-//! The signals that ask a process to end, told by a byte in a pipe; the second one ends it.
+//! SIGTERM and SIGINT as bytes in a pipe. The second signal ends the process.
 //!
-//! Crates for this never give a signal back: after their last user has gone, SIGTERM does nothing.
-//! Here what was in place before is put back with the last user.
+//! Crates for this never restore a signal's action: after their last user is gone, SIGTERM does
+//! nothing. This module restores the previous action with its last user.
 
 // Signal handlers are raw system interfaces.
 #![allow(unsafe_code)]
@@ -18,27 +18,27 @@ use super::ops;
 
 const SIGNALS: [c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 
-/// Users at the same time, at most: one for each shard that runs a server.
+/// The most users at the same time. Each shard that runs a server is a user.
 const MOST_USERS: usize = 256;
 
-/// The pipes to write to, [`NONE`] where a place is free. The handler may allocate and lock
-/// nothing, so it finds them in a table of fixed size.
+/// The pipes to write to; [`NONE`] in a free entry. The handler must not allocate or lock, so it
+/// finds them in a table of fixed size.
 static WRITERS: [AtomicI32; MOST_USERS] = [const { AtomicI32::new(NONE) }; MOST_USERS];
 
 const NONE: RawFd = -1;
 
-/// Signals since the first of the present users came.
+/// Signals since the first of the current users was installed.
 static SEEN: AtomicU32 = AtomicU32::new(0);
 
-/// The process that the users are in. A child that was forked off has our handler, and our pipes,
-/// until it is another program.
+/// The process of the users. A forked child has this handler, and these pipes, until it calls
+/// exec(2).
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
-/// Handlers that are running, on whatever OS thread. No pipe is closed before it is zero.
+/// Handlers that are running, on any OS thread. No pipe is closed before this is zero.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
-/// The handlers that were in place before, as `sa_sigaction` has them, and whether they take three
-/// arguments; in the order of `SIGNALS`.
+/// The handlers that were installed before (`sa_sigaction`), and their `sa_flags`, which say
+/// whether they take three arguments; in the order of `SIGNALS`.
 static PREVIOUS: [(AtomicUsize, AtomicI32); 2] =
     [const { (AtomicUsize::new(libc::SIG_DFL), AtomicI32::new(0)) }; 2];
 
@@ -49,17 +49,18 @@ static STATE: Mutex<State> = Mutex::new(State {
 
 struct State {
     users: usize,
-    /// What to put back, in the order of `SIGNALS`. `Some` from when ours was installed until that
-    /// was undone: somebody may have put theirs over it, and then it stays.
+    /// The actions to restore, in the order of `SIGNALS`. `Some` while this module's handler is
+    /// installed. If the program has installed another handler over it, both stay.
     originals: [Option<libc::sigaction>; 2],
 }
 
-/// As long as it lives, the first SIGTERM or SIGINT writes a byte to its pipe, and the second one
-/// ends the process. The first one may have come before, while another lived.
+/// While a value of this type lives, the first SIGTERM or SIGINT writes a byte to its pipe, and the
+/// second signal ends the process. The first signal may have arrived before this value was made,
+/// while another value lived.
 #[derive(Debug)]
 pub(crate) struct TerminationSignals {
     place: usize,
-    /// Closed after the handler is sure not to use it.
+    /// Closed only when no running handler can use it.
     writer: OwnedFd,
 }
 
@@ -78,16 +79,17 @@ impl TerminationSignals {
         }
         // SAFETY: getpid(2) has no preconditions.
         OWNER.store(unsafe { libc::getpid() }, Ordering::SeqCst);
-        // Before the handler is in place, which would swallow a signal that it can tell nobody.
+        // Stored before the handler is installed: otherwise the handler could swallow a signal,
+        // with no pipe to write to.
         WRITERS[place].store(writer.as_raw_fd(), Ordering::SeqCst);
         state.users += 1;
         let taken = state.take_over();
-        // The drop of what is made here wants it.
+        // `Drop` of the value that is made below locks the state again.
         drop(state);
         let this = Self { place, writer };
         taken?;
-        // A signal that came before is this user's, too: the next one ends the process. If the
-        // handler has told this user already, a second byte tells nothing new.
+        // An earlier signal counts for this user, too: the next one ends the process. If the
+        // handler has already written to this pipe, a second byte does no harm.
         if SEEN.load(Ordering::SeqCst) > 0 {
             ops::write(this.writer.as_fd(), &[0])?;
         }
@@ -103,8 +105,9 @@ impl Drop for TerminationSignals {
             state.put_back();
         }
         WRITERS[self.place].store(NONE, Ordering::SeqCst);
-        // A handler that has read the number before is still going to write. It takes two system
-        // calls and never waits; and it cannot be one that this OS thread has interrupted.
+        // A handler that has read the descriptor before may still write to it. It makes a few
+        // system calls and never waits. It cannot be a handler that this OS thread has interrupted,
+        // so the loop ends.
         while RUNNING.load(Ordering::SeqCst) != 0 {
             std::thread::yield_now();
         }
@@ -115,13 +118,14 @@ impl State {
     fn take_over(&mut self) -> io::Result<()> {
         let signals = SIGNALS.into_iter().zip(&PREVIOUS);
         for ((signal, previous), original) in signals.zip(&mut self.originals) {
-            // Below somebody else's, who calls it, it must not come on top again: it would call
-            // theirs, and so on.
+            // This handler is still installed, below a handler that the program has installed over
+            // it and that calls it. Installed on top again, it would call that handler, which calls
+            // it, and so on.
             if original.is_some() {
                 continue;
             }
             let action = current_action(signal)?;
-            // What the handler reads is stored before it can run.
+            // What the handler reads is stored before the handler can run.
             previous.0.store(action.sa_sigaction, Ordering::SeqCst);
             previous.1.store(action.sa_flags, Ordering::SeqCst);
             take_over(signal)?;
@@ -133,11 +137,11 @@ impl State {
     fn put_back(&mut self) {
         let ours = on_signal as *const () as usize;
         for (signal, original) in SIGNALS.into_iter().zip(&mut self.originals) {
-            // Somebody may have put theirs over ours. That one may still call ours, which does
-            // nothing any more.
+            // The program may have installed another handler over this one. That handler may still
+            // call this one, which then only passes the signal on.
             let is_on_top = current_action(signal).is_ok_and(|now| now.sa_sigaction == ours);
             if let Some(action) = original.take_if(|_| is_on_top) {
-                // SAFETY: this is the action that the kernel gave us.
+                // SAFETY: the kernel has returned this action.
                 unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
             }
         }
@@ -158,8 +162,8 @@ fn take_over(signal: c_int) -> io::Result<()> {
     // SAFETY: all fields of this C struct may be zero.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_signal as *const () as usize;
-    // On the alternate stack, as an ethread's own may have no room; and nobody's system call is to
-    // fail by this.
+    // The handler runs on the alternate stack, as an ethread's own stack may have no room.
+    // SA_RESTART keeps interrupted system calls from failing.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for and is async-signal-safe: it
     // uses atomics and calls getpid(2), write(2), sigaction(2), raise(3) or the previous handler.
@@ -188,9 +192,9 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         // SAFETY: it is this OS thread's own `errno`, and lives as long as the thread.
         let errno = unsafe { *place };
         for writer in users {
-            // A pipe that is full has told enough.
-            // SAFETY: the descriptor is open: whoever closes it takes it out of the table first,
-            // and then waits until no handler runs. The buffer has one byte.
+            // A full pipe needs no further byte.
+            // SAFETY: the descriptor is open: `TerminationSignals::drop` takes it out of the table
+            // and waits until no handler runs, and only then closes it. The buffer has one byte.
             unsafe { libc::write(writer, [0_u8].as_ptr().cast(), 1) };
         }
         // SAFETY: as above.
@@ -200,8 +204,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     pass_on(signal, info, context);
 }
 
-/// What was to end a child between its fork(2) and exec(2) ends it, and tells the servers of its
-/// parent nothing.
+/// Handles a signal in a forked child that has not called exec(2) yet. The signal ends the child if
+/// its default action was in place before; the servers of the parent get no byte.
 fn in_a_child(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     if previous(signal).0.load(Ordering::SeqCst) == libc::SIG_DFL {
         return die_of(signal);
@@ -213,7 +217,7 @@ fn previous(signal: c_int) -> &'static (AtomicUsize, AtomicI32) {
     &PREVIOUS[usize::from(signal != SIGNALS[0])]
 }
 
-/// Ends the process as if nobody had ever looked after the signal.
+/// Ends the process by the default action of the signal.
 fn die_of(signal: c_int) {
     // SAFETY: all fields of this C struct may be zero, and SIG_DFL is; sigaction(2), raise(3) and
     // _exit(2) are async-signal-safe. The signal is blocked until its handler returns, and then
@@ -226,7 +230,8 @@ fn die_of(signal: c_int) {
     }
 }
 
-/// Where the `errno` of this OS thread is: what was interrupted may be about to read it.
+/// The address of this OS thread's `errno`. The handler restores the value, as the interrupted code
+/// may be about to read it.
 fn errno_place() -> *mut c_int {
     // SAFETY: these have no preconditions.
     unsafe {
@@ -237,7 +242,7 @@ fn errno_place() -> *mut c_int {
     }
 }
 
-/// Lets the previous handler have the signal too, if there is one.
+/// Calls the previous handler, if there is one.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let (handler, flags) = previous(signal);
     match handler.load(Ordering::SeqCst) {

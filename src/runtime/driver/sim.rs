@@ -1,9 +1,9 @@
-//! A driver without a world: virtual time, seeded choices, no sockets.
+//! A simulation driver: virtual time, seeded choices, no sockets.
 //!
 //! Time stands still while anything is ready, and jumps to the next deadline when nothing is. It
-//! does not jump while another OS thread holds a handle that can wake the shard: then the wait is
-//! a real one, for that thread. Only the grace period of a shutdown ends in any case: it is over
-//! in virtual time or in real time, whichever comes first.
+//! does not jump while another OS thread holds a handle that can wake the shard: the driver then
+//! really waits for that OS thread. Only the grace period of a shutdown ends in any case: in
+//! virtual time or in real time, whichever comes first.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::clock::monotonic_now;
 use super::report::Until;
 
-/// Where virtual time begins: not at zero, so that code which subtracts from "now" is not tripped.
+/// Where virtual time begins: not at zero, so that code may subtract from "now".
 const START: u64 = 1_000_000_000_000;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct Grace {
     really_ends: u64,
 }
 
-/// What [`Remote::notify`](super::Remote::notify) rings.
+/// Wakes a shard that waits. [`Remote::notify`](super::Remote::notify) rings it.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     rung: Mutex<bool>,
@@ -78,13 +78,14 @@ impl Sim {
 
     pub(super) fn now(&self) -> u64 {
         match self.grace {
-            // Somebody is always ready: virtual time would stand still for ever.
+            // Virtual time stands still while an ethread is ready, so real time also ends the grace
+            // period.
             Some(grace) if monotonic_now() >= grace.really_ends => self.now.max(grace.ends),
             _ => self.now,
         }
     }
 
-    /// Begins the grace period of a shutdown, and says when it is over.
+    /// Begins the grace period of a shutdown, and returns its end in virtual time.
     pub(super) fn begin_grace(&mut self, grace: u64) -> u64 {
         let ends = self.now.saturating_add(grace);
         let really_ends = monotonic_now().saturating_add(grace);
@@ -99,7 +100,7 @@ impl Sim {
     pub(super) fn wait(&mut self, until: Until, external: bool) {
         match until {
             Until::Now => {}
-            // What the other OS thread does takes real time; so the grace is real, too.
+            // The other OS thread works in real time, so the grace period passes in real time, too.
             Until::At(deadline) if external && self.grace.is_some() => self.wait_along(deadline),
             _ if external => self.bell.wait(),
             Until::At(deadline) => self.now = self.now.max(deadline),
@@ -116,7 +117,7 @@ impl Sim {
     }
 }
 
-/// What every operation on a source says under this driver.
+/// The error of every operation on a source under this driver.
 pub(super) fn no_network() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,

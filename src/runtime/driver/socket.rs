@@ -1,7 +1,7 @@
 //! Making sockets, their options and their addresses. All sockets made here are non-blocking and
 //! closed on exec.
 
-// `socket2` receives into what may be uninitialised.
+// `socket2` receives into memory that may be uninitialised.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -41,8 +41,8 @@ fn open(domain: Domain, kind: Type) -> io::Result<Socket> {
 /// A listening TCP socket.
 pub(crate) fn tcp_listener(addr: &SocketAddr, options: Listen) -> io::Result<OwnedFd> {
     let socket = open(Domain::for_address(*addr), Type::STREAM)?;
-    // As std does it: without, a restarted server cannot bind while connections of the last one
-    // are in TIME-WAIT.
+    // As std does it: without this option, a restarted server cannot bind while connections of its
+    // predecessor are in TIME-WAIT.
     socket.set_reuse_address(true)?;
     if options.reuse_port {
         socket.set_reuse_port(true)?;
@@ -55,16 +55,17 @@ pub(crate) fn tcp_listener(addr: &SocketAddr, options: Listen) -> io::Result<Own
     Ok(socket.into())
 }
 
-/// Whether the system divides the connections among the listeners that share a port. Others accept
-/// `SO_REUSEPORT`, and give all of them to the last one.
+/// Whether the system divides the connections among the listeners that share a port. Other systems
+/// accept `SO_REUSEPORT`, but give all connections to the last listener.
 pub(crate) const DIVIDES_SHARED_PORTS: bool = cfg!(target_os = "linux");
 
-/// Whether the system divides the connections among this TCP listener and others on its address.
+/// Whether the system divides the connections among this TCP listener and other listeners on its
+/// address.
 pub(crate) fn divides_port_of(listener: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(DIVIDES_SHARED_PORTS && SockRef::from(&listener).reuse_port()?)
 }
 
-/// Another listener on the address of one that shares its port.
+/// Opens another listener on the address of `listener`, which shares its port.
 pub(crate) fn share_port(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<OwnedFd> {
     let first = SockRef::from(&listener);
     let addr = inet(first.local_addr()?)?;
@@ -124,7 +125,8 @@ fn unix_pair(kind: Type) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((a.into(), b.into()))
 }
 
-/// Begins to connect; `WouldBlock` means that it goes on, and [`connected`] tells how it ends.
+/// Begins to connect. `WouldBlock` means that the attempt is in progress; [`connected`] returns its
+/// result.
 pub(crate) fn connect(fd: BorrowedFd<'_>, addr: &SocketAddr) -> io::Result<()> {
     match rustix::net::connect(fd, addr) {
         Ok(()) => Ok(()),
@@ -135,12 +137,12 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, addr: &SocketAddr) -> io::Result<()> {
     }
 }
 
-/// How an attempt to connect has ended; `WouldBlock` while it has not.
+/// The result of an attempt to connect; `WouldBlock` while the attempt is in progress.
 pub(crate) fn connected(fd: BorrowedFd<'_>) -> io::Result<()> {
     if let Err(error) = rustix::net::sockopt::socket_error(fd)? {
         return Err(error.into());
     }
-    // No error is no proof, since a wake-up may be spurious; a peer is.
+    // No error does not prove success, as a wake-up may be spurious. A peer address does.
     match rustix::net::getpeername(fd) {
         Ok(_) => Ok(()),
         Err(Errno::NOTCONN) => Err(io::ErrorKind::WouldBlock.into()),
@@ -148,8 +150,8 @@ pub(crate) fn connected(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Connects a Unix socket. It never goes on by itself: `WouldBlock` says that the listener's queue
-/// is full (unix(7)), and no event will tell when it is not.
+/// Connects a Unix socket. The attempt never continues in the background: `WouldBlock` means that
+/// the listener's backlog is full (unix(7)), and no event reports when it has room.
 pub(crate) fn unix_connect(fd: BorrowedFd<'_>, addr: &UnixAddr) -> io::Result<()> {
     Ok(rustix::net::connect(fd, &unix_to_rustix(addr)?)?)
 }
@@ -166,8 +168,8 @@ fn inet(addr: SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket().ok_or_else(not_inet)
 }
 
-/// The address of a peer as [`accept`](super::ops::accept) and
-/// [`recv_from`](super::ops::recv_from) tell it.
+/// The address of a peer as [`accept`](super::ops::accept) and [`recv_from`](super::ops::recv_from)
+/// return it.
 pub(crate) fn inet_addr(addr: Option<SocketAddrAny>) -> io::Result<SocketAddr> {
     addr.and_then(|addr| addr.try_into().ok())
         .ok_or_else(not_inet)
@@ -204,7 +206,7 @@ fn unix_or_unnamed(addr: &SockAddr) -> io::Result<UnixAddr> {
     }
     let path = addr.as_pathname().map(UnixAddr::from_pathname);
     // An empty path is the unnamed address. Linux lets a peer have a path of 108 bytes, for which
-    // std has no address; its connection is as good as another.
+    // std has no address; such a peer is shown as unnamed, and its connection works as any other.
     path.and_then(Result::ok)
         .map_or_else(|| UnixAddr::from_pathname(""), Ok)
 }
@@ -226,7 +228,7 @@ pub(crate) fn unix_accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, UnixAddr)>
 /// As [`recv_from`](super::ops::recv_from). A sender without a name has the unnamed address.
 pub(crate) fn unix_recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
     // SAFETY: both element types have the same layout, and nothing uninitialised gets into the
-    // buffer: `recv_from` only has the kernel write bytes to it.
+    // buffer: in `recv_from` only the kernel writes to it.
     let buf = unsafe { &mut *(std::ptr::from_mut(buf) as *mut [MaybeUninit<u8>]) };
     let (n, from) = SockRef::from(&fd).recv_from(buf)?;
     Ok((n, unix_or_unnamed(&from)?))
@@ -284,7 +286,8 @@ pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, nodelay: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(nodelay)
 }
 
-/// Makes its close a reset, which discards what was not sent: tcp(7) and socket(7), `SO_LINGER`.
+/// Makes the close of the socket a reset, which discards unsent data: tcp(7) and socket(7),
+/// `SO_LINGER`.
 pub(crate) fn reset_at_close(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_linger(Some(Duration::ZERO))
 }

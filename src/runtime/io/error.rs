@@ -1,4 +1,4 @@
-//! How operations on sources fail on this side of the system call.
+//! The errors of operations on sources that do not come from the system call.
 #![forbid(unsafe_code)]
 
 use std::io;

@@ -1,4 +1,4 @@
-//! One operation on a source: what it waits for, for how long, and what a success says.
+//! One operation on a source: what it waits for, how long, and what its success proves.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -8,21 +8,22 @@ use std::time::Duration;
 use crate::runtime::base::wait::{NEVER, Reason, WaitKind, deadline_after};
 use crate::runtime::state::slots::Direction;
 
-/// What a success says about the next try.
+/// What a success proves about the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     /// Nothing.
     Unknown,
-    /// It would block: a stream gave or took less than it was asked for.
+    /// The next try would block: a stream gave or took less than was asked for.
     Nothing,
 }
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// As long as it takes.
+    /// Forever.
     Never,
-    /// So long, counted from when it has to wait: an operation that need not, reads no clock.
+    /// This long, counted from the start of the wait: an operation that need not wait reads no
+    /// clock.
     After(Duration),
     /// Until this time on the driver's clock; `u64::MAX` never comes.
     At(u64),
@@ -51,7 +52,7 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
-    /// What an ethread waits for that waits for this on `fd`.
+    /// The reason of a wait for this operation on `fd`.
     pub(super) fn reason(&self, fd: BorrowedFd<'_>) -> Reason {
         Reason {
             kind: self.kind,

@@ -1,4 +1,4 @@
-//! The registrations of a descriptor: which shards know it, and under which key.
+//! The registrations of a descriptor: in which shards, and with which keys.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -15,13 +15,13 @@ use crate::runtime::scheduler::event_loop::{Inbox, Message};
 #[derive(Default)]
 pub struct Registration {
     /// The key in the first shard that waited; zero before. Generations are unique in the process,
-    /// so a key that matches a slot's is this source's.
+    /// so a key that matches a slot's key belongs to this source.
     binding: AtomicU64,
     closed: AtomicBool,
     homes: Mutex<Homes>,
 }
 
-/// All shards that know the descriptor. The first needs no allocation.
+/// All shards that have registered the descriptor. The first needs no allocation.
 #[derive(Default)]
 struct Homes {
     first: Option<Home>,
@@ -39,8 +39,8 @@ impl Homes {
         self.first.iter().chain(&self.more)
     }
 
-    /// Forgets the shards that have ended: what outlives many of them, such as the standard
-    /// input, would keep all their drivers open.
+    /// Forgets the shards that have ended. Otherwise a source that outlives many shards, such as
+    /// the standard input, would keep all their drivers open.
     fn forget_ended(&mut self, fd: BorrowedFd<'_>) {
         let goes_on = |home: &Home| {
             if home.inbox.is_closed() {
@@ -79,7 +79,7 @@ impl Registration {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The key in the shard with that inbox, if it is registered there.
+    /// The key in the shard with this inbox, if the source is registered there.
     pub(in crate::runtime) fn key_in(&self, inbox: &Arc<Inbox>) -> Option<u64> {
         let homes = self.homes();
         let mut homes = homes.iter();
@@ -88,7 +88,7 @@ impl Registration {
             .map(|home| home.key)
     }
 
-    /// Notes that the shard with that inbox has registered it.
+    /// Notes that the shard with this inbox has registered the source.
     pub(in crate::runtime) fn add(&self, inbox: &Arc<Inbox>, key: u64, fd: BorrowedFd<'_>) {
         let home = Home {
             inbox: inbox.clone(),
@@ -104,14 +104,14 @@ impl Registration {
         }
     }
 
-    /// Marks the source closed and lets all its waiters look again, on every shard. The caller
-    /// shuts the descriptor down then, for those who block in poll(2).
+    /// Marks the source closed and makes all its waiters try again, on every shard. The caller then
+    /// shuts the descriptor down, which wakes OS threads blocked in poll(2).
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.nudge();
     }
 
-    /// Lets all waiters look again, on every shard.
+    /// Makes all waiters try again, on every shard.
     pub(crate) fn nudge(&self) {
         let homes: Vec<Home> = self.homes().iter().cloned().collect();
         current::with(|scheduler| {
@@ -124,17 +124,19 @@ impl Registration {
         });
     }
 
-    /// Whether some driver may know the descriptor.
+    /// Whether a driver may have the descriptor registered.
     pub(crate) fn is_known(&self) -> bool {
         self.first_key() != 0
     }
 
-    /// Takes the descriptor out of every driver. Must come before it is closed, or given away.
+    /// Removes the descriptor from every driver. Must come before the descriptor is closed or given
+    /// away.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>) {
         self.release(Some(fd));
     }
 
-    /// Releases the slots of a descriptor that is never closed, and stays known to the drivers.
+    /// Releases the slots of a descriptor that is never closed and stays registered with the
+    /// drivers.
     pub(crate) fn abandon(&self) {
         self.release(None);
     }
@@ -160,7 +162,8 @@ impl Registration {
 }
 
 impl fmt::Debug for Registration {
-    /// Prints nothing that is under the lock: the user's writer may use the descriptor.
+    /// Prints nothing that is under the lock: the writer is user code, which may use the
+    /// descriptor.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
             .field("closed", &self.is_closed())

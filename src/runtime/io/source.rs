@@ -1,16 +1,17 @@
 //! Descriptors that ethreads wait on: registration, readiness, and the try-park-retry protocol.
 //!
-//! A source is a descriptor and its [`Registration`]: one atomic word that says in which slot of
-//! which shard the readiness is kept. Slots are touched by their shard's OS thread only. A shard
-//! registers at its first wait; most sources meet one shard in their life, others are listed
-//! aside.
+//! A source is a descriptor and its [`Registration`]: one atomic word that identifies the shard and
+//! the slot that holds the readiness. Only the shard's OS thread touches its slots. A shard
+//! registers the source at its first wait. Most sources are used by one shard; further shards are
+//! kept in a separate list.
 //!
-//! In a slot each direction has a flag, `ready`, and a FIFO of waiters:
+//! In a slot each direction has a flag, `ready`, and a FIFO wait queue:
 //!
 //! * A report sets the flag and wakes the first waiter.
-//! * Meeting "would block" clears it; so does a short read or write, where that proves the same.
-//! * Whoever leaves while the flag is set wakes the next waiter: an edge is one wake-up, and it is
-//!   passed on until somebody has met "would block".
+//! * Meeting "would block" clears the flag; so does a short read or write, where that proves the
+//!   same.
+//! * An operation that leaves while the flag is set wakes the next waiter: an edge is one wake-up,
+//!   and the wake-up is passed on until an operation has met "would block".
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,14 +36,14 @@ pub trait Source: AsFd {
 }
 
 impl Registration {
-    /// Runs `try_once` until it does not say `WouldBlock`: tries, parks, and tries again.
+    /// Runs `try_once` until it does not return `WouldBlock`: tries, parks, and tries again.
     ///
-    /// `left` says what a success proves. It is asked only about descriptors for which the driver
+    /// `left` says what a success proves. It is called only for descriptors for which the driver
     /// reports hangups in time; see the contract of the driver.
     ///
     /// # Errors
     ///
-    /// Whatever `try_once` returns, `WouldBlock` only with [`Limit::Now`]; `TimedOut`;
+    /// Any error of `try_once`, but `WouldBlock` only with [`Limit::Now`]; `TimedOut`;
     /// `NotConnected` once the source is closed; `Other` with the source `WouldPark` if the caller
     /// unwinds and would have to wait.
     ///
@@ -63,8 +64,8 @@ impl Registration {
         })
     }
 
-    /// Runs `try_once` a single time, as [`perform`](Self::perform) does with [`Limit::Now`]: it
-    /// may say `WouldBlock`, or `Interrupted`.
+    /// Runs `try_once` a single time, as [`perform`](Self::perform) does with [`Limit::Now`]: the
+    /// result may be `WouldBlock`, or `Interrupted`.
     #[inline]
     pub(crate) fn try_now<R>(
         &self,
@@ -123,11 +124,11 @@ impl Registration {
     }
 }
 
-/// Whether descriptors can be made and used here.
+/// Whether descriptors can be made and used on this shard.
 ///
 /// # Errors
 ///
-/// `Unsupported` under a driver without a world outside.
+/// `Unsupported` under a simulation driver.
 pub(crate) fn check_world() -> io::Result<()> {
     current::with(|scheduler| match scheduler {
         Some(scheduler) if scheduler.is_virtual => Err(io::Error::new(
@@ -166,8 +167,8 @@ impl Registration {
             slot.set_ready(direction, false);
         }
         self.add(&scheduler.inbox, key, fd);
-        // Another OS thread may have closed it since the caller looked, too early to find this
-        // home and let its waiters look again.
+        // Another OS thread may have closed the source since the caller checked, too early to find
+        // this home and make its waiters try again.
         if self.is_closed() {
             return Err(closed());
         }
@@ -196,8 +197,9 @@ impl Registration {
             if self.is_closed() {
                 return Err(closed());
             }
-            // The flag may be late while the shard has not asked the driver, and only those who can
-            // wait for it may trust it. Whoever had its turn was woken because of the flag.
+            // The flag may be late while the shard has not asked the driver, so only an operation
+            // that can wait may trust it. An operation that had its turn was woken because of the
+            // flag, so it tries.
             if had_turn || visit.may_be_ready() || operation.limit == Limit::Now {
                 match try_once() {
                     Ok(result) => {
@@ -221,16 +223,17 @@ impl Registration {
                     Err(error) => return Err(error),
                 }
             }
-            // The clock, not the cached time of this turn: no operation times out early.
+            // Reads the clock instead of the cached time of this turn: no operation times out
+            // early.
             let deadline =
                 *deadline.get_or_insert_with(|| operation.limit.deadline(|| scheduler.clock()));
             ended = self.wait_ready(scheduler, fd, operation, &mut visit, deadline, had_turn)?;
-            // Even if it is late: what has come in time may not have been reported yet.
+            // Also after the deadline: an event that came in time may not have been reported yet.
             had_turn = true;
         }
     }
 
-    /// Parks until the source may be ready; says which deadline came first.
+    /// Parks until the source may be ready; returns which deadline came first, if any.
     fn wait_ready(
         &self,
         scheduler: &Scheduler,
@@ -258,7 +261,7 @@ impl Registration {
         }
     }
 
-    /// Begins a wait for the source, which is registered here if it was not. The caller parks.
+    /// Begins a wait for the source, and registers the source here if needed. The caller parks.
     #[inline]
     pub(super) fn line_up<'a>(
         &self,
@@ -279,7 +282,7 @@ impl Registration {
         Ok((wait, key))
     }
 
-    /// Makes sure that the source is registered here, though nothing has tried it yet.
+    /// Makes sure that the source is registered here, even before the first try.
     pub(crate) fn watch(
         &self,
         scheduler: &Scheduler,
@@ -291,13 +294,13 @@ impl Registration {
         }
         match self.key_of(scheduler) {
             Some(key) => Ok(key),
-            // Nobody has tried, but what is there already is reported by the registration.
+            // No try was made, but the registration reports what is ready already.
             None => self.bind(scheduler, fd, direction),
         }
     }
 }
 
-/// Takes a waiter whose park has ended out of its line; false at the deadline.
+/// Removes a waiter whose park has ended from its wait queue; false at the deadline.
 #[inline]
 pub(super) fn leave_line(
     scheduler: &Scheduler,
@@ -307,7 +310,7 @@ pub(super) fn leave_line(
     outcome: Outcome,
 ) -> io::Result<bool> {
     if outcome == Outcome::Woken {
-        // Whoever woke it has taken it out of the line.
+        // The waker has already removed the waiter from the queue.
         return Ok(true);
     }
     if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
@@ -320,8 +323,8 @@ pub(super) fn leave_line(
     }
 }
 
-/// One operation's stay at a source. However it ends, the wake-up that it may have had is passed
-/// on, unless it met "would block".
+/// The time that one operation spends at a source. However the operation ends, the wake-up that it
+/// may have received is passed on, unless it met "would block".
 struct Visit<'a> {
     scheduler: &'a Scheduler,
     direction: Direction,
@@ -342,7 +345,7 @@ impl Visit<'_> {
         self.with_slot(|slot| slot.set_ready(self.direction, false));
     }
 
-    /// Counts a short result as "would block" if the driver would have told of a hangup.
+    /// Treats a short result as "would block" if the driver would have reported a hangup.
     fn emptied(&mut self) {
         let emptied = self.scheduler.reports_hangup
             && self.with_slot(|slot| {
@@ -352,7 +355,7 @@ impl Visit<'_> {
                 !slot.hangup
             }) == Some(true);
         if emptied {
-            // Nothing is left to be passed on.
+            // No wake-up is left to be passed on.
             self.key = None;
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting without trying: with the stack that the ethread is on, or without one.
+//! Waiting without trying, with or without a stack.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -14,8 +14,8 @@ use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::state::slots::Direction;
 
 impl Registration {
-    /// Waits until the source may be ready, without trying; false at the deadline. It is the caller
-    /// who tries then.
+    /// Waits until the source may be ready, without trying; false at the deadline. The caller tries
+    /// afterwards.
     ///
     /// # Errors
     ///
@@ -40,11 +40,11 @@ impl Registration {
         })
     }
 
-    /// Parks the running ethread until the source may be ready, as the last thing it does before
-    /// its root returns `Ending::Resting`; false if it may be ready already.
+    /// Parks the running ethread until the source may be ready, as its last act before its root
+    /// returns `Ending::Resting`; false if the source may be ready already.
     ///
-    /// If its wait ends otherwise, by the deadline or a cancel, its token stays in line, as that of
-    /// a starter does, until the source goes or others have come.
+    /// If the deadline or a cancel ends the wait, the token stays in the wait queue, like a
+    /// starter's, until the source is dropped or later waiters have come.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Registration {
             }
             let waiters = slot.waiters(operation.direction);
             if waiters.is_empty() && !scheduler.rearms {
-                // Nearly always: there is nothing in between that could fail or wake it.
+                // The usual case: nothing in between could fail or wake the ethread.
                 return match scheduler.park_now(reason, deadline) {
                     Some(token) => {
                         waiters.push_front(token);
@@ -102,13 +102,13 @@ impl Registration {
     }
 }
 
-/// A wait for several things, of which a source is one.
+/// A wait for several events, of which a source is one.
 impl Registration {
-    /// Whether a source may be ready, as poll(2) says: nobody need have tried before.
+    /// Whether a source may be ready, according to poll(2): no earlier try is needed.
     ///
     /// # Errors
     ///
-    /// If it cannot be watched, or is closed.
+    /// If the source cannot be watched, or is closed.
     pub(crate) fn ask(
         &self,
         scheduler: &Scheduler,
@@ -116,17 +116,17 @@ impl Registration {
         direction: Direction,
     ) -> io::Result<bool> {
         let key = self.watch(scheduler, fd, direction)?;
-        // The flag would not do: it is late while the shard has not asked the driver, and whoever
-        // only tries, or takes things in order, goes by the answer.
+        // The flag is not enough: it is late while the shard has not asked the driver, and a caller
+        // that only tries, or that checks events in order, relies on the answer.
         let ready = ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
         if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
-            // What changes after that is reported.
+            // Every later change is reported.
             slot.set_ready(direction, ready);
         }
         Ok(ready)
     }
 
-    /// Puts a waiter in line that can be woken by other things as well.
+    /// Adds a waiter to the wait queue that other events can wake as well.
     ///
     /// # Errors
     ///
@@ -160,13 +160,13 @@ mod tests {
     use crate::runtime::task::work::Work;
     use crate::thread;
 
-    /// Rests until it was woken three times or its deadline has come.
+    /// Rests until it was woken three times or its deadline has passed.
     struct Rester {
         socket: UnixStream,
         registration: Registration,
         deadline: u64,
         seen: Rc<RefCell<Vec<Outcome>>>,
-        /// The stack that it runs on is the last thing to go.
+        /// Shows that the work was dropped.
         _end: Rc<()>,
     }
 
@@ -183,7 +183,7 @@ mod tests {
             if seen.len() > 3 || outcome == Outcome::TimedOut {
                 return Some(seen.len());
             }
-            // Nobody has read: it is believed to block, as after a try.
+            // Nothing has read yet, so the test marks the source as blocking, as after a try.
             let _ = self.registration.try_now(
                 Direction::Read,
                 Location::caller(),

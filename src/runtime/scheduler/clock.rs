@@ -1,4 +1,4 @@
-//! The clock of this OS thread's shard, as users see it.
+//! The clock of this OS thread's shard, as programs see it.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
@@ -28,7 +28,7 @@ pub struct Instant {
 }
 
 impl Instant {
-    /// Later than anything happens, and yet a time.
+    /// Later than every event, and yet a valid time.
     pub(crate) const LATEST: Self = Self {
         nanos: crate::runtime::base::wait::NEVER - 1,
     };

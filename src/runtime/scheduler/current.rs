@@ -24,8 +24,8 @@ thread_local! {
     static HAS_LEAKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Logs a line where a logger's panic must not leave. While the thread-locals of this OS thread are
-/// being destroyed, which a logger may need, another OS thread does it.
+/// Logs a line where a panic of the logger must not escape. While the thread-locals of this OS
+/// thread, which a logger may need, are being destroyed, another OS thread logs the line.
 pub(in crate::runtime) fn log(level: Level, line: &str) {
     if OWNER.try_with(|_| ()).is_err() {
         watchdog::log_for_another(level, line.to_owned());
@@ -34,16 +34,16 @@ pub(in crate::runtime) fn log(level: Level, line: &str) {
     }
 }
 
-/// Whether ethreads of this OS thread were left behind, with what is on their stacks, or would be
-/// if it ended now.
+/// Whether ethreads of this OS thread were leaked with the contents of their stacks, or would be if
+/// the OS thread ended now.
 pub(in crate::runtime) fn has_leaked() -> bool {
     HAS_LEAKED.get() || with(|scheduler| scheduler.is_some_and(|s| s.stats().ethreads > 0))
 }
 
-/// Keeps the scheduler of the thread, and decides its end with it.
+/// Keeps the scheduler of the OS thread alive, and retires it when the OS thread ends.
 struct Owner(RefCell<Option<Rc<Scheduler>>>);
 
-/// Name and id of the ethread that runs; nothing where there is no scheduler.
+/// Name and id of the running ethread; empty where there is no scheduler.
 pub(crate) fn label() -> String {
     with(|scheduler| {
         let label = scheduler.map(|scheduler| scheduler.label_of(scheduler.current_place()));
@@ -64,35 +64,37 @@ pub(crate) fn with<R>(f: impl FnOnce(Option<&Scheduler>) -> R) -> R {
     f(current())
 }
 
-/// For those above and below, who limit for how long it is used.
+/// For the functions above and below, which bound how long the reference is used.
 #[inline(always)]
 fn current<'a>() -> Option<&'a Scheduler> {
-    // SAFETY: `CURRENT` is set to what `OWNER` holds and cleared before that is freed (`retire`). A
-    // scheduler with live ethreads is never freed, so a frame of an ethread may hold this reference
-    // over a switch; on the OS thread's own stack, a scheduler is freed (`uninstall`) by the
-    // `Builder::run` that has installed it alone, which refuses to begin within a call that has
-    // found another one, or by an OS thread of a group or of the pool, below which there is no
-    // call; `run_main` uninstalls only what it leaks. A frame on a coroutine of the program's own
-    // may outlive the run: what calls user code holds an `Origin` instead.
+    // SAFETY: `CURRENT` is set to the scheduler that `OWNER` holds, and cleared before that is
+    // freed (`retire`). A scheduler with live ethreads is never freed, so a frame of an ethread may
+    // hold this reference over a switch. On the OS thread's own stack, a scheduler is freed
+    // (`uninstall`) only by the `Builder::run` that has installed it, which refuses to begin within
+    // a call that has found another scheduler, or by an OS thread of a group or of the pool, below
+    // which there is no call; `run_main` uninstalls only a scheduler that it leaks. A frame on a
+    // coroutine of the program's own may outlive the run: code that calls user code holds an
+    // `Origin` instead.
     unsafe { CURRENT.get().as_ref() }
 }
 
-/// Calls `f` with this OS thread's scheduler; makes one with the default settings if there is none.
+/// Calls `f` with this OS thread's scheduler; installs a default one if there is none.
 #[inline(always)]
 pub(crate) fn with_or_install<R>(f: impl FnOnce(&Scheduler) -> R) -> io::Result<R> {
     Ok(f(for_call(&Call)?))
 }
 
-/// A call that wants the scheduler in a variable: a closure is a function of its own, mostly.
+/// Bounds the lifetime of a scheduler reference that is kept in a variable. The alternative, a
+/// closure, mostly compiles to a function of its own.
 pub(crate) struct Call;
 
-/// So that each is a variable: without it a reference to one could live forever.
+/// Ties each reference to a `Call` to a variable; without `Drop` it could be promoted to `'static`.
 impl Drop for Call {
     fn drop(&mut self) {}
 }
 
-/// This OS thread's scheduler, for as long as a call's own variable lives; makes one with the
-/// default settings if there is none.
+/// This OS thread's scheduler, for as long as the `Call` variable lives; installs a default one if
+/// there is none.
 #[inline(always)]
 pub(crate) fn for_call(_call: &Call) -> io::Result<&Scheduler> {
     if let Some(scheduler) = current() {
@@ -102,13 +104,13 @@ pub(crate) fn for_call(_call: &Call) -> io::Result<&Scheduler> {
     Ok(current().expect("it was just made"))
 }
 
-/// This OS thread's scheduler, to be kept; makes one with the default settings if there is none.
+/// An owning reference to this OS thread's scheduler; installs a default one if there is none.
 #[inline]
 pub(crate) fn get_or_install() -> io::Result<Rc<Scheduler>> {
     with_or_install(Scheduler::keep)
 }
 
-/// This OS thread's scheduler, to be kept.
+/// An owning reference to this OS thread's scheduler.
 #[inline]
 pub(crate) fn get() -> Option<Rc<Scheduler>> {
     with(|scheduler| scheduler.map(Scheduler::keep))
@@ -119,7 +121,7 @@ fn install_default() -> io::Result<()> {
     install(Settings::default()).map(drop)
 }
 
-/// Gives this OS thread, which has none, a scheduler.
+/// Installs a scheduler on this OS thread, which has none.
 pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
     let scheduler = Scheduler::new(settings)?;
     OWNER
@@ -144,8 +146,8 @@ pub(crate) fn install(settings: Settings) -> io::Result<Rc<Scheduler>> {
     Ok(scheduler)
 }
 
-/// Takes a scheduler away from this OS thread, if it is still the one that is installed. Returns
-/// how many ethreads were spawned here from elsewhere and did not begin.
+/// Removes a scheduler from this OS thread, if it is still the installed one. Returns how many
+/// ethreads were spawned here from other shards or OS threads and did not begin.
 pub(crate) fn uninstall(scheduler: &Rc<Scheduler>) -> usize {
     let take = |owner: &Owner| {
         let mut owner = owner.0.borrow_mut();
@@ -156,22 +158,22 @@ pub(crate) fn uninstall(scheduler: &Rc<Scheduler>) -> usize {
     };
     let remains = retire(scheduler);
     for line in remains.lines() {
-        // While a root's panic is raised, a logger's panic would end the process.
+        // While a root's panic is raised, a panic of the logger would abort the process.
         without_unwinding(|| log::warn!("{line}"));
     }
     remains.unstarted
 }
 
-/// What a scheduler has left at its end.
+/// What a scheduler leaves behind at its end.
 struct Remains {
-    /// The labels of the ethreads that are leaked.
+    /// The labels of the leaked ethreads.
     leaked: Vec<String>,
-    /// How many ethreads were spawned from elsewhere and did not begin.
+    /// How many ethreads were spawned from other shards or OS threads and did not begin.
     unstarted: usize,
 }
 
 impl Remains {
-    /// For the log.
+    /// The lines for the log.
     fn lines(&self) -> impl Iterator<Item = String> {
         let unstarted = (self.unstarted > 0).then(|| {
             let count = self.unstarted;
@@ -188,21 +190,23 @@ impl Remains {
     }
 }
 
-/// Ends a scheduler that has no ethreads, and leaks one that has: their frames may hold anything,
-/// also references to thread-locals whose destructors have run.
+/// Ends a scheduler that has no ethreads, and leaks a scheduler that has some: the frames of its
+/// ethreads may hold anything, even references to thread-locals whose destructors have run.
 fn retire(scheduler: Rc<Scheduler>) -> Remains {
-    // Counted before user code runs, which may let an ethread end: a frame that goes on below the
-    // caller may refer to a scheduler that leaves ethreads behind.
+    // Counted before user code runs, because user code may let an ethread end. A frame below the
+    // caller that goes on may still refer to a scheduler that leaves ethreads behind.
     let mut leaked = scheduler.labels();
-    // From here on no scheduler is current. What is dropped and woken next is user code. It may
-    // wait, and no ethread may go on meanwhile, as thread-locals may be gone; and the wake-up that
-    // it waits for would not be taken from the inbox. Without a scheduler it blocks the OS thread.
+    // From here on no scheduler is current. The values dropped and the waiters woken next are user
+    // code, which may wait. No ethread may go on meanwhile, as thread-locals may be gone, and a
+    // wake-up for that wait would never be taken from the inbox. Without a scheduler the wait
+    // blocks the OS thread.
     CURRENT.set(ptr::null());
     scheduler.set_retired();
     let unstarted = scheduler.inbox.close();
     let awaited = scheduler.take_awaited();
     watchdog::forget(&scheduler.heartbeat);
-    // All are marked before the first one is woken or dropped: that may wait for another one.
+    // All are marked before the first is woken or dropped: user code run by that may wait for
+    // another.
     unstarted.iter().for_each(|begin| begin.abandon());
     awaited.iter().for_each(|awaited| awaited.abandon());
     let count = unstarted.len();
@@ -224,7 +228,7 @@ fn retire(scheduler: Rc<Scheduler>) -> Remains {
 impl Drop for Owner {
     fn drop(&mut self) {
         if let Some(scheduler) = self.0.get_mut().take() {
-            // A logger may need thread-locals of this OS thread that are gone.
+            // A logger may need thread-locals of this OS thread, which are gone.
             for line in retire(scheduler).lines() {
                 watchdog::log_for_another(Level::Warn, line);
             }
@@ -232,11 +236,11 @@ impl Drop for Owner {
     }
 }
 
-/// Ends the scheduler of this OS thread, also when a root's panic is raised.
+/// Ends the scheduler of this OS thread, even while a root's panic is raised.
 pub(in crate::runtime) struct Uninstall(pub(in crate::runtime) Rc<Scheduler>);
 
 impl Uninstall {
-    /// Returns how many ethreads were spawned from elsewhere and did not begin.
+    /// Returns how many ethreads were spawned from other shards or OS threads and did not begin.
     pub(in crate::runtime) fn now(self) -> usize {
         uninstall(&self.0)
     }

@@ -1,5 +1,5 @@
-//! The reports of waits that can never end: of a shard on which nothing can happen any more, and of
-//! a circle of ethreads that wait for each other while the rest goes on.
+//! The reports of waits that can never end: on a shard where nothing can happen any more, and in a
+//! cycle of ethreads that wait for each other while the rest of the shard goes on.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -19,17 +19,18 @@ use crate::runtime::stack::coroutine::{Ending, Run};
 use crate::runtime::state::control_block::{State, ThreadId};
 use crate::runtime::state::core::Core;
 
-/// So many ethreads of a report have a backtrace.
+/// The maximum number of ethreads in a report that get a backtrace.
 const MOST_BACKTRACES: usize = 64;
 
-/// The stack of the ethread that tells of a circle.
+/// The stack size of the ethread that reports a cycle.
 const REPORT_STACK: usize = 1 << 20;
 
 /// Every ethread of a shard is parked, and nothing can ever wake one: no timer, no descriptor, no
 /// handle on another OS thread.
 ///
-/// Its text lists each of them with its name, what it waits for, the line of the call, and from
-/// where the library was called if that is another line. With `{:#}` it has their backtraces.
+/// Its text lists each ethread with its name, what it waits for, the line of the call, and the line
+/// outside the library that led to the call, if that differs. With `{:#}` it includes their
+/// backtraces.
 ///
 /// # Examples
 ///
@@ -64,8 +65,8 @@ pub struct Parked {
     pub waits_for: String,
     /// The line of the call that waits.
     pub location: &'static Location<'static>,
-    /// The calls that it is in. The first 64 ethreads of a report have one, if they have a stack
-    /// and room on it.
+    /// The call stack. The first 64 ethreads of a report have one, if they have a stack and room on
+    /// it.
     pub backtrace: Option<Arc<Backtrace>>,
     index: u32,
 }
@@ -84,12 +85,12 @@ impl Parked {
     }
 }
 
-/// What an ethread waits for. Another ethread is called by its name.
+/// What an ethread waits for. A peer ethread is called by its name.
 fn in_words(core: &Core, index: u32, reason: &Reason) -> String {
     if !reason.kind.has_peer() {
         return reason.to_string();
     }
-    // It may be another one now than when the wait began.
+    // The peer may have changed since the wait began.
     let peer = core.blocks.peer(index);
     match core.blocks.label_of(peer) {
         Some(label) => reason.in_words(&label),
@@ -117,7 +118,7 @@ impl fmt::Display for Parked {
             let calls = backtrace.to_string();
             return calls.lines().try_for_each(|line| write!(f, "\n    {line}"));
         }
-        // The caller of I/O is often std, or another library.
+        // The caller of an I/O operation is often std, or another library.
         let line = location
             .rsplit_once(':')
             .map_or(&*location, |(line, _)| line);
@@ -153,8 +154,8 @@ impl Deadlock {
         &self.parked
     }
 
-    /// Cancels the parked ethreads, in order; the next `run` lets them unwind. Does nothing on
-    /// another OS thread than the shard's own.
+    /// Cancels the parked ethreads, in order; the next `run` lets them unwind. Does nothing on an
+    /// OS thread other than the shard's own.
     pub fn cancel_all(&self) {
         current::with(|scheduler| {
             if let Some(scheduler) = scheduler.filter(|scheduler| scheduler.id == self.shard) {
@@ -184,7 +185,7 @@ impl fmt::Display for Deadlock {
 impl std::error::Error for Deadlock {}
 
 impl Scheduler {
-    /// Whoever runs, as those know it who wait for it.
+    /// The running code as a [`Peer`], for the ethreads that wait for it.
     pub(crate) fn me(&self) -> Peer {
         Peer {
             place: self.current_place(),
@@ -192,9 +193,9 @@ impl Scheduler {
         }
     }
 
-    /// Notes whom the wait depends on that begins next, until `deadline`. If that one waits
-    /// likewise, and so on back to the caller, none of these waits can end: this is told to the
-    /// log, even if the rest of the shard goes on.
+    /// Notes which ethread the caller's next wait, until `deadline`, depends on. If that ethread
+    /// waits for another, and so on back to the caller, none of these waits can end. The cycle is
+    /// logged, even if the rest of the shard goes on.
     #[inline(always)]
     pub(crate) fn depend_on(&self, waits_on: WaitsOn<'_>, reason: &Reason, deadline: u64) {
         if self.on_scheduler_side() {
@@ -204,7 +205,7 @@ impl Scheduler {
         let (me, peer) = (self.current_place(), waits_on.now());
         let mut core = self.core.borrow_mut();
         core.blocks.set_peer(me, waits_on.kept());
-        // There is nothing in its place if it was left behind by a shard that has ended.
+        // The peer's place is empty if a shard that has ended has left the peer behind.
         let may_be_circle = peer.place == me
             || core.blocks.at(peer.place).is_some_and(|block| {
                 block.state == State::Parked && block.reason().kind.has_peer()
@@ -218,7 +219,7 @@ impl Scheduler {
     #[cold]
     fn look_for_circle(&self, me: u32, peer: Peer, reason: &Reason, deadline: u64) {
         if std::thread::panicking() {
-            // It does not wait.
+            // An unwinding thread does not wait.
             return;
         }
         let circle = {
@@ -239,15 +240,15 @@ impl Scheduler {
         if me == HOST {
             circle[0].backtrace = Some(Arc::new(Backtrace::capture()));
         }
-        // By an ethread of its own: to look up names and lines takes more stack than the one may
-        // have that closes the circle, and the logger, which is the user's code, may wait.
+        // Reported by a separate ethread: to look up names and lines may take more stack than the
+        // caller has, and the logger is user code, which may wait.
         let report = Rc::new(CircleReport(Cell::new(circle)));
         let sent =
             self.spawn_housekeeping(report, "deadlock report", REPORT_STACK, reason.location);
         debug_assert!(sent.is_ok(), "there are stacks of this size");
     }
 
-    /// Where an ethread is, if it still waits.
+    /// The backtrace of an ethread, if it still waits.
     fn backtrace_of_parked(&self, parked: &Parked) -> Option<Arc<Backtrace>> {
         let waits = {
             let mut core = self.core.borrow_mut();
@@ -259,7 +260,7 @@ impl Scheduler {
     }
 }
 
-/// Why a drive of the loop has ended without its goal, with the report of a deadlock.
+/// Why a drive of the loop ended before its goal, with the report of a deadlock.
 #[derive(Debug)]
 pub(crate) enum StuckReport {
     Deadlock(Deadlock),
@@ -276,7 +277,7 @@ impl fmt::Display for StuckReport {
 }
 
 impl Scheduler {
-    /// Lists what all ethreads wait for now, if that is why a drive has ended.
+    /// Lists what all ethreads wait for now, if the drive has ended with a deadlock.
     pub(crate) fn report(&self, stuck: Stuck) -> StuckReport {
         match stuck {
             Stuck::Deadlock => StuckReport::Deadlock(Deadlock::new(self)),
@@ -285,7 +286,7 @@ impl Scheduler {
     }
 }
 
-/// Tells the log which ethreads wait for each other.
+/// Logs which ethreads wait for each other.
 struct CircleReport(Cell<Vec<Parked>>);
 
 impl Run for CircleReport {

@@ -1,7 +1,7 @@
-//! What happens at every switch: who is next, its turn, and what becomes of it then.
+//! What happens at every switch: picks the next ethread, runs its turn, and handles the outcome.
 //!
-//! The core is borrowed once between two turns. All that is rare is called, so that the way from
-//! one ethread to the next is short and needs few registers.
+//! The core is borrowed once between two turns. Rare work is in separate functions, so that the
+//! path from one ethread to the next is short and needs few registers.
 #![forbid(unsafe_code)]
 
 use std::cell::RefMut;
@@ -19,21 +19,21 @@ use crate::runtime::state::control_block::State;
 use crate::runtime::state::core::Core;
 use crate::runtime::state::run_queue::Ready;
 
-/// How often the log tells that there is no stack, in nanoseconds.
+/// The minimum time between two log lines about missing stacks, in nanoseconds.
 const NO_STACK_LOG_PERIOD: u64 = 5_000_000_000;
 
-/// How often stacks are tried again while ethreads wait for one, in nanoseconds. A stack that is
-/// freed on this shard is given away at once; what else makes room tells nothing.
+/// The time between two tries to get stacks while ethreads wait for one, in nanoseconds. A stack
+/// freed on this shard is handed over at once; nothing notifies the shard of other free memory.
 const STACKS_PERIOD: u64 = 100_000_000;
 
-/// What an ethread is to run for which there is no stack.
+/// What an ethread is to run, and why there is no stack for it.
 struct PendingStart(Rc<dyn Run>, io::Error);
 
 impl Scheduler {
-    /// Runs those that are ready, at most so many; true once `goal` is reached.
+    /// Runs ready ethreads, at most `most`; true once `goal` is reached.
     pub(in crate::runtime) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
         let reached = match goal {
-            // Apart, as this is the one of servers: fewer branches a switch.
+            // A case of its own, as this is the goal of servers: fewer branches per switch.
             Goal::Flag(flag) if !self.is_virtual => self.run_ready(
                 most,
                 |_| flag.get(),
@@ -45,8 +45,8 @@ impl Scheduler {
                 |core| self.next(core),
             ),
         };
-        // Not after each turn: between two of them no code runs that asks, be it the user's or a
-        // line for the log.
+        // Not set after each turn: between two turns no code runs that reads it, neither user code
+        // nor a log call.
         self.current.set(SCHEDULER);
         reached
     }
@@ -77,7 +77,7 @@ impl Scheduler {
         true
     }
 
-    /// Runs an errand, if there is one.
+    /// Runs one housekeeping ethread, if there is one.
     pub(in crate::runtime) fn run_housekeeping(&self) -> bool {
         let Some(index) = self.housekeeping.borrow_mut().pop() else {
             return false;
@@ -91,7 +91,7 @@ impl Scheduler {
         true
     }
 
-    /// Lets an ethread whose turn has begun go on, or begin, until it leaves.
+    /// Resumes or begins an ethread whose turn has begun, until it leaves its stack.
     #[inline(always)]
     fn run_one<'a>(
         &'a self,
@@ -112,9 +112,9 @@ impl Scheduler {
         };
         drop(core);
         let step = coroutine.resume();
-        // Only the index is kept on this stack over the switch. The optimizer would keep the byte
-        // offset of the block as well, and wait for it first after each switch: a seventh of the
-        // time of a yield in `benches/micro`.
+        // Only the index is kept on this stack over the switch. The optimizer would also keep the
+        // byte offset of the block, and wait for that load first after each switch: a seventh of
+        // the time of a yield in `benches/micro`.
         let index = std::hint::black_box(index);
         match step {
             Step::Suspended(coroutine) => {
@@ -145,15 +145,15 @@ impl Scheduler {
         }
     }
 
-    /// Lets an ethread that would yield, but may have been told to unwind, see to that; if it need
-    /// not, it yields.
+    /// Makes an ethread that would yield, but may have to unwind, check for an interrupt. If no
+    /// interrupt is due, it yields.
     #[cold]
     fn let_check_interrupt(&self, index: u32, mut coroutine: Coroutine) {
         loop {
             let step = coroutine.check_interrupt();
             let mut core = self.core.borrow_mut();
             match step {
-                // It has unwound, gone on, and would yield once more.
+                // The ethread has unwound, gone on, and would yield once more.
                 Step::Yielded(again) => {
                     coroutine = again;
                     continue;
@@ -192,7 +192,7 @@ impl Scheduler {
         }
     }
 
-    /// Begins the turn of an ethread; gives its computation, if it is on a stack already.
+    /// Begins the turn of an ethread; returns its coroutine if it is on a stack already.
     #[inline(always)]
     fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
         debug_assert_eq!(block.state, State::Ready);
@@ -228,15 +228,15 @@ impl Scheduler {
         }
     }
 
-    /// Puts an ethread aside for which there is no stack. Those who have one go on, and each stack
-    /// that is freed lets one of these begin, in their order.
+    /// Puts aside an ethread for which there is no stack. The ethreads that have a stack go on;
+    /// each stack that is freed lets a waiting ethread begin, in FIFO order.
     #[cold]
     fn wait_for_stack(&self, index: u32, PendingStart(run, error): PendingStart) {
         self.current.set(SCHEDULER);
         let (told, now) = (self.no_stack_logged.get(), self.now.get());
         if told.is_none_or(|told| now.saturating_sub(told) >= NO_STACK_LOG_PERIOD) {
             self.no_stack_logged.set(Some(now));
-            // On the OS thread's stack: who waits there would not expect a logger's panic.
+            // This is the OS thread's stack, whose wait must not see a panic of the logger.
             without_unwinding(|| {
                 log::error!("no stack for an ethread that became ready, it has to wait: {error}");
             });
@@ -250,8 +250,8 @@ impl Scheduler {
             .set(now.saturating_add(STACKS_PERIOD));
     }
 
-    /// Promises a stack of this class to the ethread that has waited longest for one; false if
-    /// there is none for it.
+    /// Reserves a stack of this class for the ethread that has waited longest for one; false if no
+    /// ethread waits for the class or no stack is available.
     #[cold]
     fn grant_stack(&self, core: &mut Core, class: Class) -> bool {
         let fits = |index: &u32| core.blocks.get(*index).class == class;
@@ -268,9 +268,9 @@ impl Scheduler {
         false
     }
 
-    /// Tries to get stacks for the ethreads that wait for one, from time to time, and returns when
-    /// the next time is; [`NEVER`] if none waits. A limit may have been lifted, or another shard
-    /// have ended, and nothing tells of either.
+    /// Tries periodically to get stacks for the ethreads that wait for one, and returns when the
+    /// next try is due; [`NEVER`] if none waits. A limit may have been lifted or another shard may
+    /// have ended, and neither notifies this shard.
     pub(in crate::runtime) fn try_stacks_again(&self) -> u64 {
         if self.core.borrow().awaiting_stack.is_empty() {
             return NEVER;
@@ -303,7 +303,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes back the stack of an ethread that has ended, or rests and goes on with `rest`.
+    /// Takes back the stack of an ethread that has ended, or that rests and continues with `rest`.
     #[inline(always)]
     fn vacate(&self, core: &mut Core, index: u32, stack: Stack, rest: Option<Rc<dyn Run>>) {
         let class = stack.class();
@@ -311,7 +311,7 @@ impl Scheduler {
         if rest.is_some() {
             core.blocks.get_mut(index).start = rest;
         } else {
-            // Only those that it was born with.
+            // Only the scopes that it inherited at its spawn are left.
             core.scopes.forget(core.blocks.get(index).scope);
             if let Some(timer) = core.blocks.remove(index) {
                 core.timers.cancel(timer);

@@ -4,21 +4,22 @@
 //!
 //! Ready ethreads run in the order in which they became ready. One turn of the loop runs at most
 //! [`BATCH`] of them, then takes the inbox, asks the driver (without waiting, if an ethread is
-//! still ready) for as many events, and fires the timers that are due. So an ethread that is ready
-//! runs after at most the ones before it; and an event is seen after at most [`BATCH`] runs,
-//! however many are ready, and as many more for each [`BATCH`] of other events before it.
+//! still ready) for as many events, and fires the timers that are due. So a ready ethread runs
+//! after at most the ethreads ahead of it in the run queue. An event is seen after at most
+//! [`BATCH`] runs, however many ethreads are ready, plus [`BATCH`] runs for each [`BATCH`] of other
+//! events before it.
 //!
-//! The bound holds in time, too. The watchdog's OS thread sees a shard that has not looked for
-//! events for 5 to 10 ms, and ends its batch with the run that goes on. So an event is looked at
-//! after about 10 ms and the end of that run. An ethread that an event wakes still queues behind
-//! the others. Where the watchdog's OS thread cannot be started, and on a virtual clock, the bound
-//! is [`BATCH`] runs.
+//! The bound holds in time, too. If a shard has not looked for events for 5 to 10 ms, the
+//! watchdog's OS thread ends the shard's batch with the run in progress. So an event is seen after
+//! about 10 ms and the end of that run. An ethread that an event wakes still queues behind the
+//! other ready ethreads. Where the watchdog's OS thread cannot be started, and on a virtual clock,
+//! the bound is [`BATCH`] runs.
 //!
 //! # The rule for this file
 //!
 //! User code (closures, destructors, payloads) runs on an ethread's stack or is called by the
-//! user; nothing of it runs or is dropped here, and none of the `RefCell`s below is borrowed while
-//! an ethread runs.
+//! program itself. None of it runs or is dropped here, and none of the `RefCell`s below is borrowed
+//! while an ethread runs.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -50,21 +51,22 @@ pub(crate) type Message = inbox::Message<Scheduler>;
 pub(crate) type Handle = inbox::Handle<Scheduler>;
 pub(crate) type RemoteWaker = inbox::RemoteWaker<Scheduler>;
 
-/// Ethreads that run before the driver is asked again while others are ready.
+/// Ethreads that run before the driver is asked again while other ethreads are ready.
 pub(crate) const BATCH: usize = 64;
 
-/// Operations in a row that an ethread may do without having to wait; then it yields.
+/// Operations in a row that an ethread may do without waiting before it yields.
 pub(in crate::runtime) const BUDGET: u32 = 128;
 
-/// What `current` holds while no ethread and not the OS thread's own code runs. Between two turns
-/// of a batch, where nobody asks, it still holds the place of the one before.
+/// The value of `current` while neither an ethread nor the OS thread's own code runs. Between two
+/// turns of a batch, where nothing reads it, `current` still holds the place of the previous
+/// ethread.
 pub(in crate::runtime) const SCHEDULER: u32 = u32::MAX;
 
 /// The scheduler of one OS thread.
 pub(crate) struct Scheduler {
     /// Unique in the process.
     pub(in crate::runtime) id: u64,
-    /// Itself, as those keep it who may outlive its OS thread.
+    /// A reference to itself, for owning references that may outlive its OS thread.
     this: Weak<Self>,
     pub(in crate::runtime) core: RefCell<Core>,
     pub(in crate::runtime) driver: RefCell<Driver>,
@@ -78,49 +80,49 @@ pub(crate) struct Scheduler {
     /// Whose code runs: a place in the slab, [`HOST`] or [`SCHEDULER`].
     pub(in crate::runtime) current: Cell<u32>,
     pub(in crate::runtime) budget: Cell<u32>,
-    /// How often somebody had to be picked among several.
+    /// How often [`pick`](Self::pick) has chosen among several.
     pub(in crate::runtime) turns: Cell<u32>,
     /// The driver's time at the beginning of this turn.
     pub(in crate::runtime) now: Cell<u64>,
-    /// Ethreads that panicked with nobody to join them, since the last `run`.
+    /// Ethreads that panicked and were not joined, since the last `run`.
     pub(in crate::runtime) panics: Cell<usize>,
     pub(in crate::runtime) kind: DriverKind,
     pub(in crate::runtime) reports_hangup: bool,
     pub(in crate::runtime) is_virtual: bool,
-    /// The driver wants to be armed before each wait.
+    /// The driver must be rearmed before each wait.
     pub(in crate::runtime) rearms: bool,
     /// The watchdog knows this shard.
     pub(in crate::runtime) watched: Cell<bool>,
     pub(in crate::runtime) trimming: Cell<Trimming>,
-    /// Ethreads of the library's own that run between two batches, so that they do not change in
-    /// which order the others do.
+    /// Ethreads of the library that run between two batches, so that they do not change the order
+    /// of the other ethreads.
     pub(super) housekeeping: RefCell<Vec<u32>>,
-    /// When the log was told last that there is no stack for somebody.
+    /// When the last log line about missing stacks was written.
     pub(super) no_stack_logged: Cell<Option<u64>>,
     /// When stacks are tried again for the ethreads that wait for one.
     pub(super) stacks_tried_again: Cell<u64>,
-    /// Who waits elsewhere for ethreads of this shard, by their places.
+    /// The waiters on other OS threads for ethreads of this shard, by the ethreads' places.
     awaited: RefCell<Vec<Option<Arc<dyn Awaited>>>>,
-    /// Kept between turns for its memory.
+    /// Kept between turns to reuse its allocation.
     messages: Cell<Vec<Message>>,
     /// Set by [`Message::Stop`].
     pub(in crate::runtime) stopped: Cell<bool>,
-    /// The shard is being shut down: who begins now does so to be cancelled.
+    /// The shard is being shut down: an ethread that begins now is cancelled at once.
     ending: Cell<bool>,
-    /// It has ended.
+    /// The scheduler has ended.
     retired: Cell<bool>,
     pub(in crate::runtime) settings: Settings,
-    /// Of the stacks of those that do not ask for another.
+    /// The stack class of ethreads that do not ask for another size.
     class: Class,
 }
 
-/// What a drive of the loop is for.
+/// The goal of a drive of the loop.
 pub(crate) enum Goal<'a> {
-    /// All ethreads but daemons have ended.
+    /// All ethreads except daemons have ended.
     AllEnded,
     /// The OS thread's own wait is over.
     HostWoken,
-    /// Somebody set this.
+    /// This flag is set.
     Flag(&'a Cell<bool>),
     /// All ethreads have ended, or this time has come.
     Shutdown(u64),
@@ -129,8 +131,8 @@ pub(crate) enum Goal<'a> {
 /// Why a drive ended without having reached its goal.
 #[derive(Debug)]
 pub(crate) enum Stuck {
-    /// Nothing is ready, and nothing can make anything ready: no timer, no descriptor, no handle
-    /// elsewhere.
+    /// Nothing is ready, and nothing can make anything ready: no timer, no descriptor, no handle on
+    /// another OS thread.
     Deadlock,
     Io(io::Error),
 }
@@ -204,7 +206,7 @@ impl Scheduler {
         }))
     }
 
-    /// Itself, to be kept.
+    /// An owning reference to this scheduler.
     #[inline]
     pub(crate) fn keep(&self) -> Rc<Self> {
         self.this.upgrade().expect("it is in use")
@@ -239,8 +241,8 @@ impl Scheduler {
         Ok((index, id))
     }
 
-    /// Adds an ethread that was spawned elsewhere, for whom `awaited` stands. If no stack can be
-    /// had it waits for one: nobody is here to be told.
+    /// Adds an ethread that was spawned from another OS thread, with `awaited` as its waiter. If no
+    /// stack can be had, the ethread waits for one: there is no caller here to return an error to.
     pub(in crate::runtime) fn spawn_for(
         &self,
         mut params: SpawnParams,
@@ -266,10 +268,11 @@ impl Scheduler {
         (index, id)
     }
 
-    /// The ethread that runs has told who waits for it elsewhere.
+    /// Removes the remote waiter of the running ethread, once it has been notified.
     pub(in crate::runtime) fn settle_awaited(&self) {
         let place = self.current_place() as usize;
-        // Those who were left behind may go on for a moment, after their waiters have been told.
+        // The entry may be gone: an ethread that was left behind may run briefly after its waiter
+        // was notified.
         let awaited = self
             .awaited
             .borrow_mut()
@@ -278,14 +281,14 @@ impl Scheduler {
         drop(awaited);
     }
 
-    /// What waits elsewhere for ethreads that are left behind.
+    /// The waiters on other OS threads for ethreads that are left behind.
     pub(in crate::runtime) fn take_awaited(&self) -> Vec<Arc<dyn Awaited>> {
         let left = std::mem::take(&mut *self.awaited.borrow_mut());
         left.into_iter().flatten().collect()
     }
 
-    /// Takes no new ethreads from elsewhere any more; those that were accepted are there
-    /// afterwards.
+    /// Stops accepting new ethreads from other OS threads. Ethreads accepted before have been added
+    /// when this returns.
     pub(in crate::runtime) fn refuse_new(&self) {
         self.inbox.set_ending(true);
         if self.inbox.is_pending() {
@@ -315,8 +318,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Adds an ethread that begins, on a stack it gets only then, when its token is woken or at
-    /// `deadline`. It keeps `run` going like any other.
+    /// Adds an ethread that begins when its token is woken or at `deadline`, on a stack that it
+    /// gets only then. It keeps `run` going like any other ethread.
     pub(crate) fn starter(
         &self,
         run: Rc<dyn Run>,
@@ -345,7 +348,7 @@ impl Scheduler {
 
     /// Runs ethreads, on the OS thread's own stack, until `goal` is reached.
     pub(crate) fn drive(&self, goal: &Goal<'_>) -> Result<(), Stuck> {
-        // User code of the caller's may have brought it elsewhere since it has found the scheduler.
+        // User code may have moved the caller elsewhere since the caller found the scheduler.
         if self.current.get() != HOST || !self.is_current() {
             return Err(Stuck::Io(io::Error::other(
                 "the shard that is to be driven is not that of this OS thread's own code any more",
@@ -362,7 +365,7 @@ impl Scheduler {
             while !self.run_batch(goal, BATCH) {
                 self.turn(goal)?;
             }
-            // Somebody else may have spawned here while the last one ended.
+            // Another OS thread may have spawned an ethread here while the last one ended.
             let takes_in = match goal {
                 Goal::AllEnded => true,
                 Goal::Shutdown(deadline) => self.now.get() < *deadline,
@@ -373,12 +376,13 @@ impl Scheduler {
             }
             self.deliver();
         }
-        // What they have to tell should not come much later.
+        // Housekeeping ethreads run now, so that their reports are not delayed.
         while self.run_housekeeping() {}
         Ok(())
     }
 
-    /// Runs those that are ready now, and looks once for events: `yield_now` of the OS thread.
+    /// Runs the ethreads that are ready now, and looks once for events: `yield_now` of the OS
+    /// thread.
     pub(crate) fn drive_once(&self) -> io::Result<()> {
         self.current.set(SCHEDULER);
         let _host = RestoreHost(self);
@@ -426,8 +430,9 @@ impl Scheduler {
             )
         };
         if ready {
-            // Descriptors are asked only if somebody waits for one, the clock likewise. A shutdown
-            // waits for it: those who are left may go on without ever parking.
+            // The driver is asked only if an ethread waits for a descriptor, and the clock is read
+            // only if a wait has a deadline. A shutdown reads the clock too: the ethreads left may
+            // never park.
             let timed = timed || matches!(goal, Goal::Shutdown(_));
             return match (io_waits, timed) {
                 (true, _) => self.poll(Until::Now, false).map_err(Stuck::Io),
@@ -438,7 +443,7 @@ impl Scheduler {
                 (false, false) => Ok(()),
             };
         }
-        // In this order: a handle sends before it goes.
+        // In this order: a handle sends its messages before it is dropped.
         let external = self.inbox.has_handles() || self.settings.serve_inbox;
         if self.inbox.is_pending() {
             return Ok(());
@@ -462,8 +467,8 @@ impl Scheduler {
         polled.map_err(Stuck::Io)
     }
 
-    /// Gives back what ethreads that have been parked for long do not use of their stacks, where
-    /// that is due; says when it is due next.
+    /// Releases the unused stack memory of ethreads that have been parked for long, where that is
+    /// due; returns when it is due next.
     pub(in crate::runtime) fn visit_parked(&self) -> u64 {
         let mut trimming = self.trimming.get();
         let next = trimming.visit(&mut self.core.borrow_mut().blocks, self.now.get());
@@ -471,7 +476,7 @@ impl Scheduler {
         next
     }
 
-    /// Notes that an ethread is about to run, and so may leave a deep stack.
+    /// Notes that an ethread is about to run, and so may use much of its stack.
     pub(super) fn want_trimming(&self) {
         let mut trimming = self.trimming.get();
         if trimming.is_done() && !self.is_virtual {
@@ -518,8 +523,8 @@ impl Scheduler {
     }
 
     /// Cancels every ethread and runs until none is left or the grace period is over; returns how
-    /// many are left. The shard takes new ethreads from elsewhere afterwards, unless this `is_last`
-    /// or ethreads are left: then the scheduler ends next.
+    /// many are left. Afterwards the shard accepts new ethreads from other OS threads again, unless
+    /// this `is_last` or ethreads are left: in both cases the scheduler ends next.
     pub(crate) fn shut_down(&self, is_last: bool) -> io::Result<usize> {
         self.ending.set(true);
         self.inbox.set_ending(true);
@@ -538,7 +543,7 @@ impl Scheduler {
         }
     }
 
-    /// What another OS thread needs to wake something here.
+    /// What another OS thread needs to wake an ethread of this shard.
     pub(crate) fn handle(&self) -> Handle {
         Handle::new(&self.inbox)
     }
@@ -547,7 +552,7 @@ impl Scheduler {
         self.inbox.clone()
     }
 
-    /// The driver's time at the beginning of this turn; it costs no reading of the clock.
+    /// The driver's time at the beginning of this turn; reads no clock.
     pub(crate) fn turn_began(&self) -> u64 {
         self.now.get()
     }
@@ -564,17 +569,17 @@ impl Scheduler {
         self.id
     }
 
-    /// Of the stacks of those that do not ask for another.
+    /// The stack class of ethreads that do not ask for another size.
     pub(in crate::runtime) fn class(&self) -> Class {
         self.class
     }
 
-    /// The id of whoever runs; the OS thread's own on the scheduler's side.
+    /// The id of the running code; the OS thread's own on the scheduler's side.
     pub(crate) fn current_id(&self) -> ThreadId {
         self.core.borrow().blocks.get(self.current_place()).id
     }
 
-    /// The place of whoever runs; the OS thread's own on the scheduler's side.
+    /// The place of the running code; the OS thread's own on the scheduler's side.
     pub(crate) fn current_place(&self) -> u32 {
         match self.current.get() {
             SCHEDULER => HOST,
@@ -587,14 +592,14 @@ impl Scheduler {
         self.core.borrow().blocks.get(index).label()
     }
 
-    /// No ethread of it runs again.
+    /// Notes that no ethread of this scheduler runs again.
     pub(in crate::runtime) fn set_retired(&self) {
         self.retired.set(true);
     }
 
     /// # Errors
     ///
-    /// If an ethread that begins now would never run.
+    /// If an ethread that is spawned now would never run.
     #[inline]
     fn check_not_retired(&self) -> io::Result<()> {
         if self.retired.get() {
@@ -605,7 +610,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Whether its shard has ended: what it has left behind never runs again.
+    /// Whether the shard has ended: ethreads left behind never run again.
     pub(crate) fn has_ended(&self) -> bool {
         self.inbox.is_closed()
     }
@@ -615,7 +620,8 @@ impl Scheduler {
         !matches!(self.current.get(), HOST | SCHEDULER)
     }
 
-    /// Whether code of neither runs: a closure given to `suspend`, between the ethreads.
+    /// Whether neither an ethread nor the OS thread's own code runs: this is a closure given to
+    /// `suspend`, between the ethreads.
     pub(crate) fn on_scheduler_side(&self) -> bool {
         self.current.get() == SCHEDULER
     }
@@ -639,7 +645,8 @@ impl Scheduler {
         }
     }
 
-    /// Where a suspended ethread is; `None` if it has no stack, or no room on it to tell.
+    /// The backtrace of a suspended ethread; `None` if it has no stack, or no room on it to capture
+    /// one.
     pub(in crate::runtime) fn backtrace_of(&self, index: u32) -> Option<Backtrace> {
         let taken = self
             .core
@@ -654,7 +661,7 @@ impl Scheduler {
         trace
     }
 
-    /// Lists those that are left, for the log line of a leak.
+    /// Lists the ethreads that are left, for the log line of a leak.
     pub(in crate::runtime) fn labels(&self) -> Vec<String> {
         let core = self.core.borrow();
         core.blocks
@@ -664,7 +671,7 @@ impl Scheduler {
     }
 }
 
-/// Gives the OS thread its own code back when a drive ends, in whatever way.
+/// Makes the OS thread's own code current again when a drive ends, in whatever way.
 struct RestoreHost<'a>(&'a Scheduler);
 
 impl Drop for RestoreHost<'_> {

@@ -1,4 +1,4 @@
-//! What other OS threads send to a shard, and the handles that they send with.
+//! Messages from other OS threads to a shard, and the handles that send them.
 
 use std::any::Any;
 use std::fmt;
@@ -10,14 +10,14 @@ use crate::runtime::base::wait::Token;
 use crate::runtime::driver::Remote;
 use crate::runtime::state::control_block::ThreadId;
 
-/// The part of a shard that is shared with other OS threads. It outlives the shard: a handle may
-/// be used or dropped at any time, also in a thread-local's destructor.
+/// The part of a shard that is shared with other OS threads. It outlives the shard: a handle may be
+/// used or dropped at any time, even in a thread-local's destructor.
 ///
-/// `S` is the scheduler, which this file does not know.
+/// `S` is the scheduler, whose type this file does not depend on.
 #[derive(Debug)]
 pub(crate) struct Inbox<S> {
     queue: Queue<Message<S>>,
-    /// Panics of ethreads whose handles were dropped elsewhere, after their ends.
+    /// Panics of ethreads whose remote handles were dropped after the ethread's end.
     late_panics: AtomicUsize,
     pub(in crate::runtime) driver: Arc<Remote>,
 }
@@ -27,15 +27,15 @@ pub(crate) struct Inbox<S> {
 pub(crate) enum Message<S> {
     /// Ends this park.
     Wake(Token),
-    /// `Thread::unpark` from elsewhere.
+    /// `Thread::unpark` from another OS thread.
     Unpark { index: u32, id: ThreadId },
     /// `RemoteJoinHandle::cancel`.
     Cancel { index: u32, id: ThreadId },
     /// An ethread begins here.
     Spawn(Box<dyn Begin<S>>),
-    /// The waiters of the source with this key look again: it was closed, for example.
+    /// The waiters of the source with this key try again, for example because it was closed.
     Nudged { key: u64 },
-    /// The source with this key was dropped: its slot is free.
+    /// The source with this key was dropped; its slot is to be freed.
     Released { key: u64 },
     /// The shard ends, if it is one of a group.
     Stop,
@@ -50,10 +50,10 @@ impl<S> Inbox<S> {
         }
     }
 
-    /// Queues a message and wakes the shard, once for all messages until it looks. One that has
-    /// ended needs none.
+    /// Queues a message and wakes the shard, once for all messages until the shard looks. A message
+    /// to a shard that has ended is dropped.
     pub(crate) fn send(&self, message: Message<S>) {
-        // What is sent here is about ethreads and sources that have ended with the shard.
+        // Such a message is about ethreads and sources that have ended with the shard.
         let _ = self.queue.send(message, || self.driver.notify());
     }
 
@@ -66,12 +66,12 @@ impl<S> Inbox<S> {
         self.queue.send_new(message, || self.driver.notify())
     }
 
-    /// Says whether the shard is being shut down, and so begins nothing.
+    /// Sets whether the shard is being shut down, and so begins nothing new.
     pub(in crate::runtime) fn set_ending(&self, ending: bool) {
         self.queue.set_ending(ending);
     }
 
-    /// Nobody has asked for the panic of an ethread that has ended.
+    /// Counts the panic of an ended ethread whose result was dropped without a join.
     pub(in crate::runtime) fn count_late_panic(&self) {
         self.late_panics.fetch_add(1, Ordering::Relaxed);
     }
@@ -100,8 +100,8 @@ impl<S> Inbox<S> {
         self.queue.is_closed()
     }
 
-    /// No message is read any more. Returns the ethreads that this has kept from beginning. Runs no
-    /// user code.
+    /// Closes the inbox: no message is read any more. Returns the ethreads that now cannot begin.
+    /// Runs no user code.
     pub(in crate::runtime) fn close(&self) -> Vec<Box<dyn Begin<S>>> {
         let left = self.queue.close().into_iter();
         left.filter_map(|message| match message {
@@ -114,13 +114,14 @@ impl<S> Inbox<S> {
 
 /// An ethread on its way to its shard.
 pub(crate) trait Begin<S>: Send {
-    /// On the scheduler's side: makes an ethread of it, and drops nothing of the user's.
+    /// Called on the scheduler's side: makes the ethread. Drops no values of user code.
     fn begin(self: Box<Self>, scheduler: &S);
 
-    /// The shard has ended before. Runs no user code; [`drop_unbegun`](Self::drop_unbegun) follows.
+    /// Notes that the shard has ended first. Runs no user code;
+    /// [`drop_unbegun`](Self::drop_unbegun) follows.
     fn abandon(&self);
 
-    /// Drops the closure, and wakes what waits for its ethread.
+    /// Drops the closure, and wakes the waiter for its ethread.
     fn drop_unbegun(self: Box<Self>);
 
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
@@ -132,15 +133,16 @@ impl<S> fmt::Debug for dyn Begin<S> {
     }
 }
 
-/// What waits, on another OS thread, for an ethread of this shard.
+/// A waiter, on another OS thread, for an ethread of this shard.
 pub(crate) trait Awaited {
-    /// The ethread will not end any more. Runs no user code; [`wake`](Self::wake) follows.
+    /// Notes that the ethread will never end. Runs no user code; [`wake`](Self::wake) follows.
     fn abandon(&self);
 
     fn wake(&self);
 }
 
-/// Keeps the deadlock detector quiet: somebody elsewhere can wake this shard.
+/// A handle that can wake this shard from another OS thread. While it exists, the shard does not
+/// report a deadlock.
 pub(crate) struct Handle<S> {
     pub(in crate::runtime) inbox: Arc<Inbox<S>>,
 }
@@ -166,7 +168,7 @@ impl<S> Clone for Handle<S> {
 
 impl<S> Drop for Handle<S> {
     fn drop(&mut self) {
-        // The last handle's end may be what makes a deadlock certain, so the shard looks again.
+        // The drop of the last handle may make a deadlock certain, so the shard looks again.
         let queue = &self.inbox.queue;
         queue.remove_handle(|| self.inbox.driver.notify());
     }
@@ -199,7 +201,7 @@ impl<S> RemoteWaker<S> {
         self.handle.send(Message::Wake(self.token));
     }
 
-    /// Whether the shard has ended, and has left the ethread behind.
+    /// Whether the shard has ended and left the ethread behind.
     pub(crate) fn is_gone(&self) -> bool {
         self.handle.inbox.is_closed()
     }

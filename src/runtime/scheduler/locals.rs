@@ -1,4 +1,4 @@
-//! Access of ethreads to their values of `thread::Local` keys: to get, to set, to inherit, to drop.
+//! Access of ethreads to their values of `thread::Local` keys: get, set, inherit, drop.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -12,13 +12,14 @@ use crate::runtime::base::panic::{message, without_unwinding};
 use crate::runtime::state::locals::Entry;
 
 impl Scheduler {
-    /// Whose values are meant: those of the ethread that runs, or of its OS thread.
+    /// The owner of the values: the place of the running ethread; `None` for the OS thread's own
+    /// code.
     fn owner(&self) -> Option<u32> {
         let index = self.current_place();
         (self.in_ethread() && index != SCHEDULER).then_some(index)
     }
 
-    /// The value of the ethread that runs, if it has one; `None` outside of ethreads.
+    /// The running ethread's value, if it has one; `None` outside of ethreads.
     pub(crate) fn local(&self, key: usize) -> Option<Option<Rc<dyn Any>>> {
         let owner = self.owner()?;
         let locals = self.locals.0.borrow();
@@ -27,7 +28,7 @@ impl Scheduler {
         Some(found.next().map(|entry| entry.value.clone()))
     }
 
-    /// Gives the ethread that runs a value, unless it got one meanwhile; returns the one it has.
+    /// Sets a value of the running ethread, unless it was set meanwhile; returns the current value.
     ///
     /// # Errors
     ///
@@ -52,8 +53,8 @@ impl Scheduler {
         !self.locals.0.borrow().is_empty()
     }
 
-    /// What a child of whoever runs inherits, if anybody has something to leave. Calls code of the
-    /// user's.
+    /// What a child of the running code inherits; `None` if no ethread of the shard has values.
+    /// Calls user code.
     #[inline]
     pub(crate) fn inherited(&self) -> Option<Vec<Entry>> {
         self.has_locals().then(|| self.clone_inherited())
@@ -76,7 +77,7 @@ impl Scheduler {
         own.into_iter().flatten().filter_map(inherit).collect()
     }
 
-    /// Gives an ethread that has not begun what it inherits. Runs no user code.
+    /// Gives an ethread that has not begun the values that it inherits. Runs no user code.
     pub(crate) fn give_locals(&self, index: u32, entries: Vec<Entry>) {
         if !entries.is_empty() {
             let before = self.locals.0.borrow_mut().insert(index, entries);
@@ -84,16 +85,17 @@ impl Scheduler {
         }
     }
 
-    /// Takes the values of the ethread that ends, to be dropped by it. They may make others.
+    /// Takes the values of the ending ethread, which then drops them. Their destructors may set
+    /// others.
     fn take_locals(&self) -> Vec<Entry> {
         let mut locals = self.locals.0.borrow_mut();
         locals.remove(&self.current_place()).unwrap_or_default()
     }
 }
 
-/// Drops the values that the running ethread has of `thread::Local` keys, and the values that this
-/// makes. After some rounds the rest is leaked: some destructor makes a value whenever one is
-/// dropped.
+/// Drops the running ethread's values of `thread::Local` keys, and the values that their
+/// destructors set. After some rounds the rest is leaked: some destructor sets a new value whenever
+/// one is dropped.
 #[inline]
 pub(in crate::runtime) fn drop_all() {
     if current::with(|scheduler| scheduler.is_some_and(Scheduler::has_locals)) {
@@ -113,7 +115,7 @@ fn drop_in_rounds() {
         for value in values {
             if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
                 if at_root(&*payload).is_some() {
-                    // The ethread is cancelled, and the destructor came to a suspension point.
+                    // The ethread is cancelled, and the destructor reached a suspension point.
                     continue;
                 }
                 without_unwinding(|| {

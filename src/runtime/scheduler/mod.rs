@@ -1,6 +1,6 @@
 //! The event loop of a shard, and all that runs, wakes and unwinds ethreads.
 //!
-//! `impl Scheduler` stands in this folder only.
+//! All `impl Scheduler` blocks are in this folder.
 
 pub(crate) mod clock;
 pub(crate) mod current;

@@ -1,4 +1,4 @@
-//! Where a frame began that calls user code and goes on afterwards.
+//! Where a frame began that calls user code and continues afterwards.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::runtime::state::scopes::Scopes;
 ///
 /// A frame that calls user code may be on a coroutine of the program's own. Such a coroutine may be
 /// resumed in another ethread, in another run, or after the run. So the frame keeps the scheduler
-/// alive, and looks whether its ethread still exists before it changes the control block.
+/// alive, and checks that its ethread still exists before it changes the control block.
 pub(crate) struct Origin {
     scheduler: Rc<Scheduler>,
     index: u32,
@@ -20,12 +20,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Of the code that runs now; `None` on the scheduler's side.
+    /// The origin of the running code; `None` on the scheduler's side.
     pub(crate) fn here(scheduler: Rc<Scheduler>) -> Option<Self> {
         Self::changing(scheduler, |_, _| ())
     }
 
-    /// As [`here`](Self::here), and calls `f` with the control block. `f` runs no user code.
+    /// As [`here`](Self::here), but also calls `f` with the control block. `f` runs no user code.
     pub(in crate::runtime) fn changing(
         scheduler: Rc<Scheduler>,
         f: impl FnOnce(&mut ControlBlock, &mut Scopes),
@@ -47,7 +47,7 @@ impl Origin {
         })
     }
 
-    /// Of the code that runs now, on any OS thread.
+    /// The origin of the running code, on any OS thread.
     pub(crate) fn anywhere() -> Anywhere {
         match current::get() {
             None => Anywhere::OsThread,
@@ -66,7 +66,7 @@ impl Origin {
         self.index
     }
 
-    /// Whether the same ethread still runs, under the scheduler of this OS thread.
+    /// Whether the same ethread still runs, under this OS thread's current scheduler.
     pub(crate) fn is_here(&self) -> bool {
         self.scheduler.is_current()
             && self.scheduler.current.get() == self.index

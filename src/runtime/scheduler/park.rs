@@ -1,4 +1,4 @@
-//! The one way to block and the one way to wake.
+//! The only way to block and the only way to wake.
 
 use std::cell::Cell;
 use std::io;
@@ -13,13 +13,13 @@ use crate::runtime::driver::monotonic_now;
 use crate::runtime::stack::coroutine::{self, Turn};
 use crate::runtime::state::control_block::{State, ThreadId};
 
-/// A thread that is unwinding was asked to wait. std counts panics per OS thread, so it must not
-/// switch.
+/// A thread was asked to wait while it unwinds. std counts panics per OS thread, so an unwinding
+/// thread must not switch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unwinding;
 
-/// A wait that has begun: it has a token, and whoever is given the token can end it, also before
-/// the park.
+/// A wait that has begun. It has a token; any holder of the token can end the wait, even before the
+/// park.
 #[derive(Debug)]
 pub(crate) struct Wait<'a> {
     scheduler: &'a Scheduler,
@@ -27,13 +27,14 @@ pub(crate) struct Wait<'a> {
 }
 
 impl Scheduler {
-    /// Begins a wait of whoever runs: an ethread, or the OS thread outside of `run`.
+    /// Begins a wait of the running code: an ethread, or the OS thread's own code outside of `run`.
     ///
     /// # Panics
     ///
-    /// Panics on the scheduler's side: the closure of `suspend` runs there, where nobody can wait.
+    /// Panics on the scheduler's side: the closure of `suspend` runs there, where nothing can wait.
     pub(crate) fn begin_wait(&self, reason: Reason) -> Result<Wait<'_>, Unwinding> {
-        // First of all: a panic in a destructor, or in a panic hook, would abort the process.
+        // First, before anything can panic: a panic in a destructor or a panic hook aborts the
+        // process.
         if std::thread::panicking() {
             return Err(Unwinding);
         }
@@ -51,14 +52,15 @@ impl Scheduler {
         })
     }
 
-    /// Whether who runs may leave its stack: an ethread that does not unwind.
+    /// Whether the running code may leave its stack: it is an ethread that does not unwind.
     #[inline]
     pub(crate) fn can_leave(&self) -> bool {
         self.in_ethread() && !std::thread::panicking()
     }
 
-    /// Begins a wait and parks, all at once; `None` if it was cancelled. The ethread that runs has
-    /// to leave its stack next: to be woken there, or as its last act (see [`Wait::rest`]).
+    /// Begins a wait and parks in one step; `None` if the ethread was cancelled. The running
+    /// ethread must leave its stack next, either to be woken on it or as its last act (see
+    /// [`Wait::rest`]).
     #[inline(always)]
     pub(crate) fn park_now(&self, reason: Reason, deadline: u64) -> Option<Token> {
         debug_assert!(self.can_leave());
@@ -66,7 +68,7 @@ impl Scheduler {
         self.core.borrow_mut().park_now(index, reason, deadline)
     }
 
-    /// Ends a park of this shard; false if it has ended already.
+    /// Ends a park of this shard; false if the park has ended already.
     #[inline(always)]
     pub(crate) fn wake(&self, token: Token) -> bool {
         self.core.borrow_mut().wake(token, Outcome::Woken)
@@ -79,8 +81,8 @@ impl Scheduler {
         block.park == token.park && block.state == State::Parked
     }
 
-    /// Ends the process: a call without a way to say no would have to wait while its ethread
-    /// unwinds, and to go on silently would be a deadlock.
+    /// Aborts the process: an infallible call would have to wait while its ethread unwinds, and
+    /// going on silently would be a deadlock.
     #[cold]
     pub(crate) fn abort_unwinding(&self, call: &str, location: &'static Location<'static>) -> ! {
         let label = self.label_of(self.current_place());
@@ -88,19 +90,19 @@ impl Scheduler {
             "ethread {label} called `{call}` at {location} while it unwinds, and would have to \
              wait; spawn an ethread for cleanup that waits"
         );
-        // Before the logger: its panic would end the process without a word of this.
+        // Before the logger: a panic in the logger would end the process without this text.
         eprintln!("{text}");
         log::error!("{text}");
         std::process::abort()
     }
 
-    /// How the last wait of whoever runs has ended.
+    /// How the last wait of the running code has ended.
     #[inline]
     pub(crate) fn outcome(&self) -> Outcome {
         self.core.borrow().blocks.get(self.current.get()).outcome
     }
 
-    /// Unwinds if a wait was cut short; true if it was woken, false at its deadline.
+    /// Unwinds if the wait was cut short; true if it was woken, false if it reached its deadline.
     #[inline]
     pub(crate) fn check_interrupt(&self, outcome: Outcome) -> bool {
         match outcome {
@@ -111,17 +113,17 @@ impl Scheduler {
         }
     }
 
-    /// Yields where a cancel or a scope may be against it.
+    /// Yields where a cancel or a scope may interrupt the ethread.
     ///
-    /// The others have their turns before a deadline unwinds: a loop whose time slices are over
-    /// whenever it yields would let nothing else run.
+    /// The other ethreads get their turns before an elapsed deadline unwinds. Otherwise a loop
+    /// whose time slice is over at every yield would let nothing else run.
     fn yield_checking(&self, location: &'static Location<'static>) {
         self.raise_if_cancelled();
         self.leave_for_turn(location);
         self.raise_if_due();
     }
 
-    /// Puts the running ethread behind the others that are ready, and leaves its stack.
+    /// Puts the running ethread at the end of the run queue, and leaves its stack.
     fn leave_for_turn(&self, location: &'static Location<'static>) {
         let index = self.current.get();
         let mut core = self.core.borrow_mut();
@@ -147,12 +149,12 @@ impl Scheduler {
     }
 
     /// Counts an operation that is about to be tried, and yields when the budget is used up, so
-    /// that an ethread whose peer is always ready still lets the others run.
+    /// that an ethread whose peer is always ready still lets the other ethreads run.
     ///
     /// # Errors
     ///
-    /// That yield is a suspension point: an ethread in a scope whose deadline has passed gets no
-    /// further.
+    /// `TimedOut`: the yield is a suspension point, so it fails in a scope whose deadline has
+    /// passed.
     #[inline]
     pub(crate) fn spend_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
         match self.budget.get() {
@@ -165,7 +167,7 @@ impl Scheduler {
     }
 
     /// Counts an operation as [`spend_budget`](Self::spend_budget) does, for a call that unwinds
-    /// where the yield must not go on.
+    /// where `spend_budget` returns an error.
     #[inline]
     pub(crate) fn spend_or_unwind(&self, location: &'static Location<'static>) {
         match self.budget.get() {
@@ -174,7 +176,7 @@ impl Scheduler {
         }
     }
 
-    // Not inlined: who leaves its stack saves all registers, which its callers need not.
+    // Not inlined: a function that leaves its stack saves all registers; the callers need not.
     #[inline(never)]
     fn renew_or_unwind(&self, location: &'static Location<'static>) {
         self.budget.set(BUDGET);
@@ -183,27 +185,27 @@ impl Scheduler {
         }
     }
 
-    /// Which of the things that whoever runs has waited for has woken it; see [`Token`].
+    /// Which of the events that the running code has waited for has woken it; see [`Token`].
     pub(crate) fn case_of_wake(&self) -> u32 {
         self.core.borrow().blocks.get(self.current.get()).case()
     }
 
-    /// A number below `count`, another one each time: for those who are to have their turns.
+    /// A number below `count`, a different one each time, for choices that must be fair.
     pub(crate) fn pick(&self, count: u32) -> u32 {
         if count < 2 {
             return 0;
         }
         let turn = self.turns.get().wrapping_add(1);
         self.turns.set(turn);
-        // The fraction of a turn's multiple of the golden ratio, as a share of the things. So also
-        // every second turn, or every third, goes through all of them, and choices that alternate
-        // do not take each other's. The low bits would not do: each follows from those of `turn`.
+        // The fractional part of `turn` times the golden ratio, scaled to `count`. Every second or
+        // every third turn alone also covers all numbers, so alternating choices do not starve each
+        // other. The low bits would not do: each depends only on the low bits of `turn`.
         let share = u64::from(turn.wrapping_mul(0x9E37_79B9));
         ((share * u64::from(count)) >> 32) as u32
     }
 
-    /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed; the OS
-    /// thread's own code only looks for that.
+    /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed. The OS
+    /// thread's own code only checks for that.
     fn yield_io(&self, location: &'static Location<'static>) -> io::Result<()> {
         self.raise_if_cancelled();
         if self.current.get() != HOST {
@@ -224,7 +226,7 @@ impl Scheduler {
         self.yield_io(location)
     }
 
-    /// `Thread::unpark`: ends a `thread::park`, or lets the next one return at once.
+    /// `Thread::unpark`: ends a `thread::park`, or makes the next one return at once.
     pub(crate) fn unpark(&self, index: u32, id: ThreadId) {
         let mut core = self.core.borrow_mut();
         let Some(block) = core.blocks.find(index, id) else {
@@ -238,8 +240,8 @@ impl Scheduler {
         }
     }
 
-    /// `thread::park`: parks the running ethread until an `unpark`, unless one has come before, or
-    /// until `deadline`; false if it is not to [`leave`].
+    /// `thread::park`: parks the running ethread until an `unpark` or until `deadline`, unless an
+    /// `unpark` has come before. False if the ethread must not call [`leave`].
     #[inline(never)]
     pub(crate) fn begin_until_unparked(
         &self,
@@ -267,8 +269,8 @@ impl Scheduler {
         true
     }
 
-    /// As [`begin_until_unparked`](Self::begin_until_unparked), where no ethread runs, or one that
-    /// unwinds.
+    /// As [`begin_until_unparked`](Self::begin_until_unparked), where no ethread runs or the
+    /// running ethread unwinds.
     #[cold]
     fn park_elsewhere(&self, deadline: u64, reason: Reason) {
         let index = self.current.get();
@@ -287,10 +289,10 @@ impl Wait<'_> {
         self.token
     }
 
-    /// Waits until somebody wakes the token, `deadline` passes on the driver's clock, or a cancel
-    /// comes. On the OS thread's own side the shard is driven meanwhile.
+    /// Waits until the token is woken, `deadline` passes on the driver's clock, or the ethread is
+    /// cancelled. On the OS thread's own side the shard is driven meanwhile.
     ///
-    /// Inlined, for the reason that [`yield_now`] gives.
+    /// Inlined, for the reason given at [`yield_now`].
     #[inline(always)]
     pub(crate) fn park(self, deadline: u64) -> Outcome {
         if let Some(outcome) = self.begin(deadline) {
@@ -300,16 +302,16 @@ impl Wait<'_> {
         self.scheduler.outcome()
     }
 
-    /// Waits like [`Wait::park`], and unwinds if it was cancelled; true if it was woken, false at
-    /// the deadline.
+    /// Waits as [`Wait::park`] does, and unwinds if the wait was cancelled; true if it was woken,
+    /// false if it reached the deadline.
     #[inline(always)]
     pub(crate) fn park_or_unwind(self, deadline: u64) -> bool {
         let scheduler = self.scheduler;
         scheduler.check_interrupt(self.park(deadline))
     }
 
-    /// Waits like [`Wait::park`], but on the OS thread's own side says so if the wait can never
-    /// end, and gives it up.
+    /// Waits as [`Wait::park`] does. On the OS thread's own side, a wait that can never end is
+    /// given up and reported as an error.
     pub(crate) fn park_or_stuck(self, deadline: u64) -> Result<Outcome, StuckReport> {
         if self.token.index != HOST {
             return Ok(self.park(deadline));
@@ -329,8 +331,8 @@ impl Wait<'_> {
         }
     }
 
-    /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. It is
-    /// not called if the wait is over before it parks.
+    /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. If the
+    /// wait is over before the park, `after` is not called.
     #[inline(always)]
     pub(crate) fn park_then(self, deadline: u64, after: &mut dyn FnMut()) -> Outcome {
         if let Some(outcome) = self.begin_park(deadline) {
@@ -348,8 +350,9 @@ impl Wait<'_> {
         scheduler.outcome()
     }
 
-    /// What [`Wait::park`] does before it leaves the stack: marks whoever runs as parked. `Some` if
-    /// it is not to leave, as the wait is over. The OS thread's own code waits in here.
+    /// The part of [`Wait::park`] before the switch: marks the running code as parked. `Some` if
+    /// the wait is over, so that the ethread must not leave its stack. The OS thread's own code
+    /// waits in here.
     #[inline(never)]
     fn begin(&self, deadline: u64) -> Option<Outcome> {
         if let Some(outcome) = self.begin_park(deadline) {
@@ -361,9 +364,9 @@ impl Wait<'_> {
         })
     }
 
-    /// Parks the running ethread as its last act: its root returns [`Ending::Resting`] right after,
-    /// without dropping anything, and runs again once it is woken. `Some` if the wait is over
-    /// already; then it goes on.
+    /// Parks the running ethread as its last act on this stack: its root returns
+    /// [`Ending::Resting`] right after, without dropping anything, and runs again once it is woken.
+    /// `Some` if the wait is over already; the ethread then goes on.
     ///
     /// [`Ending::Resting`]: crate::runtime::stack::coroutine::Ending::Resting
     pub(crate) fn rest(self, deadline: u64) -> Option<Outcome> {
@@ -374,7 +377,7 @@ impl Wait<'_> {
         self.begin_park(deadline)
     }
 
-    /// Marks whoever runs as parked, unless the wait is over already.
+    /// Marks the running code as parked, unless the wait is over already.
     #[inline]
     fn begin_park(&self, deadline: u64) -> Option<Outcome> {
         let index = self.token.index;
@@ -416,7 +419,7 @@ impl Scheduler {
     }
 }
 
-/// The end of a [`leave`] that [`Scheduler::begin_until_unparked`] has asked for.
+/// Ends a [`leave`] that [`Scheduler::begin_until_unparked`] has asked for.
 #[inline(never)]
 pub(crate) fn end_until_unparked() {
     current::with(|scheduler| {
@@ -425,28 +428,28 @@ pub(crate) fn end_until_unparked() {
 }
 
 thread_local! {
-    /// Where the ethread that has left for its next turn has asked for that.
+    /// The call site of the yield for which the ethread has left its stack.
     static TURN_AT: Cell<&'static Location<'static>> = const { Cell::new(Location::caller()) };
 }
 
-/// Where the ethread has yielded that has done so just now.
+/// The call site of the most recent yield.
 #[inline(always)]
 pub(in crate::runtime) fn turn_at() -> &'static Location<'static> {
     TURN_AT.get()
 }
 
-/// Lets everybody else who is ready run first. Only a cancel, or the end of a scope, can be its
-/// end.
+/// Lets all other ready ethreads run first. Only a cancel, or the deadline of a scope, unwinds from
+/// here.
 ///
-/// The switch is inlined into the caller's frame: a processor predicts where a `ret` goes by the
-/// `call`s that it has seen, so after a switch it is wrong for each frame that returns.
+/// The switch is inlined into the caller's frame. A processor predicts the target of a `ret` from
+/// the `call`s that it has seen; after a switch, that prediction fails for each frame that returns.
 #[inline(always)]
 pub(crate) fn yield_now(location: &'static Location<'static>) {
     if std::thread::panicking() {
         return;
     }
     TURN_AT.set(location);
-    // The scheduler's side, which has the control block at hand, puts it into the run queue.
+    // The scheduler's side has the control block at hand, so it pushes it to the run queue.
     match coroutine::suspend_for_turn() {
         Turn::Taken => {}
         unlike => yield_otherwise(unlike, location),
@@ -462,16 +465,16 @@ fn yield_otherwise(turn: Turn, location: &'static Location<'static>) {
     });
 }
 
-/// Leaves the stack of an ethread that has parked until it is woken.
+/// Leaves the stack of a parked ethread until the ethread is woken.
 ///
-/// Inlined, for the reason that [`yield_now`] gives; so is to be whatever calls it, and it
-/// must not be a closure, which often is a frame of its own.
+/// Inlined, for the reason given at [`yield_now`]. Its callers must be inlined too, and must not be
+/// closures, which often get a frame of their own.
 #[inline(always)]
 pub(crate) fn leave() {
     coroutine::suspend();
 }
 
-/// Waits for `duration`, as `thread::sleep` says.
+/// Waits for `duration`; see `thread::sleep`.
 pub(crate) fn sleep(duration: Duration, location: &'static Location<'static>) {
     current::with(|scheduler| match scheduler {
         Some(scheduler) => {
@@ -509,7 +512,7 @@ pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) ->
     })
 }
 
-/// Waits until `deadline`, as `thread::sleep_until` says.
+/// Waits until `deadline`; see `thread::sleep_until`.
 pub(crate) fn sleep_until(deadline: u64, location: &'static Location<'static>) {
     current::with(|scheduler| match scheduler {
         Some(scheduler) => scheduler.sleep(scheduler.clock(), deadline, location),

@@ -1,10 +1,10 @@
-//! The protocol of an inbox: many senders, one taker, and one ring of the bell for all letters
-//! until the taker looks.
+//! The protocol of an inbox: many senders, one receiver, and one notification for all messages
+//! until the receiver looks.
 //!
-//! The taker asks [`is_pending`](Queue::is_pending), which is one load, and waits for the bell
-//! only when that said no after it had looked at everything else. Nothing is lost: a letter is put
-//! in before the flag is set, and the flag is cleared before the letters are taken, so who finds
-//! the flag set knows that its letter is among those that will be taken.
+//! The receiver asks [`is_pending`](Queue::is_pending), which is one load. It waits for the
+//! notification only if `is_pending` was false after it had checked everything else. No message is
+//! lost: a message is queued before the flag is set, and the flag is cleared before the messages
+//! are taken, so a sender that finds the flag set knows that its message will be taken.
 #![forbid(unsafe_code)]
 
 use std::sync::PoisonError;
@@ -15,11 +15,11 @@ use crate::runtime::base::primitives::{AtomicBool, AtomicUsize, Mutex, MutexGuar
 #[derive(Debug)]
 pub(in crate::runtime) struct Queue<M> {
     messages: Mutex<Messages<M>>,
-    /// Set by the first letter after a look, which then rings; the others need not.
+    /// Set by the first message after a look. Setting it notifies; later messages need not notify.
     pending: AtomicBool,
-    /// Those who can still send something that is waited for.
+    /// The number of handles that can still send something the receiver waits for.
     handles: AtomicUsize,
-    /// As in `messages`, for those who only want to know.
+    /// As the state in `messages`, readable without the lock.
     closed: AtomicBool,
 }
 
@@ -29,13 +29,13 @@ struct Messages<M> {
     state: State,
 }
 
-/// Under the lock, so that no letter comes after the last look.
+/// Under the lock, so that no message comes after the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// The taker wants to end: it takes what is about things that have begun, and nothing new.
+    /// The receiver is about to end: it takes messages about work that has begun, and no new work.
     Ending,
-    /// Nobody takes any more.
+    /// The receiver is gone.
     Closed,
 }
 
@@ -53,24 +53,24 @@ impl<M> Queue<M> {
     }
 
     fn messages(&self) -> MutexGuard<'_, Messages<M>> {
-        // No code of a user's runs under it.
+        // No user code runs under this lock.
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a letter in, and rings once for all letters until the taker looks.
+    /// Queues a message, and notifies once for all messages until the receiver looks.
     ///
     /// # Errors
     ///
-    /// The letter, once the mailbox is closed.
+    /// The message, once the queue is closed.
     pub(in crate::runtime) fn send(&self, message: M, notify: impl FnOnce()) -> Result<(), M> {
         self.send_if(message, |state| state != State::Closed, notify)
     }
 
-    /// As [`send`](Self::send), with something that the taker is to begin.
+    /// As [`send`](Self::send), for a message that begins new work.
     ///
     /// # Errors
     ///
-    /// The letter, if the taker wants to end, or the mailbox is closed.
+    /// The message, if the receiver is about to end, or the queue is closed.
     pub(in crate::runtime) fn send_new(&self, message: M, notify: impl FnOnce()) -> Result<(), M> {
         self.send_if(message, |state| state == State::Open, notify)
     }
@@ -92,7 +92,7 @@ impl<M> Queue<M> {
         Ok(())
     }
 
-    /// Says whether the taker wants to end, and so begins nothing new.
+    /// Sets whether the receiver is about to end, and so begins nothing new.
     pub(in crate::runtime) fn set_ending(&self, ending: bool) {
         let mut messages = self.messages();
         if messages.state != State::Closed {
@@ -100,24 +100,24 @@ impl<M> Queue<M> {
         }
     }
 
-    /// Lets the taker look, though there may be no letter.
+    /// Makes the receiver look, even if there is no message.
     pub(in crate::runtime) fn notify_once(&self, notify: impl FnOnce()) {
         if !self.pending.swap(true, Ordering::AcqRel) {
             notify();
         }
     }
 
-    /// Whether there may be something to take. One load: the taker asks often.
+    /// Whether there may be something to take. One load: the receiver asks often.
     pub(in crate::runtime) fn is_pending(&self) -> bool {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Takes all letters, in exchange for `room`, which is empty.
+    /// Takes all messages, in exchange for `room`, which is empty.
     pub(in crate::runtime) fn take(&self, room: &mut Vec<M>) {
         debug_assert!(room.is_empty());
-        // In this order: a letter that comes after the swap rings again. A swap, as with a mere
-        // store the end of a handle that did not ring, finding the flag set, might not be seen
-        // after it.
+        // In this order: a message that comes after the swap notifies again. A swap, not a store: a
+        // handle that ends while the flag is set does not notify, and after a mere store its end
+        // might not be visible.
         self.pending.swap(false, Ordering::AcqRel);
         std::mem::swap(&mut self.messages().queue, room);
     }
@@ -126,15 +126,16 @@ impl<M> Queue<M> {
         self.handles.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A handle goes. It has sent what it had to before, and the last one lets the taker look, who
-    /// may have waited for nobody else.
+    /// Removes a handle. The handle has sent its messages before. The end of the last handle makes
+    /// the receiver look, because the receiver may have waited for that handle only.
     pub(in crate::runtime) fn remove_handle(&self, notify: impl FnOnce()) {
         if self.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.notify_once(notify);
         }
     }
 
-    /// Whether there are handles. Who finds none asks [`is_pending`](Self::is_pending) after that.
+    /// Whether there are handles. A receiver that finds none asks [`is_pending`](Self::is_pending)
+    /// next.
     pub(in crate::runtime) fn has_handles(&self) -> bool {
         self.handles.load(Ordering::Acquire) > 0
     }
@@ -143,7 +144,8 @@ impl<M> Queue<M> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Ends it, and gives what nobody has taken. Each letter that comes later goes back.
+    /// Closes the queue, and returns the messages not taken. Messages sent later are returned to
+    /// their senders.
     pub(in crate::runtime) fn close(&self) -> Vec<M> {
         self.closed.store(true, Ordering::Release);
         let mut messages = self.messages();

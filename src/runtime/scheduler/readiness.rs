@@ -1,8 +1,8 @@
-//! What the driver reports of sources, and who is woken by it.
+//! What the driver reports about sources, and which waiters that wakes.
 //!
-//! In a slot each direction has a flag, `ready`, and a FIFO of waiters. A report sets the flag and
-//! wakes the first waiter. A waiter that leaves while the flag is set wakes the next one: an edge
-//! is one wake-up, and it is passed on until some try has met "would block".
+//! In a slot each direction has a flag, `ready`, and a FIFO wait queue. A report sets the flag and
+//! wakes the first waiter. A waiter that leaves while the flag is set wakes the next waiter: an
+//! edge is one wake-up, and the wake-up is passed on until a try has met "would block".
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -19,11 +19,12 @@ impl Scheduler {
     #[inline]
     pub(in crate::runtime) fn is_ready(&self, key: u64, direction: Direction) -> bool {
         let mut sources = self.sources.borrow_mut();
-        // The source is gone otherwise, and so is everything to wait for.
+        // If the source is gone, there is nothing to wait for: a try fails at once.
         sources.get(key).is_none_or(|slot| slot.is_ready(direction))
     }
 
-    /// Puts a waiter in the queue of a direction: at its end, or at its front if it had its turn.
+    /// Adds a waiter to the wait queue of a direction: at its end, or at its front if it had its
+    /// turn.
     pub(in crate::runtime) fn enqueue(
         &self,
         fd: BorrowedFd<'_>,
@@ -37,7 +38,7 @@ impl Scheduler {
             return Err(closed());
         };
         let waiters = slot.waiters(direction);
-        // Starters that timed out or were cancelled do not take their tokens out.
+        // Starters that timed out or were cancelled do not remove their tokens.
         waiters.prune(|token| self.is_parked(token));
         if had_turn {
             waiters.push_front(token);
@@ -54,7 +55,7 @@ impl Scheduler {
         self.driver.borrow_mut().rearm(fd, key, read, write)
     }
 
-    /// Puts a starter in line.
+    /// Adds a starter to the wait queue.
     pub(crate) fn wait_without_stack(
         &self,
         fd: BorrowedFd<'_>,
@@ -64,18 +65,18 @@ impl Scheduler {
     ) -> io::Result<()> {
         self.enqueue(fd, key, direction, token, false)?;
         if let Some(slot) = self.sources.borrow_mut().get(key) {
-            // Perhaps just nobody has met "would block" yet. poll(2) knows, and what changes after
-            // it is reported.
+            // The flag may be set only because no try has met "would block" yet. poll(2) knows, and
+            // every later change is reported.
             let ready = slot.is_ready(direction)
                 && ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
             slot.set_ready(direction, ready);
         }
-        // If it is ready already, nobody else would wake it.
+        // If the source is ready already, nothing else would wake the starter.
         self.pass_on(key, direction);
         Ok(())
     }
 
-    /// Hands one of the driver's reports to the waiters.
+    /// Hands a report of the driver to the waiters.
     pub(in crate::runtime) fn ready(&self, report: Report) {
         let readiness = report.readiness;
         let mut sources = self.sources.borrow_mut();
@@ -105,7 +106,7 @@ impl Scheduler {
         }
     }
 
-    /// Wakes the first waiter of a direction, if that may be ready.
+    /// Wakes the first waiter of a direction, if the direction may be ready.
     #[inline]
     pub(crate) fn pass_on(&self, key: u64, direction: Direction) {
         let somebody_may =
@@ -131,12 +132,12 @@ impl Scheduler {
         }
     }
 
-    /// Lets all waiters of a source look again.
+    /// Makes all waiters of a source try again.
     pub(in crate::runtime) fn source_nudged(&self, key: u64) {
         let waiters = {
             let mut sources = self.sources.borrow_mut();
             let Some(slot) = sources.get(key) else { return };
-            // Nothing is known to block any more: everybody tries.
+            // Nothing is known to block any more: all waiters try.
             slot.set_ready(Direction::Read, true);
             slot.set_ready(Direction::Write, true);
             slot.take_waiters()
@@ -160,8 +161,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes such a waiter out of the line, and passes on the wake-up that it may have had: it did
-    /// not try.
+    /// Removes a starter from the wait queue, and passes on the wake-up that it may have received:
+    /// it did not try.
     pub(crate) fn quit_line(&self, key: u64, direction: Direction, token: Token) {
         if let Some(slot) = self.sources.borrow_mut().get(key) {
             slot.waiters(direction).remove(token);

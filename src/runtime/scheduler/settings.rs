@@ -1,4 +1,4 @@
-//! How a scheduler is set up, and the defaults.
+//! The settings of a scheduler, and the defaults.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::runtime::driver::DriverKind;
 use crate::runtime::stack::{GuardKind, StackConfig};
 
-/// How a scheduler is set up.
+/// The settings of a scheduler.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) driver: Option<DriverKind>,
@@ -18,7 +18,7 @@ pub(crate) struct Settings {
     pub(crate) serve_inbox: bool,
 }
 
-/// The default stack size: what is usable. Debug builds use more stack for the same code.
+/// The default usable stack size. Debug builds use more stack for the same code.
 pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) {
     1 << 20
 } else {

@@ -1,8 +1,8 @@
 //! What ends a wait from outside: cancels and the deadlines of scopes, and how they unwind.
 //!
-//! An interrupt unwinds with a private payload that is addressed: to the root of its ethread, or to
-//! a scope in it. Only that boundary turns it into a value; another one passes it on, and to
-//! anybody else's ethread it is a panic like any other.
+//! An interrupt unwinds with a private payload that has an address: the root of its ethread, or a
+//! scope in that ethread. Only the addressed boundary turns the payload into a value; every other
+//! boundary passes it on. In a different ethread the payload is an ordinary panic.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -21,29 +21,29 @@ use crate::runtime::stack::coroutine;
 use crate::runtime::state::control_block::ThreadId;
 use crate::runtime::state::scopes::{ScopeId, ScopeIndex, ScopeKind};
 
-/// From this unwinding on, an ethread that goes on after each is reported and slowed down; and from
-/// this error of a scope's deadline on, a call that could return one unwinds.
+/// From this unwinding on, an ethread that catches each interrupt is reported and slowed down. From
+/// this error of a scope's deadline on, a call unwinds instead of returning the error.
 const STUBBORN: u8 = 16;
 
-/// How often a stubborn ethread is resumed.
+/// The pause before each further interrupt of a stubborn ethread.
 const STUBBORN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The payload of an interrupt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interrupt {
     ethread: ThreadId,
-    /// The scope that it ends; `None` if it is the ethread.
+    /// The scope to end; `None` to end the ethread.
     scope: Option<ScopeId>,
-    /// The scope's line, if its deadline has passed.
+    /// Where the scope was opened, if its deadline has passed.
     elapsed: Option<&'static Location<'static>>,
 }
 
-/// What an interrupt is to the boundary that it has reached.
+/// What a payload means to the boundary that it has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Addressed {
-    /// It is not one, or not of this ethread, or of a scope that is no more: a panic.
+    /// Not an interrupt, or one of another ethread, or of a scope that has ended: a panic.
     Nowhere,
-    /// It goes on, to the root or to a scope further out.
+    /// Goes on, to the root or to an outer scope.
     Outward,
     /// This scope.
     Here,
@@ -55,13 +55,13 @@ impl Interrupt {
     }
 }
 
-/// Whether a payload is an interrupt that passes whoever catches panics in the ethread that runs.
-/// One that was carried here from another ethread is a panic like any other.
+/// Whether a payload is an interrupt that must pass code that catches panics in the running
+/// ethread. An interrupt carried here from another ethread is an ordinary panic.
 pub(crate) fn passes(payload: &(dyn Any + Send)) -> bool {
     addressed(payload, 0) == Addressed::Outward
 }
 
-/// What a payload is to a scope of the ethread that runs.
+/// What a payload means to a scope of the running ethread.
 pub(crate) fn addressed(payload: &(dyn Any + Send), id: ScopeId) -> Addressed {
     let Some(interrupt) = Interrupt::of(payload) else {
         return Addressed::Nowhere;
@@ -76,7 +76,8 @@ pub(crate) fn addressed(payload: &(dyn Any + Send), id: ScopeId) -> Addressed {
     })
 }
 
-/// What an interrupt of the ethread that runs has come to, if a payload is one, at its root.
+/// How an interrupt ends the running ethread, at its root; `None` if the payload is no such
+/// interrupt.
 pub(crate) fn at_root(payload: &(dyn Any + Send)) -> Option<AtRoot> {
     let interrupt = Interrupt::of(payload)?;
     let is_mine = current::with(|scheduler| {
@@ -87,18 +88,18 @@ pub(crate) fn at_root(payload: &(dyn Any + Send)) -> Option<AtRoot> {
     match (interrupt.scope, interrupt.elapsed) {
         _ if !is_mine => None,
         (None, _) => Some(AtRoot::Cancelled),
-        // Of the scope that its parent is in, whose deadline is its own.
+        // The scope of the parent, whose deadline the ethread has inherited.
         (Some(_), Some(scope)) => Some(AtRoot::Elapsed(Elapsed { scope })),
         (Some(_), None) => None,
     }
 }
 
-/// Calls what waits without an error of its own, for a call that has one: where a scope's deadline
-/// has passed, it fails like any other I/O.
+/// Calls `f`, which unwinds at a scope's deadline, on behalf of a call that returns errors: where a
+/// scope's deadline has passed, the call fails like any other I/O.
 ///
 /// # Errors
 ///
-/// Those of `f`; `TimedOut` with the source [`Elapsed`].
+/// The errors of `f`; `TimedOut` with the source [`Elapsed`].
 pub(crate) fn as_io<R>(f: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result,
@@ -117,7 +118,7 @@ pub(crate) enum AtRoot {
 }
 
 impl Scheduler {
-    /// Unwinds the running ethread as if it had been cancelled by its handle.
+    /// Unwinds the running ethread as if its handle had cancelled it.
     ///
     /// # Panics
     ///
@@ -137,7 +138,7 @@ impl Scheduler {
         self.raise_cancel()
     }
 
-    /// Tells an ethread to end, and wakes it if its wait may be cut short.
+    /// Requests the end of an ethread, and wakes it if its wait may be cut short.
     pub(crate) fn cancel(&self, index: u32, id: ThreadId) {
         let mut core = self.core.borrow_mut();
         if let Some(block) = core.blocks.find(index, id) {
@@ -146,7 +147,7 @@ impl Scheduler {
         }
     }
 
-    /// Tells an ethread to leave a scope that it is in.
+    /// Requests that an ethread leave a scope that it is in.
     pub(crate) fn cancel_scope(&self, index: u32, id: ScopeId) {
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
@@ -157,7 +158,7 @@ impl Scheduler {
         }
     }
 
-    /// Cancels all ethreads, in the order of their places.
+    /// Cancels all ethreads, in the order of their places in the slab.
     pub(crate) fn cancel_all(&self) {
         let all: Vec<_> = self
             .core
@@ -171,10 +172,11 @@ impl Scheduler {
         }
     }
 
-    /// Unwinds the running ethread: to its root, or to the scope that was cancelled.
+    /// Unwinds the running ethread to its root, or to the scope that was cancelled.
     ///
-    /// Whoever catches it meets it again at the next suspension point. From the second time on the
-    /// others run in between; a loop that never lets go is named, and slowed down.
+    /// An ethread that catches the interrupt is interrupted again at its next suspension point.
+    /// From the second time on, the other ethreads run in between. An ethread that catches it again
+    /// and again is logged and slowed down.
     #[cold]
     pub(crate) fn raise_cancel(&self) -> ! {
         let index = self.current.get();
@@ -185,7 +187,8 @@ impl Scheduler {
             let is_for_all = block.cancel.is_requested() && block.masks == 0;
             let scope = core.scopes.cancelled(block.scope).filter(|_| !is_for_all);
             let raises = match scope {
-                // Counted by the scope: an ethread may meet many of them in its life.
+                // Counted by the scope: an ethread may go through many cancelled scopes in its
+                // life.
                 Some(scope) => core.scopes.count_raise(block.scope, scope),
                 None => {
                     block.cancel.raises = block.cancel.raises.saturating_add(1);
@@ -210,8 +213,8 @@ impl Scheduler {
         self.raise(owner.map(|(id, _)| id), owner.map(|(_, line)| line))
     }
 
-    /// The error of a call in a scope whose deadline has passed. From the second one on others run
-    /// before it; if too many were not heeded, this unwinds.
+    /// The error of a call in a scope whose deadline has passed. From the second error on, other
+    /// ethreads run before it is returned. After too many ignored errors, this unwinds.
     #[cold]
     pub(crate) fn elapsed_error(&self) -> io::Error {
         let innermost = self.innermost();
@@ -235,7 +238,7 @@ impl Scheduler {
         }))
     }
 
-    /// Lets others run before an ethread is interrupted that goes on each time.
+    /// Lets other ethreads run before the next interrupt of an ethread that catches them.
     fn hold_up(&self, raises: u8, why: &str) {
         let index = self.current.get();
         if raises == STUBBORN {
@@ -243,8 +246,8 @@ impl Scheduler {
                 let core = self.core.borrow();
                 core.blocks.get(index).reason().location
             });
-            // Nothing is borrowed here: a logger is user code. What unwinds from here is the
-            // interrupt, and no panic of a logger.
+            // Nothing is borrowed here: a logger is user code. Only the interrupt may unwind from
+            // here, not a panic of the logger.
             without_unwinding(|| {
                 log::warn!(
                     "ethread {label} {why} and caught it {STUBBORN} times, last at {location}; use \
@@ -255,7 +258,8 @@ impl Scheduler {
         if matches!(index, HOST | SCHEDULER) {
             return;
         }
-        // The first time is free within the budget. A scope is new in each round of a loop.
+        // The first time costs only budget. A loop may open a new scope, which counts anew, in each
+        // round.
         if raises <= 1
             && let Some(left) = self.budget.get().checked_sub(1)
         {
@@ -266,7 +270,8 @@ impl Scheduler {
             let core = &mut *self.core.borrow_mut();
             if raises >= STUBBORN {
                 let pause = self.driver.borrow().now() + STUBBORN_PAUSE.as_nanos() as u64;
-                // Not that of the wait before: an `unpark` must not end this one, nor a peer.
+                // Not the reason of the wait before: neither an `unpark` nor a peer may end this
+                // wait.
                 let location = core.blocks.get(index).reason().location;
                 let reason = Reason {
                     kind: WaitKind::Sleep,
@@ -282,7 +287,7 @@ impl Scheduler {
         coroutine::suspend();
     }
 
-    /// The innermost scope of whoever runs.
+    /// The innermost scope of the running code.
     fn innermost(&self) -> ScopeIndex {
         match self.current.get() {
             SCHEDULER => ScopeIndex::NONE,
@@ -303,7 +308,7 @@ impl Scheduler {
         block.scope = core.scopes.enter(block.scope, kind, location).0;
     }
 
-    /// Unwinds whoever runs, if it is to.
+    /// Unwinds the running code if it was cancelled or its scope's deadline has passed.
     pub(crate) fn raise_if_due(&self) {
         self.raise_if_cancelled();
         if self.has_elapsed() {
@@ -311,7 +316,7 @@ impl Scheduler {
         }
     }
 
-    /// Unwinds whoever runs, if it was cancelled.
+    /// Unwinds the running code if it was cancelled.
     pub(crate) fn raise_if_cancelled(&self) {
         let index = self.current.get();
         if index != SCHEDULER && self.core.borrow().interrupt_is_due(index) {
@@ -319,7 +324,8 @@ impl Scheduler {
         }
     }
 
-    /// The earliest deadline of the scopes around whoever runs, and its line.
+    /// The earliest deadline of the scopes around the running code, and where that scope was
+    /// opened.
     pub(crate) fn scope_deadline(&self) -> Option<(u64, &'static Location<'static>)> {
         let innermost = self.innermost();
         let scopes = &self.core.borrow().scopes;
@@ -332,8 +338,8 @@ impl Scheduler {
         self.core.borrow().scopes.owner(innermost)
     }
 
-    /// Whether the deadline of a scope around whoever runs has passed. Reads the clock only if
-    /// there is one.
+    /// Whether the deadline of a scope around the running code has passed. Reads the clock only if
+    /// there is a deadline.
     pub(crate) fn has_elapsed(&self) -> bool {
         let innermost = self.innermost();
         if innermost == ScopeIndex::NONE {
@@ -357,8 +363,8 @@ pub(crate) struct ScopeGuard {
 }
 
 impl ScopeGuard {
-    /// Opens a scope for the code that runs. On the scheduler's side, where nothing waits, it is of
-    /// no effect.
+    /// Opens a scope for the running code. On the scheduler's side, where nothing waits, it has no
+    /// effect.
     pub(crate) fn enter(
         scheduler: Rc<Scheduler>,
         kind: ScopeKind,
@@ -389,9 +395,9 @@ impl Drop for ScopeGuard {
     }
 }
 
-/// Keeps cancels and scopes away from the code that runs, until it is dropped.
+/// Shields the running code from cancels and scopes until it is dropped.
 pub(crate) struct Mask {
-    /// `None` if there was nothing to be kept away.
+    /// `None` if the code is in no scope.
     _scope: Option<ScopeGuard>,
     /// `None` if nothing is masked.
     origin: Option<Origin>,

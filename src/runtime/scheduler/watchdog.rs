@@ -1,14 +1,14 @@
-//! The one OS thread that the library starts by itself. It makes busy shards look for events in
-//! time, and names an ethread that has held its shard for too long.
+//! The only OS thread that the library starts by itself. It makes busy shards look for events in
+//! time, and logs an ethread that has held its shard for too long.
 //!
-//! The shard's part is three stores and a comparison a switch; it reads no clock. The watchdog
-//! samples each shard every few milliseconds. It ends the batch of a shard that runs ethreads and
-//! has not looked for events since the last sample. It compares the run that goes on with the one
-//! that it saw before; only when they are the same for longer than the threshold does it ask the
-//! shard's roster which ethread that is. While all shards wait it sleeps, so that an idle process
-//! does not wake up for it: the first shard that goes on rings.
+//! The shard's part is three stores and a comparison per switch; it reads no clock. The watchdog
+//! samples each shard every few milliseconds. If a shard runs ethreads and has not looked for
+//! events since the last sample, the watchdog ends its batch. The watchdog also compares the
+//! current run with the run of the last sample. Only if they are the same for longer than the
+//! threshold does it look up the ethread in the shard's roster. The watchdog sleeps while all
+//! shards wait, so an idle process has no wake-ups; the first shard that goes on rings its bell.
 
-// One pointer that was a `&'static` and becomes one again.
+// One pointer that was a `&'static` is turned back into one.
 #![allow(unsafe_code)]
 
 mod sleeper;
@@ -31,27 +31,27 @@ use crate::runtime::base::wait::deadline_after;
 use crate::runtime::driver::{exhausted, monotonic_now};
 use sleeper::Sleeper;
 
-/// The time between two samples. A shard looks for events at the latest after two of them, and the
-/// end of the run that goes on then.
+/// The time between two samples. A shard looks for events at the latest after two samples and the
+/// end of the run in progress.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Samples taken within one threshold.
 const SAMPLES: u32 = 4;
 
-/// The shortest time between two samples, whatever the threshold.
+/// The shortest time between two samples, even if the threshold is lower.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Samples in a row that have to find all shards waiting before the watchdog sleeps: to wake it
-/// costs a system call, so it should not be done for each short pause of a busy server.
+/// Consecutive samples that must find all shards waiting before the watchdog sleeps. To wake it
+/// costs a system call, which each short pause of a busy server must not pay.
 const IDLE_SAMPLES: u32 = 10;
 
-/// How long an OS thread that ends waits for its line to be logged, at most.
+/// How long, at most, an ending OS thread waits for its line to be logged.
 const LOG_WAIT: Duration = Duration::from_millis(100);
 
-/// In place of an ethread's, while the scheduler itself runs.
+/// The place stored while the scheduler itself runs, instead of an ethread's.
 const NOBODY: u32 = u32::MAX;
 
-/// In place of the end of a batch, once the shard is to look for events.
+/// The limit stored once the shard must look for events, instead of the end of a batch.
 const OVERDUE: u64 = 0;
 
 /// A shard's sign of life.
@@ -59,14 +59,14 @@ const OVERDUE: u64 = 0;
 pub(crate) struct Heartbeat {
     /// How many runs have ended.
     runs: AtomicU64,
-    /// The batch ends with the run that brings `runs` here, or to more: zero, set by the watchdog,
-    /// ends it with the run that goes on.
+    /// The batch ends with the run that brings `runs` to this value or above. Zero, set by the
+    /// watchdog, ends the batch with the run in progress.
     limit: AtomicU64,
-    /// The place of the ethread that runs or ran last, which is never 0 (that is the OS thread).
-    /// Zero while the shard waits or its OS thread has its own code to run, [`NOBODY`] between a
+    /// The place of the ethread that runs or ran last, which is never 0 (the OS thread's own
+    /// place). Zero while the shard waits or its OS thread runs its own code; [`NOBODY`] between a
     /// wait and the next run.
     index: AtomicU32,
-    /// Where that ethread parked last before its run, or was spawned.
+    /// Where that ethread last parked before its run, or was spawned.
     location: AtomicPtr<Location<'static>>,
     /// How often the shard has looked for events.
     looks: AtomicU32,
@@ -83,17 +83,17 @@ impl Heartbeat {
         }
     }
 
-    /// A run begins.
+    /// Notes that a run begins.
     #[inline]
     pub(in crate::runtime) fn begin_run(&self, index: u32, location: &'static Location<'static>) {
         // With the acquires in `read` and `location`: a load that sees one of these stores is
-        // followed by loads that see that the run before has ended.
+        // followed by loads that see that the previous run has ended.
         let location = ptr::from_ref(location).cast_mut();
         self.location.store(location, Ordering::Release);
         self.index.store(index, Ordering::Release);
     }
 
-    /// The run has ended; true if the batch has, too. The shard asks this at each switch.
+    /// Notes that the run has ended; true if the batch has ended, too. Called at each switch.
     #[inline(always)]
     pub(in crate::runtime) fn end_run(&self) -> bool {
         let runs = self.runs.load(Ordering::Relaxed).wrapping_add(1);
@@ -101,7 +101,8 @@ impl Heartbeat {
         runs >= self.limit.load(Ordering::Relaxed)
     }
 
-    /// Begins a batch of at most so many runs, or of one if the shard is to look for events first.
+    /// Begins a batch of at most `most` runs, or of one run if the shard is overdue to look for
+    /// events.
     #[inline]
     pub(in crate::runtime) fn begin_batch(&self, most: usize) {
         if self.limit.load(Ordering::Relaxed) != OVERDUE {
@@ -111,8 +112,8 @@ impl Heartbeat {
         }
     }
 
-    /// The number of the run, and the place of its ethread. In the moment between two runs it may
-    /// be that of the run before.
+    /// The number of the run, and the place of its ethread. Between two runs, the place may be that
+    /// of the previous run.
     fn read(&self) -> (u64, u32) {
         let index = self.index.load(Ordering::Acquire);
         (self.runs.load(Ordering::Relaxed), index)
@@ -123,13 +124,13 @@ impl Heartbeat {
         unsafe { self.location.load(Ordering::Acquire).as_ref() }
     }
 
-    /// No ethread runs: the shard waits, or its OS thread has its own code to run.
+    /// Notes that no ethread runs: the shard waits, or its OS thread runs its own code.
     #[inline]
     pub(in crate::runtime) fn rest(&self) {
         self.index.store(0, Ordering::Relaxed);
     }
 
-    /// The shard goes on after a rest.
+    /// Notes that the shard goes on after a rest.
     #[inline]
     pub(in crate::runtime) fn rise(&self) {
         self.rise_beside(&WATCHDOG.sleeper);
@@ -141,21 +142,21 @@ impl Heartbeat {
         watchdog.ring_if_asleep();
     }
 
-    /// The shard looks for events now.
+    /// Notes that the shard looks for events now.
     #[inline]
     pub(in crate::runtime) fn look(&self) {
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
-        // A batch that the watchdog ends right after this costs one look more.
+        // If the watchdog ends a batch right after this, the shard looks once more than needed.
         self.limit.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// Ends the batch, if the shard runs ethreads and has looked for events as often as at the last
-    /// sample; returns how often it has.
+    /// Ends the batch if the shard runs ethreads and has not looked for events since the last
+    /// sample. Returns how often the shard has looked.
     fn hurry(&self, before: u32) -> u32 {
         let looks = self.looks.load(Ordering::Relaxed);
         if self.rests() {
-            // It looks when it goes on; the time counts from the next sample.
+            // The shard looks when it goes on; its time counts from the next sample.
             return looks.wrapping_sub(1);
         }
         if looks == before {
@@ -173,11 +174,11 @@ impl Heartbeat {
 struct Watched {
     heartbeat: Arc<Heartbeat>,
     names: Arc<ThreadNames>,
-    /// Held for longer, the shard is reported; `None` for never.
+    /// A run longer than this is reported; `None` for never.
     threshold: Option<Duration>,
-    /// How often it had looked for events.
+    /// How often the shard had looked for events at the last sample.
     looks: u32,
-    /// The run seen last, when it was first seen, and whether it was reported.
+    /// The run of the last sample, when it was first seen, and whether it was reported.
     last: (u64, u32),
     since: u64,
     reported: bool,
@@ -185,19 +186,19 @@ struct Watched {
 
 struct Watchdog {
     sleeper: Sleeper<State>,
-    /// Rung when lines of other OS threads were logged.
+    /// Notified when lines of other OS threads were logged.
     has_logged: Condvar,
 }
 
 struct State {
-    /// The OS thread runs.
+    /// The watchdog's OS thread runs.
     started: bool,
-    /// The log was told that it does not.
+    /// The failure to start the OS thread was logged.
     told: bool,
     shards: Vec<Watched>,
-    /// For the log, from OS threads that cannot log themselves.
+    /// Log lines from OS threads that cannot log themselves.
     lines: Vec<(Level, String)>,
-    /// How many of these there have been, and how many were logged.
+    /// How many such lines were queued, and how many were logged.
     queued: u64,
     logged: u64,
 }
@@ -221,7 +222,7 @@ impl State {
         }
     }
 
-    /// Starts the OS thread, unless it runs.
+    /// Starts the OS thread, unless it runs already.
     fn start(&mut self) -> io::Result<()> {
         if !self.started {
             let thread = std::thread::Builder::new().name("ethreads-watchdog".into());
@@ -232,7 +233,7 @@ impl State {
         Ok(())
     }
 
-    /// Whether the watchdog may sleep. A line may have come while others were logged.
+    /// Whether the watchdog may sleep. A line may have come while earlier lines were logged.
     fn is_idle(&self) -> bool {
         self.lines.is_empty() && self.all_rest()
     }
@@ -248,8 +249,8 @@ impl Watchdog {
     }
 }
 
-/// Puts a shard under watch; starts the OS thread for the first one. A run for longer than
-/// `threshold` is reported, if there is one.
+/// Puts a shard under watch; starts the OS thread for the first shard. Runs longer than
+/// `threshold`, if it is set, are reported.
 pub(in crate::runtime) fn watch(
     heartbeat: &Arc<Heartbeat>,
     names: &Arc<ThreadNames>,
@@ -265,14 +266,14 @@ pub(in crate::runtime) fn watch(
         reported: false,
     };
     if let Some(error) = enlist(watched) {
-        // Not locked any more: a logger is user code.
+        // The lock is released here: a logger is user code.
         without_unwinding(|| {
             log::warn!("no watchdog, so a batch is bounded by runs only: {error}");
         });
     }
 }
 
-/// Returns why the OS thread could not be started, the first time.
+/// Returns why the OS thread could not be started, for the first failure only.
 fn enlist(watched: Watched) -> Option<io::Error> {
     let mut state = WATCHDOG.state();
     state.shards.push(watched);
@@ -288,9 +289,9 @@ pub(in crate::runtime) fn forget(heartbeat: &Arc<Heartbeat>) {
         .retain(|shard| !Arc::ptr_eq(&shard.heartbeat, heartbeat));
 }
 
-/// Lets the watchdog's OS thread log a line for an OS thread that cannot, as its thread-locals are
-/// being destroyed. Waits for a moment until that is done, as the process may end next. Without a
-/// watchdog the line is lost.
+/// Makes the watchdog's OS thread log a line for an OS thread that cannot, as its thread-locals are
+/// being destroyed. Waits briefly for that, as the process may end next. Without a watchdog the
+/// line is lost.
 pub(in crate::runtime) fn log_for_another(level: Level, line: String) {
     let mut state = WATCHDOG.state();
     if state.start().is_err() {
@@ -300,7 +301,7 @@ pub(in crate::runtime) fn log_for_another(level: Level, line: String) {
     state.queued += 1;
     let number = state.queued;
     WATCHDOG.sleeper.ring(&state);
-    // A logger may wait for this OS thread.
+    // Bounded: a logger may wait for this OS thread.
     let deadline = deadline_after(monotonic_now(), LOG_WAIT);
     while state.logged < number {
         let left = deadline.saturating_sub(monotonic_now());
@@ -335,7 +336,7 @@ fn patrol() {
             // A logger is user code: it may wait for a shard that waits for this lock.
             drop(state);
             for (level, line) in lines {
-                // The watch goes on after a logger's panic.
+                // The watchdog survives a panic of the logger.
                 without_unwinding(|| log::log!(level, "{line}"));
             }
             state = WATCHDOG.state();
@@ -351,7 +352,7 @@ impl Watched {
         pause.unwrap_or(TICK).clamp(SHORTEST_PAUSE, TICK)
     }
 
-    /// Looks at the shard; the text of a report, once for each run that is too long.
+    /// Samples the shard; returns the text of a report, once for each run that is too long.
     fn sample(&mut self, now: u64) -> Option<String> {
         self.looks = self.heartbeat.hurry(self.looks);
         let threshold = self.threshold?;
@@ -367,7 +368,7 @@ impl Watched {
         }
         let who = self.names.snapshot(index)?;
         let location = self.heartbeat.location();
-        // It may have ended since, and somebody else begun in its place.
+        // That ethread may have ended, and another may run in its place.
         if self.heartbeat.read() != run {
             return None;
         }

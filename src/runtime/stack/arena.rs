@@ -1,6 +1,6 @@
 //! The stacks of one shard.
 
-// The pages of stacks are given back, and mappings undone.
+// Gives pages of stacks back to the system, and unmaps chunks.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::chunk::{self, Chunk, GuardKind};
 use super::layout::{CLASSES, COLOURS, Class, LARGEST, SMALLEST, Stack};
 
-/// What an arena can be told.
+/// The settings of an arena.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StackConfig {
     pub(crate) guard: GuardKind,
@@ -30,7 +30,7 @@ impl Default for StackConfig {
 /// The stacks of one shard.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    /// `guard` goes from `Auto` to `Mprotect` at the first refusal.
+    /// `guard` changes from `Auto` to `Mprotect` when the kernel first refuses madvise.
     config: StackConfig,
     forget: fn(&Stack),
     shelves: [Shelf; CLASSES],
@@ -46,13 +46,13 @@ pub(crate) struct Arena {
 #[derive(Debug, Default)]
 struct Shelf {
     chunks: Vec<Chunk>,
-    /// How many slots are ready: the last ones that were guarded.
+    /// How many slots are ready: the slots that were guarded last.
     ready: usize,
-    /// The chunk with the first of them.
+    /// The index of the chunk with the first ready slot.
     next: usize,
     hot: Vec<Stack>,
     cold: Vec<Stack>,
-    /// How many free slots are promised; never more than there are.
+    /// How many free slots are reserved; never more than there are free slots.
     reserved: usize,
 }
 
@@ -62,7 +62,7 @@ struct Shelf {
 pub struct StackCounters {
     /// Stacks in use.
     pub live: usize,
-    /// Stacks promised to ethreads that have not begun.
+    /// Stacks reserved for ethreads that have not begun.
     pub reserved: usize,
     /// Free stacks whose pages are kept.
     pub hot: usize,
@@ -81,7 +81,8 @@ pub struct StackCounters {
 impl Arena {
     /// Creates an arena that has mapped nothing yet.
     ///
-    /// `forget` is called on a free stack before its pages go, with what is left in its room.
+    /// `forget` is called on a free stack, whose room still has its content, before its pages are
+    /// given back.
     pub(crate) fn new(config: StackConfig, forget: fn(&Stack)) -> Self {
         Self {
             config,
@@ -118,7 +119,7 @@ impl Arena {
     ///
     /// # Errors
     ///
-    /// What mmap(2), mprotect(2) or madvise(2) said, with a text that names the limit to raise.
+    /// The error of mmap(2), mprotect(2) or madvise(2), with a text that names the limit to raise.
     #[inline]
     pub(crate) fn reserve(&mut self, class: Class) -> io::Result<()> {
         let shelf = &self.shelves[class.index()];
@@ -133,7 +134,7 @@ impl Arena {
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If there is no reservation.
     #[inline]
     pub(crate) fn take_reserved(&mut self, class: Class) -> Stack {
         let shelf = &mut self.shelves[class.index()];
@@ -168,13 +169,13 @@ impl Arena {
 
     /// Takes a stack back.
     ///
-    /// It must be one of this arena's: another one never unmaps its memory, and this one's count of
-    /// live stacks would be wrong.
+    /// The stack must be one of this arena's. Otherwise its own arena never unmaps its memory, and
+    /// this arena's count of live stacks is wrong.
     #[inline(always)]
     pub(crate) fn free(&mut self, stack: Stack) {
         debug_assert!(self.owns(&stack), "the stack is of another arena");
         self.live -= 1;
-        // Read first: a stack that was never run on need not get a page for this.
+        // Read first: a store would cost a page on a stack that nothing has run on.
         if !stack.header().occupant.load(Ordering::Relaxed).is_null() {
             stack.set_occupant(std::ptr::null());
         }
@@ -191,14 +192,15 @@ impl Arena {
     #[inline(never)]
     fn cool(&mut self, stack: Stack) {
         (self.forget)(&stack);
-        // SAFETY: the usable part of a slot of this arena, page-aligned, and nobody's now.
+        // SAFETY: the usable part of a slot of this arena, page-aligned, and free: nothing else
+        // refers to it.
         unsafe { chunk::give_back(stack.bottom(), stack.class().usable()) };
         self.shelves[stack.class().index()].cold.push(stack);
     }
 
     /// Gives back the pages of a suspended stack that lie below its stack pointer.
     ///
-    /// The page below the one of `sp` stays, for the red zone and for what is called next.
+    /// The page below the page of `sp` stays, for the red zone and for the next calls.
     ///
     /// # Safety
     ///
@@ -209,8 +211,8 @@ impl Arena {
         let page = chunk::page_size();
         let end = (sp & !(page - 1)) - page;
         if let Some(len) = end.checked_sub(bottom).filter(|&len| len > 0) {
-            // SAFETY: page-aligned and within the usable part, which starts at `bottom`; that
-            // nothing in it is alive is the caller's promise.
+            // SAFETY: page-aligned and within the usable part, which starts at `bottom`; the caller
+            // guarantees that nothing in it is alive.
             unsafe { chunk::give_back(bottom, len) };
         }
     }
@@ -264,13 +266,13 @@ impl Arena {
 }
 
 impl Drop for Arena {
-    /// Unmaps everything, or nothing if a stack is still out: frames on it may be referred to
-    /// from anywhere, so its memory is leaked, and that of the others with it.
+    /// Unmaps all chunks, or none if a stack is still live: references to its frames may be
+    /// anywhere, so its memory is leaked, together with that of the other stacks.
     fn drop(&mut self) {
         for shelf in &mut self.shelves {
             for chunk in shelf.chunks.drain(..) {
                 if self.live == 0 {
-                    // SAFETY: no stack is out, and those on the shelves go with the arena.
+                    // SAFETY: no stack is live, and the free stacks are dropped with the arena.
                     unsafe { chunk.unmap() };
                 } else {
                     chunk.leak();

@@ -1,4 +1,4 @@
-//! Where a parked ethread is: the calls that have led there.
+//! The backtrace of a parked ethread.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 /// The calls that a parked ethread is in, innermost first, from the code that has called the
 /// library down to the ethread's beginning.
 ///
-/// It is taken by the ethread itself, which is woken for that and parks again. Names and lines are
-/// looked up when they are asked for. A release build has the names, and the lines if it has
-/// `debug = "line-tables-only"` or more.
+/// The ethread captures it itself: it is woken for that and parks again. Names and lines are looked
+/// up on first use. A release build has the names. With `debug = "line-tables-only"` or more it has
+/// the lines, too.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ struct Frame {
     line: u32,
 }
 
-/// What the names of functions begin with that are between a call of the user's and the park.
+/// Prefixes of the names of functions that are between user code and the park.
 const NAMES_BETWEEN: [&str; 6] = [
     "ethreads::",
     "corosensei::",
@@ -54,8 +54,8 @@ const NAMES_BETWEEN: [&str; 6] = [
     "alloc::",
 ];
 
-/// What the paths of their files have in them. Where a function is inlined, and there is no more
-/// than a table of lines, its name has no path.
+/// Parts of the paths of their files. They are needed for inlined functions: with no more than a
+/// table of lines, such a function's name has no path.
 const FILES_BETWEEN: [&str; 5] = [
     "/corosensei-",
     "/backtrace-",
@@ -64,7 +64,7 @@ const FILES_BETWEEN: [&str; 5] = [
     "/library/alloc/src/",
 ];
 
-/// Where the calls of an ethread begin: the functions, and their files.
+/// Where the calls of an ethread begin: functions, and their files.
 const ROOTS: [&str; 2] = [
     "ethreads::runtime::task::work::",
     "ethreads::runtime::stack::coroutine::",
@@ -75,7 +75,7 @@ const ROOT_FILES: [&str; 2] = ["runtime/task/work.rs", "runtime/stack/coroutine.
 const OWN_FILE: &str = "runtime/stack/backtrace.rs";
 
 impl Backtrace {
-    /// Takes that of the caller.
+    /// Captures the backtrace of the caller.
     #[inline(never)]
     pub(in crate::runtime) fn capture() -> Self {
         Self {
@@ -90,12 +90,12 @@ impl Backtrace {
             raw.resolve();
             let symbols = raw.frames().iter().flat_map(|frame| frame.symbols());
             let all: Vec<_> = symbols.map(Frame::new).collect();
-            // The first calls are the library's, wherever it was built.
+            // The innermost calls are the library's, wherever it was built.
             let own = all.iter().find_map(Frame::folder_of_library);
             let own = own.unwrap_or("(unknown)").to_owned();
             let called = all.into_iter().skip_while(|frame| frame.is_between(&own));
             let mut frames: Vec<_> = called.take_while(|frame| !frame.is_root(&own)).collect();
-            // What has called the ethread's closure.
+            // Drops the calls that lead to the ethread's closure.
             while frames.last().is_some_and(|frame| frame.is_between(&own)) {
                 frames.pop();
             }
@@ -122,12 +122,12 @@ impl Frame {
         }
     }
 
-    /// The folder of the library, if this is the call that has taken the backtrace.
+    /// The folder of the library, if this is the call that has captured the backtrace.
     fn folder_of_library(&self) -> Option<&str> {
         self.file.as_deref()?.strip_suffix(OWN_FILE)
     }
 
-    /// Whether it is the library's, std's, or another one's between the two.
+    /// Whether the call is in the library, in std, or in another crate between the two.
     fn is_between(&self, own: &str) -> bool {
         let of_file = |file: &str| {
             file.starts_with(own) || FILES_BETWEEN.iter().any(|part| file.contains(part))

@@ -16,15 +16,15 @@ use super::registry::ChunkRecord;
 
 /// The slots of a class's first chunk; each further one has twice as many as the last.
 pub(super) const FIRST_SLOTS: usize = 16;
-/// No chunk of more than one slot is larger: what it takes of the address space (RLIMIT_AS counts
-/// that) stays in proportion to what is used.
+/// No chunk of more than one slot is larger. So the mapped address space, which counts against
+/// RLIMIT_AS, stays in proportion to the used part.
 const LARGEST_CHUNK: usize = 256 << 20;
 
 /// `MADV_GUARD_INSTALL` of `asm-generic/mman-common.h`, which libc does not have yet.
 #[cfg(target_os = "linux")]
 const MADV_GUARD_INSTALL: libc::c_int = 102;
 
-/// Guards by mprotect in this process, to set against `vm.max_map_count`.
+/// Guards made by mprotect in this process, to compare with `vm.max_map_count`.
 static MPROTECT_GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// How guards are made.
@@ -41,9 +41,9 @@ pub enum GuardKind {
     Mprotect,
 }
 
-/// A mapping of slots, the lower ones of which are guarded and in use.
+/// A mapping that is cut into slots. The lower slots are guarded and in use.
 ///
-/// Neither unmapped nor retired when dropped: the arena says which.
+/// Dropping it neither unmaps nor retires it: the arena calls `unmap` or `leak`.
 #[derive(Debug)]
 pub(super) struct Chunk {
     start: NonZeroUsize,
@@ -58,16 +58,16 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Maps `slots` slots, or as many as the kernel's limits for chunks and for this process
-    /// allow, but at least one. Neighbours merge into one mapping, so `above`, the lowest address
-    /// of the last chunk, is where this one should end.
+    /// Maps `slots` slots, or as many as the kernel's limits for chunks and for this process allow,
+    /// but at least one. Adjacent chunks merge into one mapping, so this chunk should end at
+    /// `above`, the lowest address of the last chunk.
     pub(super) fn map(class: Class, slots: usize, above: usize) -> io::Result<Self> {
         let stride = class.stride();
         let mut slots = slots.min(LARGEST_CHUNK / stride).max(1);
         let start = loop {
             match map_anonymous(slots * stride, above.saturating_sub(slots * stride)) {
                 Ok(start) => break start,
-                // A smaller one may still fit.
+                // A smaller chunk may still fit.
                 Err(_) if slots > 1 => slots /= 2,
                 Err(error) => return Err(map_error(&error, class)),
             }
@@ -83,12 +83,12 @@ impl Chunk {
         })
     }
 
-    /// Guards the next slot. `kind` becomes `Mprotect` where it was `Auto` and the kernel refuses
-    /// the better way.
+    /// Guards the next slot. `kind` becomes `Mprotect` if it was `Auto` and the kernel refuses
+    /// madvise.
     pub(super) fn prepare(&mut self, kind: &mut GuardKind) -> io::Result<()> {
         assert!(!self.is_full());
         let slot = self.slot(self.prepared());
-        // SAFETY: the slot lies in this chunk and nobody has been given it yet.
+        // SAFETY: the slot lies in this chunk and was not handed out yet.
         self.mprotect_guards += usize::from(unsafe { install_guard(slot.get(), kind) }?);
         // From here on valgrind takes a stack pointer in the slot for a switch, not an error.
         self.registrations.push(ValgrindStackRegistration::new(
@@ -120,7 +120,8 @@ impl Chunk {
     pub(super) unsafe fn unmap(self) {
         self.record.retire();
         let (start, len) = (self.start.get(), self.len());
-        // SAFETY: a whole mapping of ours, unused by the caller's promise.
+        // SAFETY: the whole range of this chunk, to which nothing refers any more, as the caller
+        // guarantees.
         let unmapped = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(start), len) };
         if unmapped != 0 {
             // Cutting a hole into merged chunks makes one more mapping, and vm.max_map_count may
@@ -132,8 +133,8 @@ impl Chunk {
         }
     }
 
-    /// Keeps the memory forever; only its record is withdrawn, since what it would lead a handler
-    /// to belongs to an arena that is gone.
+    /// Keeps the memory mapped forever. Only the record is withdrawn, since it would lead the fault
+    /// handler to data of an arena that is gone.
     pub(super) fn leak(self) {
         self.record.retire();
         mem::forget(self.registrations);
@@ -185,7 +186,8 @@ pub(super) unsafe fn give_back(start: usize, len: usize) {
     // Elsewhere MADV_DONTNEED is about the order of paging and frees nothing.
     #[cfg(not(target_os = "linux"))]
     const ADVICE: libc::c_int = libc::MADV_FREE;
-    // It fails in memory locked by mlockall(2), which is to stay in place: nothing is lost then.
+    // The call fails in memory locked by mlockall(2), which must stay resident: the failure is
+    // harmless.
     // SAFETY: the caller's promise.
     unsafe { libc::madvise(ptr::with_exposed_provenance_mut(start), len, ADVICE) };
 }
@@ -233,7 +235,7 @@ unsafe fn install_guard(slot: usize, kind: &mut GuardKind) -> io::Result<bool> {
                 return Err(madvise_error(&error));
             }
             // An older kernel, another system, a filter of system calls, locked memory: none of
-            // these will be different for the next slot.
+            // these changes before the next slot.
             Err(_) => *kind = GuardKind::Mprotect,
         }
     }
@@ -267,14 +269,15 @@ unsafe fn madvise_guard(_slot: usize) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether something ran out, as opposed to not being offered.
+/// Whether a resource ran out, as opposed to an operation that is not supported.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
-/// Adds to an error what to do about it.
+/// Makes an error whose text says what to do about it.
 fn explain(error: &io::Error, text: String) -> io::Error {
-    // EAGAIN is a limit on locked memory here; as `WouldBlock` it would be taken for a wait.
+    // EAGAIN is a limit on locked memory here; as `WouldBlock` it would be taken for a reason to
+    // wait.
     let kind = match is_shortage(error) {
         true => io::ErrorKind::OutOfMemory,
         false => error.kind(),

@@ -1,19 +1,19 @@
-//! The one wrapper over corosensei: a stack with a computation on it, and the way out of it.
+//! The only wrapper over corosensei: a computation on a stack, and the switch out of it.
 //!
-//! Two rules of the library are kept here and nowhere else:
+//! This module alone enforces two rules of the library:
 //!
 //! * A computation that has begun ends by running to its end, or never. `Coroutine::drop` and
-//!   `force_unwind` of corosensei are not reached with a live stack: whoever drops a suspended
+//!   `force_unwind` of corosensei are not reached with a live stack: dropping a suspended
 //!   [`Coroutine`] leaks it. (Unwinding from outside runs destructors in the wrong order, does not
 //!   come back from a loop over `catch_unwind`, and happens on the wrong side of the scheduler.)
-//! * Only the computation that runs on a stack can leave it: [`suspend`] finds its way out in a
-//!   thread-local that is set exactly while one runs.
+//! * Only the computation that runs on a stack can leave it: [`suspend`] takes its yielder from a
+//!   thread-local that is set exactly while a computation runs.
 //!
-//! A corosensei coroutine is not made for each computation: it runs one after the other, and waits
-//! for the next on its stack while that is free. What begins on a stack that was used just now is
-//! a switch, and nothing more. A waiting one owns nothing, so it may vanish with its pages.
+//! One corosensei coroutine serves all computations of a stack, one after the other, and waits for
+//! the next while the stack is free. So a computation on a stack that was used before begins with a
+//! mere switch. A waiting coroutine owns nothing, so it may vanish with its pages.
 
-// Switching stacks, and a lifetime that the switch itself upholds.
+// Switches stacks, and erases a lifetime that the switch itself upholds.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -30,11 +30,11 @@ use super::backtrace::Backtrace;
 use super::layout::{Class, Room, Stack};
 use crate::runtime::base::wait::Outcome;
 
-/// What an ethread is to do. Runs on its own stack, and must not unwind.
+/// The work of an ethread. It runs on the ethread's own stack, and must not unwind.
 pub(crate) trait Run {
-    /// Runs to the end, or until it rests. `outcome` tells how the wait without a stack ended; for
-    /// an ethread that was spawned it is `Woken` at first, or `Cancelled` if it was cancelled
-    /// before its first turn.
+    /// Runs until the ethread ends or rests. `outcome` is how the wait without a stack ended. In
+    /// the first turn of a spawned ethread it is `Woken`, or `Cancelled` if the ethread was
+    /// cancelled before.
     fn run(&self, outcome: Outcome) -> Ending;
 }
 
@@ -42,8 +42,8 @@ pub(crate) trait Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Over,
-    /// It has parked as its last act (`Wait::rest`), and gives up its stack. What wakes it runs it
-    /// again, on whichever stack is free then.
+    /// The ethread has parked as its last act (`Wait::rest`), and gives up its stack. A wake runs
+    /// it again, on any free stack.
     Resting,
 }
 
@@ -61,23 +61,23 @@ type Inner = corosensei::Coroutine<ResumeKind, YieldWord, Infallible, Stack>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ResumeKind {
     GoOn,
-    /// To see whether it may take its turn at all; it has left for that.
+    /// To check for an interrupt before its turn. The computation has left by [`suspend_for_turn`].
     CheckInterrupt,
-    /// To tell where it is, and leave again.
+    /// To capture its backtrace and leave again.
     Trace,
 }
 
-/// What a computation hands out when it leaves: zero when it is done, else its stack pointer, and
-/// what it has left for in the bits that are zero there. A word, as corosensei passes one in a
+/// What a computation passes out when it leaves: zero when it is done, else its stack pointer,
+/// whose zero bits hold the reason for leaving. It is one word, as corosensei passes a word in a
 /// register.
 ///
-/// Below the stack pointer are only the frames of the switch itself, which are less than a page.
+/// Below the stack pointer are only the frames of the switch itself, which take less than a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct YieldWord(usize);
 
 impl YieldWord {
     const DONE: Self = Self(0);
-    /// In order that the others have their turns.
+    /// The computation yields to the other ready ethreads.
     const TURN: usize = 1;
     /// [`AFTER`] is to be called.
     const AFTER: usize = 2;
@@ -94,55 +94,59 @@ impl YieldWord {
 }
 
 thread_local! {
-    /// The way out of the computation that runs on this OS thread; `None` on its own stack.
+    /// The yielder of the computation that runs on this OS thread; `None` on the OS thread's own
+    /// stack.
     ///
-    /// No computation lets another of ours go on (the scheduler does, on the OS thread's stack), so
-    /// one cell is enough.
+    /// Computations are resumed by the scheduler, on the OS thread's stack, and not by each other,
+    /// so one cell is enough. `Coroutine::trace` is the exception, and restores the cell.
     static YIELDER: Cell<CurrentYielder> = const { Cell::new(None) };
 
-    /// What is to be called once the computation that runs has left. Somewhere in its frames.
+    /// The closure to call once the running computation has left. It lies in a frame of the
+    /// computation.
     static AFTER: Cell<Option<NonNull<dyn FnMut()>>> = const { Cell::new(None) };
 
-    /// What a computation tells that was resumed for that.
+    /// The backtrace of a computation that was resumed by `ResumeKind::Trace`.
     static TRACE: Cell<Option<Backtrace>> = const { Cell::new(None) };
 }
 
 /// A computation on a stack of its own, suspended or not yet begun.
 ///
-/// What is kept of it lies on that very stack, so that a scheduler moves one pointer.
+/// Its state lies on that very stack, so a scheduler moves one pointer only.
 pub(crate) struct Coroutine {
-    /// Dropped by nobody: see the module's first rule.
+    /// Never dropped: see the module's first rule.
     kept: NonNull<Kept>,
 }
 
-/// What is kept on the stack, right above its base.
+/// The state of a coroutine, kept on the stack right above its base.
 #[repr(C)]
 struct Kept {
     state: KeptState,
-    /// Where the computation left last: on its own stack, or on one that it switched to itself;
-    /// [`YieldWord::DONE`] before it has begun.
+    /// Where the computation left last: on its own stack, or on another one that it switched to by
+    /// itself; [`YieldWord::DONE`] before it has begun.
     left: YieldWord,
-    /// The coroutine's own, for [`YIELDER`]; `None` before it runs for the first time.
+    /// The coroutine's yielder, for [`YIELDER`]; `None` before the coroutine runs for the first
+    /// time.
     yielder: CurrentYielder,
     inner: ManuallyDrop<Inner>,
     class: Class,
     outcome: Outcome,
-    /// What is to be run; afterwards, what is to be run again after a rest.
+    /// What to run; after that, what to run again after a rest.
     run: Option<Rc<dyn Run>>,
 }
 
-/// A number, as it is read from stacks that nobody has used yet, which are zero.
+/// A number, as it is also read from unused stacks, whose bytes are zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct KeptState(u64);
 
 impl KeptState {
     /// There is no coroutine on the stack, and nothing else is kept.
     const ABSENT: Self = Self(0);
-    /// There is one. It runs something, or is about to, or waits for that on a free stack.
+    /// There is a coroutine on the stack. It runs a computation, or is about to, or waits for a
+    /// computation on a free stack.
     const PRESENT: Self = Self(1);
 }
 
-/// The bytes of a stack that the frames of a trace may take, with room to spare.
+/// The bytes of a stack that the capture of a backtrace may take, with room to spare.
 const ROOM_FOR_TRACE: usize = 32 << 10;
 
 const _: () = assert!(size_of::<Kept>() <= size_of::<Room>());
@@ -154,30 +158,32 @@ impl fmt::Debug for Coroutine {
     }
 }
 
-/// What came of a resume.
+/// The result of a resume.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// It left through [`suspend`] or [`suspend_then`] and can be resumed.
+    /// The computation left through [`suspend`] or [`suspend_then`] and can be resumed.
     Suspended(Coroutine),
-    /// It left through [`suspend_for_turn`].
+    /// The computation left through [`suspend_for_turn`].
     Yielded(Coroutine),
-    /// It ended, and its stack is free; or it rests, and goes on with this.
+    /// The computation has ended or rests, and its stack is free. If it rests, it goes on with this
+    /// `Run`.
     Done(Stack, Option<Rc<dyn Run>>),
 }
 
 impl Coroutine {
     /// Puts a computation on `stack`, to begin at the first resume. `at_end` is called on the stack
-    /// when it has ended and was dropped; it is the same for all computations of a stack.
+    /// when the computation has ended and was dropped; it is the same for all computations of a
+    /// stack.
     #[inline]
     pub(crate) fn new(stack: Stack, run: Rc<dyn Run>, outcome: Outcome, at_end: fn()) -> Self {
         let kept: NonNull<Kept> = stack.room().cast();
         let place = kept.as_ptr();
-        // SAFETY: the room is large enough for a `Kept` and nobody else's as long as the stack is
-        // out. Its first word is zero in fresh memory, and after `forget`, else `state`.
+        // SAFETY: the room is large enough for a `Kept`, and nothing else uses it as long as the
+        // stack is live. Its first word is zero in fresh memory, and after `forget`, else `state`.
         if unsafe { (&raw const (*place).state).read() } == KeptState::ABSENT {
             Self::found(stack, kept, at_end);
         }
-        // SAFETY: a `Kept` is there. The coroutine waits, so nobody refers to its fields.
+        // SAFETY: a `Kept` is there. The coroutine waits, so nothing else refers to its fields.
         unsafe {
             debug_assert!((*place).run.is_none());
             (&raw mut (*place).run).write(Some(run));
@@ -216,17 +222,17 @@ impl Coroutine {
         }
     }
 
-    /// Forgets the coroutine that waits on a free stack, before its pages go.
+    /// Forgets the coroutine that waits on a free stack, before its pages are given back.
     pub(in crate::runtime) fn forget(stack: &Stack) {
         let kept = stack.room().cast::<Kept>().as_ptr();
-        // SAFETY: as in `new`. A coroutine that waits owns nothing but the stack, which is the
-        // caller's: all that is lost by the reset are frames without destructors. A stack that was
-        // never used is only read, and need not get a page for this.
+        // SAFETY: as in `new`. A coroutine that waits owns nothing but the stack, which the caller
+        // has: the reset loses only frames without destructors. A stack that was never used is only
+        // read, which costs no page.
         unsafe {
             if (&raw const (*kept).state).read() != KeptState::ABSENT {
                 let mut inner = ManuallyDrop::take(&mut (*kept).inner);
                 inner.force_reset();
-                // Tells ASan that nothing is on it any more.
+                // Tells ASan that nothing is on the stack any more.
                 let _same = inner.into_stack();
                 (*kept).state = KeptState::ABSENT;
             }
@@ -239,8 +245,8 @@ impl Coroutine {
         self.resume_for(ResumeKind::GoOn)
     }
 
-    /// As [`resume`](Self::resume), for one that has yielded: it does not have its turn yet, but
-    /// looks whether anything keeps it from waiting for it.
+    /// As [`resume`](Self::resume), for a computation that has yielded: it does not have its turn
+    /// yet, but checks whether an interrupt ends its wait for the turn.
     #[cold]
     pub(crate) fn check_interrupt(self) -> Step {
         self.resume_for(ResumeKind::CheckInterrupt)
@@ -249,10 +255,10 @@ impl Coroutine {
     #[inline(always)]
     fn resume_for(self, kind: ResumeKind) -> Step {
         let kept = self.kept.as_ptr();
-        // SAFETY: it is there since `new`, and nobody refers to this field while we do.
+        // SAFETY: the `Kept` is there since `new`, and nothing else refers to this field now.
         YIELDER.set(unsafe { (*kept).yielder });
-        // SAFETY: likewise, and only we use this field: the computation, and the coroutine around
-        // it, use others.
+        // SAFETY: likewise, and nothing else refers to this field now: the computation, and the
+        // coroutine around it, use other fields.
         let inner = unsafe { &mut (*kept).inner };
         let leave = match inner.resume(kind) {
             CoroutineResult::Yield(leave) => leave,
@@ -260,12 +266,12 @@ impl Coroutine {
         };
         YIELDER.set(None);
         if leave == YieldWord::DONE {
-            // SAFETY: the computation has said that it is done, so these fields are ours.
+            // SAFETY: the computation is done, so nothing else refers to these fields.
             let (class, run) = unsafe { ((*kept).class, (*kept).run.take()) };
-            // SAFETY: the computation was the only one to use the stack.
+            // SAFETY: the computation was the only user of the stack.
             return Step::Done(unsafe { Stack::again(self.kept.cast(), class) }, run);
         }
-        // SAFETY: the computation has left, so this field is ours.
+        // SAFETY: the computation has left, so nothing else refers to this field.
         unsafe { (*kept).left = leave };
         if leave.is_for(YieldWord::TURN) {
             return Step::Yielded(self);
@@ -277,20 +283,21 @@ impl Coroutine {
     }
 }
 
-/// Calls what the computation that has just left wants to be called.
+/// Calls the closure that the computation that has just left gave to [`suspend_then`].
 fn call_after() {
     if let Some(mut after) = AFTER.take() {
-        // SAFETY: `suspend_then` has set it, to something in a frame of the computation. The frame
-        // stays as it is until the next resume, and who calls this has the `Coroutine` for that.
+        // SAFETY: `suspend_then` has set it, to a closure in a frame of the computation. The frame
+        // stays as it is until the next resume, and the caller has the `Coroutine` that a resume
+        // needs.
         unsafe { after.as_mut()() };
     }
 }
 
-/// Runs what a coroutine was given, on its stack.
+/// Runs the `Run` that a coroutine was given, on its stack.
 #[inline]
 fn work(kept: NonNull<Kept>, at_end: fn()) {
     let kept = kept.as_ptr();
-    // SAFETY: `new` has left it there, and nobody else looks at these fields before the work is
+    // SAFETY: `new` has stored it there, and nothing else refers to these fields before the work is
     // done.
     let (run, outcome) = unsafe { ((*kept).run.take(), (*kept).outcome) };
     let run = run.expect("a coroutine is resumed to run something");
@@ -298,7 +305,7 @@ fn work(kept: NonNull<Kept>, at_end: fn()) {
         // SAFETY: as above.
         unsafe { (&raw mut (*kept).run).write(Some(run)) };
     } else {
-        // It may hold values of the user's: dropped here, on the stack of the ethread.
+        // It may hold values of user code: dropped here, on the stack of the ethread.
         drop(run);
         // No user code runs here afterwards.
         at_end();
@@ -308,37 +315,38 @@ fn work(kept: NonNull<Kept>, at_end: fn()) {
 impl Coroutine {
     /// Gives back the pages of the stack that a suspended computation does not use.
     pub(crate) fn trim(&self) {
-        // A computation may leave from a stack of the user's (a coroutine within it, a stack that
-        // was grown). Where it is on its own one is unknown then, so that stays as it is. What is
-        // kept lies above the base.
+        // A computation may leave from a stack of user code (a coroutine within it, a stack that
+        // was grown). Where it is on its own stack is unknown then, so nothing is trimmed. The
+        // `Kept` lies above the base.
         let (bottom, left_at) = self.bounds();
         if (bottom..self.kept.addr().get()).contains(&left_at) {
-            // SAFETY: the computation is suspended, as it is in our hands, on this very stack, and
-            // nothing of it lies below the frames of the switch: those take less than the page
+            // SAFETY: `self` exists, so the computation is suspended. It left on this very stack,
+            // and nothing of it lies below the frames of the switch: those take less than the page
             // that stays.
             unsafe { Arena::trim(bottom, left_at) };
         }
     }
 
-    /// Where the suspended computation is; `None` if there is no room on its stack to tell.
+    /// The backtrace of the suspended computation; `None` if its stack has no room to capture it.
     pub(in crate::runtime) fn trace(&mut self) -> Option<Backtrace> {
         let (bottom, left_at) = self.bounds();
         if !(bottom + ROOM_FOR_TRACE..self.kept.addr().get()).contains(&left_at) {
             return None;
         }
         let kept = self.kept.as_ptr();
-        // SAFETY: as in `resume_for`. It may be another computation that asks, whose way out this
-        // puts back.
+        // SAFETY: as in `resume_for`. The caller may be another computation, whose yielder is
+        // restored below.
         let asker = YIELDER.replace(unsafe { (*kept).yielder });
         // SAFETY: likewise.
         let inner = unsafe { &mut (*kept).inner };
-        // It leaves again from where it was, and nothing is to be called a second time.
+        // The computation leaves again from where it was, and no closure is to be called a second
+        // time.
         let left = inner.resume(ResumeKind::Trace);
         match left {
             CoroutineResult::Yield(leave) => {
                 debug_assert_ne!(leave, YieldWord::DONE);
-                // From a frame further down.
-                // SAFETY: likewise; it has left again.
+                // The computation left from a frame further down.
+                // SAFETY: likewise; the computation has left again.
                 unsafe { (*kept).left = leave };
             }
             CoroutineResult::Return(never) => match never {},
@@ -349,21 +357,21 @@ impl Coroutine {
 
     /// The lowest usable address of the stack, and where the computation left.
     fn bounds(&self) -> (usize, usize) {
-        // SAFETY: it is there since `new`, and the computation does not run.
+        // SAFETY: the `Kept` is there since `new`, and the computation does not run.
         let (class, left) = unsafe {
             let kept = self.kept.as_ptr();
             ((*kept).class, (*kept).left)
         };
-        // SAFETY: the stack that this lies on; it is only asked for its place.
+        // SAFETY: the stack that the `Kept` lies on; it is only asked for its addresses.
         let stack = unsafe { Stack::again(self.kept.cast(), class) };
         (stack.bottom(), left.stack_pointer())
     }
 
-    /// Bytes that calls have left in the dead part of the stack, well below the last frame.
+    /// How many bytes calls have left in the dead part of the stack, well below the last frame.
     #[cfg(test)]
     pub(in crate::runtime) fn traces(&self) -> usize {
         let (bottom, left_at) = self.bounds();
-        // SAFETY: within the usable part of a stack that stays mapped while it is ours.
+        // SAFETY: within the usable part of a stack that stays mapped while `self` owns it.
         let read = |at: usize| unsafe { *std::ptr::with_exposed_provenance::<u8>(at) };
         (bottom..left_at - 16384)
             .filter(|&at| read(at) != 0)
@@ -386,9 +394,9 @@ pub(crate) fn suspend() {
 /// How [`suspend_for_turn`] has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The others have had theirs.
+    /// The other ready ethreads have had their turns.
     Taken,
-    /// The caller has to see whether anything keeps it from waiting for its turn.
+    /// The caller must check whether an interrupt ends its wait for the turn.
     CheckInterrupt,
     /// No computation runs: there was nothing to leave.
     NotHere,
@@ -420,8 +428,8 @@ pub(crate) fn suspend_for_turn() -> Turn {
 pub(crate) fn suspend_then(after: &mut dyn FnMut()) {
     let yielder = YIELDER.get().expect("only an ethread can leave its stack");
     let after: NonNull<dyn FnMut() + '_> = NonNull::from(after);
-    // SAFETY: a lifetime is lost. It is called by the `resume` that the switch below returns to,
-    // before that returns, and this frame waits meanwhile.
+    // SAFETY: this erases a lifetime. The closure is called by the `resume` that the switch below
+    // returns to, before that `resume` returns, and this frame stays suspended meanwhile.
     AFTER.set(Some(unsafe {
         std::mem::transmute::<NonNull<dyn FnMut() + '_>, NonNull<dyn FnMut()>>(after)
     }));
@@ -436,20 +444,20 @@ fn leave(yielder: NonNull<ThisYielder>, reason: usize) -> ResumeKind {
         "an ethread that unwinds must not leave its stack"
     );
     // SAFETY: the cell is set by the coroutine itself when it begins, and by `resume` before each
-    // switch back to it, and cleared by `resume` as soon as it has left. So it points to the
-    // yielder of the computation that calls us, which lives at the top of the stack we are on.
+    // switch back to it, and cleared by `resume` as soon as the computation has left. So it points
+    // to the yielder of the calling computation, which lives at the top of the current stack.
     match unsafe { yielder.as_ref() }.suspend(YieldWord(stack_pointer() | reason)) {
         ResumeKind::GoOn => ResumeKind::GoOn,
         kind => answer(kind, yielder, reason),
     }
 }
 
-/// Tells where the computation is, and leaves again, as often as it is asked.
+/// Captures a backtrace and leaves again, as often as it is asked for one.
 #[cold]
 fn answer(mut kind: ResumeKind, yielder: NonNull<ThisYielder>, reason: usize) -> ResumeKind {
     while kind == ResumeKind::Trace {
-        // It is gone where the destructors of thread-locals run. A panic would unwind who is
-        // parked.
+        // `TRACE` is gone while the destructors of thread-locals run. A panic would unwind a parked
+        // ethread, so the error is ignored.
         let _gone = TRACE.try_with(|trace| trace.set(Some(Backtrace::capture())));
         // SAFETY: as in `leave`.
         kind = unsafe { yielder.as_ref() }.suspend(YieldWord(stack_pointer() | reason));
@@ -457,7 +465,7 @@ fn answer(mut kind: ResumeKind, yielder: NonNull<ThisYielder>, reason: usize) ->
     kind
 }
 
-/// The stack pointer of whoever calls this, in whose frame it is inlined.
+/// The stack pointer of the caller, in whose frame this is inlined.
 #[inline(always)]
 fn stack_pointer() -> usize {
     let pointer: usize;
@@ -471,7 +479,7 @@ fn stack_pointer() -> usize {
     unsafe {
         std::arch::asm!("mov {}, sp", out(reg) pointer, options(nomem, nostack, preserves_flags));
     }
-    // The frame of a call lies below all of the caller's.
+    // The frame of a call lies below all of the caller's frame.
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         #[inline(never)]

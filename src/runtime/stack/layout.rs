@@ -1,6 +1,6 @@
-//! A slot: its sizes, and what lies where in it.
+//! The layout of a slot: its sizes, and the places of its parts.
 
-// What lies at the top of a slot is addressed by hand.
+// The parts at the top of a slot are addressed through raw pointers.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -20,8 +20,8 @@ pub(super) const CLASSES: usize = (LARGEST.ilog2() - SMALLEST.ilog2() + 1) as us
 
 /// Colours are two cache lines apart, since processors fetch lines in pairs.
 const COLOUR_STEP: usize = 128;
-/// So many colours keep the base within 1 KiB of the top: eight, or seven under ASan, for which a
-/// coroutine keeps more.
+/// As many colours as keep the base within 1 KiB of the top: eight, or seven under ASan, where the
+/// state of a coroutine is larger.
 pub(super) const COLOURS: usize = (NEAR_TOP - HEADER - ROOM) / COLOUR_STEP + 1;
 const NEAR_TOP: usize = 1 << 10;
 
@@ -39,7 +39,7 @@ impl Class {
         }
     }
 
-    /// What code can use of a stack.
+    /// The bytes of a stack that code can use.
     pub(crate) fn usable(self) -> usize {
         1 << self.exponent
     }
@@ -54,13 +54,13 @@ impl Class {
     }
 }
 
-/// A slot on loan from an `Arena`, to be returned by `Arena::free`.
+/// A slot that an `Arena` has handed out, to be returned by `Arena::free`.
 ///
 /// Dropping it instead loses the slot: it is never used again, and its arena never unmapped.
 #[derive(Debug)]
 #[must_use = "a dropped stack is leaked"]
 pub(crate) struct Stack {
-    /// Where what runs on it begins.
+    /// The address at which code on the stack begins.
     base: NonZeroUsize,
     class: Class,
     /// What runs on a stack belongs to one OS thread.
@@ -80,12 +80,12 @@ pub(super) fn header_at(top: usize) -> *const Header {
     ptr::with_exposed_provenance(top - HEADER)
 }
 
-/// The place right above a stack's base: for a coroutine, and six words about it. Zero before its
+/// The space right above a stack's base: for a coroutine, and six words about it. Zero before its
 /// first use.
 #[repr(C, align(64))]
 pub(in crate::runtime) struct Room(MaybeUninit<(AnyCoroutine, [usize; 6])>);
 
-/// What goes in and out of a coroutine is no part of it.
+/// The types that go in and out of a coroutine do not affect its size.
 type AnyCoroutine = corosensei::Coroutine<(), (), (), Stack>;
 
 const ROOM: usize = size_of::<Room>();
@@ -111,12 +111,12 @@ impl Stack {
         }
     }
 
-    /// The stack with this room.
+    /// The stack that `room` is part of.
     ///
     /// # Safety
     ///
-    /// The room is that of a stack of this class, which is out. There must be one owner of it: the
-    /// one before gives it up, or this one is only asked for its place.
+    /// The room is part of a live stack of this class. The stack must have one owner: the previous
+    /// owner gives it up, or this value is only asked for its addresses.
     #[inline]
     pub(in crate::runtime) unsafe fn again(room: NonNull<Room>, class: Class) -> Self {
         Self {
@@ -130,15 +130,15 @@ impl Stack {
         self.class
     }
 
-    /// Room for the state of what runs on this stack: writable, and not used otherwise as long as
-    /// the stack is out.
+    /// The room for the state of what runs on this stack: writable, and not used otherwise as long
+    /// as the stack is live.
     #[inline]
     pub(in crate::runtime) fn room(&self) -> NonNull<Room> {
         let room = ptr::with_exposed_provenance_mut(self.base.get());
         NonNull::new(room).expect("it is not zero")
     }
 
-    /// Says what runs on this stack, for `registry::find_guard`; null is nothing.
+    /// Sets what runs on this stack, for `registry::find_guard`; null means nothing.
     pub(crate) fn set_occupant(&self, occupant: *const ()) {
         self.header()
             .occupant
@@ -155,7 +155,7 @@ impl Stack {
         self.slot() + GUARD
     }
 
-    /// The end of the slot: that of the page in which the base lies.
+    /// The end of the slot, which is the end of the page in which the base lies.
     #[inline]
     fn top(&self) -> usize {
         self.base.get().next_multiple_of(SMALLEST_PAGE)

@@ -7,13 +7,13 @@
 //!  | guard   | usable, 2^k bytes      <- grows    | room | colour   | header |
 //! ```
 //!
-//! The guard faults whatever touches it. The header is the one cache line at the very top that
-//! says whose stack this is, for the handler of that fault. Below it lie up to 896 bytes of
-//! colour: without them the busiest lines of all stacks would compete for one set of the
-//! first-level cache. The room is for the state of the coroutine that uses the stack. All of this
-//! and a shallow call chain share one page.
+//! Any access to the guard faults. The header, one cache line at the very top, says which ethread
+//! runs on the stack, for the handler of that fault. Below it lie up to 896 bytes of colour:
+//! without them the busiest lines of all stacks would compete for one set of the first-level cache.
+//! The room holds the state of the coroutine that uses the stack. All of this and a shallow call
+//! chain share one page.
 //!
-//! A slot is *ready* (guarded, never used), *live* (a [`Stack`] of it is out), *hot* (free, its
+//! A slot is *ready* (guarded, never used), *live* (handed out as a [`Stack`]), *hot* (free, its
 //! pages still in place) or *cold* (free, its pages given back). Slots are guarded when they are
 //! first needed and never again: guards outlive the give-back of pages.
 

@@ -1,9 +1,9 @@
-//! Says whose stack overflowed, before the process dies of it.
+//! Reports which ethread's stack overflowed, before the process aborts.
 //!
-//! The kernel tells of an overflow by a fault in a guard. The handler runs on an alternate stack
-//! (the ethread's own has no room), knows guards by their address, reads plain atomics only,
-//! writes one line to standard error and aborts. Every other fault goes on to the handler that was
-//! there before: std's, or the program's own.
+//! An overflow shows as a fault in a guard. The handler runs on an alternate stack (the ethread's
+//! own stack has no room), recognizes guards by their address, reads plain atomics only, writes one
+//! line to standard error and aborts. Every other fault goes on to the handler that was installed
+//! before: std's, or the program's own.
 
 // Signal handlers and alternate stacks are raw system interfaces.
 #![allow(unsafe_code)]
@@ -24,15 +24,15 @@ use crate::runtime::driver::exhausted;
 /// did not start have none.
 const ALTERNATE_STACK: usize = 64 << 10;
 
-/// The signals of a guard: Linux sends the first, macOS the second.
+/// The signals of a fault in a guard: Linux sends the first, macOS the second.
 const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// What was in place before, in the order of `SIGNALS`.
+/// The actions that were installed before, in the order of `SIGNALS`.
 static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
 
 /// Installs the handler, once per process, and this OS thread's alternate stack, once per thread.
 pub(in crate::runtime) fn install() -> io::Result<()> {
-    // The previous actions are read before ours can run, so that the handler finds them.
+    // The previous actions are stored before the handler can run, so that the handler finds them.
     if PREVIOUS.get().is_none() {
         let previous = [current_action(SIGNALS[0])?, current_action(SIGNALS[1])?];
         if PREVIOUS.set(previous).is_ok() {
@@ -87,7 +87,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         // after its stacks.
         let who = unsafe { hit.occupant.cast::<NameSlot>().as_ref() }.and_then(NameSlot::snapshot);
         let mut line = Line::default();
-        // `Line` never fails: it cuts.
+        // `Line` never fails: it truncates.
         let _ = match &who {
             Some(who) => match who.name() {
                 Some(name) => write!(line, "ethread '{name}' (#{})", who.id),
@@ -108,7 +108,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     pass_on(signal, info, context);
 }
 
-/// Lets the previous handler have the fault.
+/// Passes the fault on to the previous handler.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let which = usize::from(signal != SIGNALS[0]);
     let Some(previous) = PREVIOUS.get().map(|previous| &previous[which]) else {
@@ -116,9 +116,9 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     };
     match previous.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN => {
-            // Returning runs the faulting instruction again, now without a handler. (A fault
-            // cannot be ignored: the kernel kills.)
-            // SAFETY: this is the action that the kernel gave us.
+            // Returning runs the faulting instruction again, now without a handler. (A fault cannot
+            // be ignored: the kernel kills the process.)
+            // SAFETY: the kernel has returned this action.
             unsafe { libc::sigaction(signal, previous, ptr::null_mut()) };
         }
         handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
@@ -174,7 +174,7 @@ struct AlternateStack {
 }
 
 impl AlternateStack {
-    /// `None` if the thread has one that is big enough.
+    /// `None` if the OS thread has an alternate stack that is large enough.
     fn install() -> io::Result<Option<Self>> {
         let mut previous = MaybeUninit::uninit();
         // SAFETY: a null new stack changes nothing, and there is room for the old one.
@@ -186,7 +186,7 @@ impl AlternateStack {
         if previous.ss_flags & libc::SS_DISABLE == 0 && previous.ss_size >= ALTERNATE_STACK {
             return Ok(None);
         }
-        // SAFETY: a fresh anonymous mapping touches no memory that anybody has.
+        // SAFETY: a fresh anonymous mapping touches no memory that is in use.
         let memory = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -208,7 +208,7 @@ impl AlternateStack {
             ss_size: ALTERNATE_STACK,
         };
         let alternate = Self { memory, previous };
-        // SAFETY: the mapping is ours until `drop`, which takes it out of use first.
+        // SAFETY: the mapping is `alternate`'s until its `drop`, which takes it out of use first.
         if unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -219,16 +219,16 @@ impl AlternateStack {
 impl Drop for AlternateStack {
     fn drop(&mut self) {
         let mut current = MaybeUninit::<libc::stack_t>::uninit();
-        // SAFETY: asks what is in use, and there is room for the answer. Then puts back what was
-        // in use before ours; the thread is ending, and no handler runs now. Only if our mapping is
-        // out of use is it unmapped.
+        // SAFETY: the first call only reads which stack is in use, and there is room for the
+        // answer. The second call restores the stack that was in use before; the thread is ending,
+        // and no handler runs now. The mapping is unmapped only if it is out of use.
         unsafe {
             if libc::sigaltstack(ptr::null(), current.as_mut_ptr()) != 0 {
                 return;
             }
             let current = current.assume_init();
-            // std switches its threads' alternate stack off, and unmaps what `previous` is then,
-            // before their thread-locals are dropped.
+            // std disables the alternate stack of its threads, and unmaps the stack that `previous`
+            // describes, before their thread-locals are dropped.
             let ours = current.ss_flags & libc::SS_DISABLE == 0 && current.ss_sp == self.memory;
             if !ours || libc::sigaltstack(&self.previous, ptr::null_mut()) == 0 {
                 libc::munmap(self.memory, ALTERNATE_STACK);

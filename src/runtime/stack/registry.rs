@@ -1,8 +1,8 @@
-//! The chunks of all arenas, for a fault handler to look an address up.
+//! The chunks of all arenas, in which the fault handler looks an address up.
 //!
 //! A list of records that only grows: a record whose chunk is gone waits for another chunk, and is
-//! never freed, so that a handler that was interrupted between any two reads finds memory. Each
-//! record is a sequence lock with one writer, the arena whose chunk it describes.
+//! never freed. So a handler that was interrupted between any two reads still finds valid memory.
+//! Each record is a sequence lock with one writer, the arena whose chunk it describes.
 
 // Records are shared by raw pointer and live forever; slot headers are read by address.
 #![allow(unsafe_code)]
@@ -25,7 +25,7 @@ struct Registry {
     newest: AtomicPtr<ChunkRecord>,
 }
 
-/// What the handler has to know of a chunk.
+/// What the fault handler has to know of a chunk.
 #[derive(Debug)]
 pub(super) struct ChunkRecord {
     /// Whether an arena owns this record.
@@ -34,7 +34,7 @@ pub(super) struct ChunkRecord {
     version: AtomicUsize,
     start: AtomicUsize,
     stride: AtomicUsize,
-    /// So many slots, from the lowest one on, have their guards in place.
+    /// How many slots, from the lowest one on, have their guards in place.
     guarded: AtomicUsize,
     /// The record added before this one; fixed once this one is in the list.
     next: AtomicPtr<Self>,
@@ -53,15 +53,15 @@ struct Slots {
 pub(crate) struct GuardHit {
     /// The usable size of the stack above the guard.
     pub(crate) usable: usize,
-    /// Who runs on it, as `Stack::set_occupant` said; null if no one does.
+    /// What runs on the stack, as `Stack::set_occupant` has set it; null if nothing does.
     pub(crate) occupant: *const (),
 }
 
 /// Finds the stack in whose guard `addr` lies, if any.
 ///
 /// Async-signal-safe: plain reads and atomic loads of memory that is never freed, and one read of
-/// the stack's own top. The latter relies on the arena of that stack being alive, which it is when
-/// the fault is that of a computation on it; for a stray access to the guard of an arena that
+/// the stack's own top. The latter relies on the arena of that stack being alive. It is, if a
+/// computation on that stack has caused the fault; for a stray access to the guard of an arena that
 /// another OS thread unmaps at this very moment, the read may fault again.
 pub(crate) fn find_guard(addr: usize) -> Option<GuardHit> {
     let mut records = REGISTRY.records();
@@ -86,7 +86,7 @@ impl Registry {
         })
     }
 
-    /// Makes a mapped chunk known, none of its guards yet in place.
+    /// Publishes a mapped chunk, none of whose guards is in place yet.
     fn publish(&self, start: usize, stride: usize) -> &'static ChunkRecord {
         let vacant = self.records().find(|record| {
             record
@@ -126,12 +126,12 @@ impl Registry {
 }
 
 impl ChunkRecord {
-    /// Makes a mapped chunk known, none of its guards yet in place.
+    /// Publishes a mapped chunk, none of whose guards is in place yet.
     pub(super) fn publish(start: usize, stride: usize) -> &'static Self {
         REGISTRY.publish(start, stride)
     }
 
-    /// The caller has claimed the record.
+    /// Describes a chunk. The caller has claimed the record.
     fn describe(&self, start: usize, stride: usize) {
         // Orders the version's oddness before the fields: a reader that meets a new field and then
         // re-reads the version cannot find it unchanged.
@@ -142,12 +142,12 @@ impl ChunkRecord {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Tells that the lowest `slots` slots have guards.
+    /// Publishes that the lowest `slots` slots have guards.
     pub(super) fn set_guarded(&self, slots: usize) {
         self.guarded.store(slots, Ordering::Release);
     }
 
-    /// Withdraws the chunk. The caller uses the record no more.
+    /// Withdraws the chunk. The caller does not use the record any more.
     pub(super) fn retire(&self) {
         self.version.fetch_add(1, Ordering::Relaxed);
         self.claimed.store(false, Ordering::Release);
@@ -180,7 +180,7 @@ impl Slots {
         }
         let header = header_at(self.start + (slot + 1) * self.stride);
         // SAFETY: a slot whose guard is in place has its header mapped for as long as its chunk is
-        // (`find_guard` on when that ends), and a header is valid in any state of its bytes.
+        // (see `find_guard` for when that ends), and a header is valid in any state of its bytes.
         let occupant = unsafe { (*header).occupant.load(Ordering::Acquire) };
         Some(GuardHit {
             usable: self.stride - GUARD,

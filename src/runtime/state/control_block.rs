@@ -7,7 +7,7 @@
 //!                      │  └────── yield ───────────┘   │ park
 //!                      └───────── wake ──────── Parked ◄
 //! ```
-//! A starter (`bridge::on_ready`) is born `Parked`, without a stack: its first wake starts it. An
+//! A starter (`bridge::on_ready`) begins as `Parked`, without a stack: its first wake starts it. An
 //! ethread that rests has parked as its last act, and its root has returned: it is a starter again.
 
 use std::fmt;
@@ -26,18 +26,18 @@ use crate::runtime::base::wait::{HOST, NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::stack::Class;
 use crate::runtime::stack::coroutine::{Coroutine, Run};
 
-/// Ends the run queue, as the OS thread's own code is never in it; so it follows those, too, that
-/// are not in it.
+/// Marks the end of the run queue, which never contains the OS thread's own code. It is also the
+/// `next_ready` of a block that is not in the queue.
 pub(in crate::runtime) const NOBODY: u32 = HOST;
 
 /// A unique number of an ethread, in this process. Never reused.
 ///
-/// The OS thread that drives a shard has one too.
+/// The OS thread that drives a shard has an id, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ThreadId(NonZeroU64);
 
-/// The ids that a shard has for its next ethreads. They are taken from the process's in blocks, so
-/// that a birth does without an atomic operation.
+/// The ids that a shard has for its next ethreads. A shard takes ids from the process in blocks, so
+/// most spawns need no atomic operation.
 #[derive(Debug, Default)]
 struct Ids(Range<u64>);
 
@@ -50,7 +50,7 @@ impl Ids {
         ThreadId(NonZeroU64::new(id).expect("2^64 ethreads in one process"))
     }
 
-    /// Takes a block, and the first id of it.
+    /// Takes a block of ids, and returns the first.
     #[cold]
     fn refill(&mut self) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -82,12 +82,12 @@ pub(in crate::runtime) enum State {
     Parked,
 }
 
-/// Whether and how often an ethread was told to end.
+/// Whether an ethread must unwind, and how often it has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::runtime) struct Cancel {
-    /// Bits, which are looked at together at each suspension point.
+    /// Bits, which are checked together at each suspension point.
     due: u8,
-    /// How often it has unwound from a suspension point.
+    /// How often the ethread has unwound from a suspension point.
     pub(in crate::runtime) raises: u8,
 }
 
@@ -95,13 +95,13 @@ impl Cancel {
     const REQUESTED: u8 = 1;
     const SCOPED: u8 = 2;
 
-    /// Whether there is a reason to look closer.
+    /// Whether a closer check is needed.
     #[inline]
     pub(in crate::runtime) fn may_be_due(self) -> bool {
         self.due != 0
     }
 
-    /// Whether it is to unwind at its next suspension point, and again at each one after that.
+    /// Whether the ethread must unwind at its next suspension point, and again at each later one.
     pub(in crate::runtime) fn is_requested(self) -> bool {
         self.due & Self::REQUESTED != 0
     }
@@ -110,7 +110,7 @@ impl Cancel {
         self.due |= Self::REQUESTED;
     }
 
-    /// Whether one of the scopes that it is in is to unwind, up to that scope.
+    /// Whether the ethread must unwind up to one of the scopes that it is in.
     pub(in crate::runtime) fn is_scoped(self) -> bool {
         self.due & Self::SCOPED != 0
     }
@@ -120,49 +120,50 @@ impl Cancel {
     }
 }
 
-/// Two cache lines, side by side; a million of them live at once. Who parks without a deadline and
-/// is woken needs the first one only.
+/// Two cache lines, side by side; a million control blocks may live at once. A park without a
+/// deadline, and its wake, need the first line only.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(in crate::runtime) struct ControlBlock {
-    /// The first part of its [`Reason`].
+    /// The first part of the ethread's [`Reason`].
     kind: WaitKind,
     pub(in crate::runtime) state: State,
-    /// How often the sweep has met it since it ran.
+    /// How often the trimming sweep has visited the ethread since it ran.
     pub(in crate::runtime) visits: u8,
-    /// The token of the wait that began last was used, or the wait has ended without: nobody can
-    /// wake with it any more. True before the first wait.
+    /// The token of the latest wait was used, or the wait has ended without it: the token wakes
+    /// nothing any more. True before the first wait.
     pub(in crate::runtime) spent: bool,
     pub(in crate::runtime) outcome: Outcome,
     /// `Thread::unpark` came before `thread::park`.
     pub(in crate::runtime) permit: bool,
     /// Ends with its shard, and keeps no `run` going.
     pub(in crate::runtime) daemon: bool,
-    /// The arena holds a stack for it: until its first turn.
+    /// The arena holds a reserved stack for the ethread, until its first turn.
     pub(in crate::runtime) reserved: bool,
     pub(in crate::runtime) class: Class,
-    /// `deadline` is that of a scope, and not of the wait itself.
+    /// `deadline` is the deadline of a scope, and not of the wait itself.
     pub(in crate::runtime) bounded: bool,
     pub(in crate::runtime) cancel: Cancel,
-    /// How many `uncancellable` calls it is in.
+    /// How many `uncancellable` calls the ethread is in.
     pub(in crate::runtime) masks: u32,
-    /// The one behind it in the run queue, where it is in it.
+    /// The next ethread in the run queue, if this one is in the queue.
     pub(in crate::runtime) next_ready: u32,
-    /// The innermost scope that it is in.
+    /// The innermost scope that the ethread is in.
     pub(in crate::runtime) scope: ScopeIndex,
-    /// Number of the current or last park. Goes on when the place is used again.
+    /// Number of the current or last park. The count goes on when the place is reused.
     pub(in crate::runtime) park: u64,
     detail: u64,
     location: &'static Location<'static>,
-    /// When the current park times out, else `NEVER`. A store is all of it on the hot path: see
-    /// `timer`.
+    /// When the current park times out, else `NEVER`. On the hot path a deadline costs only this
+    /// store: see `timer`.
     pub(in crate::runtime) deadline: u64,
-    /// The rest of its work, while it is suspended on its stack.
+    /// The suspended computation, while the ethread is suspended on its stack.
     pub(in crate::runtime) coroutine: Option<Coroutine>,
-    /// What it is to do, while it has no stack: before its first turn, and while it rests. The
-    /// shard's own OS thread has none.
+    /// The ethread's work, while it has no stack: before its first turn, and while it rests. `None`
+    /// for the shard's own OS thread.
     pub(in crate::runtime) start: Option<Rc<dyn Run>>,
-    /// The one lazy entry in the wheel, and its time: never later than `deadline` of a park.
+    /// The only entry in the timer wheel, corrected lazily, and its time. It is never later than
+    /// the `deadline` of a park.
     pub(in crate::runtime) timer: Option<(TimerKey, u64)>,
     pub(in crate::runtime) id: ThreadId,
     pub(in crate::runtime) name: Option<Rc<str>>,
@@ -172,7 +173,7 @@ const _: () = assert!(size_of::<ControlBlock>() == 128);
 const _: () = assert!(offset_of!(ControlBlock, start) == 64);
 
 impl ControlBlock {
-    /// What it waits for, or waited for last.
+    /// What the ethread waits for, or waited for last.
     #[inline]
     pub(in crate::runtime) fn reason(&self) -> Reason {
         Reason {
@@ -182,14 +183,14 @@ impl ControlBlock {
         }
     }
 
-    /// Whether the world outside can end its wait.
+    /// Whether I/O can end the ethread's wait.
     #[inline]
     pub(in crate::runtime) fn waits_for_io(&self) -> bool {
         self.kind.is_io()
     }
 
-    /// Notes which of the things that its park waits for has woken it. Until it waits again, that
-    /// is all that its reason is good for.
+    /// Stores which of the events that the park waits for has woken the ethread. Until the next
+    /// wait, the reason serves no other purpose.
     #[inline]
     pub(in crate::runtime) fn set_case(&mut self, token: Token) {
         if token.case != 0 {
@@ -208,14 +209,15 @@ impl ControlBlock {
         self.location = reason.location;
     }
 
-    /// Notes where it yields.
+    /// Stores where the ethread yields.
     #[inline]
     pub(in crate::runtime) fn yields_at(&mut self, location: &'static Location<'static>) {
         self.kind = WaitKind::Yield;
         self.location = location;
     }
 
-    /// Whether there is a reason to look closer before it waits: a cancel, or a scope around it.
+    /// Whether a closer check is needed before the ethread waits: for a cancel, or a scope around
+    /// it.
     #[inline]
     pub(in crate::runtime) fn may_be_interrupted(&self) -> bool {
         self.cancel.may_be_due() || self.scope != ScopeIndex::NONE
@@ -262,24 +264,25 @@ impl fmt::Display for Label {
     }
 }
 
-/// What a new ethread begins with.
+/// The initial values of a new ethread.
 pub(crate) struct SpawnParams {
     pub(crate) name: Option<Rc<str>>,
     pub(crate) daemon: bool,
     pub(in crate::runtime) class: Class,
     pub(in crate::runtime) start: Option<Rc<dyn Run>>,
-    /// The arena holds a stack for it.
+    /// The arena holds a reserved stack for the ethread.
     pub(in crate::runtime) reserved: bool,
     pub(crate) location: &'static Location<'static>,
 }
 
-/// The control blocks of a shard, in places that are used again; place 0 is the OS thread.
+/// The slab of a shard's control blocks. Places are reused; place 0 is the OS thread.
 #[derive(Debug)]
 pub(in crate::runtime) struct Blocks {
     blocks: Vec<ControlBlock>,
     free: Vec<u32>,
     ids: Ids,
-    /// For each place, whom the last wait depended on that depends on an ethread.
+    /// For each place, what its last wait of a kind with a peer ([`WaitKind::has_peer`]) depended
+    /// on.
     peers: Vec<KeptWaitsOn>,
     names: Vec<NameChunk>,
     pub(in crate::runtime) live: usize,
@@ -354,7 +357,7 @@ impl Blocks {
         (index, id)
     }
 
-    /// Frees a place whose ethread has ended, and gives its timer back to be cancelled.
+    /// Frees a place whose ethread has ended, and returns its timer, to be cancelled.
     #[inline(always)]
     pub(in crate::runtime) fn remove(&mut self, index: u32) -> Option<TimerKey> {
         let (chunk, place) = split(index);
@@ -381,7 +384,7 @@ impl Blocks {
         &mut self.blocks[index as usize]
     }
 
-    /// The block in a place that may be another shard's.
+    /// The block in a place that may be a place of another shard.
     #[inline]
     pub(in crate::runtime) fn at(&self, index: u32) -> Option<&ControlBlock> {
         self.blocks.get(index as usize)
@@ -398,7 +401,7 @@ impl Blocks {
             .filter(|block| block.id == id && block.state != State::Free)
     }
 
-    /// Says what the ethread is going to wait for.
+    /// Stores what the ethread is going to wait for.
     #[inline]
     pub(in crate::runtime) fn set_reason(
         &mut self,
@@ -410,7 +413,7 @@ impl Blocks {
         block
     }
 
-    /// Notes which ethread the next wait of another one depends on.
+    /// Stores what the next wait of the ethread in place `index` depends on.
     #[inline]
     pub(in crate::runtime) fn set_peer(&mut self, index: u32, waits_on: KeptWaitsOn) {
         if self.peers.len() <= index as usize {
@@ -420,7 +423,7 @@ impl Blocks {
         self.peers[index as usize] = waits_on;
     }
 
-    /// Which ethread a wait depends on, if its kind is one that does.
+    /// The ethread that the wait in place `index` depends on, if the kind of the wait has a peer.
     pub(in crate::runtime) fn peer(&self, index: u32) -> Peer {
         let waits_on = self.peers.get(index as usize);
         waits_on.map_or(Peer::NOBODY, KeptWaitsOn::now)
@@ -433,7 +436,7 @@ impl Blocks {
         is_it.then(|| block.label())
     }
 
-    /// The record that other OS threads and the overflow handler read.
+    /// The name slot, which other OS threads and the overflow handler read.
     pub(in crate::runtime) fn name_slot(&self, index: u32) -> &NameSlot {
         let (chunk, place) = split(index);
         &self.names[chunk][place]
@@ -458,7 +461,7 @@ pub(in crate::runtime) mod tests {
     use super::*;
     use crate::runtime::stack::Arena;
 
-    /// So many ethreads that have not begun, in the places from 1 on.
+    /// `count` ethreads that have not begun, in the places from 1 on.
     pub(in crate::runtime) fn blocks(count: usize) -> Blocks {
         let params = || SpawnParams {
             name: None,

@@ -1,4 +1,4 @@
-//! What changes at every switch: the control blocks, the run queue, the timers.
+//! The state that changes at every switch: the control blocks, the run queue, the timers.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use crate::runtime::base::owner::Peer;
 use crate::runtime::base::wait::{HOST, NEVER, Outcome, Reason, Token};
 use crate::runtime::driver::Report;
 
-/// What changes at every switch.
+/// The state that changes at every switch.
 #[derive(Debug)]
 pub(in crate::runtime) struct Core {
     pub(in crate::runtime) blocks: Blocks,
@@ -22,9 +22,9 @@ pub(in crate::runtime) struct Core {
     pub(in crate::runtime) timed: usize,
     /// Parks that a descriptor can end.
     pub(in crate::runtime) io_waits: usize,
-    /// Those for whom there was no stack when they became ready, in that order.
+    /// Ethreads for which there was no stack when they became ready, in that order.
     pub(in crate::runtime) awaiting_stack: VecDeque<u32>,
-    /// Kept between turns for its memory.
+    /// Kept between turns, to reuse its memory.
     due: Vec<(u64, u32)>,
     pub(in crate::runtime) reports: Vec<Report>,
 }
@@ -51,8 +51,8 @@ impl Core {
         }
         self.timers.expire(now, &mut self.due);
         let mut due = std::mem::take(&mut self.due);
-        // Deadlines may have moved back while their entries stood; those who are due run in the
-        // order of their deadlines all the same.
+        // A deadline may have become later while its entry stayed in the wheel. The ethreads that
+        // are due run in the order of their deadlines all the same.
         let mut moved = false;
         for (time, index) in &mut due {
             let deadline = self.blocks.get(*index).deadline;
@@ -76,15 +76,16 @@ impl Core {
                     };
                     self.wake(token, outcome);
                 }
-                // The deadline moved back while the entry stood: this is its lazy correction.
+                // The deadline became later while the entry stayed: this is the entry's lazy
+                // correction.
                 deadline => block.timer = Some((self.timers.insert(deadline, index), deadline)),
             }
         }
         self.due = due;
     }
 
-    /// Begins a wait and parks, in one: nothing can end the wait in between. `None` if it was
-    /// cancelled.
+    /// Begins a wait and parks in one step: nothing can end the wait in between. `None` if an
+    /// interrupt is due.
     #[inline(always)]
     pub(in crate::runtime) fn park_now(
         &mut self,
@@ -119,7 +120,8 @@ impl Core {
         Some(park)
     }
 
-    /// Parks a block that is not in the run queue, until `deadline` or that of a scope around it.
+    /// Parks a block that is not in the run queue, until `deadline` or the deadline of a scope
+    /// around it.
     #[inline(always)]
     pub(in crate::runtime) fn set_parked(&mut self, index: u32, deadline: u64) {
         let scope = self.blocks.get(index).scope;
@@ -132,8 +134,8 @@ impl Core {
         self.park_until(index, deadline, bounded);
     }
 
-    /// Parks a block: its deadline is stored, and its timer is moved only if it would come too
-    /// late.
+    /// Parks a block: its deadline is stored, and its timer is moved only if the timer would fire
+    /// too late.
     #[inline(always)]
     pub(in crate::runtime) fn park_until(&mut self, index: u32, deadline: u64, bounded: bool) {
         let block = self.blocks.get_mut(index);
@@ -155,14 +157,14 @@ impl Core {
         }
     }
 
-    /// Puts one that is not in the run queue at its end.
+    /// Puts an ethread that is not in the run queue at the end of the queue.
     #[inline]
     pub(in crate::runtime) fn make_ready(&mut self, index: u32) {
         self.blocks.get_mut(index).state = State::Ready;
         self.ready.push(&mut self.blocks, index);
     }
 
-    /// Ends a park; false if it has ended already, or is not this one.
+    /// Ends the park of `token`; false if the park has ended already, or another one has begun.
     #[inline(always)]
     pub(in crate::runtime) fn wake(&mut self, token: Token, outcome: Outcome) -> bool {
         let block = self.blocks.get_mut(token.index);
@@ -187,7 +189,7 @@ impl Core {
                 }
                 true
             }
-            // Between the begin of a wait and its park.
+            // Between the beginning of a wait and its park.
             State::Running if !block.spent => {
                 block.spent = true;
                 block.set_case(token);
@@ -197,7 +199,7 @@ impl Core {
         }
     }
 
-    /// Whether the next suspension point of an ethread is to unwind.
+    /// Whether an ethread must unwind at its next suspension point.
     pub(in crate::runtime) fn interrupt_is_due(&self, index: u32) -> bool {
         let block = self.blocks.get(index);
         let cancel = block.cancel;
@@ -205,7 +207,7 @@ impl Core {
             || (cancel.is_scoped() && self.scopes.cancelled(block.scope).is_some())
     }
 
-    /// Wakes an ethread that is to unwind, if its wait may be cut short.
+    /// Wakes an ethread that must unwind, if its wait may be cut short.
     pub(in crate::runtime) fn interrupt(&mut self, index: u32) {
         if !self.interrupt_is_due(index) {
             return;
@@ -216,7 +218,8 @@ impl Core {
                 let token = block.token(index);
                 self.wake(token, Outcome::Cancelled);
             }
-            // Without a stack: it is started in order to drop its work on one of its own.
+            // The ethread has no stack: it is started in order to drop its work on a stack of its
+            // own.
             State::Ready if block.start.is_some() => {
                 block.outcome = Outcome::Cancelled;
             }
@@ -224,11 +227,11 @@ impl Core {
         }
     }
 
-    /// Those who wait for each other from `peer` on, if the last of them waits for the ethread in
-    /// the place `me`, without limit.
+    /// The chain of ethreads that wait for each other, from `peer` on, if it leads to the ethread
+    /// in the place `me`. Waits with a deadline end the chain.
     pub(in crate::runtime) fn circle(&self, me: u32, peer: Peer) -> Option<Vec<u32>> {
         let mut circle = Vec::new();
-        // Brent's: a circle without `me` does not keep us going around.
+        // Brent's cycle detection: a circle without `me` does not make the loop endless.
         let (mut landmark, mut next_landmark) = (peer.place, 1);
         let (mut at, mut id) = (peer.place, peer.id);
         loop {

@@ -1,6 +1,6 @@
-//! What a shard knows: control blocks, the run queue, timers, scopes, local values, slots.
+//! The state of a shard: control blocks, the run queue, timers, scopes, local values, slots.
 //!
-//! Plain data with its rules. Nothing here runs an ethread or asks the driver.
+//! Plain data with its rules. Nothing here runs an ethread or calls the driver.
 
 pub(crate) mod control_block;
 pub(crate) mod core;

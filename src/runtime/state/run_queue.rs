@@ -1,28 +1,28 @@
-//! Who runs next.
+//! The run queue: which ethread runs next.
 
 use super::control_block::{Blocks, ControlBlock, NOBODY};
 
-/// The ethreads that are ready: a list through their control blocks, which are at hand whenever one
-/// comes or goes.
+/// The ethreads that are ready: a list linked through their control blocks, which every push and
+/// pop has at hand.
 ///
-/// First in, first out: whoever yields goes behind everybody who is ready, new ones included. A
-/// driver with seeded order picks any of the ready ones instead; see [`RunQueue::pop_any`].
+/// First in, first out: an ethread that yields goes behind all ready ethreads, new ones included. A
+/// driver with seeded order picks any ready ethread instead; see [`RunQueue::pop_any`].
 #[derive(Debug, Default)]
 pub(crate) struct RunQueue {
-    /// [`NOBODY`] if there is none.
+    /// [`NOBODY`] if the queue is empty.
     first: u32,
-    /// Of use only if there is a first one.
+    /// Valid only if the queue is not empty.
     last: u32,
 }
 
-/// One whose turn it is.
+/// An ethread whose turn it is.
 pub(in crate::runtime) struct Ready<'a> {
     pub(in crate::runtime) index: u32,
     pub(in crate::runtime) block: &'a mut ControlBlock,
 }
 
 impl RunQueue {
-    /// Puts one at the end that is not in the list.
+    /// Puts an ethread that is not in the queue at its end.
     #[inline]
     pub(in crate::runtime) fn push(&mut self, blocks: &mut Blocks, index: u32) {
         debug_assert_eq!(blocks.get(index).next_ready, NOBODY);
@@ -47,7 +47,8 @@ impl RunQueue {
         Some(Ready { index, block })
     }
 
-    /// Takes the one that `choose` picks of `len` ready ones, and keeps the others in order.
+    /// Takes the ready ethread that `choose` picks, and keeps the others in order. `choose` is
+    /// given the number of ready ethreads.
     #[cold]
     pub(in crate::runtime) fn pop_any<'b>(
         &mut self,
@@ -75,8 +76,8 @@ impl RunQueue {
         Some(Ready { index, block })
     }
 
-    /// All of them, from the first on. There is no number of them, as it would have to be kept at
-    /// every switch.
+    /// All ready ethreads, from the first on. Their number is not stored, as every switch would
+    /// have to update it.
     pub(in crate::runtime) fn iter<'b>(
         &self,
         blocks: &'b Blocks,

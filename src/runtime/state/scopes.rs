@@ -1,8 +1,9 @@
 //! The scopes that ethreads are in: deadlines, groups of children, and masks.
 //!
 //! Pure data: a slab of the shard, in which each scope knows the one around it. A control block
-//! knows the innermost one of its ethread. What a park asks, the earliest deadline of all scopes
-//! around it, is known at the innermost one, so it costs one look however deep they are nested.
+//! knows the innermost scope of its ethread. A park needs the earliest deadline of all scopes
+//! around it. The innermost scope stores that deadline, so it costs one read however deep the
+//! scopes are nested.
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
@@ -14,21 +15,21 @@ use crate::runtime::base::wait::NEVER;
 pub(crate) struct ScopeIndex(u32);
 
 impl ScopeIndex {
-    /// Of no scope.
+    /// The index of no scope.
     pub(in crate::runtime) const NONE: Self = Self(u32::MAX);
 }
 
 /// A scope's number, unique in its shard; never zero.
 pub(crate) type ScopeId = u64;
 
-/// What a scope does for what is in it.
+/// The effect of a scope on the code in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScopeKind {
     /// Bounds every wait by this time.
     Deadline(u64),
-    /// Unwinds when it is cancelled.
+    /// The code in the scope unwinds when the scope is cancelled.
     Group,
-    /// Keeps what is around it away.
+    /// Hides the scopes around it.
     Mask,
 }
 
@@ -49,13 +50,13 @@ struct Scope {
     is_cancelled: bool,
     /// How many calls in it have failed since its deadline has passed.
     errors: u8,
-    /// How often what is in it was unwound because of it.
+    /// How often the code in the scope was unwound because of it.
     raises: u8,
-    /// Its own deadline.
+    /// The scope's own deadline.
     own: u64,
-    /// The earliest deadline of this scope and of those around it that it sees.
+    /// The earliest deadline of this scope and of the scopes around it that no mask hides.
     deadline: u64,
-    /// Whose deadline that is; the outermost of several.
+    /// The scope that has this deadline; the outermost if several have it.
     owner: ScopeIndex,
     location: &'static Location<'static>,
 }
@@ -96,7 +97,7 @@ impl Scopes {
         (index, self.last)
     }
 
-    /// Finds the earliest deadline at a scope, from that at the one around it.
+    /// Finds the earliest deadline at a scope, from the earliest deadline at the scope around it.
     fn bound(&mut self, index: ScopeIndex) {
         let scope = &self.scopes[index.0 as usize];
         let around = self.get(scope.outer).filter(|_| !scope.is_mask);
@@ -111,8 +112,8 @@ impl Scopes {
     }
 
     /// Removes a scope from the chain that begins at `innermost`, and returns where the chain
-    /// begins then. It need not be the first: code that switches stacks by itself may leave scopes
-    /// in another order than that of their nesting.
+    /// begins then. The scope need not be the first: code that switches stacks by itself may leave
+    /// scopes in another order than the order of their nesting.
     pub(in crate::runtime) fn leave(&mut self, innermost: ScopeIndex, id: ScopeId) -> ScopeIndex {
         let mut inside = Vec::new();
         let mut at = innermost;
@@ -162,7 +163,8 @@ impl Scopes {
         self.get(innermost).map_or(NEVER, |scope| scope.deadline)
     }
 
-    /// Whose deadline that is: its number, and the line where it was opened.
+    /// The scope that the earliest deadline at a place comes from: its number, and the line where
+    /// it was opened.
     pub(in crate::runtime) fn owner(
         &self,
         innermost: ScopeIndex,
@@ -198,7 +200,7 @@ impl Scopes {
         0
     }
 
-    /// Cancels a scope of this chain; false if it has been left.
+    /// Cancels a scope of this chain; false if the scope has been left.
     pub(in crate::runtime) fn cancel(&mut self, innermost: ScopeIndex, id: ScopeId) -> bool {
         let mut at = innermost;
         while let Some(scope) = self.scopes.get_mut(at.0 as usize).filter(|s| s.id != 0) {
@@ -211,7 +213,7 @@ impl Scopes {
         false
     }
 
-    /// The outermost of the cancelled scopes at a place, as far as no mask hides them.
+    /// The outermost of the cancelled scopes at a place that no mask hides.
     pub(in crate::runtime) fn cancelled(&self, innermost: ScopeIndex) -> Option<ScopeId> {
         let seen = self.chain(innermost).take_while(|scope| !scope.is_mask);
         let cancelled = seen.filter(|scope| scope.is_cancelled);

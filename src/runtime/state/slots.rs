@@ -1,4 +1,4 @@
-//! The slots of a shard: what is known of each registered descriptor, and who waits for it.
+//! The slots of a shard: the state of each registered descriptor, and its waiters.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -24,13 +24,13 @@ pub(in crate::runtime) struct Sources {
     free: Vec<u32>,
 }
 
-/// One cache line: every event and every wait looks at one.
+/// One cache line: every event and every wait accesses a slot.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(in crate::runtime) struct Slot {
     /// Zero while the slot is free.
     key: u64,
-    /// A hangup, an error or urgent data was reported: from then on "short" proves nothing.
+    /// A hangup, an error or urgent data was reported: from then on a short read proves nothing.
     pub(in crate::runtime) hangup: bool,
     /// By direction.
     ready: [bool; 2],
@@ -96,7 +96,7 @@ impl Sources {
         Ok(key)
     }
 
-    /// Frees a slot; its waiters are given back.
+    /// Frees a slot, and returns it with its waiters.
     pub(in crate::runtime) fn remove(&mut self, key: u64) -> Option<Slot> {
         let slot = std::mem::take(self.get(key)?);
         self.free.push((key & SLOT_MASK) as u32);

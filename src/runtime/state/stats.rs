@@ -11,7 +11,7 @@ pub struct Stats {
     pub driver: DriverKind,
     /// Ethreads that have not ended, starters included.
     pub ethreads: usize,
-    /// Those of them that are ready to run.
+    /// Ethreads that are ready to run.
     pub ready: usize,
     /// Entries in the timer wheel.
     pub timers: usize,

@@ -1,4 +1,4 @@
-//! A hierarchical timing wheel: who is due, and when to look again.
+//! A hierarchical timing wheel: which entries are due, and when to check again.
 //!
 //! Pure data: the clock belongs to the driver, and times are nanoseconds on it. Arming and
 //! cancelling are O(1); an entry moves at most once per level on its way to being due.
@@ -26,8 +26,8 @@
 
 use std::num::NonZeroU64;
 
-/// Ticks are `1 << TICK_BITS` nanoseconds long: fine enough that the entries of one tick, which
-/// are told apart one by one, stay few.
+/// Ticks are `1 << TICK_BITS` nanoseconds long: fine enough that the entries of one tick, which are
+/// compared one by one, stay few.
 const TICK_BITS: u32 = 14;
 /// A digit of a tick number, one per level.
 const DIGIT_BITS: u32 = 6;
@@ -40,7 +40,7 @@ const NIL: u32 = u32::MAX;
 /// Pending deadlines, each with a payload to hand back when it is due.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    /// The latest time `expire` was told; its tick is the current tick.
+    /// The latest time that was passed to `expire`; its tick is the current tick.
     now: u64,
     /// Entries and, linked through `next` from `free`, the vacant ones among them.
     nodes: Vec<Node>,

@@ -1,8 +1,9 @@
-//! Gives back what ethreads that have been parked for long do not use of their stacks.
+//! Gives back the unused stack pages of ethreads that have been parked for long.
 //!
-//! An ethread may have been deep once, and wait shallow for hours. Now and then the shard goes
-//! through its ethreads, a few at each turn in which nobody is ready; whoever was parked already
-//! at the last two visits loses the dead part of its stack, once per park.
+//! An ethread may have used much of its stack once, and then wait in a shallow call for hours. From
+//! time to time the shard visits its ethreads, a few at each turn in which no ethread is ready. An
+//! ethread that was already parked at the last two visits loses the dead part of its stack, once
+//! per park.
 
 use std::time::Duration;
 
@@ -12,21 +13,21 @@ use crate::runtime::base::wait::NEVER;
 /// From the end of one round to the beginning of the next.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Ethreads looked at in one turn.
+/// Ethreads visited in one turn.
 const AT_ONCE: usize = 256;
 
 /// Visits after which a park is long.
 const LONG: u8 = 2;
 
-/// Where the sweep is.
+/// The position of the sweep.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::runtime) struct Trimming {
-    /// When the next visits are due; [`NEVER`] while nobody has run since a round that found
-    /// everybody trimmed.
+    /// When the next visits are due; [`NEVER`] while no ethread has run since a round that found
+    /// all ethreads trimmed.
     at: u64,
     /// The place of the next visit.
     place: u32,
-    /// Somebody was met in this round whose park is not long yet.
+    /// This round has visited an ethread whose park is not long yet.
     unfinished: bool,
 }
 
@@ -54,7 +55,7 @@ impl Trimming {
         };
     }
 
-    /// Makes the visits that are due, and says when the next ones are.
+    /// Makes the visits that are due, and returns when the next visits are due.
     pub(in crate::runtime) fn visit(&mut self, blocks: &mut Blocks, now: u64) -> u64 {
         if self.at > now {
             return self.at;
@@ -104,7 +105,7 @@ mod tests {
         }
     }
 
-    /// The traces that a parked ethread, in the first place, has left below its frames.
+    /// How many bytes the parked ethread in place 1 has left below its frames.
     fn traces(scheduler: &Scheduler) -> usize {
         let core = scheduler.core.borrow();
         core.blocks
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(traces(&scheduler), 0);
         assert_eq!(later(&scheduler), NEVER, "nobody is left to be trimmed");
 
-        // It runs on, and its next park counts anew.
+        // The ethread runs on, and its next park counts anew.
         ethread.thread().unpark();
         thread::yield_now();
         assert!(traces(&scheduler) > 0);

@@ -1,4 +1,4 @@
-//! Joins of ethreads: the handle that spawning gives.
+//! Joins of ethreads: the handle that a spawn returns.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::runtime::base::wait::Token;
 
 /// Waits for an ethread and takes its result.
 ///
-/// Dropping it detaches the ethread, which goes on.
+/// Dropping it detaches the ethread, which keeps running.
 ///
 /// # Examples
 ///
@@ -41,30 +41,30 @@ pub struct JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// Of a task that knows whose it is.
+    /// The handle of a task whose owner is set.
     #[inline]
     pub(crate) fn new(task: Rc<Joinable<'static, T>>) -> Self {
         Self { task }
     }
 
     /// Suspends the caller until the ethread has ended, and returns its value or the payload of its
-    /// panic. On the shard's own OS thread it drives the shard meanwhile.
+    /// panic. On the shard's own OS thread this drives the shard meanwhile.
     ///
     /// # Errors
     ///
-    /// The payload of the panic that ended it; [`Cancelled`](crate::thread::Cancelled) if it was
-    /// cancelled; [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the ethread
-    /// has not ended.
+    /// The payload of the panic that ended the ethread; [`Cancelled`](crate::thread::Cancelled) if
+    /// it was cancelled; [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the
+    /// ethread has not ended.
     ///
     /// # Panics
     ///
-    /// On the OS thread's own side if the ethread can never end: then with the list of what all
-    /// ethreads wait for. If the ethread's shard has ended and left it behind. In a closure given
+    /// On the OS thread's own side if the ethread can never end, with the list of what all ethreads
+    /// wait for. If the ethread's shard has ended and left the ethread behind. In a closure given
     /// to `suspend`, if the ethread has not ended.
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
+    /// A cancelled caller unwinds; the ethread that it waited for goes on, detached.
     #[inline(always)]
     #[track_caller]
     pub fn join(self) -> std::thread::Result<T> {
@@ -76,7 +76,7 @@ impl<T> JoinHandle<T> {
         packet.join(location)
     }
 
-    /// A join of an ethread whose shard has ended without it.
+    /// Joins an ethread whose shard has ended and left it behind.
     #[cold]
     fn join_leaked(&self, location: &'static Location<'static>) -> std::thread::Result<T> {
         if std::thread::panicking() {
@@ -95,7 +95,7 @@ impl<T> JoinHandle<T> {
         self.task.packet().has_ended()
     }
 
-    /// Says whom the end of the ethread wakes.
+    /// Sets the park that the end of the ethread ends.
     pub(crate) fn set_waiter(&self, waiter: Option<Token>) {
         self.task.packet().set_waiter(waiter);
     }
@@ -106,9 +106,9 @@ impl<T> JoinHandle<T> {
         self.task.packet().thread()
     }
 
-    /// Tells the ethread to unwind at the suspension point in which it waits, or else at the next
-    /// one it comes to. Does not wait for that; join it. One that has not begun does not begin: its
-    /// closure is dropped.
+    /// Makes the ethread unwind at the suspension point in which it waits, or else at the next
+    /// suspension point that it reaches. Does not wait for that; use `join`. An ethread that has
+    /// not begun does not begin: its closure is dropped.
     ///
     /// # Examples
     ///

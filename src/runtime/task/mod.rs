@@ -1,4 +1,4 @@
-//! What an ethread runs, and the handles to it: here, on other OS threads, as futures.
+//! What an ethread runs, and the handles to it: on this OS thread, on other OS threads, as futures.
 
 pub(crate) mod join;
 pub(crate) mod oneshot;

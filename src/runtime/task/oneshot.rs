@@ -1,8 +1,9 @@
-//! One value from one OS thread to another: the result of a job, or of an ethread of another shard.
+//! A single value from one OS thread to another: the result of a job, or of an ethread of another
+//! shard.
 //!
-//! One side puts it in, or abandons it; the other side waits for it as an ethread, as an OS thread
-//! without ethreads, or as a future, or goes away. Who comes second finds what the first has left,
-//! so a value is taken once, or comes back to the one who brought it.
+//! The sender puts the value, or abandons it. The receiver waits for the value as an ethread, as an
+//! OS thread without ethreads, or as a future, or detaches. The later side sees what the earlier
+//! side has done, so a value is taken once, or is returned to the sender.
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
@@ -24,7 +25,7 @@ pub(crate) struct Oneshot<T> {
 #[derive(Debug)]
 struct State<T> {
     content: Content<T>,
-    /// Who waits, while it is awaited.
+    /// The waiter, while the value is awaited.
     waiter: Option<Waiter>,
 }
 
@@ -32,9 +33,9 @@ struct State<T> {
 enum Content<T> {
     Awaited,
     Here(T),
-    /// Nobody will bring it.
+    /// The value will never come.
     Abandoned,
-    /// It was taken, or nobody will ask for it.
+    /// The value was taken, or will not be asked for.
     Gone,
 }
 
@@ -50,23 +51,23 @@ impl Waiter {
         match self {
             Self::Ethread(waker) => waker.wake(),
             Self::Thread(thread) => thread.unpark(),
-            // Code of the user's, called by those who must not unwind.
+            // The waker is user code; the caller must not unwind.
             Self::Task(waker) => without_unwinding(|| waker.wake()),
         }
     }
 }
 
-/// Nobody brings the value any more.
+/// The value will never come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Abandoned;
 
-/// Why a wait for a parcel has ended without it.
+/// Why a wait for a value has ended without the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missed {
     Abandoned,
     /// The deadline of a scope has passed. The value may still come.
     Elapsed,
-    /// It has not begun: the caller unwinds, and so cannot wait.
+    /// The wait has not begun: the caller unwinds, and so cannot wait.
     Unwinding,
 }
 
@@ -90,15 +91,15 @@ impl<T> Oneshot<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No code of a user's runs under it.
+        // No user code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the value.
+    /// Puts the value.
     ///
     /// # Errors
     ///
-    /// The value, if nobody will ask for it.
+    /// The value, if it will not be asked for.
     pub(crate) fn put(&self, value: T) -> Result<(), T> {
         let mut state = self.lock();
         if !matches!(state.content, Content::Awaited) {
@@ -109,7 +110,7 @@ impl<T> Oneshot<T> {
         Ok(())
     }
 
-    /// Says that nobody will bring it, unless it is here.
+    /// Notes that the value will never come, unless it is here.
     pub(crate) fn abandon(&self) {
         self.mark_abandoned();
         self.wake_abandoned();
@@ -131,13 +132,13 @@ impl<T> Oneshot<T> {
         }
     }
 
-    /// Says that nobody will ask for it. Returns it if it is here.
+    /// Notes that the value will not be asked for. Returns the value if it is here.
     pub(crate) fn detach(&self) -> Option<T> {
         let mut state = self.lock();
         let waiter = state.waiter.take();
         let content = std::mem::replace(&mut state.content, Content::Gone);
         drop(state);
-        // A waker is the user's.
+        // A waker is user code.
         drop(waiter);
         match content {
             Content::Here(value) => Some(value),
@@ -145,7 +146,7 @@ impl<T> Oneshot<T> {
         }
     }
 
-    /// Whether there is nothing to wait for.
+    /// Whether the value is no longer awaited.
     pub(crate) fn has_come(&self) -> bool {
         !matches!(self.lock().content, Content::Awaited)
     }
@@ -165,7 +166,7 @@ impl<T> Oneshot<T> {
         }
     }
 
-    /// Takes what is here, or lets `waiter` wait for it.
+    /// Takes the value if it is here; otherwise registers `waiter`.
     fn take_or_enter(&self, waiter: Waiter) -> Option<Result<T, Abandoned>> {
         let mut state = self.lock();
         let taken = Self::try_take(&mut state);
@@ -174,16 +175,16 @@ impl<T> Oneshot<T> {
             Some(_) => Some(waiter),
         };
         drop(state);
-        // A waker is the user's.
+        // A waker is user code.
         drop(before);
         taken
     }
 
-    /// Takes it, or lets the task be woken when it has come.
+    /// Takes the value if it is here; otherwise registers `waker` for its arrival.
     ///
     /// # Panics
     ///
-    /// If it was taken before.
+    /// If the value was taken before.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<T, Abandoned>> {
         match self.take_or_enter(Waiter::Task(waker.clone())) {
             Some(taken) => Poll::Ready(taken),
@@ -191,7 +192,7 @@ impl<T> Oneshot<T> {
         }
     }
 
-    /// Suspends the ethread until it has come, or blocks the OS thread. A cancelled ethread
+    /// Suspends the ethread, or blocks the OS thread, until the value has come. A cancelled ethread
     /// unwinds.
     pub(crate) fn wait(
         &self,
@@ -214,7 +215,7 @@ impl<T> Oneshot<T> {
             let mut state = self.lock();
             (Self::try_take(&mut state), state.waiter.take())
         };
-        // A waker is the user's. It must not be dropped once the wait has begun.
+        // A waker is user code. It must not be dropped once the wait has begun.
         drop(before);
         if let Some(taken) = taken {
             return taken.map_err(|Abandoned| Missed::Abandoned);
@@ -233,7 +234,7 @@ impl<T> Oneshot<T> {
         }
     }
 
-    /// Takes what is here, or has it end `wait`.
+    /// Takes the value if it is here; otherwise lets its arrival end `wait`.
     pub(in crate::runtime) fn enter(
         &self,
         scheduler: &Scheduler,
@@ -243,7 +244,7 @@ impl<T> Oneshot<T> {
         self.take_or_enter(Waiter::Ethread(waker))
     }
 
-    /// Waits until it has come, after [`enter`](Self::enter).
+    /// Waits until the value has come, after [`enter`](Self::enter).
     pub(in crate::runtime) fn park(
         &self,
         scheduler: &Scheduler,
@@ -267,7 +268,7 @@ impl<T> Oneshot<T> {
         }
     }
 
-    /// Nobody waits any more.
+    /// Removes the waiter.
     fn leave(&self) {
         let waiter = self.lock().waiter.take();
         drop(waiter);
@@ -283,7 +284,7 @@ impl<T> Oneshot<T> {
     }
 }
 
-/// Wakes who waits, without the lock.
+/// Wakes the waiter, without the lock.
 fn wake<T>(mut state: MutexGuard<'_, State<T>>) {
     let waiter = state.waiter.take();
     drop(state);
@@ -356,7 +357,7 @@ mod tests {
         assert_eq!(block(&oneshot), Err(Missed::Abandoned));
         assert_eq!(oneshot.put(7), Err(7));
 
-        // Too late to be abandoned.
+        // Too late to be abandoned: the value is here.
         let oneshot = Oneshot::new();
         oneshot.put(7).unwrap();
         oneshot.abandon();

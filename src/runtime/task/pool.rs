@@ -1,5 +1,5 @@
-//! OS threads for calls that block: the pool of the process, and how an ethread waits for a call on
-//! it.
+//! OS threads for calls that block: the pool of the process, and the wait of an ethread for a call
+//! on the pool.
 #![forbid(unsafe_code)]
 
 mod threads;
@@ -24,16 +24,16 @@ use crate::runtime::scheduler::park::Unwinding;
 pub use threads::BlockingStats;
 use threads::{NotStarted, Threads};
 
-/// How many jobs may run at a time, unless set.
+/// The maximum number of jobs that run at a time, unless set.
 const LIMIT: usize = 500;
 
-/// How long an OS thread without a job stays.
+/// How long an idle OS thread stays.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How often the log is told of calls that could not leave their OS thread.
+/// The minimum time between two log lines about calls that ran in place.
 const WARN_EVERY: Duration = Duration::from_secs(5);
 
-// Lazy, as the checker's lock is no constant.
+// Lazy, as the constructor of loom's mutex is not const.
 static POOL: LazyLock<Threads<Box<dyn Job>>> = LazyLock::new(|| Threads::new(LIMIT, IDLE));
 
 /// Jobs that have ended.
@@ -55,10 +55,10 @@ fn start() -> io::Result<()> {
 
 /// Runs a job on an OS thread of the pool.
 fn perform(job: Box<dyn Job>) {
-    // A value that no ethread waits for any more is dropped in it.
+    // A value that no ethread waits for any more is dropped in here.
     without_unwinding(|| job.run());
-    // The next job is to find the OS thread as a new one. Ethreads that are left are leaked, as at
-    // the end of an OS thread.
+    // The next job must find a fresh OS thread. Ethreads that are left are leaked, as at the end of
+    // an OS thread.
     if let Some(scheduler) = current::get() {
         without_unwinding(|| {
             current::uninstall(&scheduler);
@@ -69,15 +69,15 @@ fn perform(job: Box<dyn Job>) {
 trait Job: Send {
     fn run(self: Box<Self>);
 
-    /// Hands the job back to the ethread that waits for it. What is returned may be the last that
-    /// holds it, and is dropped where user code may run.
+    /// Hands the job back to the ethread that waits for it. The returned value may be the last
+    /// reference to the job; the caller drops it where user code may run.
     fn refuse(self: Box<Self>, error: &Arc<io::Error>) -> Box<dyn Send>;
 }
 
-/// What comes back of a call.
+/// The outcome of a call.
 enum Answer<T> {
     Ended(thread::Result<T>),
-    /// It has not begun: there is no OS thread for it.
+    /// The call has not begun: there is no OS thread for it.
     Refused(Box<dyn FnOnce() -> T + Send>, Arc<io::Error>),
 }
 
@@ -94,9 +94,9 @@ where
     fn run(self: Box<Self>) {
         let Self { f, answer } = *self;
         let value = call(f);
-        // Before the ethread that waits for it goes on.
+        // Before the waiting ethread goes on.
         ENDED.fetch_add(1, Ordering::Relaxed);
-        // If that has left, the value is dropped with this.
+        // If the ethread does not wait any more, the value is dropped here.
         drop(answer.put(Answer::Ended(value)));
     }
 
@@ -107,7 +107,7 @@ where
     }
 }
 
-/// What is left of jobs that were refused. One whose ethread has left is dropped with this.
+/// What is left of refused jobs. A job whose ethread does not wait any more is dropped with this.
 struct Leftovers(Vec<Box<dyn Send>>);
 
 impl Drop for Leftovers {
@@ -125,7 +125,7 @@ fn refuse(failed: NotStarted<Box<dyn Job>>) -> Leftovers {
     Leftovers(jobs.map(|job| job.refuse(&error)).collect())
 }
 
-/// Why a call has failed that no OS thread could be started for.
+/// The error of a call for which no OS thread could be started.
 #[derive(Debug)]
 struct NoThread {
     error: Arc<io::Error>,
@@ -153,7 +153,7 @@ impl Error for NoThread {
 #[cold]
 fn no_thread(error: Arc<io::Error>) -> io::Error {
     let limit = stats().limit;
-    // `EAGAIN`, which would be taken for a wait.
+    // `EAGAIN`, which as `WouldBlock` would be taken for a wait.
     let kind = match error.kind() {
         io::ErrorKind::WouldBlock => io::ErrorKind::QuotaExceeded,
         kind => kind,
@@ -161,10 +161,10 @@ fn no_thread(error: Arc<io::Error>) -> io::Error {
     io::Error::new(kind, NoThread { error, limit })
 }
 
-/// Tells the log of a call that runs where it was made, at most once in a while.
+/// Logs that calls run in place, at most once per [`WARN_EVERY`].
 #[cold]
 fn warn_in_place(error: &io::Error) {
-    /// When the log is to be told again, and the calls that it was not told of.
+    /// When the next line may be logged, and how many calls were not logged.
     static UNTOLD: Mutex<(u64, u64)> = Mutex::new((0, 0));
     let mut untold = UNTOLD.lock().unwrap_or_else(PoisonError::into_inner);
     untold.1 += 1;
@@ -186,8 +186,8 @@ fn warn_in_place(error: &io::Error) {
 
 /// Runs `f` on the pool and parks until it has ended; a panic of `f` is the `Err`.
 ///
-/// Outside a shard, in an ethread that unwinds, and where no OS thread can be started, `f` runs
-/// right here.
+/// Outside a shard, in an ethread that unwinds, and where no OS thread can be started, `f` runs in
+/// place.
 pub(crate) fn run<T, F>(f: F, location: &'static Location<'static>) -> thread::Result<T>
 where
     T: Send + 'static,
@@ -234,7 +234,8 @@ where
         let Some(scheduler) = scheduler else {
             return Ok(Answer::Ended(call(f)));
         };
-        // What no ethread is to wait for does not begin: no file is removed after a deadline.
+        // A call that no ethread would wait for does not begin: no file is removed after a
+        // deadline.
         if scheduler.can_leave() {
             scheduler.raise_if_cancelled();
             if scheduler.has_elapsed() {
@@ -251,14 +252,15 @@ where
             Err(Unwinding) => return Ok(Answer::Ended(call(f))),
         };
         let answer = Arc::new(Oneshot::new());
-        // Before it begins: however fast it is, the others have their turn.
+        // Before the job begins: the ethread parks however fast the job is, so other ethreads get
+        // their turns.
         let entered = answer.enter(scheduler, &wait);
         debug_assert!(entered.is_none(), "the job is not submitted yet");
         let job = Box::new(Call {
             f,
             answer: answer.clone(),
         });
-        // Jobs of others may be dropped with it, so it stays until the wait is over.
+        // Dropping this may drop jobs of other ethreads, so it is kept until the wait is over.
         let _refused = POOL.submit(job, &start).map_err(refuse);
         match answer.park(scheduler, wait) {
             Ok(answer) => Ok(answer),

@@ -1,4 +1,4 @@
-//! One shard as others see it: what they spawn there, and how they learn what has become of it.
+//! A shard as other OS threads see it: how to spawn ethreads there and learn their outcomes.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -25,13 +25,13 @@ use crate::runtime::stack::coroutine::{Ending, Run};
 use crate::runtime::stack::{Arena, Class};
 use crate::runtime::state::control_block::{SpawnParams, ThreadId};
 
-/// A shard, for other OS threads: what they spawn there runs there.
+/// A shard, for other OS threads: ethreads spawned through this handle run on the shard.
 ///
-/// Holding one keeps no shard alive, and no shard waiting: a run that has nothing to do ends, or
-/// reports a deadlock, unless the shard is of a [`ShardGroup`](crate::runtime::ShardGroup) or was
-/// built with [`serve_inbox`](crate::runtime::Builder::serve_inbox). The shard of an OS thread that
-/// has called [`run`](crate::run) or [`run_main`](crate::run_main) is there until that ends, and
-/// what is sent between two runs begins with the next one.
+/// The handle keeps no shard alive, and no shard waiting: a run that has nothing to do ends, or
+/// reports a deadlock, unless the shard belongs to a [`ShardGroup`](crate::runtime::ShardGroup) or
+/// was built with [`serve_inbox`](crate::runtime::Builder::serve_inbox). If an OS thread has called
+/// [`run`](crate::run) or [`run_main`](crate::run_main), its shard exists until the OS thread ends,
+/// and ethreads spawned there between two runs begin with the next run.
 ///
 /// # Examples
 ///
@@ -90,16 +90,17 @@ impl Shard {
     }
 
     /// Makes an ethread that runs `f` on this shard, as [`thread::spawn`](crate::thread::spawn)
-    /// does on its own, and returns a handle to it. Dropping the handle detaches the ethread.
+    /// does on the caller's shard, and returns a handle to it. Dropping the handle detaches the
+    /// ethread.
     ///
-    /// Not a suspension point. Where no stack can be had, the ethread waits for one. There is no
-    /// limit to how many may be spawned and not have begun: who spawns faster than the shard runs
-    /// takes a [`remote::Semaphore`](crate::sync::remote::Semaphore).
+    /// Not a suspension point. Where no stack can be had, the ethread waits for one. The number of
+    /// spawned ethreads that have not begun is unbounded: a program that may spawn faster than the
+    /// shard runs can use a [`remote::Semaphore`](crate::sync::remote::Semaphore) as a limit.
     /// [`thread::Builder::spawn_on`](crate::thread::Builder::spawn_on) sets a name and more.
     ///
     /// # Errors
     ///
-    /// With `f` in it, if the shard ends or has ended.
+    /// An error that contains `f`, if the shard is ending or has ended.
     #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
     where
@@ -159,7 +160,7 @@ impl fmt::Debug for Shard {
     }
 }
 
-/// What an ethread is to be like that is spawned elsewhere.
+/// The settings of an ethread that is spawned on another shard.
 #[derive(Debug, Default)]
 pub(crate) struct SpawnOptions {
     pub(crate) name: Option<Box<str>>,
@@ -175,7 +176,7 @@ pub struct SpawnError<F> {
 }
 
 impl<F: 'static> SpawnError<F> {
-    /// Of a message that has come back.
+    /// The error for a message that was returned unsent.
     fn of_ended<T: Send + 'static>(message: Message) -> Self
     where
         F: FnOnce() -> T + Send,
@@ -192,13 +193,13 @@ impl<F: 'static> SpawnError<F> {
 }
 
 impl<F> SpawnError<F> {
-    /// Returns what was to be run.
+    /// Returns the closure that was not run.
     pub fn into_inner(self) -> F {
         self.f
     }
 
-    /// Returns the kind: `NotConnected` if the shard ends or has ended, `InvalidInput` for a stack
-    /// size that no ethread can have.
+    /// Returns the kind: `NotConnected` if the shard is ending or has ended, `InvalidInput` for a
+    /// stack size that no ethread can have.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.error.kind()
@@ -225,8 +226,8 @@ impl<F> From<SpawnError<F>> for io::Error {
     }
 }
 
-/// The payload of an ethread whose shard has ended before it: it did not begin, or was left behind.
-/// Given by [`RemoteJoinHandle::join`].
+/// The payload of an ethread whose shard has ended first: the ethread did not begin, or was left
+/// behind. Given by [`RemoteJoinHandle::join`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShardEnded;
@@ -239,7 +240,7 @@ impl fmt::Display for ShardEnded {
 
 impl std::error::Error for ShardEnded {}
 
-/// What the two sides of a spawn from elsewhere share.
+/// The state shared by the two sides of a remote spawn.
 struct RemoteJoin<T> {
     oneshot: Oneshot<thread::Result<T>>,
     place: Mutex<Place>,
@@ -257,7 +258,7 @@ impl<T> RemoteJoin<T> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ethread has its place; whether it was cancelled before.
+    /// Notes that the ethread has its place; returns whether it was cancelled before.
     fn is_born(&self, index: u32, id: ThreadId) -> bool {
         let before = std::mem::replace(&mut *self.place(), Place::Born { index, id });
         matches!(before, Place::Unborn { cancelled: true })
@@ -338,7 +339,7 @@ where
 /// Runs a task and hands its result to another OS thread.
 struct RemoteRun<T> {
     run: Rc<dyn Run>,
-    /// The same.
+    /// The task in `run`, as a join sees it.
     task: Rc<Joinable<'static, T>>,
     join: Arc<RemoteJoin<T>>,
 }
@@ -356,10 +357,11 @@ impl<T> Run for RemoteRun<T> {
 
 /// Waits for an ethread of another shard and takes its result. Made by [`Shard::spawn`].
 ///
-/// It may be sent and waited for anywhere: in an ethread of any shard, on an OS thread without
-/// ethreads, or as a [`Future`]. Dropping it detaches the ethread, which goes on. While an ethread
-/// waits here its shard does not take that for a deadlock, as the end comes from elsewhere; nor
-/// does the shard of the ethread that is waited for, as this can cancel it.
+/// The handle may be sent and waited on anywhere: in an ethread of any shard, on an OS thread
+/// without ethreads, or as a [`Future`]. Dropping it detaches the ethread, which goes on. A wait on
+/// the handle is not reported as a deadlock by the waiter's shard, as the wake-up comes from
+/// another shard; nor does the ethread's own shard report one, as the handle can cancel the
+/// ethread.
 ///
 /// # Examples
 ///
@@ -375,18 +377,18 @@ impl<T> Run for RemoteRun<T> {
 #[must_use = "dropping it detaches the ethread"]
 pub struct RemoteJoinHandle<T> {
     join: Arc<RemoteJoin<T>>,
-    /// Of the ethread's shard, which this can cancel it in.
+    /// The handle of the ethread's shard, through which the ethread can be cancelled.
     shard: Handle,
 }
 
 impl<T> RemoteJoinHandle<T> {
     /// Suspends the caller until the ethread has ended, or blocks an OS thread without ethreads,
-    /// and returns its value or the payload of its panic.
+    /// and returns the ethread's value or the payload of its panic.
     ///
     /// # Errors
     ///
-    /// The payload of the panic that ended it; [`Cancelled`] if it was cancelled; [`ShardEnded`] if
-    /// its shard has ended before it could begin, or has left it behind;
+    /// The payload of the panic that ended the ethread; [`Cancelled`] if it was cancelled;
+    /// [`ShardEnded`] if its shard has ended before the ethread could begin, or has left it behind;
     /// [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and the ethread has not
     /// ended.
     ///
@@ -396,7 +398,7 @@ impl<T> RemoteJoinHandle<T> {
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller unwinds; the ethread it waited for goes on, detached.
+    /// A cancelled caller unwinds; the ethread that it waited for goes on, detached.
     #[track_caller]
     pub fn join(self) -> thread::Result<T> {
         let location = Location::caller();
@@ -408,14 +410,14 @@ impl<T> RemoteJoinHandle<T> {
         }
     }
 
-    /// Whether the ethread has ended, or never will as its shard has.
+    /// Whether the ethread has ended, or can never end because its shard has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.join.oneshot.has_come()
     }
 
-    /// As [`JoinHandle::cancel`](crate::thread::JoinHandle::cancel). Takes effect when its shard
-    /// looks at its messages.
+    /// As [`JoinHandle::cancel`](crate::thread::JoinHandle::cancel). Takes effect when the
+    /// ethread's shard takes its messages.
     pub fn cancel(&self) {
         let mut place = self.join.place();
         match *place {
@@ -440,7 +442,7 @@ impl<T> Future for RemoteJoinHandle<T> {
 impl<T> Drop for RemoteJoinHandle<T> {
     fn drop(&mut self) {
         match self.join.oneshot.detach() {
-            // Whoever asked for this end need not be told.
+            // A cancel is a requested end; it is not logged.
             Some(Err(payload)) if payload.is::<Cancelled>() => {}
             Some(result) => {
                 if result.is_err() {

@@ -9,9 +9,10 @@ use crate::runtime::scheduler::current as shard;
 use crate::runtime::scheduler::event_loop::{Handle, Inbox, Message, Scheduler};
 use crate::runtime::state::control_block::{Label, ThreadId};
 
-/// A handle to an ethread, for [`Thread::unpark`] and for telling who is who.
+/// A handle to an ethread, for [`Thread::unpark`] and to identify the ethread.
 ///
-/// Stays on its OS thread, like the ethread; [`Thread::into_remote`] makes one for others.
+/// Stays on its OS thread, like the ethread; [`Thread::into_remote`] makes a handle for other OS
+/// threads.
 ///
 /// # Examples
 ///
@@ -61,20 +62,20 @@ impl Thread {
         self.id
     }
 
-    /// Returns the ethread's name, if it was given one.
+    /// Returns the ethread's name, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Ends the ethread's [`park`](crate::thread::park), or lets its next one return at once. One
-    /// is kept, however many come.
+    /// Ends the ethread's [`park`](crate::thread::park), or makes its next `park` return at once.
+    /// Several calls before that `park` count as a single one.
     pub fn unpark(&self) {
         self.scheduler.unpark(self.index, self.id);
     }
 
-    /// Turns this into a handle that other OS threads can use. While it lives the shard does not
-    /// take waiting for a deadlock.
+    /// Turns this into a handle that other OS threads can use. While the handle exists, the shard
+    /// does not report a deadlock.
     #[must_use]
     pub fn into_remote(self) -> RemoteThread {
         RemoteThread {
@@ -85,7 +86,7 @@ impl Thread {
         }
     }
 
-    /// A handle for other OS threads that does not count against deadlock.
+    /// A handle for other OS threads that does not prevent the report of a deadlock.
     pub(crate) fn downgrade(&self) -> WeakThread {
         WeakThread {
             inbox: self.scheduler.inbox(),
@@ -94,12 +95,12 @@ impl Thread {
         }
     }
 
-    /// The place of its control block.
+    /// The place of the ethread's control block.
     pub(crate) fn place(&self) -> u32 {
         self.index
     }
 
-    /// The ethread as those know it who wait for it.
+    /// The ethread as a [`Peer`], for the ethreads that wait for it.
     pub(in crate::runtime) fn peer(&self) -> Peer {
         Peer {
             place: self.index,
@@ -111,7 +112,7 @@ impl Thread {
         self.scheduler.cancel(self.index, self.id);
     }
 
-    /// Whether this OS thread's scheduler is the one that runs it.
+    /// Whether this OS thread's scheduler runs the ethread.
     pub(super) fn is_here(&self) -> bool {
         shard::with(|scheduler| scheduler.is_some_and(|s| std::ptr::eq(s, &*self.scheduler)))
     }
@@ -165,7 +166,7 @@ impl RemoteThread {
         self.id
     }
 
-    /// Returns the ethread's name, if it was given one.
+    /// Returns the ethread's name, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -189,8 +190,8 @@ impl fmt::Debug for RemoteThread {
     }
 }
 
-/// A handle to an ethread for other OS threads, of those that have something to say but are not
-/// waited for.
+/// A handle to an ethread for other OS threads that does not prevent the report of a deadlock: the
+/// ethread may be woken through it, but does not depend on it.
 #[derive(Clone, Debug)]
 pub(crate) struct WeakThread {
     inbox: Arc<Inbox>,
@@ -207,8 +208,8 @@ impl WeakThread {
     }
 }
 
-/// Returns a handle to the ethread that calls; outside of ethreads, to the OS thread as the shard
-/// knows it (its name and a [`ThreadId`] of its own).
+/// Returns a handle to the calling ethread. Outside of ethreads, returns the shard's handle to the
+/// OS thread (its name and a [`ThreadId`] of its own).
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! The protocol between an ethread that waits for a waker and the wakers, on any OS threads.
+//! The protocol between an ethread that waits for a waker and its wakers, on any OS threads.
 //!
 //! ```text
 //!   the ethread                        a waker
@@ -7,23 +7,23 @@
 //!   unsets `woken`, parks if it
 //!   was unset
 //! ```
-//! Each side changes `woken` by a swap. So of the two swaps one comes first, and the other side
-//! sees what came before it: the waker the number of the park, or the ethread the wake-up. A waker
-//! that finds `woken` set has nothing to do: the swap that unsets it comes before the next poll,
-//! which therefore sees what the waker has done. A wake-up that comes too late names a park that is
-//! over, which does nothing.
+//! Each side changes `woken` by a swap. One of the two swaps comes first, and the other side sees
+//! what happened before it: the waker sees the number of the park, or the ethread sees the wake-up.
+//! A waker that finds `woken` set has nothing to do: the swap that unsets `woken` comes before the
+//! next poll, which therefore sees what the waker has done. A wake-up that comes too late names a
+//! park that is over, and has no effect.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::Ordering;
 
 use crate::runtime::base::primitives::{AtomicBool, AtomicU64};
 
-/// What an ethread and the wakers of its wait share.
+/// The state shared by an ethread and the wakers of its wait.
 #[derive(Debug)]
 pub(in crate::runtime) struct WakeCell {
-    /// A waker was used since the ethread has looked last.
+    /// A waker was used since the ethread last looked.
     woken: AtomicBool,
-    /// The number of the park that goes on; zero if none does.
+    /// The number of the current park; zero if there is none.
     park: AtomicU64,
 }
 
@@ -35,7 +35,7 @@ impl WakeCell {
         }
     }
 
-    /// A waker is used; returns the park that it is to end.
+    /// Notes that a waker is used; returns the park to end, if any.
     pub(in crate::runtime) fn wake(&self) -> Option<u64> {
         if self.woken.swap(true, Ordering::AcqRel) {
             return None;
@@ -46,16 +46,17 @@ impl WakeCell {
         }
     }
 
-    /// The ethread is about to park; true if a waker was used already, and it is not to.
+    /// Notes that the ethread is about to park; true if a waker was used already, so that it must
+    /// not.
     pub(in crate::runtime) fn begin(&self, park: u64) -> bool {
         self.park.store(park, Ordering::Relaxed);
         self.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// The ethread polls next.
+    /// Notes that the ethread polls next.
     pub(in crate::runtime) fn end(&self) {
         self.park.store(0, Ordering::Relaxed);
-        // Not a store: the poll has to see what a waker has done that found it set.
+        // A swap, not a store: the poll must see what a waker did that found `woken` set.
         self.woken.swap(false, Ordering::AcqRel);
     }
 }

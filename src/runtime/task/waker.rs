@@ -1,6 +1,6 @@
-//! A park of an ethread that is ended by a [`std::task::Waker`].
+//! A park of an ethread that a [`std::task::Waker`] ends.
 //!
-//! The protocol between the two is in [`WakeCell`].
+//! The protocol between the ethread and the waker is in [`WakeCell`].
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
@@ -20,23 +20,23 @@ pub(crate) struct Wakeups {
     origin: Origin,
     location: &'static Location<'static>,
     shared: Arc<Shared>,
-    /// The wakers that were handed out last, as long as any of them lives.
+    /// The data of the wakers handed out last, while any of them exists.
     handed_out: Weak<Wakeup>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// Of the scheduler.
+    /// The id of the scheduler.
     shard: u64,
     index: u32,
     cell: WakeCell,
 }
 
-/// What a waker is made of.
+/// The data of a waker.
 #[derive(Debug)]
 struct Wakeup {
     shared: Arc<Shared>,
-    /// As long as a waker lives, waiting for it is no deadlock.
+    /// While a waker exists, a wait for it is not a deadlock.
     handle: Handle,
 }
 
@@ -65,7 +65,7 @@ impl Wake for Wakeup {
 }
 
 impl Wakeups {
-    /// Of the code that runs now; `None` on the scheduler's side.
+    /// The wake-ups of the running code; `None` on the scheduler's side.
     pub(crate) fn here(
         scheduler: Rc<Scheduler>,
         location: &'static Location<'static>,
@@ -83,14 +83,14 @@ impl Wakeups {
         })
     }
 
-    /// Whether these are still of the code that runs now. A poll is user code: it may have brought
-    /// its caller to another ethread, or ended the run.
+    /// Whether these wake-ups still belong to the running code. A poll is user code: it may have
+    /// moved its caller to another ethread, or ended the run.
     pub(crate) fn are_here(&self) -> bool {
         self.origin.is_here()
     }
 
-    /// A waker for the next poll. It is to be dropped before [`wait`](Self::wait): only wakers that
-    /// are kept elsewhere count.
+    /// A waker for the next poll. Must be dropped before [`wait`](Self::wait): only wakers that are
+    /// kept elsewhere count.
     pub(crate) fn waker(&mut self) -> Waker {
         let wakeup = self.handed_out.upgrade().unwrap_or_else(|| {
             Arc::new(Wakeup {
@@ -119,10 +119,10 @@ impl Wakeups {
             detail: 0,
             location: self.location,
         })?;
-        // However this ends: no waker wakes by it any more.
+        // However the wait ends, no waker wakes the ethread after it.
         let _over = Over(cell);
         if cell.begin(wait.token().park) {
-            // By itself, maybe, again and again: the others have their turn.
+            // The ethread may wake itself again and again, so the other ethreads get their turns.
             yield_now(self.location);
         } else {
             wait.park_or_unwind(NEVER);
@@ -131,7 +131,7 @@ impl Wakeups {
     }
 }
 
-/// The end of a wait.
+/// Ends a wait when it is dropped.
 struct Over<'a>(&'a WakeCell);
 
 impl Drop for Over<'_> {
@@ -166,7 +166,7 @@ mod tests {
         waker.wake_by_ref();
         assert!(!scheduler().inbox().is_pending());
         waits.join().expect("it was woken");
-        // The last one goes, which somebody might have waited for.
+        // The last waker is dropped, for which an ethread might have waited.
         drop(waker);
         assert!(!scheduler().inbox().has_handles());
     }

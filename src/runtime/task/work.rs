@@ -1,6 +1,6 @@
-//! What an ethread runs, and what is left of it for whoever joins.
+//! What an ethread runs, and the result that it leaves for a join.
 
-// A task is written where it is to be: moved there, it would be stored twice at each spawn.
+// A task is constructed in its final place: to move it there would store it twice at each spawn.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -23,13 +23,14 @@ use crate::runtime::scheduler::{current, locals};
 use crate::runtime::stack::coroutine;
 use crate::runtime::stack::coroutine::{Ending, Run};
 
-/// What an ethread does: all at once, as a closure, or in turns with rests between them.
+/// The work of an ethread: a closure that runs once, or turns with rests between them.
 pub(crate) trait Work<T> {
-    /// Goes on until the end, or until it rests (`Registration::rest`): then `None`.
-    /// `outcome` says how the last rest ended; never `Cancelled`, with which the work is dropped.
+    /// Runs until the work is done, or until it rests (`Registration::rest`), which returns `None`.
+    /// `outcome` is how the last rest ended. It is never `Cancelled`: a cancel drops the work.
     fn go_on(&mut self, outcome: Outcome) -> Option<T>;
 
-    /// What a panic in [`go_on`](Self::go_on) comes to; that of a cancel does not come here.
+    /// Turns a panic in [`go_on`](Self::go_on) into the result; not called for the unwinding of a
+    /// cancel.
     fn panicked(&mut self, payload: Box<dyn Any + Send>) -> thread::Result<T> {
         Err(payload)
     }
@@ -52,17 +53,17 @@ impl<F: FnOnce(Outcome) -> T, T> Work<T> for Once<F> {
     }
 }
 
-/// A work, the place for its result and what a join handle knows, in one allocation.
+/// The work, the place for its result and the state of a join handle, in one allocation.
 pub(crate) struct Task<S: ?Sized, T> {
     packet: Packet<T>,
-    /// Last, so that a join handle can do without its type.
+    /// Last, so that a join handle can be independent of its type.
     slot: S,
 }
 
 /// Holds the work of a task; `None` once it has ended.
 type Slot<W> = Cell<Option<W>>;
 
-/// A task as a join handle knows it.
+/// A task as a join handle sees it.
 pub(crate) type Joinable<'a, T> = Task<dyn AnySlot + 'a, T>;
 
 /// A [`Slot`] of any type.
@@ -74,22 +75,23 @@ impl<W> AnySlot for Slot<W> {}
 pub(crate) struct Packet<T> {
     owner: TaskOwner,
     result: Cell<Option<thread::Result<T>>>,
-    /// The ethread that joins; [`NOBODY`] if none does.
+    /// The park of the ethread that joins; [`NOBODY`] if none does.
     waiter: Cell<Token>,
-    /// What else wakes whoever joins, if it polls.
-    // Boxed, as nearly none has one.
+    /// The waker of a caller that polls for the end.
+    // Boxed, as nearly no task has one.
     task: Cell<Option<Box<Waker>>>,
     ended: Cell<bool>,
-    /// Nobody will ask for the result.
+    /// The result will not be asked for.
     detached: Cell<bool>,
-    /// It was ended by a cancel or the deadline of a scope, and not by a payload that looks so.
+    /// The ethread was ended by a cancel or the deadline of a scope, not by a panic with such a
+    /// payload.
     interrupted: Cell<bool>,
-    /// Who waits for the end of it, whatever becomes of its handle.
-    // Boxed, as nearly none has one.
+    /// The scope that waits for the end, whatever becomes of the handle.
+    // Boxed, as nearly no task has one.
     family: Option<Box<Rc<dyn Family>>>,
 }
 
-/// TaskOwner a task is; set as soon as it is spawned.
+/// The ethread that runs a task; set as soon as the task is spawned.
 #[derive(Default)]
 pub(crate) struct TaskOwner(OnceCell<Thread>);
 
@@ -100,16 +102,16 @@ impl TaskOwner {
     }
 }
 
-/// The children of a `thread::scope`, as each of them knows it.
+/// The children of a `thread::scope`, as each child sees them.
 pub(crate) trait Family {
     /// A child whose handle was dropped has panicked.
     fn failed(&self, payload: Box<dyn Any + Send>);
 
-    /// One was ended by the deadline of the scope that it was born in.
+    /// A child was ended by the deadline of the scope in which it was spawned.
     fn elapsed(&self);
 
-    /// The child that runs has ended: nothing of its closure or its result is used any more, unless
-    /// by who holds its handle.
+    /// The running child has ended: its closure and its result are not used any more, except by the
+    /// holder of its handle.
     fn ended(&self);
 }
 
@@ -134,7 +136,7 @@ impl<W, T> Task<Slot<W>, T> {
             },
             slot: Cell::new(Some(work)),
         });
-        // SAFETY: it was written just now.
+        // SAFETY: the value was written just now.
         unsafe { task.assume_init() }
     }
 }
@@ -150,7 +152,7 @@ impl<W: Work<T>, T> Run for Task<Slot<W>, T> {
     fn run(&self, outcome: Outcome) -> Ending {
         let mut work = self.slot.take();
         let turn = panic::catch_unwind(AssertUnwindSafe(|| match (&mut work, outcome) {
-            // Cancelled before its first turn or in a rest: it was started for its end.
+            // Cancelled before its first turn or in a rest: it runs only to end.
             (_, Outcome::Cancelled) | (None, _) => {
                 self.packet.interrupted.set(true);
                 Some(Err(Box::new(Cancelled) as _))
@@ -163,7 +165,7 @@ impl<W: Work<T>, T> Run for Task<Slot<W>, T> {
                 return Ending::Resting;
             }
             Ok(Some(result)) => result,
-            // It is told to the log and dropped, both of which are code of the user's.
+            // `panicked` may log and drop the payload, and both run user code.
             Err(payload) => panic::catch_unwind(AssertUnwindSafe(|| match &mut work {
                 Some(work) if at_root(&*payload).is_none() => work.panicked(payload),
                 _ => Err(payload),
@@ -199,7 +201,7 @@ impl<W: Work<T>, T> Run for Task<Slot<W>, T> {
 }
 
 impl<T> Packet<T> {
-    /// Stores the result for whoever joins, or drops it: on the ethread's own stack in any case.
+    /// Stores the result for the join, or drops it: in either case on the ethread's own stack.
     fn end(&self, result: thread::Result<T>) {
         self.ended.set(true);
         if self.detached.get() {
@@ -232,12 +234,12 @@ impl<T> Packet<T> {
         self.ended.get()
     }
 
-    /// Takes the result, or lets the task be woken at the end.
+    /// Takes the result, or registers `waker` for the end.
     pub(in crate::runtime) fn poll(&self, waker: &Waker) -> Poll<thread::Result<T>> {
         if !self.ended.get() {
             let before = self.task.replace(Some(Box::new(waker.clone())));
             drop(before);
-            // Both are user code, in which the ethread may have ended.
+            // Clone and drop of a waker are user code, during which the ethread may have ended.
             if !self.ended.get() {
                 return Poll::Pending;
             }
@@ -247,7 +249,7 @@ impl<T> Packet<T> {
         Poll::Ready(result.expect("a future that was ready is not polled again"))
     }
 
-    /// Nobody joins. A panic that was waiting for that is told to the log.
+    /// Gives up the join. A panic that was kept for the join is logged.
     pub(crate) fn detach(&self) {
         self.detached.set(true);
         drop(self.task.take());
@@ -256,7 +258,7 @@ impl<T> Packet<T> {
         }
     }
 
-    /// Gives the result to who waits for it elsewhere; if that comes back, nobody asks for it.
+    /// Gives the result to its remote waiter. If `give` returns the result, it is discarded.
     pub(in crate::runtime) fn hand_over(
         &self,
         give: impl FnOnce(thread::Result<T>) -> Result<(), thread::Result<T>>,
@@ -267,8 +269,8 @@ impl<T> Packet<T> {
         }
     }
 
-    /// Drops a result that nobody asks for, and tells of a panic.
-    // Not inlined, so that nothing is prepared for it where a result was asked for.
+    /// Drops a result that is not asked for, and reports a panic.
+    // Not inlined, so that nothing is prepared for it where the result is asked for.
     #[inline(never)]
     fn orphan(&self, result: thread::Result<T>, who: impl Fn() -> String) {
         match (result, &self.family) {
@@ -280,7 +282,7 @@ impl<T> Packet<T> {
 
     /// Waits for the end and takes the result.
     ///
-    /// Inlined, for the reason that `park::yield_now` gives.
+    /// Inlined, for the reason given at `park::yield_now`.
     #[inline(always)]
     pub(crate) fn join(&self, location: &'static Location<'static>) -> thread::Result<T> {
         if !self.ended.get() {
@@ -298,8 +300,8 @@ impl<T> Packet<T> {
             .expect("an ended ethread has left its result")
     }
 
-    /// Parks the ethread that joins; false if it is not to leave. The OS thread's own code waits in
-    /// here.
+    /// Parks the joining ethread; false if it must not leave its stack. The OS thread's own code
+    /// waits in here.
     #[inline(never)]
     fn begin_join(&self, location: &'static Location<'static>) -> Result<bool, Unwinding> {
         let reason = Reason {
@@ -342,13 +344,13 @@ impl Drop for ForgetWaiter<'_> {
     }
 }
 
-/// Drops a result that nobody asked for. Its destructor may panic, and the payload of that panic
-/// may panic again when it is dropped: that one is leaked.
+/// Drops a result that was not asked for. Its destructor may panic, and the payload of that panic
+/// may panic again when it is dropped, so the payload is leaked.
 pub(crate) fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
     discard_of(result, who, false);
 }
 
-/// As [`discard`]; an end that somebody asked for is not a panic.
+/// As [`discard`]; a requested end does not count as a panic.
 fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupted: bool) {
     if interrupted {
         return drop_result(result, who);
@@ -363,7 +365,7 @@ fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupte
     discard_elsewhere(result, who);
 }
 
-/// As [`discard`], of an ethread of another shard: a panic does not count for this one.
+/// As [`discard`], for an ethread of another shard: a panic does not count for this shard.
 pub(in crate::runtime) fn discard_elsewhere<T>(
     result: thread::Result<T>,
     who: impl Fn() -> String,

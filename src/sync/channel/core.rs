@@ -1,8 +1,8 @@
-//! What both ends of a channel share.
+//! The state that both ends of a channel share.
 //!
-//! Receivers wait only while there is no message, and no sender who waits with one; senders wait
-//! only while there is no room, and no receiver waits. So at most one of the two lines has somebody
-//! in it, but for those who wait for several things at once, whose places may be void.
+//! A receiver waits only while there is no message and no sender waits with one. A sender waits
+//! only while there is no room and no receiver waits. So at most one of the two wait queues has
+//! waiters, not counting the waiters of a select, whose places may be void.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -18,19 +18,19 @@ pub(super) struct Core<T> {
     /// `None` for any number of messages.
     capacity: Option<usize>,
     messages: RefCell<VecDeque<T>>,
-    /// Those who wait with a message, which is taken by whoever serves them; one who is served and
-    /// still has it is told that there are no receivers.
+    /// The waiting senders, each with its message, which the serving side takes. A sender that is
+    /// served and still has its message learns that there are no receivers.
     pub(super) senders: Line<Option<T>>,
-    /// Those who wait for a message; one who is served without one is told that there are no
+    /// The waiting receivers. A receiver that is served without a message learns that there are no
     /// senders.
     pub(super) receivers: Line<Option<T>>,
     sender_count: Cell<usize>,
     receiver_count: Cell<usize>,
 }
 
-/// How far a send has come in one call.
-// One flat enum, as is `Receiving`: the tag of a `Result` within another one may be a byte that is
-// copied as a word, for which a processor waits until it is in the cache.
+/// The progress of a send in one call.
+// A flat enum, as is `Receiving`: the tag of a nested `Result` may be a byte that is copied as a
+// word, for which a processor waits until the byte is in the cache.
 enum Sending<'a, T> {
     Done,
     Waits(Place<'a, Option<T>>),
@@ -38,7 +38,7 @@ enum Sending<'a, T> {
     Late(T),
 }
 
-/// How far a receive has come in one call.
+/// The progress of a receive in one call.
 enum Receiving<'a, T> {
     Done(T),
     Waits(Place<'a, Option<T>>),
@@ -47,7 +47,7 @@ enum Receiving<'a, T> {
 }
 
 impl<T> Core<T> {
-    /// With one end of each kind.
+    /// Creates a channel with one sender and one receiver.
     pub(super) fn new(capacity: Option<usize>) -> Self {
         Self {
             capacity,
@@ -110,7 +110,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// What is done before the stack is left, if it is to be.
+    /// The part before the stack is left, if it has to be left.
     #[inline(never)]
     fn begin_send(
         &self,
@@ -141,8 +141,8 @@ impl<T> Core<T> {
         if self.senders.is_void() {
             return message.ok_or_else(|| self.nothing());
         }
-        // The first who waits with a message takes the place of the one that goes, or meets the
-        // receiver.
+        // The message of the first waiting sender takes the place of the message that goes, or
+        // passes directly to the receiver.
         let waiting = self.senders.serve(Option::take).flatten();
         match (message, waiting) {
             (Some(message), waiting) => {
@@ -179,7 +179,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// What is done before the stack is left, if it is to be.
+    /// The part before the stack is left, if it has to be left.
     #[inline(never)]
     fn begin_recv(&self, deadline: u64, location: &'static Location<'static>) -> Receiving<'_, T> {
         spend(location);
@@ -220,7 +220,7 @@ impl<T> Core<T> {
         self.receiver_count.set(left);
         if left == 0 {
             self.senders.serve_all(|_| ());
-            // Dropping them is code of the user's, which may use the other end.
+            // Dropping the messages runs user code, which may use the other end.
             drop(self.messages.take());
         }
     }
@@ -231,7 +231,7 @@ fn end_send<T>(place: Place<'_, Option<T>>) -> Result<(), SendTimeoutError<T>> {
     sent(place.end())
 }
 
-/// What the wait of a sender has come to.
+/// The result of a sender's wait.
 #[inline(always)]
 fn sent<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<(), SendTimeoutError<T>> {
     match waited {
@@ -249,7 +249,7 @@ fn end_recv<T>(place: Place<'_, Option<T>>) -> Result<T, RecvTimeoutError> {
     received(place.end())
 }
 
-/// What the wait of a receiver has come to.
+/// The result of a receiver's wait.
 #[inline(always)]
 fn received<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<T, RecvTimeoutError> {
     match waited {
@@ -258,7 +258,7 @@ fn received<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<T, RecvTi
     }
 }
 
-/// Counts an operation: an ethread that never has to wait still lets others run.
+/// Counts an operation, so that an ethread that never has to wait still lets other ethreads run.
 #[inline]
 fn spend(location: &'static Location<'static>) {
     current::with(|scheduler| {

@@ -1,4 +1,5 @@
-//! What sending and receiving fail with: std's errors, and the one that std has not got.
+//! The errors of sending and receiving: std's errors, and `SendTimeoutError`, which std does not
+//! have.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -6,10 +7,10 @@ use std::fmt;
 
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
-/// Why a message could not be sent in time; it has the message.
+/// Why a message could not be sent in time. Contains the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
-    /// There was no room, or no receiver to meet.
+    /// There was no room, or, in a channel of capacity 0, no receiver.
     Timeout(T),
     /// The last receiver is gone.
     Disconnected(T),

@@ -1,25 +1,27 @@
 //! Messages from many senders to many receivers.
 //!
-//! [`unbounded`] keeps any number of messages, [`bounded`] so many, and `bounded(0)` none: a sender
-//! and a receiver meet. Both ends can be cloned; each message goes to one receiver. Senders and
-//! receivers that have to wait are served in the order in which they came, and messages keep
-//! theirs.
+//! An [`unbounded`] channel keeps any number of messages, a [`bounded`] channel up to its capacity.
+//! A channel of capacity 0 keeps none: each message passes directly from a sender to a receiver.
+//! Both ends can be cloned; each message goes to one receiver. Senders and receivers that have to
+//! wait are served in order of arrival, and messages keep their order.
 //!
-//! A channel ends as std's do. When the last [`Sender`] is dropped, receivers get what is left and
-//! then an error; when the last [`Receiver`] is dropped, what is left is dropped too, and senders
-//! get their messages back. The errors are those of [`std::sync::mpsc`].
+//! A channel closes as std's channels do. When the last [`Sender`] is dropped, receivers get the
+//! remaining messages and then an error. When the last [`Receiver`] is dropped, the remaining
+//! messages are dropped too, and waiting senders get their messages back. The errors are those of
+//! [`std::sync::mpsc`].
 //!
-//! It stays on its OS thread.
+//! A channel stays on its OS thread.
 //!
 //! # While unwinding
 //!
-//! An ethread that unwinds cannot wait: what is possible at once is done, and for what is not the
-//! calls return their errors: [`recv`](Receiver::recv) as if the channel had ended,
+//! An ethread that unwinds cannot wait. A call that needs no wait succeeds. A call that would have
+//! to wait returns its error: [`recv`](Receiver::recv) as if the channel had closed,
 //! [`send`](Sender::send) with the message.
 //!
 //! # When an end unwinds
 //!
-//! A panic or a cancel drops the ends that an ethread has, which is all that the others notice.
+//! A panic or a cancel drops the channel ends that the ethread owns. Other ethreads notice nothing
+//! else.
 //!
 //! # Examples
 //!
@@ -30,7 +32,7 @@
 //!     let (sender, receiver) = channel::bounded(2);
 //!     let producer = thread::spawn(move || {
 //!         for line in ["a", "b", "c"] {
-//!             sender.send(line)?; // the third one waits for room
+//!             sender.send(line)?; // the third call waits for room
 //!         }
 //!         Ok::<(), channel::SendError<&str>>(())
 //!     });
@@ -58,8 +60,8 @@ pub use operation::{Receiving, Sending};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
 
-/// Creates a channel that keeps any number of messages. Sending never waits for room; but as other
-/// operations it yields now and then.
+/// Creates a channel that keeps any number of messages. Sending never waits for room, but yields
+/// now and then, as every operation does.
 #[must_use]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     ends(None)

@@ -1,4 +1,4 @@
-//! Sending and receiving as one of several things that are waited for.
+//! Sending and receiving as operations of a select.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -56,7 +56,7 @@ impl<T> fmt::Debug for Receiving<'_, T> {
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Sending<'a, T> {
     core: &'a Core<T>,
-    /// `None` while it stands in line with it, and once it is sent.
+    /// `None` while the message is in the wait queue, and once it is sent.
     message: Option<T>,
     place: Option<Place<'a, Option<T>>>,
 }
@@ -98,7 +98,7 @@ impl<T> Parts for Sending<'_, T> {
     }
 
     fn withdraw(&mut self) {
-        // It is dropped with the operation, when something else has happened already.
+        // The message is dropped with the operation, when another operation has already happened.
         self.message = self.place.take().and_then(Place::leave);
     }
 }

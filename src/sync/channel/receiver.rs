@@ -1,4 +1,4 @@
-//! The end of a channel that messages come out of, and the iterators over them.
+//! The receiving end of a channel, and the iterators over its messages.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -12,7 +12,7 @@ use super::operation::Receiving;
 use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
 
-/// The end of a channel that messages come out of. Made by [`bounded`](super::bounded) and
+/// The receiving end of a channel. Made by [`bounded`](super::bounded) and
 /// [`unbounded`](super::unbounded).
 ///
 /// It is not `Send`:
@@ -34,12 +34,12 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If there is none and the last sender is gone; or if the caller unwinds and would have to
-    /// wait.
+    /// If there is no message and the last sender is gone; or if the caller unwinds and would have
+    /// to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if none can ever be
+    /// In a closure given to `suspend`. On the OS thread's own side, if no message can ever be
     /// sent.
     ///
     /// # Cancellation
@@ -58,8 +58,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// `Timeout` at the end of that time, or if the caller unwinds and would have to wait;
-    /// `Disconnected` if there is no message and the last sender is gone.
+    /// `Timeout` after `timeout`, or if the caller unwinds and would have to wait; `Disconnected`
+    /// if there is no message and the last sender is gone.
     ///
     /// # Panics
     ///
@@ -78,7 +78,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// `Empty` if there is none; `Disconnected` if there is none and the last sender is gone.
+    /// `Empty` if there is no message; `Disconnected` if there is no message and the last sender is
+    /// gone.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.core.try_recv()
     }
@@ -88,13 +89,13 @@ impl<T> Receiver<T> {
         Receiving::new(&self.core)
     }
 
-    /// Returns an iterator over the messages, whose `next` suspends the caller until there is one;
-    /// it ends when the last sender is gone.
+    /// Returns an iterator over the messages. Its `next` suspends the caller until there is a
+    /// message. The iterator ends when the last sender is gone.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
 
-    /// Returns an iterator over the messages that are there; its `next` does not wait.
+    /// Returns an iterator over the messages that are in the channel. Its `next` does not wait.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
@@ -111,7 +112,7 @@ impl<T> Receiver<T> {
         self.len() == 0
     }
 
-    /// Returns how many messages the channel keeps; `None` for any number.
+    /// Returns how many messages the channel keeps; `None` for an unbounded channel.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         self.core.capacity()
@@ -156,7 +157,7 @@ pub struct Iter<'a, T> {
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
-    // Inlined, as `park::leave` asks for.
+    // Inlined, as `park::leave` requires.
     #[inline(always)]
     #[track_caller]
     fn next(&mut self) -> Option<T> {
@@ -164,7 +165,7 @@ impl<T> Iterator for Iter<'_, T> {
     }
 }
 
-/// The messages of a channel that are there; see [`Receiver::try_iter`].
+/// The messages that are in a channel; see [`Receiver::try_iter`].
 #[derive(Debug)]
 pub struct TryIter<'a, T> {
     receiver: &'a Receiver<T>,
@@ -178,7 +179,7 @@ impl<T> Iterator for TryIter<'_, T> {
     }
 }
 
-/// The messages of a channel, as they come, with the receiver. Made by `for` over a [`Receiver`].
+/// The messages of a channel, as they come; owns the receiver. Made by `for` over a [`Receiver`].
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
@@ -187,7 +188,7 @@ pub struct IntoIter<T> {
 impl<T> Iterator for IntoIter<T> {
     type Item = T;
 
-    // Inlined, as `park::leave` asks for.
+    // Inlined, as `park::leave` requires.
     #[inline(always)]
     #[track_caller]
     fn next(&mut self) -> Option<T> {

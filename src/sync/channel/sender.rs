@@ -1,4 +1,4 @@
-//! The end of a channel that messages are put in.
+//! The sending end of a channel.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -12,7 +12,7 @@ use super::operation::Sending;
 use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
 
-/// The end of a channel that messages are put in. Made by [`bounded`](super::bounded) and
+/// The sending end of a channel. Made by [`bounded`](super::bounded) and
 /// [`unbounded`](super::unbounded).
 ///
 /// It is not `Send`:
@@ -30,26 +30,26 @@ impl<T> Sender<T> {
         Self { core }
     }
 
-    /// Sends a message; suspends the caller until there is room for it, or, in a channel that keeps
-    /// none, until a receiver has taken it.
+    /// Sends a message; suspends the caller until there is room for it. In a channel of capacity 0,
+    /// suspends the caller until a receiver has taken the message.
     ///
     /// # Errors
     ///
-    /// The message, if the last receiver is gone, also if it goes meanwhile; or if the caller
-    /// unwinds and would have to wait.
+    /// The message, if the last receiver is gone or goes during the wait; or if the caller unwinds
+    /// and would have to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if there can never be
-    /// room.
+    /// In a closure given to `suspend`. On the OS thread's own side, if there can never be room.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
+    /// A cancelled ethread unwinds from here and drops the message, unless the message has been
+    /// taken.
     #[inline(always)]
     #[track_caller]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        // Inlined, as `park::leave` asks for.
+        // Inlined, as `park::leave` requires.
         match self.core.send(message, NEVER, Location::caller()) {
             Ok(()) => Ok(()),
             Err(error) => Err(SendError(error.into_inner())),
@@ -60,8 +60,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The message: at the end of that time, or while the caller unwinds, as `Timeout`; if the last
-    /// receiver is gone, as `Disconnected`.
+    /// The message: as `Timeout` after `timeout`, or if the caller unwinds and would have to wait;
+    /// as `Disconnected` if the last receiver is gone.
     ///
     /// # Panics
     ///
@@ -80,14 +80,14 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The message: as `Full` if there is no room, or no receiver waits for it in a channel that
-    /// keeps none; as `Disconnected` if the last receiver is gone.
+    /// The message: as `Full` if there is no room, or, in a channel of capacity 0, if no receiver
+    /// waits; as `Disconnected` if the last receiver is gone.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         self.core.try_send(message)
     }
 
-    /// Returns an operation that sends a message, for [`select!`](crate::select). If something else
-    /// happens the message is dropped.
+    /// Returns an operation that sends a message, for [`select!`](crate::select). If another
+    /// operation happens, the message is dropped.
     pub fn sending(&self, message: T) -> Sending<'_, T> {
         Sending::new(&self.core, message)
     }
@@ -104,13 +104,13 @@ impl<T> Sender<T> {
         self.len() == 0
     }
 
-    /// Whether there is no room in the channel. One that keeps no messages is always full.
+    /// Whether there is no room in the channel. A channel of capacity 0 is always full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.capacity() == Some(self.len())
     }
 
-    /// Returns how many messages the channel keeps; `None` for any number.
+    /// Returns how many messages the channel keeps; `None` for an unbounded channel.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         self.core.capacity()

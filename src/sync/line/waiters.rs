@@ -1,34 +1,34 @@
-//! The waiters of a line, in order of arrival.
+//! The waiters of a wait queue, in order of arrival.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
 use crate::runtime::base::wait::Token;
 
-/// One that waits, or has had its turn and did not run since.
+/// A waiter: it waits, or has had its turn and has not run since.
 pub(super) struct Waiter<D> {
-    /// Greater than those of all who have come before.
+    /// Greater than the numbers of all earlier waiters.
     pub(super) number: u64,
     pub(super) token: Token,
     pub(super) turn: Turn,
     pub(super) data: D,
 }
 
-/// What has become of a waiter.
+/// What has become of a waiter's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Awaited,
-    /// It was woken to have it.
+    /// The waiter was woken for its turn.
     Had,
-    /// It was gone when its turn came.
+    /// The waiter was gone when its turn came.
     Missed,
 }
 
-/// Most lines have one waiter at a time, so the first is kept apart: it comes and goes without a
-/// search, and without memory from the heap.
+/// Most wait queues have one waiter at a time, so the first waiter is stored apart: it is added and
+/// removed without a search, and without heap memory.
 pub(super) struct Waiters<D> {
     first: Option<Waiter<D>>,
-    /// Empty if there is no first one.
+    /// Empty if there is no first waiter.
     rest: VecDeque<Waiter<D>>,
 }
 
@@ -62,7 +62,7 @@ impl<D> Waiters<D> {
         }
     }
 
-    /// The first of the last `waiting` ones, who are not none.
+    /// The first of the last `waiting` waiters. `waiting` is not zero.
     #[inline(always)]
     pub(super) fn next(&mut self, waiting: usize) -> Option<&mut Waiter<D>> {
         if self.rest.is_empty() {
@@ -80,8 +80,8 @@ impl<D> Waiters<D> {
         }
     }
 
-    /// Takes out the one with this number, if it is there; what has become of it, and what it has
-    /// brought along.
+    /// Takes out the waiter with this number, if it is there; returns the state of its turn and its
+    /// data.
     #[inline(always)]
     pub(super) fn take(&mut self, number: u64) -> Option<(Turn, D)> {
         if !self.rest.is_empty() || self.first.as_ref()?.number != number {

@@ -1,8 +1,9 @@
 //! Messages from any OS thread to any other.
 //!
-//! As [`sync::channel`](crate::sync::channel): [`bounded`], [`unbounded`], or `bounded(0)`, where a
-//! sender and a receiver meet; both ends can be cloned, senders and receivers are served in the
-//! order in which they came, and it ends as std's channels do, with std's errors.
+//! As [`sync::channel`](crate::sync::channel): [`bounded`], [`unbounded`], or `bounded(0)`, which
+//! passes each message directly from a sender to a receiver. Both ends can be cloned, senders and
+//! receivers are served in order of arrival, and a channel closes as std's channels do, with std's
+//! errors.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,16 +45,16 @@ fn ends<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
     (sender, Receiver { shared })
 }
 
-/// Receivers wait only while there is no message, and no sender waits with one; senders only while
-/// there is no room, and no receiver waits.
+/// A receiver waits only while there is no message and no sender waits with one. A sender waits
+/// only while there is no room and no receiver waits.
 struct State<T> {
     /// `None` for any number of messages.
     capacity: Option<usize>,
     messages: VecDeque<T>,
-    /// Those who wait with a message; one who is served and still has it is told that there are no
-    /// receivers.
+    /// The waiting senders, each with its message. A sender that is served and still has its
+    /// message learns that there are no receivers.
     senders: Line<Option<T>>,
-    /// Those who wait for a message; one who is served without one is told that there are no
+    /// The waiting receivers. A receiver that is served without a message learns that there are no
     /// senders.
     receivers: Line<Option<T>>,
     sender_count: usize,
@@ -91,8 +92,8 @@ impl<T> State<T> {
 
     fn recv(&mut self, served: &mut Served) -> Result<T, TryRecvError> {
         let message = self.messages.pop_front();
-        // The first who waits with a message takes the place of the one that goes, or meets the
-        // receiver.
+        // The message of the first waiting sender takes the place of the message that goes, or
+        // passes directly to the receiver.
         let waiting = self.senders.serve(served, Option::take).flatten();
         match (message, waiting) {
             (Some(message), waiting) => {
@@ -106,32 +107,33 @@ impl<T> State<T> {
     }
 }
 
-/// The end of a channel that messages are put in. Made by [`bounded`] and [`unbounded`].
+/// The sending end of a channel. Made by [`bounded`] and [`unbounded`].
 pub struct Sender<T> {
     shared: Arc<Shared<State<T>>>,
 }
 
-/// The end of a channel that messages come out of. Made by [`bounded`] and [`unbounded`].
+/// The receiving end of a channel. Made by [`bounded`] and [`unbounded`].
 pub struct Receiver<T> {
     shared: Arc<Shared<State<T>>>,
 }
 
 impl<T> Sender<T> {
-    /// Sends a message; suspends the ethread, or blocks the OS thread, until there is room for it,
-    /// or, in a channel that keeps none, until a receiver has taken it.
+    /// Sends a message; suspends the ethread, or blocks the OS thread, until there is room for it.
+    /// In a channel of capacity 0, waits until a receiver has taken the message.
     ///
     /// # Errors
     ///
-    /// The message, if the last receiver is gone, also if it goes meanwhile; or if an ethread that
+    /// The message, if the last receiver is gone or goes during the wait; or if an ethread that
     /// unwinds would have to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, if it has to wait.
+    /// In a closure given to `suspend`, if the call has to wait.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here, and the message is dropped, unless it has been taken.
+    /// A cancelled ethread unwinds from here and drops the message, unless the message has been
+    /// taken.
     #[track_caller]
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.send_within(message, None, Location::caller())
@@ -143,8 +145,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The message: at the end of that time, or if an ethread that unwinds would have to wait, as
-    /// `Timeout`; if the last receiver is gone, as `Disconnected`.
+    /// The message: as `Timeout` after `timeout`, or if an ethread that unwinds would have to wait;
+    /// as `Disconnected` if the last receiver is gone.
     ///
     /// # Panics
     ///
@@ -188,8 +190,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The message: as `Full` if there is no room, or no receiver waits for it in a channel that
-    /// keeps none; as `Disconnected` if the last receiver is gone.
+    /// The message: as `Full` if there is no room, or, in a channel of capacity 0, if no receiver
+    /// waits; as `Disconnected` if the last receiver is gone.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         self.shared
             .with(|state, served| state.send(served, message))
@@ -213,12 +215,12 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// If there is none and the last sender is gone; or if an ethread that unwinds would have to
-    /// wait.
+    /// If there is no message and the last sender is gone; or if an ethread that unwinds would have
+    /// to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, if it has to wait.
+    /// In a closure given to `suspend`, if the call has to wait.
     ///
     /// # Cancellation
     ///
@@ -234,8 +236,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// `Timeout` at the end of that time, or if an ethread that unwinds would have to wait;
-    /// `Disconnected` if there is no message and the last sender is gone.
+    /// `Timeout` after `timeout`, or if an ethread that unwinds would have to wait; `Disconnected`
+    /// if there is no message and the last sender is gone.
     ///
     /// # Panics
     ///
@@ -273,13 +275,14 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// `Empty` if there is none; `Disconnected` if there is none and the last sender is gone.
+    /// `Empty` if there is no message; `Disconnected` if there is no message and the last sender is
+    /// gone.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.shared.with(State::recv)
     }
 
-    /// Returns an iterator over the messages, whose `next` suspends the ethread, or blocks the OS
-    /// thread, until there is one; it ends when the last sender is gone.
+    /// Returns an iterator over the messages. Its `next` suspends the ethread, or blocks the OS
+    /// thread, until there is a message. The iterator ends when the last sender is gone.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
@@ -360,7 +363,7 @@ impl<T> Drop for Receiver<T> {
             state.senders.serve_all(served, |_| ());
             std::mem::take(&mut state.messages)
         });
-        // Not under the lock: that is code of the user's, which may use the other end.
+        // Not under the lock: dropping the messages runs user code, which may use the other end.
         drop(left);
     }
 }

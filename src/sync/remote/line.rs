@@ -1,9 +1,9 @@
-//! The line in front of something that is shared between OS threads.
+//! The wait queue of a primitive that is shared between OS threads.
 //!
-//! As in a shard's own lines, a waiter brings something along, and whoever serves it hands over by
-//! changing that. Who has been served is decided under the lock of what is waited for: a waiter
-//! that goes, for whatever reason, looks there first, and what it was handed is its own. So nothing
-//! is lost between a release on one OS thread and a cancel or a timeout on another one.
+//! As in a shard's own wait queues, a waiter carries data, and the serving side hands over by
+//! changing that data. The lock of the primitive decides which waiters have been served: a waiter
+//! that leaves, for whatever reason, checks this first, and owns what it was handed. So nothing is
+//! lost between a release on one OS thread and a cancel or a timeout on another one.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -16,16 +16,16 @@ use crate::runtime::driver::monotonic_now;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
 
-/// Waiters in order of arrival, and what they have brought along.
+/// Waiters in order of arrival, with their data.
 #[derive(Debug)]
 pub(super) struct Line<D> {
     /// In the order of their numbers.
     waiters: VecDeque<Waiter<D>>,
-    /// How many of them, from the front, are served, and have not come for it yet. Those whom
-    /// their shard has left behind have had their turn too, and stay: what they have brought along
-    /// is the user's.
+    /// The number of waiters, counted from the front, that are served and have not left yet.
+    /// Waiters that an ended shard has left behind count as served too, and stay in the queue:
+    /// their data belongs to user code.
     served: usize,
-    /// The number of the last one.
+    /// The number of the waiter that arrived last.
     last: u64,
 }
 
@@ -50,7 +50,7 @@ impl Waker {
         }
     }
 
-    /// Whether nobody comes any more for what is handed over.
+    /// Whether the waiter will never take what is handed over.
     fn is_gone(&self) -> bool {
         match self {
             Self::Ethread(waker) => waker.is_gone(),
@@ -59,7 +59,7 @@ impl Waker {
     }
 }
 
-/// Those who were served under a lock, and are woken after it.
+/// Waiters that were served under a lock, and are woken after it.
 #[derive(Debug, Default)]
 pub(super) struct Served(Vec<Waker>);
 
@@ -84,12 +84,12 @@ impl<D> Line<D> {
         self.last
     }
 
-    /// The first who is not served.
+    /// The data of the first waiter that is not served.
     pub(super) fn first(&mut self) -> Option<&D> {
         self.next().map(|waiter| &waiter.data)
     }
 
-    /// The first who is not served, once those are passed over who will never come.
+    /// The first waiter that is not served. Passes over waiters that will never run again.
     fn next(&mut self) -> Option<&mut Waiter<D>> {
         let is_gone = |waiter: &Waiter<D>| waiter.waker.as_ref().is_some_and(Waker::is_gone);
         while self.waiters.get(self.served).is_some_and(is_gone) {
@@ -98,8 +98,8 @@ impl<D> Line<D> {
         self.waiters.get_mut(self.served)
     }
 
-    /// Serves the first in line: calls `f` on what it has brought along. It is woken when the lock
-    /// is released.
+    /// Serves the first waiter: calls `f` on its data. The waiter is woken when the lock is
+    /// released.
     pub(super) fn serve<R>(
         &mut self,
         served: &mut Served,
@@ -112,7 +112,7 @@ impl<D> Line<D> {
         Some(result)
     }
 
-    /// Serves all who are in line.
+    /// Serves all waiters.
     pub(super) fn serve_all(&mut self, served: &mut Served, mut f: impl FnMut(&mut D)) {
         while self.serve(served, &mut f).is_some() {}
     }
@@ -127,7 +127,7 @@ impl<D> Line<D> {
         self.place_of(number) < self.served
     }
 
-    /// Takes a waiter out of the line, and tells whether it was served.
+    /// Takes a waiter out of the queue; returns whether it was served.
     fn leave(&mut self, number: u64) -> (Waiter<D>, bool) {
         let place = self.place_of(number);
         let was_served = place < self.served;
@@ -139,13 +139,14 @@ impl<D> Line<D> {
     }
 }
 
-/// A state that is waited for, with the lines in front of it.
+/// A state that is waited for, with its wait queues.
 pub(super) trait Waited {
-    /// Somebody has left a line without having been served: those behind may be served now.
+    /// Called when a waiter has left a queue without having been served: the waiters behind it may
+    /// be served now.
     fn left(&mut self, _served: &mut Served) {}
 }
 
-/// What OS threads share.
+/// State that OS threads share.
 #[derive(Debug)]
 pub(super) struct Shared<S> {
     state: Mutex<S>,
@@ -158,14 +159,14 @@ pub(super) struct Wait {
     pub(super) location: &'static Location<'static>,
 }
 
-/// What has come of a wait.
+/// The result of a wait.
 #[derive(Debug)]
 pub(super) enum Turn<R, D> {
-    /// There was no need for one.
+    /// No wait was needed.
     Free(R),
-    /// It was served, and this is what has become of what it had brought along.
+    /// The waiter was served; contains its data as the serving side has left it.
     Served(D),
-    /// It was not.
+    /// The waiter was not served; contains its data.
     Missed(D, Missed),
 }
 
@@ -173,7 +174,7 @@ pub(super) enum Turn<R, D> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missed {
     TimedOut,
-    /// It has not begun: the caller unwinds, and so cannot wait.
+    /// The wait has not begun: the caller unwinds, and so cannot wait.
     Unwinding,
 }
 
@@ -185,11 +186,11 @@ impl<S: Waited> Shared<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, S> {
-        // No code of a user's runs under it.
+        // No user code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `f` with the state, and wakes those whom it has served.
+    /// Calls `f` with the state, and wakes the waiters that `f` has served.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut S, &mut Served) -> R) -> R {
         let mut served = Served::default();
         let result = f(&mut self.lock(), &mut served);
@@ -197,7 +198,7 @@ impl<S: Waited> Shared<S> {
         result
     }
 
-    /// Calls `attempt`; as long as that gives `data` back, waits in `line` with it for a turn.
+    /// Calls `attempt`. If that gives `data` back, waits in `line` with it for a turn.
     ///
     /// Unwinds if the ethread is cancelled, or at the deadline of a scope.
     pub(super) fn wait<D, R>(
@@ -216,7 +217,7 @@ impl<S: Waited> Shared<S> {
             Ok(result) => return Turn::Free(result),
             Err(data) => data,
         };
-        // It may have changed since the lock was released.
+        // The state may have changed since the lock was released.
         let enter = |waker, data| {
             self.with(|state, served| match attempt(state, served, data) {
                 Ok(result) => Ok(result),
@@ -257,7 +258,7 @@ impl<S: Waited> Shared<S> {
         };
         let outcome = parking.park(deadline);
         match place.leave() {
-            // Whatever else has happened: it is its own.
+            // Whatever else has happened, the waiter owns what it was handed.
             (data, true) => Turn::Served(data),
             (data, false) => match outcome {
                 Outcome::Cancelled => scheduler.raise_cancel(),
@@ -296,7 +297,7 @@ impl<S: Waited> Shared<S> {
     }
 }
 
-/// The checker knows no time.
+/// Under loom, which has no time, this parks without a timeout.
 fn park_timeout(timeout: Duration) {
     #[cfg(not(ethreads_loom))]
     thread::park_timeout(timeout);
@@ -304,7 +305,7 @@ fn park_timeout(timeout: Duration) {
     let _: (Duration, ()) = (timeout, thread::park());
 }
 
-/// A place in a line. Dropping it leaves the line.
+/// A place in a wait queue. Dropping it leaves the queue.
 struct Place<'a, S: Waited, D> {
     shared: &'a Shared<S>,
     line: fn(&mut S) -> &mut Line<D>,
@@ -324,7 +325,7 @@ impl<'a, S: Waited, D> Place<'a, S, D> {
         (self.line)(&mut self.shared.lock()).is_served(self.number)
     }
 
-    /// Leaves the line with what was brought along, and tells whether it was served.
+    /// Leaves the queue; returns the waiter's data, and whether the waiter was served.
     fn leave(self) -> (D, bool) {
         let left = self.take_out();
         std::mem::forget(self);

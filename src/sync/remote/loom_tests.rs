@@ -1,7 +1,7 @@
 //! The interleavings of a few OS threads, as loom finds them: all of them for two threads, and for
-//! three all with at most three preemptions, beyond which their number explodes. What an ethread
-//! does in place of blocking is the scheduler's; who is served, and what becomes of that, is the
-//! same.
+//! three threads all with at most three preemptions, beyond which their number explodes. What an
+//! ethread does in place of blocking is the scheduler's part. Which waiter is served, and what
+//! becomes of that, is the same for ethreads and OS threads.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use loom::{model, thread};
 use super::{Notifier, Promise, Semaphore, channel};
 use crate::runtime::base::primitives::bounded_model;
 
-/// A wait with a timeout that passes if nobody has served it when it is woken or looks.
+/// A timeout that has passed if the waiter is not served when it is woken or looks.
 const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]
@@ -102,7 +102,7 @@ fn whoever_gives_up_lets_those_behind_it_in() {
     });
 }
 
-/// What two senders send arrives exactly once.
+/// Each message of two senders arrives exactly once.
 fn two_senders(capacity: usize) {
     bounded_model(3, move || {
         let (sender, receiver) = channel::bounded(capacity);
@@ -140,7 +140,7 @@ fn a_message_that_is_not_taken_in_time_comes_back() {
             let sends = thread::spawn(move || sender.send_timeout(1, AT_ONCE).is_ok());
             let received = receiver.recv_timeout(AT_ONCE);
             let was_sent = sends.join().unwrap();
-            // In the channel at least, if it was sent.
+            // A message that was sent is at least in the channel.
             let is_here = received.is_ok() || receiver.try_recv().is_ok();
             assert_eq!(was_sent, is_here);
         });

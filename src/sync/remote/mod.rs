@@ -2,25 +2,25 @@
 //!
 //! Everything here is `Send` and `Sync`, and can be waited for on either side: an ethread is
 //! suspended, an OS thread without ethreads is blocked, and a shard's own OS thread, outside of
-//! [`run`](crate::run), drives the shard meanwhile. Waiters are served in the order in which they
-//! came, wherever they are. It costs a lock and, if an ethread of another shard is to be woken, a
-//! message to that; within a shard the primitives of [`sync`](super) cost less.
+//! [`run`](crate::run), drives the shard meanwhile. Waiters are served in order of arrival,
+//! wherever they are. An operation costs a lock and, if an ethread of another shard has to be
+//! woken, a message to that shard; within a shard the primitives of [`sync`](super) cost less.
 //!
-//! While an ethread waits here its shard does not take waiting for a deadlock, as somebody
-//! elsewhere may serve it; for the same reason the clock of a simulation does not jump.
+//! While an ethread waits here, its shard does not take the wait for a deadlock, as another OS
+//! thread may serve the ethread. For the same reason the clock of a simulation does not jump.
 //!
 //! # Cancellation and deadlines
 //!
-//! An ethread that is cancelled, or meets the deadline of a scope, unwinds and leaves the line, as
-//! in [`sync`](super). What was handed to it before that is its own: it returns, and unwinds at its
-//! next suspension point. Waits of an OS thread without ethreads are bounded only by the calls that
-//! take a timeout.
+//! An ethread that is cancelled, or meets the deadline of a scope, unwinds and leaves the wait
+//! queue, as in [`sync`](super). The ethread owns what it was handed before that: its call returns,
+//! and the ethread unwinds at its next suspension point. Waits of an OS thread without ethreads are
+//! bounded only by the calls that take a timeout.
 //!
 //! # While unwinding
 //!
-//! An ethread that unwinds cannot wait: the calls return their errors, or `None`, at once; those
-//! that have none, [`Notifier::wait`] and [`Semaphore::acquire`], abort the process with a report.
-//! An OS thread without ethreads waits as ever.
+//! An ethread that unwinds cannot wait: a call that would have to wait returns its error, or
+//! `None`, at once. [`Notifier::wait`] and [`Semaphore::acquire`] are infallible, so they abort the
+//! process with a report. An OS thread without ethreads waits as usual.
 //!
 //! # Examples
 //!

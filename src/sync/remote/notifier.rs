@@ -1,4 +1,4 @@
-//! Telling somebody on any OS thread that there is something to do.
+//! Notifications for waiters on any OS thread.
 
 use std::fmt;
 use std::panic::Location;
@@ -9,8 +9,8 @@ use crate::sync::line::cannot_wait;
 
 /// Wakes ethreads of any shard, and OS threads, that wait for a notification. tokio's `Notify`.
 ///
-/// A notification for one that nobody waits for is kept for the next who does; one is kept, however
-/// many come.
+/// A notification without a waiter is kept for the next waiter. At most one notification is kept,
+/// however many there are.
 ///
 /// # Examples
 ///
@@ -37,7 +37,7 @@ pub struct Notifier {
 
 #[derive(Debug, Default)]
 struct State {
-    /// There was a notification that nobody has waited for.
+    /// Whether there was a notification without a waiter.
     is_kept: bool,
     line: Line<()>,
 }
@@ -55,12 +55,12 @@ impl Notifier {
 
     /// Suspends the ethread, or blocks the OS thread, until it is notified.
     ///
-    /// While an ethread unwinds it returns if a notification is kept; else the process is aborted
-    /// with a report.
+    /// While an ethread unwinds, the call returns if a notification is kept; otherwise the process
+    /// aborts with a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, if it has to wait.
+    /// In a closure given to `suspend`, if the call has to wait.
     ///
     /// # Cancellation
     ///
@@ -73,10 +73,10 @@ impl Notifier {
         }
     }
 
-    /// Suspends the ethread, or blocks the OS thread, until it is notified, for at most `timeout`;
-    /// false if it was not.
+    /// Suspends the ethread, or blocks the OS thread, until it is notified, for at most `timeout`.
+    /// Returns false if it was not notified.
     ///
-    /// While an ethread unwinds this does not wait.
+    /// While an ethread unwinds, the call does not wait.
     ///
     /// # Panics
     ///
@@ -110,7 +110,8 @@ impl Notifier {
         }
     }
 
-    /// Wakes the one who has waited longest; if nobody waits, the next one who comes.
+    /// Wakes the waiter that has waited longest; if there is no waiter, keeps the notification for
+    /// the next waiter.
     pub fn notify_one(&self) {
         self.shared.with(|state, served| {
             if state.line.serve(served, |()| ()).is_none() {
@@ -119,7 +120,7 @@ impl Notifier {
         });
     }
 
-    /// Wakes all who wait now. Nothing is kept.
+    /// Wakes all current waiters. Nothing is kept.
     pub fn notify_all(&self) {
         self.shared
             .with(|state, served| state.line.serve_all(served, |()| ()));

@@ -1,4 +1,4 @@
-//! A value that comes once, from and for any OS thread.
+//! A value that arrives once, from and for any OS thread.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,8 +8,8 @@ use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
 use crate::runtime::base::primitives::Arc;
 use crate::sync::PromiseError;
 
-/// A value that comes later, or an error in its place, for ethreads of any shard and OS threads. As
-/// [`sync::Promise`](crate::sync::Promise), it is settled once, and stays.
+/// A value that arrives later, or an error in its place, for ethreads of any shard and OS threads.
+/// As [`sync::Promise`](crate::sync::Promise), a promise is settled once, and the outcome stays.
 ///
 /// # Examples
 ///
@@ -29,12 +29,12 @@ pub struct Promise<T, E> {
 /// Settles a [`Promise`]. Made by [`Promise::new`].
 #[must_use = "dropping it breaks the promise"]
 pub struct Resolver<T, E> {
-    /// `None` once it is settled.
+    /// `None` once the promise is settled.
     shared: Option<Arc<Shared<State<T, E>>>>,
 }
 
 struct State<T, E> {
-    /// Cloned by whoever waits, outside of the lock: that is the user's code.
+    /// Each waiter clones the outcome outside of the lock, as that runs user code.
     outcome: Option<Arc<Result<T, PromiseError<E>>>>,
     line: Line<()>,
 }
@@ -42,7 +42,7 @@ struct State<T, E> {
 impl<T, E> Waited for State<T, E> {}
 
 impl<T, E> Promise<T, E> {
-    /// Creates a promise, and what settles it.
+    /// Creates a promise and its resolver.
     pub fn new() -> (Self, Resolver<T, E>) {
         let shared = Arc::new(Shared::new(State {
             outcome: None,
@@ -57,7 +57,7 @@ impl<T, E> Promise<T, E> {
         (promise, resolver)
     }
 
-    /// Whether it is settled.
+    /// Whether the promise is settled.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.shared.with(|state, _| state.outcome.is_some())
@@ -65,43 +65,43 @@ impl<T, E> Promise<T, E> {
 }
 
 impl<T: Clone, E: Clone> Promise<T, E> {
-    /// Returns what has come of it, if it is settled; does not wait.
+    /// Returns the outcome if the promise is settled; does not wait.
     #[must_use]
     pub fn get(&self) -> Option<Result<T, PromiseError<E>>> {
         let outcome = self.shared.with(|state, _| state.outcome.clone())?;
         Some((*outcome).clone())
     }
 
-    /// Suspends the ethread, or blocks the OS thread, until it is settled, and returns what has
-    /// come of it.
+    /// Suspends the ethread, or blocks the OS thread, until the promise is settled, and returns the
+    /// outcome.
     ///
     /// # Errors
     ///
-    /// The error that came in place of the value; `Broken` if the resolver is gone, or an ethread
-    /// that unwinds would have to wait.
+    /// `Rejected` with the error that came in place of the value; `Broken` if the resolver is gone,
+    /// or an ethread that unwinds would have to wait.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, if it has to wait.
+    /// In a closure given to `suspend`, if the call has to wait.
     ///
     /// # Cancellation
     ///
-    /// A cancelled ethread unwinds from here. The promise, and what it is for, go on.
+    /// A cancelled ethread unwinds from here. The promise, and the work that will settle it, go on.
     #[track_caller]
     pub fn wait(&self) -> Result<T, PromiseError<E>> {
-        // It is settled after that, unless the caller cannot wait.
+        // The promise is settled after that, unless the caller cannot wait.
         let _ = self.wait_until(None, Location::caller());
         self.get().unwrap_or(Err(PromiseError::Broken))
     }
 
-    /// Suspends the ethread, or blocks the OS thread, until it is settled, for at most `timeout`;
-    /// `None` if it is not.
+    /// Suspends the ethread, or blocks the OS thread, until the promise is settled, for at most
+    /// `timeout`. Returns `None` if it is not settled by then.
     ///
-    /// While an ethread unwinds this does not wait.
+    /// While an ethread unwinds, the call does not wait.
     ///
     /// # Errors
     ///
-    /// The error that came in place of the value; `Broken` if the resolver is gone.
+    /// `Rejected` with the error that came in place of the value; `Broken` if the resolver is gone.
     ///
     /// # Panics
     ///
@@ -134,17 +134,17 @@ impl<T: Clone, E: Clone> Promise<T, E> {
 }
 
 impl<T, E> Resolver<T, E> {
-    /// Keeps the promise.
+    /// Resolves the promise with the value.
     pub fn resolve(self, value: T) {
         self.settle(Ok(value));
     }
 
-    /// Gives an error in place of the value.
+    /// Rejects the promise with an error.
     pub fn reject(self, error: E) {
         self.settle(Err(error));
     }
 
-    /// Keeps the promise, or gives the error in place of the value.
+    /// Resolves or rejects the promise with `result`.
     pub fn settle(mut self, result: Result<T, E>) {
         self.end(result.map_err(PromiseError::Rejected));
     }

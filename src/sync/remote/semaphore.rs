@@ -1,4 +1,4 @@
-//! Permits for whoever asks, on any OS thread.
+//! Permits for ethreads of any shard and for OS threads.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,8 +8,8 @@ use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
 use crate::sync::TryAcquireError;
 use crate::sync::line::cannot_wait;
 
-/// Gives out permits, of which there are so many, to ethreads of any shard and to OS threads. As
-/// [`sync::Semaphore`](crate::sync::Semaphore), it is fair.
+/// Gives out permits, of which there is a limited number, to ethreads of any shard and to OS
+/// threads. As [`sync::Semaphore`](crate::sync::Semaphore), it is fair.
 ///
 /// # Examples
 ///
@@ -38,7 +38,7 @@ pub struct Semaphore {
     shared: Shared<Permits>,
 }
 
-/// Permits of a [`Semaphore`], which has them back when this is dropped.
+/// Permits of a [`Semaphore`]. Dropping this gives them back.
 #[must_use = "the permits are given back at once"]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
@@ -48,7 +48,7 @@ pub struct Permit<'a> {
 #[derive(Debug)]
 struct Permits {
     free: usize,
-    /// Those who wait, with the number of permits that they ask for.
+    /// The waiters, each with the number of permits that it asks for.
     line: Line<usize>,
 }
 
@@ -63,7 +63,7 @@ impl Permits {
         }
     }
 
-    /// Grants what can be granted, in the order of the line.
+    /// Grants what can be granted, in queue order.
     fn serve(&mut self, served: &mut Served) {
         while let Some(&count) = self.line.first()
             && let Some(left) = self.free.checked_sub(count)
@@ -81,7 +81,7 @@ impl Waited for Permits {
 }
 
 impl Semaphore {
-    /// Creates a semaphore with so many permits.
+    /// Creates a semaphore with this number of permits.
     #[must_use]
     pub fn new(permits: usize) -> Self {
         Self {
@@ -92,14 +92,14 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit; suspends the ethread, or blocks the OS thread, until it is its turn.
+    /// Takes a permit; suspends the ethread, or blocks the OS thread, until its turn comes.
     ///
-    /// While an ethread unwinds, one is taken if it is free; else the process is aborted with a
-    /// report.
+    /// While an ethread unwinds, it gets a permit if one is free; otherwise the process aborts with
+    /// a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, if it has to wait.
+    /// In a closure given to `suspend`, if the call has to wait.
     ///
     /// # Cancellation
     ///
@@ -109,8 +109,8 @@ impl Semaphore {
         self.acquire_many(1)
     }
 
-    /// Takes `count` permits at once; suspends the ethread, or blocks the OS thread, until it is
-    /// its turn. As [`acquire`](Self::acquire).
+    /// Takes `count` permits at once; suspends the ethread, or blocks the OS thread, until its turn
+    /// comes. As [`acquire`](Self::acquire).
     ///
     /// # Panics
     ///
@@ -128,12 +128,12 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit; suspends the ethread, or blocks the OS thread, until it is its turn, for at
-    /// most `timeout`. As [`acquire`](Self::acquire).
+    /// Takes a permit; suspends the ethread, or blocks the OS thread, until its turn comes, for at
+    /// most `timeout`. Otherwise as [`acquire`](Self::acquire).
     ///
     /// # Errors
     ///
-    /// If there was none in time, or an ethread that unwinds would have to wait.
+    /// If there was no permit in time, or an ethread that unwinds would have to wait.
     ///
     /// # Panics
     ///
@@ -172,26 +172,26 @@ impl Semaphore {
         }
     }
 
-    /// As [`acquire`](Self::acquire), for a call at `location` that may fail; `None` if it would
+    /// As [`acquire`](Self::acquire), for a fallible call at `location`; `None` if the call would
     /// have to wait while its ethread unwinds.
     pub(crate) fn acquire_at(&self, location: &'static Location<'static>) -> Option<Permit<'_>> {
         self.wait(1, None, location).ok()
     }
 
-    /// Takes a permit if one is free and nobody waits; does not wait itself.
+    /// Takes a permit if one is free and there is no waiter; does not wait.
     ///
     /// # Errors
     ///
-    /// If none is.
+    /// If no permit is free, or there is a waiter.
     pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
         self.try_acquire_many(1)
     }
 
-    /// Takes `count` permits if so many are free and nobody waits; does not wait itself.
+    /// Takes `count` permits if so many are free and there is no waiter; does not wait.
     ///
     /// # Errors
     ///
-    /// If they are not.
+    /// If fewer permits are free, or there is a waiter.
     pub fn try_acquire_many(&self, count: usize) -> Result<Permit<'_>, TryAcquireError> {
         let taken = self.shared.with(|permits, _| permits.take(count));
         taken
@@ -222,7 +222,7 @@ impl Semaphore {
 }
 
 impl Permit<'_> {
-    /// Returns how many permits it is.
+    /// Returns the number of permits in this guard.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count

@@ -1,4 +1,4 @@
-//! Why a resource could not be had.
+//! Why a resource is not available.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -10,15 +10,15 @@ use std::time::Duration;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError<E> {
-    /// The start has failed with this error, which all its waiters get.
+    /// The start has failed with this error, which all waiters of that start share.
     Failed(Rc<E>),
-    /// The start has taken longer than it may.
+    /// The start has exceeded this timeout.
     TimedOut(Duration),
     /// The start has panicked, with this text.
     Panicked(Rc<str>),
-    /// It was stopped while it started.
+    /// The resource was stopped while it started.
     Stopped,
-    /// The caller unwinds, and cannot wait.
+    /// The caller unwinds, and so cannot wait.
     WouldPark,
 }
 

@@ -11,11 +11,11 @@ use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::thread;
 use crate::time::{self, Instant};
 
-/// Starts a resource, keeps it until it is to stop, and stops it. However it ends, also before it
-/// has begun, the resource is stopped then.
+/// Starts a resource, keeps it until it is to stop, and stops it. However the keeper ends, even
+/// before it has run, its drop marks the resource as stopped.
 pub(super) struct Keeper<T, E> {
     shared: Rc<Shared<T, E>>,
-    /// What those are told who wait for the start, if it does not come to its end.
+    /// The error for the waiters of the start, if the start does not complete.
     why: StartError<E>,
 }
 
@@ -31,7 +31,7 @@ impl<T, E> Keeper<T, E> {
         shared.usage.take();
         Self {
             shared: shared.clone(),
-            // By a cancel.
+            // The reason if a cancel ends the keeper.
             why: StartError::Stopped,
         }
     }
@@ -39,7 +39,7 @@ impl<T, E> Keeper<T, E> {
     pub(super) fn run(mut self) {
         match start(&self.shared) {
             Ok(value) if self.shared.state.get() == State::Starting => self.keep(Rc::new(value)),
-            // The cancel has not met the start, and is none of the stop.
+            // The start has completed in spite of the cancel, which must not interrupt the stop.
             Ok(value) => thread::uncancellable(|| stop(&self.shared, &value)),
             Err(error) => self.why = error,
         }
@@ -89,7 +89,8 @@ fn start<T, E>(shared: &Shared<T, E>) -> Result<T, StartError<E>> {
     }
 }
 
-/// Waits until something may have to be done; begins to stop if it has been idle for too long.
+/// Waits until the keeper may have something to do; begins the stop if the resource has been idle
+/// for too long.
 fn rest<T, E>(shared: &Shared<T, E>) {
     let usage = shared.usage();
     let deadline = match shared.settings.idle_timeout {
@@ -103,7 +104,7 @@ fn rest<T, E>(shared: &Shared<T, E>) {
     }
 }
 
-/// Waits until nobody uses it, as long as that is allowed to take.
+/// Waits until no lease is left, for at most the resource's grace.
 fn drain<T, E>(shared: &Shared<T, E>) {
     let now = Instant::now().as_nanos();
     let grace = shared.settings.grace;

@@ -1,4 +1,4 @@
-//! The use of a resource, and how many uses there are.
+//! Leases of a resource, and their number.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -12,15 +12,15 @@ use crate::runtime::base::wait::WaitKind;
 use crate::sync::line::{Line, Wait};
 use crate::time::Instant;
 
-/// How many uses of a resource there are, and the keeper that waits for their end.
+/// The number of leases of a resource, and the keeper that waits for their end.
 #[derive(Default)]
 pub(super) struct Usage {
     count: Cell<usize>,
-    /// When the last of them has gone.
+    /// When the last lease ended.
     pub(super) idle_since: Cell<u64>,
     /// The keeper, while it waits.
     keeper: Line,
-    /// The keeper waits until there is no use.
+    /// Whether the keeper waits until there is no lease.
     wants_idle: Cell<bool>,
 }
 
@@ -48,16 +48,16 @@ impl Usage {
         }
     }
 
-    /// The keeper waits until it is woken, or this time.
+    /// Suspends the keeper until it is woken, or until `deadline`.
     pub(super) fn wait(&self, deadline: u64) {
         self.wants_idle.set(self.count() > 0);
         let wait = Wait::new(WaitKind::Resource, Location::caller()).until(deadline);
-        // Late or not, it looks for itself.
+        // Woken or timed out, the keeper looks at the state itself.
         let _ = self.keeper.wait(wait, ());
     }
 }
 
-/// The end of one use.
+/// Ends a lease when dropped.
 struct EndOfUse<'a>(&'a Usage);
 
 impl Drop for EndOfUse<'_> {
@@ -66,9 +66,9 @@ impl Drop for EndOfUse<'_> {
     }
 }
 
-/// The use of a [`Resource`](super::Resource). As long as there is one, the resource is not idle.
+/// The use of a [`Resource`](super::Resource). While there is a lease, the resource is not idle.
 pub struct Lease<T> {
-    /// `None` while it is dropped.
+    /// `None` while the lease is being dropped.
     value: Option<Rc<T>>,
     usage: Rc<Usage>,
 }
@@ -93,7 +93,7 @@ impl<T> Deref for Lease<T> {
 }
 
 impl<T> Clone for Lease<T> {
-    /// Returns another use of the same resource.
+    /// Returns another lease of the same resource.
     fn clone(&self) -> Self {
         self.usage.begin();
         Self {
@@ -106,7 +106,8 @@ impl<T> Clone for Lease<T> {
 impl<T> Drop for Lease<T> {
     fn drop(&mut self) {
         let usage = self.usage.clone();
-        // What the drop of the value does, if it is stopped already, must not hide the end of this.
+        // If the resource has stopped already, the value is dropped here. Whatever that drop does,
+        // it must not prevent the end of the lease.
         let _end = EndOfUse(&usage);
         drop(mem::take(&mut self.value));
     }

@@ -1,4 +1,4 @@
-//! Something that is started by the first who needs it, and shared by all.
+//! A value that is started by the first caller that needs it, and shared by all callers.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -21,20 +21,20 @@ pub use error::StartError;
 pub use lease::Lease;
 pub use shared::State;
 
-/// Something that is started by the first who needs it, shared by all who do, stopped when nobody
-/// has needed it for a while, and started again.
+/// A value that is started by the first caller that needs it, shared by all callers, stopped when
+/// it has been idle for a while, and started again on demand.
 ///
-/// Whoever calls [`get`](Self::get) while it starts waits for that very start. If it fails, all of
-/// them are told why, and the next call tries again. It is an ethread of its own that starts it, so
-/// a waiter that times out or is cancelled is missed by nobody. The same ethread keeps it
-/// afterwards, and stops it: a daemon, which keeps no [`run`](crate::run) going. When the shard
-/// ends while it runs, the value is dropped without being stopped.
+/// A call of [`get`](Self::get) during a start waits for that start. If the start fails, all its
+/// waiters get the error, and the next call tries again. The start runs in an ethread of its own,
+/// so a timeout or a cancel of one waiter does not affect the other waiters. The same ethread keeps
+/// the resource afterwards, and stops it. It is a daemon, which keeps no [`run`](crate::run) going.
+/// When the shard ends while the resource runs, the value is dropped without being stopped.
 ///
-/// To look whether it is there, start it if not, and then note that it is there, is not enough,
-/// even though only one ethread runs at a time: while it starts, which waits, the next one finds
-/// nothing there either, and starts another. The example `shared_resource` shows that.
+/// Looking whether the value is there, starting it if not, and then storing it, is not enough, even
+/// though only one ethread runs at a time: while the start waits, the next ethread finds no value
+/// either and begins another start. The example `shared_resource` shows that.
 ///
-/// Clones are the same resource. When the last one is dropped it is stopped.
+/// Clones are handles to the same resource. Dropping the last handle stops the resource.
 ///
 /// # Examples
 ///
@@ -74,7 +74,7 @@ pub struct Resource<T, E> {
     shared: Rc<Shared<T, E>>,
 }
 
-/// What is to be known of a [`Resource`] besides how to start it. Made by [`Resource::builder`].
+/// The settings of a [`Resource`]. Made by [`Resource::builder`].
 ///
 /// # Examples
 ///
@@ -93,7 +93,7 @@ pub struct Resource<T, E> {
 ///         .build();
 ///     drop(app.get().expect("it starts"));
 ///     while app.state() != State::Stopped {
-///         thread::sleep(Duration::from_millis(1)); // nobody needs it
+///         thread::sleep(Duration::from_millis(1)); // the resource is idle
 ///     }
 ///     assert_eq!(stops.get(), 1);
 ///     assert_eq!(*app.get().expect("it starts again"), "the app");
@@ -106,8 +106,8 @@ pub struct Builder<T, E> {
 }
 
 impl<T: 'static, E: 'static> Resource<T, E> {
-    /// Creates a resource that `start` starts, and that is dropped in order to stop it. Nothing is
-    /// started yet.
+    /// Creates a resource that `start` starts, and that is stopped by dropping its value. Nothing
+    /// is started yet.
     #[must_use]
     pub fn new<F>(start: F) -> Self
     where
@@ -132,18 +132,18 @@ impl<T: 'static, E: 'static> Resource<T, E> {
         Builder { settings }
     }
 
-    /// Returns the use of the resource, which is started if it does not run; suspends the caller
-    /// meanwhile. If it is about to stop, it is started anew after that.
+    /// Returns a lease of the resource. Starts the resource if it does not run, and suspends the
+    /// caller meanwhile. A resource that is about to stop is started again after the stop.
     ///
     /// # Errors
     ///
-    /// Why the start that the caller has waited for has failed. While the caller unwinds and would
-    /// have to wait, `WouldPark`.
+    /// The reason for which the start that the caller has waited for has failed. `WouldPark` if the
+    /// caller unwinds and would have to wait.
     ///
     /// # Panics
     ///
-    /// If no ethread can be made to start it. In a closure given to `suspend`, and on the OS
-    /// thread's own side if the start can never end.
+    /// If no ethread can be made for the start. In a closure given to `suspend`. On the OS thread's
+    /// own side, if the start can never end.
     ///
     /// # Cancellation
     ///
@@ -165,19 +165,19 @@ impl<T: 'static, E: 'static> Resource<T, E> {
                     }
                     continue;
                 }
-                // Who cannot wait for it does not start it.
+                // A caller that cannot wait for the resource does not start it.
                 State::Stopped if std::thread::panicking() => return Err(StartError::WouldPark),
                 State::Stopped => {
                     let ended = shared.keeper.take();
                     if ended.is_some() {
-                        // The handle may hold the payload of a panic, whose drop is the user's
-                        // code: another ethread may start the resource meanwhile.
+                        // The handle may hold the payload of a panic. Dropping that runs user code,
+                        // during which another ethread may start the resource.
                         drop(ended);
                         continue;
                     }
                     self.start();
-                    // The user's code makes the values that the keeper inherits: the start may be
-                    // over by now.
+                    // User code makes the values that the keeper inherits, so the start may be over
+                    // by now.
                     if shared.state.get() != State::Starting {
                         continue;
                     }
@@ -189,34 +189,35 @@ impl<T: 'static, E: 'static> Resource<T, E> {
         }
     }
 
-    /// Returns the use of the resource if it runs; does not wait.
+    /// Returns a lease of the resource if it runs; does not wait.
     #[must_use]
     pub fn try_get(&self) -> Option<Lease<T>> {
         self.shared.lease()
     }
 
-    /// Returns what it does.
+    /// Returns the state of the resource.
     #[must_use]
     pub fn state(&self) -> State {
         self.shared.state.get()
     }
 
-    /// Returns how many have it in use.
+    /// Returns the number of leases.
     #[must_use]
     pub fn in_use(&self) -> usize {
         self.shared.usage().count()
     }
 
-    /// Stops the resource; suspends the caller until it is. Nobody gets it from now on. Those who
-    /// have it in use are waited for, as long as its [grace](Builder::grace) allows; the caller
-    /// must not be one of them. A start is cancelled; if it comes to its end all the same, what it
-    /// has started is stopped.
+    /// Stops the resource; suspends the caller until it has stopped. From now on no new lease of
+    /// the running resource is given out. The stop waits for the existing leases to end, for at
+    /// most the resource's [grace](Builder::grace); the caller must not hold a lease. A start is
+    /// cancelled; if the start completes all the same, the value that it has made is stopped.
     ///
-    /// While the caller unwinds this returns at once; the resource stops all the same.
+    /// While the caller unwinds, the call returns at once; the resource stops all the same.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if it can never stop.
+    /// In a closure given to `suspend`. On the OS thread's own side, if the resource can never
+    /// stop.
     ///
     /// # Cancellation
     ///
@@ -227,13 +228,13 @@ impl<T: 'static, E: 'static> Resource<T, E> {
         self.shared.ask_to_stop();
         if self.state() != State::Stopped {
             let wait = Wait::new(WaitKind::Resource, location);
-            // Who cannot wait does not.
+            // A caller that cannot wait does not wait.
             let _ = self.shared.stopping.wait(wait, ());
         }
     }
 
     /// Stops the resource and starts it again; suspends the caller until that is done, and returns
-    /// the use of it.
+    /// a lease.
     ///
     /// # Errors
     ///
@@ -267,34 +268,36 @@ impl<T: 'static, E: 'static> Resource<T, E> {
 }
 
 impl<T: 'static, E: 'static> Builder<T, E> {
-    /// Names the ethread that starts, keeps and stops it.
+    /// Names the ethread that starts, keeps and stops the resource.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = Some(name.into());
         self
     }
 
-    /// Sets what stops it, which may wait. The resource is dropped after that, when nobody has it
-    /// in use. If it panics that is a line in the log, and the resource counts as stopped.
+    /// Sets the closure that stops the resource. The closure may wait. The value is dropped after
+    /// that, when there is no lease. If the closure panics, the panic is logged and the resource
+    /// counts as stopped.
     pub fn stop<F: Fn(&T) + 'static>(mut self, stop: F) -> Self {
         self.settings.stop = Box::new(stop);
         self
     }
 
-    /// Bounds the start: all that waits in it fails or unwinds after that, as in
-    /// [`time::timeout`](crate::time::timeout). Not bounded unless set.
+    /// Bounds the start: after `timeout`, each wait in the start fails or unwinds, as in
+    /// [`time::timeout`](crate::time::timeout). Unbounded unless set.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.settings.start_timeout = Some(timeout);
         self
     }
 
-    /// Stops it when nobody has had it in use for so long. Never unless set.
+    /// Stops the resource when there has been no lease for `timeout`. An idle resource keeps
+    /// running unless this is set.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.settings.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sets how long [`Resource::stop`] waits for those who have it in use; it is stopped under
-    /// their hands then. As long as it takes unless set.
+    /// Sets how long [`Resource::stop`] waits for the existing leases to end. After that the
+    /// resource is stopped even though leases exist. Unlimited unless set.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = Some(grace);
         self

@@ -1,4 +1,4 @@
-//! What the handles of a resource and its keeper have in common.
+//! The state that the handles of a resource and its keeper share.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -10,18 +10,18 @@ use super::lease::{Lease, Usage};
 use crate::sync::line::Line;
 use crate::thread::JoinHandle;
 
-/// What a [`Resource`](super::Resource) does.
+/// The state of a [`Resource`](super::Resource).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// Nothing; the next [`get`](super::Resource::get) starts it.
+    /// Not running; the next [`get`](super::Resource::get) starts the resource.
     Stopped,
-    /// It starts.
+    /// The start is in progress.
     Starting,
-    /// It can be had.
+    /// Running; leases are available at once.
     Running,
-    /// It is about to stop: its start is given up, its users are waited for, or it is being
-    /// stopped.
+    /// About to stop: the start is being abandoned, the leases are being waited for, or the stop is
+    /// in progress.
     Stopping,
 }
 
@@ -38,15 +38,16 @@ pub(super) struct Settings<T, E> {
 pub(super) struct Shared<T, E> {
     pub(super) settings: Settings<T, E>,
     pub(super) state: Cell<State>,
-    /// The waiters for the start that is going on, with places for what comes of it.
+    /// The waiters for the current start, each with a place for its result.
     pub(super) starting: Line<Option<Result<Lease<T>, StartError<E>>>>,
-    /// The waiters for its stop.
+    /// The waiters for the stop.
     pub(super) stopping: Line,
-    /// The value, while it can be had.
+    /// The value, while leases are available.
     pub(super) value: RefCell<Option<Rc<T>>>,
-    /// Of what runs, or ran last: a use of that must not keep the next one going.
+    /// The leases of the current run, or of the last run. Each run has its own count, as a lease of
+    /// an earlier run must not keep the next run going.
     pub(super) usage: RefCell<Rc<Usage>>,
-    /// The ethread that starts, keeps and stops it.
+    /// The ethread that starts, keeps and stops the resource.
     pub(super) keeper: RefCell<Option<JoinHandle<()>>>,
     pub(super) handles: Cell<usize>,
 }
@@ -85,21 +86,21 @@ impl<T, E> Shared<T, E> {
             }
             State::Running => {
                 self.state.set(State::Stopping);
-                // The keeper still has it.
+                // The keeper still has the value.
                 drop(self.value.take());
                 self.usage().wake_keeper();
             }
         }
     }
 
-    /// It has stopped, or has not started.
+    /// Called when the resource has stopped, or has failed to start.
     pub(super) fn stopped(&self, why: &StartError<E>) {
         self.state.set(State::Stopped);
         let value = self.value.take();
         self.starting
             .serve_all(|place| *place = Some(Err(why.clone())));
         self.stopping.serve_all(|()| ());
-        // The drop is the user's code, which may start the resource again.
+        // The drop runs user code, which may start the resource again.
         drop(value);
     }
 }

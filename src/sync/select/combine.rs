@@ -1,16 +1,16 @@
-//! Operations that are made of others.
+//! Operations that are made of other operations.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
 use super::sealed::{Parts, Turn};
 
-/// What came of one of two operations.
+/// The result of one of two operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Either<A, B> {
-    /// Of the first one.
+    /// The result of the first operation.
     First(A),
-    /// Of the second one.
+    /// The result of the second operation.
     Second(B),
 }
 
@@ -79,11 +79,11 @@ impl<A: Parts, B: Parts> Parts for Or<A, B> {
     }
 }
 
-/// An operation, and what is made of its result; see [`Operation::map`](super::Operation::map).
+/// An operation whose result is mapped by a closure; see [`Operation::map`](super::Operation::map).
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Map<O, F> {
     operation: O,
-    /// `None` once it was called.
+    /// `None` once the closure has been called.
     f: Option<F>,
 }
 
@@ -151,7 +151,7 @@ impl<O: fmt::Debug, F> fmt::Debug for Map<O, F> {
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Any<O> {
     operations: Vec<O>,
-    /// For each of them, how many things there are up to its end.
+    /// For each operation, the number of cases up to its end.
     ends: Vec<u32>,
 }
 
@@ -169,7 +169,7 @@ impl<O: Parts> Any<O> {
         }
     }
 
-    /// The operation that a thing belongs to, and the thing's number there.
+    /// The operation that a case belongs to, and the number of the case within that operation.
     fn place(&self, case: u32) -> (usize, u32) {
         let place = self.ends.partition_point(|&end| end <= case);
         (place, case - self.start(place))

@@ -1,4 +1,4 @@
-//! Operations on what belongs to other modules: times, ethreads, descriptors.
+//! Operations on the subjects of other modules: times, ethreads, descriptors.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::runtime::state::slots::Direction;
 use crate::thread::{JoinHandle, ScopedJoinHandle};
 use crate::time::Instant;
 
-/// A time; see [`after`] and [`at`].
+/// A point in time; see [`after`] and [`at`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "an operation does nothing until it is performed"]
 pub struct After {
@@ -45,7 +45,7 @@ pub fn after(duration: Duration) -> After {
     }
 }
 
-/// Returns an operation that happens at this time, or at once if it has passed.
+/// Returns an operation that happens at `instant`, or at once if `instant` has passed.
 pub fn at(instant: Instant) -> After {
     After {
         deadline: instant.as_nanos(),
@@ -109,7 +109,8 @@ impl<T> Ends for ScopedJoinHandle<'_, T> {
     }
 }
 
-/// Returns an operation that happens when an ethread has ended. To join it does not wait then.
+/// Returns an operation that happens when an ethread has ended. Joining that ethread does not wait
+/// then.
 ///
 /// # Examples
 ///
@@ -174,20 +175,20 @@ impl fmt::Debug for Finished<'_> {
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Ready<'a, S: Source + ?Sized> {
     source: &'a S,
-    /// Asked for once, before any of the operations is in line: `as_fd` may be user code.
+    /// Asked for once, before any of the operations enters a wait queue: `as_fd` may be user code.
     fd: BorrowedFd<'a>,
     direction: Direction,
-    /// Where it stands in line.
+    /// The place in the wait queue.
     place: Option<(u64, Token)>,
     error: Option<io::Error>,
 }
 
-/// Returns an operation that happens when `source` may have input, a connection to accept, or has
-/// come to its end. As with every readiness, it may turn out not to be so.
+/// Returns an operation that happens when `source` may have input or a connection to accept, or has
+/// come to its end. As with every readiness, it may be spurious.
 ///
 /// # Errors
 ///
-/// What comes of it is an error if the source cannot be watched (a regular file), or is closed.
+/// The result is an error if the source cannot be watched (a regular file), or is closed.
 ///
 /// # Examples
 ///
@@ -219,7 +220,7 @@ pub fn readable<S: Source + ?Sized>(source: &S) -> Ready<'_, S> {
 }
 
 /// Returns an operation that happens when `source` may have room for output. As with every
-/// readiness, it may turn out not to be so.
+/// readiness, it may be spurious.
 ///
 /// # Errors
 ///
@@ -270,7 +271,7 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
 
     fn commit(&mut self, _: u32) -> io::Result<()> {
         self.withdraw();
-        // A close wakes all who wait.
+        // A close wakes all waiters.
         self.source.registration().check_open()?;
         self.error.take().map_or(Ok(()), Err)
     }

@@ -1,16 +1,16 @@
-//! The macro that writes down a choice as a `match` does.
+//! The `select!` macro, which writes a choice in the form of a `match`.
 
-/// Waits for the first of several things, and goes on with what belongs to it.
+/// Waits for the first of several operations, and runs the branch of that operation.
 ///
-/// Each line is a pattern, an [`Operation`](crate::sync::select::Operation), and what to do if that
-/// is the one that happens. This is code of the function around it: `?`, `break`, `continue` and
-/// `return` mean what they mean there. Operations are evaluated in their order, before the wait.
-/// The patterns must match everything that can come.
+/// Each branch has a pattern, an [`Operation`](crate::sync::select::Operation), and a body that
+/// runs if this operation happens. The body is code of the surrounding function: `?`, `break`,
+/// `continue` and `return` mean what they mean in that function. Operations are evaluated in their
+/// order, before the wait. Each pattern must match all results of its operation.
 ///
-/// With a last line `default => ...` it does not wait: that is what is done if nothing is possible
-/// at once. With `biased;` in front, the first of several possible things happens; without, each of
-/// them has its turn. Otherwise it suspends, panics and can be cancelled as
-/// [`Operation::perform`](crate::sync::select::Operation::perform) does.
+/// With a last branch `default => ...` the macro does not wait: that branch runs if no operation is
+/// possible at once. With `biased;` in front, the first of several possible operations happens;
+/// without it, each of them has its turn. In all other respects the macro suspends, panics and can
+/// be cancelled as [`Operation::perform`](crate::sync::select::Operation::perform) does.
 ///
 /// # Examples
 ///
@@ -43,7 +43,7 @@
 /// ```
 #[macro_export]
 macro_rules! select {
-    // Lines are taken one by one into a list: patterns, operations and bodies in brackets.
+    // Branches are collected one by one into a list: patterns, operations and bodies in brackets.
     (@list $how:ident [$($all:tt)+]) => {
         $crate::select!(@wait $how [$($all)+])
     };

@@ -1,17 +1,18 @@
-//! Waiting for several things at once, of which exactly one happens.
+//! Waiting for several operations at once, of which exactly one happens.
 //!
-//! An [`Operation`] is something that can be waited for: receiving from a channel, sending to one,
-//! a time, the end of an ethread, a descriptor. [`perform`](Operation::perform) waits for it;
-//! [`or`](Operation::or) makes one of two, and [`any`] of many. [`select!`](crate::select) writes
-//! that down as a `match` does. The idea is that of Concurrent ML (John Reppy, 1991), as in Guile's
-//! fibers: operations are values, and a choice between them is one too.
+//! An [`Operation`] is an event that can be waited for: a receive from a channel, a send to a
+//! channel, a point in time, the end of an ethread, the readiness of a descriptor.
+//! [`perform`](Operation::perform) waits for it. [`or`](Operation::or) makes one operation of two,
+//! and [`any`] makes one of many. [`select!`](crate::select) writes that in the form of a `match`.
+//! The idea is that of Concurrent ML (John Reppy, 1991), as in Guile's fibers: operations are
+//! values, and a choice between operations is an operation too.
 //!
-//! Exactly one of the things happens. The others are as if nobody had waited for them: no value is
-//! taken, no place in a line is kept, no timer stays.
+//! Exactly one of the operations happens. The other operations have no effect: no value is taken,
+//! no place in a wait queue is kept, no timer stays.
 //!
-//! Of several that are possible at once, none is preferred for long: each time another one is the
-//! first to be tried. [`perform_in_order`](Operation::perform_in_order), or `biased;` in the macro,
-//! tries them in their order.
+//! Of several operations that are possible at once, none is preferred for long: each call tries a
+//! different one first. [`perform_in_order`](Operation::perform_in_order), or `biased;` in the
+//! macro, tries them in their order.
 
 mod combine;
 mod leaves;
@@ -30,12 +31,12 @@ use crate::runtime::scheduler::park::Unwinding;
 pub use combine::{Any, Either, Map, Or};
 pub use leaves::{After, Finished, Ready, after, at, finished, readable, writable};
 
-/// Something that can be waited for, alone or as one of several.
+/// An event that can be waited for, alone or as one of several.
 ///
-/// The methods of the things that can be waited for make them, named after what they do:
+/// Operations are made by methods of the primitives, named after what they do:
 /// [`Receiver::receiving`](super::channel::Receiver::receiving),
-/// [`Signal::waiting`](super::Signal::waiting); [`after`], [`finished`] and [`readable`] are here.
-/// It cannot be implemented outside of this crate.
+/// [`Signal::waiting`](super::Signal::waiting). [`after`], [`finished`] and [`readable`] are in
+/// this module. The trait cannot be implemented outside of this crate.
 ///
 /// # Examples
 ///
@@ -55,17 +56,18 @@ pub use leaves::{After, Finished, Ready, after, at, finished, readable, writable
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 pub trait Operation: Parts<Done = Self::Output> + Sized {
-    /// What comes of it.
+    /// The result of the operation.
     type Output;
 
-    /// Suspends the caller until it has happened.
+    /// Suspends the caller until the operation has happened.
     ///
-    /// While the caller unwinds, what is possible at once happens; if nothing is, the process is
-    /// aborted with a report.
+    /// While the caller unwinds, the operation happens if it is possible at once; otherwise the
+    /// process aborts with a report.
     ///
     /// # Panics
     ///
-    /// In a closure given to `suspend`, and on the OS thread's own side if it can never happen.
+    /// In a closure given to `suspend`. On the OS thread's own side, if the operation can never
+    /// happen.
     ///
     /// # Cancellation
     ///
@@ -75,8 +77,8 @@ pub trait Operation: Parts<Done = Self::Output> + Sized {
         perform(self, false, Location::caller())
     }
 
-    /// Suspends the caller as [`perform`](Self::perform) does. Of several things that are possible
-    /// at once the first one happens.
+    /// Suspends the caller as [`perform`](Self::perform) does. Of several operations that are
+    /// possible at once, the first one happens.
     ///
     /// # Panics
     ///
@@ -90,23 +92,24 @@ pub trait Operation: Parts<Done = Self::Output> + Sized {
         perform(self, true, Location::caller())
     }
 
-    /// Lets it happen if that is possible at once; does not wait.
+    /// Performs the operation if that is possible at once; does not wait.
     fn try_perform(mut self) -> Option<Self::Output> {
         let first = line::scheduler().pick(self.count());
         attempt(&mut self, first)
     }
 
-    /// Lets it happen if that is possible at once, the first thing if several are; does not wait.
+    /// Performs the operation if that is possible at once, the first one if several are possible;
+    /// does not wait.
     fn try_perform_in_order(mut self) -> Option<Self::Output> {
         attempt(&mut self, 0)
     }
 
-    /// Either this or another one.
+    /// Returns an operation that is either this one or `other`, whichever happens first.
     fn or<B: Operation>(self, other: B) -> Or<Self, B> {
         Or::new(self, other)
     }
 
-    /// The same operation, with `f` called on what has come of it.
+    /// Returns the same operation, with `f` called on its result.
     fn map<F, R>(self, f: F) -> Map<Self, F>
     where
         F: FnOnce(Self::Output) -> R,
@@ -119,8 +122,8 @@ impl<P: Parts> Operation for P {
     type Output = P::Done;
 }
 
-/// Returns an operation that is one of many: what comes of it is the number of the one that has
-/// happened, counted from zero, and what has come of that. Of none, it never happens.
+/// Returns an operation that is one of many. Its result is the index of the operation that has
+/// happened, counted from zero, and the result of that operation. A choice of none never happens.
 ///
 /// # Examples
 ///
@@ -143,7 +146,7 @@ where
     Any::new(operations)
 }
 
-/// Tries each of the things once, from the given one on.
+/// Tries each case once, from `first` on.
 fn attempt<P: Parts>(parts: &mut P, first: u32) -> Option<P::Done> {
     let count = parts.count();
     let mut cases = (first..count).chain(0..first);
@@ -160,7 +163,7 @@ fn perform<P: Parts>(parts: P, in_order: bool, location: &'static Location<'stat
     }
 }
 
-/// Performs an operation, in order, for a call whose error tells of the deadline of a scope.
+/// Performs an operation, in order, for a call that returns an error at the deadline of a scope.
 ///
 /// # Errors
 ///
@@ -168,7 +171,7 @@ fn perform<P: Parts>(parts: P, in_order: bool, location: &'static Location<'stat
 ///
 /// # Panics
 ///
-/// While the caller unwinds, if it would have to wait.
+/// If the caller unwinds and would have to wait, the process aborts with a report.
 pub(crate) fn perform_io<P: Parts>(
     parts: P,
     location: &'static Location<'static>,
@@ -182,7 +185,7 @@ pub(crate) fn perform_io<P: Parts>(
     }
 }
 
-/// Why nothing has happened.
+/// Why no operation has happened.
 enum Missed {
     /// The deadline of a scope has passed.
     Elapsed,
@@ -216,7 +219,7 @@ fn wait<P: Parts>(
         .begin_wait(reason)
         .map_err(|Unwinding| Missed::Unwinding)?;
     let turn = Turn::new(scheduler, wait.token());
-    // Cases are counted from one: a token without one is that of the park itself.
+    // Cases are counted from one: a token without a case is the token of the park itself.
     parts.enlist(&turn, 1);
     let (deadline, timer) = parts.deadline(1).unwrap_or((NEVER, 0));
     let case = match wait.park(deadline) {

@@ -1,49 +1,49 @@
-//! What operations are made of.
+//! The parts that operations are made of.
 #![forbid(unsafe_code)]
 
 use crate::runtime::base::wait::Token;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::sync::line::{Line, Place};
 
-/// The things that an operation waits for, counted from zero.
+/// The cases that an operation waits for, counted from zero.
 ///
-/// They are first tried. If none is possible, each lines up with the token of one park, marked
-/// with its number; whoever wakes with it has handed over to that very thing, and it is
-/// committed to.
+/// The cases are tried first. If none is possible, each case enters its wait queue with the token
+/// of one park, marked with the number of the case. The mark of the wake tells which case was
+/// handed something, and that case is committed.
 pub trait Parts {
-    /// What comes of it.
+    /// The result of the operation.
     type Done;
 
-    /// How many things these are.
+    /// The number of cases.
     fn count(&self) -> u32 {
         1
     }
 
-    /// Whether a thing depends on the world outside.
+    /// Whether a case depends on I/O.
     fn is_io(&self, _case: u32) -> bool {
         false
     }
 
-    /// Lets a thing happen if that is possible at once.
+    /// Performs a case if that is possible at once.
     fn attempt(&mut self, case: u32) -> Option<Self::Done>;
 
-    /// Lines up. The things have the numbers from `first` on.
+    /// Enters the wait queues. The cases have the numbers from `first` on.
     fn enlist(&mut self, turn: &Turn<'_>, first: u32);
 
-    /// When the first of those happens that are times, and its number, if they have the numbers
-    /// from `first` on.
+    /// The earliest deadline among the cases that are times, and the number of that case; the cases
+    /// have the numbers from `first` on.
     fn deadline(&self, _first: u32) -> Option<(u64, u32)> {
         None
     }
 
-    /// Takes what was handed over to a thing, once all others have left their lines.
+    /// Takes what was handed over to a case, once all other cases have left their wait queues.
     fn commit(&mut self, case: u32) -> Self::Done;
 
-    /// Leaves all lines.
+    /// Leaves all wait queues.
     fn withdraw(&mut self);
 }
 
-/// A park that has begun, for lining up.
+/// A park that has begun, with which cases enter wait queues.
 #[derive(Debug)]
 pub struct Turn<'a> {
     scheduler: &'a Scheduler,

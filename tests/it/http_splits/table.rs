@@ -1,9 +1,9 @@
-//! The streams, and what comes of each.
+//! The streams, and the outcome of each.
 
 use ethreads::http::Limits;
 
-/// A stream, and what comes of it as [`Outcome::summary`] has it: the statuses while the peer's
-/// side is open, whether the server ended the connection, the statuses after the peer's end.
+/// A stream and its outcome, as [`Outcome::summary`] gives it: the statuses while the peer's side
+/// is open, whether the server ended the connection, the statuses after the peer's end.
 pub(super) struct Case {
     pub(super) input: &'static str,
     pub(super) expected: &'static str,
@@ -224,7 +224,7 @@ pub(super) const BAD_HEADS: &[Case] = &[
         "POST / HTTP/1.1\r\nhost: a\r\nexpect: 200-ok\r\n\r\n",
         "417 closed",
     ),
-    // The good one before it is answered.
+    // The good request before the bad one is answered.
     case(
         "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n",
         "200 400 closed",
@@ -259,7 +259,7 @@ pub(super) const BAD_CHUNKS: &[&str] = &[
     "0\r\n\rx",
 ];
 
-/// Streams that end too early, after which the peer waits for an answer with its side closed.
+/// Streams that end too early; the peer then waits for an answer with its side closed.
 pub(super) const TORN: &[Case] = &[
     case("", "open"),
     case("\r\n", "open 400"),
@@ -281,7 +281,7 @@ pub(super) const TORN: &[Case] = &[
     ),
 ];
 
-/// What each limit is in [`small`].
+/// Streams at and beyond each limit of [`small`].
 pub(super) const BEYOND_LIMITS: &[Case] = &[
     case(
         "GET /45678901234567890 HTTP/1.1\r\nhost: a\r\n\r\n",

@@ -2,7 +2,7 @@
 
 use super::{Ending, Event, Op, Outcome, Program, Step, What};
 
-/// Who of the ready ones runs next.
+/// Which of the ready ethreads runs next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
     Fifo,
@@ -10,7 +10,7 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// The simulation's own generator, written down a second time.
+    /// The simulation's own generator, implemented a second time.
     fn choose(&mut self, n: usize) -> usize {
         let Self::Seeded(state) = self else { return 0 };
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -32,22 +32,22 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Begin,
-    /// It was in a yield.
+    /// The ethread was in a yield.
     Next,
-    /// It was parked, for somebody's end if this is a join.
+    /// The ethread was parked. `join` is the ethread that it joins, if any.
     Unparked {
         join: Option<usize>,
     },
-    /// A cancel that let the others run first now unwinds it.
+    /// A cancel that let the other ethreads run first now unwinds this ethread.
     Raise,
 }
 
-/// What the ethread that runs does after a step.
+/// What the running ethread does after a step.
 enum Flow {
-    /// The step that it stands at.
+    /// It runs the current step.
     This,
     Next,
-    /// Nothing: it has parked, yielded or ended.
+    /// Nothing: the ethread has parked, yielded or ended.
     Left,
 }
 
@@ -56,16 +56,16 @@ struct Ethread {
     state: State,
     then: Then,
     step: usize,
-    /// Parked in `park`, where `unpark` ends it.
+    /// The ethread is parked in `park`, which `unpark` ends.
     unparkable: bool,
     deadline: Option<u64>,
-    /// The last park, or the start, was ended by a cancel.
+    /// A cancel ended the last park, or came before the start.
     cut_short: bool,
     permit: bool,
     cancelled: bool,
     masked: bool,
     raises: u32,
-    /// Its handle has not been used up by a join.
+    /// No join has consumed the handle of the ethread.
     has_handle: bool,
     joiner: Option<usize>,
     ending: Ending,
@@ -84,7 +84,7 @@ struct Model<'a> {
     trace: Vec<Event>,
 }
 
-/// The trace and the outcome of a program; `None` if two deadlines met.
+/// Returns the trace and the outcome of a program, or `None` if two deadlines were the same.
 pub(crate) fn predict(program: &Program, order: Order) -> Option<(Vec<Event>, Outcome)> {
     let mut model = Model {
         program,
@@ -133,7 +133,7 @@ impl Model<'_> {
         self.trace.push((who, self.now, what));
     }
 
-    /// The root spawns, then parks while any is left. True when it has ended.
+    /// The root spawns, then parks while any ethread is left. Returns true when the root has ended.
     fn root_runs(&mut self) -> bool {
         if self.ethreads.is_empty() {
             (0..self.program.at_first).for_each(|_| self.spawn());
@@ -302,7 +302,7 @@ impl Model<'_> {
         Flow::Next
     }
 
-    /// From the second time on the others run first.
+    /// From the second raise on the other ethreads run first.
     fn raise(&mut self, who: usize) -> Flow {
         self.ethreads[who].raises += 1;
         if self.ethreads[who].raises > 1 {

@@ -98,7 +98,7 @@ fn waits() -> Vec<Row> {
             Returns("WouldPark"),
         ),
         row("bridge::suspend", suspends, "1", true, Aborts),
-        // Of its own abort tells `it::scopes`.
+        // `it::scopes` tests the abort of a scope itself.
         row("thread::scope", scopes, "()", false, Aborts),
         row("bridge::blocking", blocks, "1", true, InPlace),
         row("bridge::block_on", polls, "1", false, Aborts),
@@ -195,7 +195,7 @@ fn suspends(when: When) -> Case {
             _ => *slot.borrow_mut() = Some(me),
         }))
     };
-    // It may not have come so far.
+    // The caller may not have suspended yet.
     let wake = move |_: &thread::Thread| {
         loop {
             match kept.take() {
@@ -260,7 +260,7 @@ fn io_row(name: &'static str, case: fn(When) -> Case) -> Row {
     }
 }
 
-/// A call that takes one byte, which `give` gives.
+/// A call that takes one byte, which `give` provides.
 fn takes(
     when: When,
     mut give: impl FnMut() -> io::Result<usize> + 'static,
@@ -280,7 +280,7 @@ fn puts(
     Case::new(|| outcome(put()), move |_| until_blocked(&mut drain))
 }
 
-/// Calls until that would block.
+/// Calls until the call would block.
 fn until_blocked(mut call: impl FnMut() -> io::Result<usize>) {
     loop {
         match call() {
@@ -391,7 +391,7 @@ fn tcp_to_accept(when: When, accept: fn(&TcpListener) -> io::Result<usize>) -> C
     takes(when, give, move || accept(&listener))
 }
 
-/// A path for a socket that nobody else uses.
+/// A path for a socket that nothing else uses.
 fn fresh_path() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static LAST: AtomicU32 = AtomicU32::new(0);
@@ -416,7 +416,7 @@ struct Unlink(PathBuf);
 
 impl Drop for Unlink {
     fn drop(&mut self) {
-        // Whoever made it is done with it.
+        // The case that made the socket is done with it.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -501,7 +501,7 @@ fn sockets() -> Vec<Row> {
     ]
 }
 
-/// A listener that has room for one connection, which is taken if the next one is to wait.
+/// A listener with room for one connection; the room is taken if the next connection is to wait.
 fn full(when: When, address: &SockAddr) -> (Socket, Option<Socket>) {
     let socket = || Socket::new(address.domain(), socket2::Type::STREAM, None).unwrap();
     let listener = socket();
@@ -519,8 +519,8 @@ fn tcp_to_connect(when: When, connect: fn(SocketAddr) -> io::Result<TcpStream>) 
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let (listener, filler) = full(when, &any.into());
     let addr = listener.local_addr().unwrap().as_socket().unwrap();
-    // Linux drops the request for a connection that it cannot queue, and the kernel sends another
-    // one after a second.
+    // Linux drops a connection request that it cannot queue, and the kernel sends another request
+    // after a second.
     Case::new(
         move || outcome(connect(addr).map(|_| 1)),
         move |_| drop((&filler, listener.accept().unwrap())),

@@ -15,14 +15,14 @@ use ethreads::thread;
 use super::look_ups::{assert_success_in_child, busy, row};
 use super::{Row, SITUATIONS, Unwinding, When, in_a_runtime, said_on_the_schedulers_side};
 
-/// The folder of one process, which has one for each call in it.
+/// The folder of this process, which contains a folder for each call.
 fn base() -> PathBuf {
     let name = format!("ethreads-suspends-{}", std::process::id());
     std::env::temp_dir().join(name)
 }
 
 /// A folder of its own, with the file `file` of four bytes, an empty folder `dir`, and a symbolic
-/// link `link` to the file. What was cancelled goes on, and may do so while another call is made.
+/// link `link` to the file. A cancelled call goes on, perhaps while another call is made.
 fn folder() -> PathBuf {
     static FOLDERS: AtomicUsize = AtomicUsize::new(0);
     let folder = base().join(FOLDERS.fetch_add(1, Ordering::Relaxed).to_string());
@@ -60,7 +60,7 @@ fn behind_a_write(when: When, call: fn(File) -> io::Result<usize>) -> super::Cas
     case
 }
 
-/// As [`row`], for a call that goes on at once where nothing is under way.
+/// As [`row`], for a call that goes on at once if no write is under way.
 fn row_behind_a_write(name: &'static str, case: fn(When) -> super::Case) -> Row {
     Row {
         always_suspends: false,
@@ -69,7 +69,7 @@ fn row_behind_a_write(name: &'static str, case: fn(When) -> super::Case) -> Row 
     }
 }
 
-/// A listing of a folder with one entry more than come at once, right before that.
+/// A listing of a folder with one entry more than a batch; the entries of the batch are taken.
 fn listing() -> fs::ReadDir {
     let folder = folder().join("dir");
     for n in 0..65 {
@@ -273,7 +273,7 @@ pub(super) fn files() -> Vec<Row> {
     rows
 }
 
-/// What is told of a wait has the line of whoever made the call, and none of the library's.
+/// The report of a wait names the line of the caller, and no line of the library.
 fn names_its_caller(row: Row) {
     in_a_runtime(row, |row| {
         let said = said_on_the_schedulers_side(row);
@@ -289,7 +289,7 @@ fn in_every_situation() {
             files().into_iter().for_each(situation);
         }
         files().into_iter().for_each(names_its_caller);
-        // Behind all that goes on, as the pool has one OS thread.
+        // After all calls that still go on, as the pool has one OS thread.
         ethreads::run_main(|| fs::remove_dir_all(base()).unwrap()).unwrap();
     });
 }

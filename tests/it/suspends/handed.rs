@@ -111,7 +111,7 @@ pub(super) fn rows() -> Vec<Row> {
                 "sync::Signal::wait_timeout",
                 |when| {
                     signals(when, |signal| {
-                        // None while it unwinds: there is nothing that could be ready.
+                        // `None` while the ethread unwinds: there is nothing that could be ready.
                         signal.wait_timeout(HOUR);
                         "()".to_owned()
                     })
@@ -210,7 +210,7 @@ fn signals(when: When, call: fn(&Signal<u32>) -> String) -> Case {
     let theirs = signal.clone();
     if when == When::Ready {
         let theirs = theirs.clone();
-        // Never is it ready; but it can be soon.
+        // A signal is never there before the wait, but it can come soon.
         drop(thread::spawn(move || theirs.signal(1)));
     }
     Case::new(move || call(&signal), move |_| theirs.signal(1).unwrap())
@@ -218,7 +218,7 @@ fn signals(when: When, call: fn(&Signal<u32>) -> String) -> Case {
 
 type Shared = Resource<u32, String>;
 
-/// A resource whose start takes until it is told to go on, and that.
+/// A resource whose start waits for a message, and the sender of that message.
 fn resource(when: When) -> (Shared, Rc<RefCell<Option<channel::Sender<()>>>>) {
     let (sender, receiver) = channel::unbounded();
     if when == When::Ready {

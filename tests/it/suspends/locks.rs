@@ -80,7 +80,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// A call that waits until something is dropped, which somebody else holds if it is to wait.
+/// A call that waits until `held` is dropped, if there is a holder.
 fn until_dropped<T: 'static>(held: Option<T>, call: impl FnOnce() + 'static) -> Case {
     let held = Rc::new(RefCell::new(held));
     let call = move || {
@@ -90,7 +90,7 @@ fn until_dropped<T: 'static>(held: Option<T>, call: impl FnOnce() + 'static) -> 
     Case::new(call, move |_| drop(held.take()))
 }
 
-/// Somebody who holds a lock, or permits, as long as this is not dropped.
+/// An ethread that holds a lock, or permits, until this is dropped.
 struct Holder(Rc<RefCell<bool>>, thread::Thread);
 
 impl Drop for Holder {
@@ -100,7 +100,7 @@ impl Drop for Holder {
     }
 }
 
-/// Lets an ethread take something with `hold`, which calls what it is given while it has it.
+/// Lets an ethread take something with `hold`, which calls its argument while it holds that.
 fn hold(when: When, hold: impl FnOnce(&dyn Fn()) + 'static) -> Option<Holder> {
     if when == When::Ready {
         return None;
@@ -215,7 +215,7 @@ fn notified_of(when: When, call: impl FnOnce(&Condvar, &Mutex<bool>) + 'static) 
     };
     if when == When::Ready {
         let shared = shared.clone();
-        // Never is it ready; but it can be soon.
+        // A notification is never there before the wait, but it can come soon.
         drop(thread::spawn(move || notify(&shared)));
     }
     let call = move || {

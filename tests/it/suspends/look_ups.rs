@@ -10,12 +10,12 @@ use super::calls::outcome;
 use super::{Case, Row, SITUATIONS, Unwinding, When};
 use crate::net_support::{assert_success, in_child, is_child};
 
-/// A call on the pool; it waits while another one has the only OS thread there.
+/// A call on the pool; it waits while another call has the only OS thread of the pool.
 pub(super) fn busy(when: When, call: impl FnOnce() -> io::Result<usize> + 'static) -> Case {
     let mut taken = (when != When::Ready).then(|| {
         let (open, gate) = mpsc::channel::<()>();
         drop(thread::spawn(move || {
-            // It ends with the other side of the channel.
+            // The call ends when the other side of the channel is dropped.
             bridge::blocking(move || gate.recv().is_ok())
         }));
         thread::yield_now();
@@ -72,9 +72,9 @@ pub(super) fn look_ups() -> Vec<Row> {
     ]
 }
 
-/// Runs `test`, which is that of this full name, in a process whose pool has one OS thread.
+/// Runs `test`, whose full name is `name`, in a process whose pool has one OS thread.
 pub(super) fn assert_success_in_child(name: &str, test: fn()) {
-    // The pool is of the whole process, and so is the number of its OS threads.
+    // The pool belongs to the whole process, and so does the number of its OS threads.
     if is_child(name) {
         bridge::set_blocking_limit(1);
         return test();

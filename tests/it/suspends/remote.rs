@@ -117,7 +117,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// An ethread of another shard.
+/// The join of an ethread of another shard.
 fn joined(when: When) -> Case {
     let (sender, receiver) = bounded(1);
     let shards = Runtime::builder().shards(1).start().unwrap();

@@ -27,7 +27,7 @@ fn pulling() -> Row {
         let server = pull_server();
         let mut peers = Vec::new();
         if when == When::Ready {
-            // The server begins with its first read; this leaves a second request behind it.
+            // The server begins with its first read; this leaves a second request for the call.
             peers.push(ask(&server, &["/", "/"]));
             next(&server).0.write("").unwrap();
             settle();
@@ -57,7 +57,7 @@ fn closing() -> Row {
         let call = move || outcome(server.close().map(|()| 1));
         Case::new(call, move |_| {
             if let Some((client, peer)) = outstanding.take() {
-                // Nobody is waited for any more, once it has its answer.
+                // The close waits for nothing more once the peer has its answer.
                 peer.shutdown(std::net::Shutdown::Write).unwrap();
                 client.write("");
             }
@@ -87,13 +87,13 @@ fn serving() -> Row {
         name: "http::Server::serve",
         case,
         result: "1",
-        // It waits for its acceptor's last look at least.
+        // The call waits at least for the last look of its acceptor.
         always_suspends: true,
         unwinding: Unwinding::AlwaysWouldPark,
     }
 }
 
-/// Reads the whole body, in one of the ways that there are.
+/// Reads the whole body, in one of three ways.
 type Reads = fn(&mut Request) -> Result<String>;
 
 const READS: [(&str, Reads); 3] = [
@@ -108,7 +108,7 @@ const READS: [(&str, Reads); 3] = [
     }),
 ];
 
-/// Serves `handler` to a client whose body is still to come.
+/// Serves `handler`, with each way to read, to a client whose body is still to come.
 fn each_way(
     handler: fn(&mut Request, Reads) -> Result<String>,
     client: fn(&str, &Site, &mut Client),
@@ -176,11 +176,11 @@ fn masked_it_waits_for_the_body() {
             let handlers = ethreads::runtime::stats().unwrap().io_waits;
             site.served.cancel();
             settle();
-            // The acceptor has gone, and the handler has not.
+            // The acceptor is gone, and the handler is not.
             let left = ethreads::runtime::stats().unwrap().io_waits;
             assert_eq!(left, handlers - 1, "{name}");
             peer.send("late");
-            // Its next wait is its end.
+            // The next wait of the handler ends it.
             settle();
             assert_eq!(ethreads::runtime::stats().unwrap().ethreads, 1, "{name}");
         },
@@ -243,7 +243,7 @@ fn a_refusal_says_why() {
             panic!("on the way");
         });
         assert_eq!(text(&*unwinds.join().unwrap_err()), "on the way");
-        // It has not been served by that.
+        // The failed call did not use up the server.
         handle.drain(Duration::ZERO);
         server.serve(|_: &mut Request| "").unwrap();
     });

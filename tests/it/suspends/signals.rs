@@ -46,7 +46,7 @@ pub(super) fn signals() -> Vec<Row> {
 
 #[test]
 fn in_every_situation() {
-    // All who want a signal are told, whosever test it is.
+    // All receivers of a signal get it, whichever test they belong to.
     let name = "suspends::signals::in_every_situation";
     if let Some(output) = in_child(name) {
         return assert!(output.status.success(), "{}", stderr(&output));

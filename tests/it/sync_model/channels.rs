@@ -9,13 +9,13 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Op {
     Send,
-    /// Waits for what comes next.
+    /// Waits for the next message.
     Next,
-    /// Has what there is.
+    /// Takes what is there, without a wait.
     Now,
-    /// Only of `watch`: until so many were sent.
+    /// For `watch` only: waits until so many messages were sent.
     Until(usize),
-    /// Begins anew with a receiver of the sender, or, of `watch`, of this other ethread.
+    /// Begins anew with a receiver of the sender or, for `watch`, of this other ethread.
     Subscribe(Option<usize>),
     Drop,
     Close,
@@ -39,7 +39,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Receivers<R>(RefCell<Vec<Option<(R, usize)>>>);
 
 impl<R> Receivers<R> {
-    /// With its own receiver, which it has back however that ends.
+    /// Calls `f` with the receiver of the ethread, and puts the receiver back however `f` ends.
     fn with<T>(&self, who: usize, f: impl FnOnce(&mut R, &Cell<usize>) -> T) -> Option<T> {
         let (receiver, seen) = self.0.borrow_mut()[who].take()?;
         let (receiver, seen) = (RefCell::new(Some(receiver)), Cell::new(seen));
@@ -53,13 +53,13 @@ impl<R> Receivers<R> {
     }
 
     fn set(&self, who: usize, receiver: Option<(R, usize)>) {
-        // Dropped when nothing is borrowed, as what it frees is the user's.
+        // Dropped while nothing is borrowed, as the drop may run user code.
         let old = std::mem::replace(&mut self.0.borrow_mut()[who], receiver);
         drop(old);
     }
 }
 
-/// Gives back what was taken out of a cell.
+/// Puts back what was taken out of a cell.
 struct Own<'a, R>(&'a RefCell<Option<R>>, Option<R>);
 
 impl<R> Drop for Own<'_, R> {
@@ -73,9 +73,9 @@ const MOST: usize = 6;
 struct Watch {
     sender: RefCell<Option<watch::Sender<usize>>>,
     receivers: Receivers<watch::Receiver<usize>>,
-    /// How many receivers there are, those included whose ethread waits.
+    /// The number of receivers, including the receivers of ethreads that wait.
     count: Cell<usize>,
-    /// How many were sent, which is the value too.
+    /// The number of values sent, which is also the value.
     sent: Cell<usize>,
     line: Line<(), ()>,
 }
@@ -85,7 +85,7 @@ impl Watch {
         self.sender.borrow().is_none()
     }
 
-    /// Waits for what was not seen.
+    /// Waits for a value that the receiver has not seen.
     fn waits(&self, who: usize, seen: &Cell<usize>, wait: impl FnOnce() -> bool) {
         let must_wait = seen.get() == self.sent.get() && !self.is_closed();
         let place = must_wait.then(|| self.line.enter(who, ()));
@@ -147,7 +147,7 @@ impl World for Watch {
             }
             Op::Until(count) => {
                 self.receivers.with(who, |receiver, seen| {
-                    // It looks at what there is whether or not it was seen.
+                    // `wait_for` looks at the current value, whether or not it was seen.
                     let got = receiver.wait_for(|value| {
                         seen.set(*value);
                         *value >= count
@@ -205,7 +205,7 @@ impl World for Watch {
 
 const CAPACITY: usize = 3;
 
-/// A message, which is counted as long as it is there.
+/// A message, which is counted as long as it exists.
 struct Message {
     number: usize,
     _counted: Rc<()>,
@@ -214,7 +214,7 @@ struct Message {
 struct Broadcast {
     sender: RefCell<Option<broadcast::Sender<Rc<Message>>>>,
     receivers: Receivers<broadcast::Receiver<Rc<Message>>>,
-    /// How many were sent, and the next one of each receiver.
+    /// The number of messages sent, and the next message of each receiver.
     sent: Cell<usize>,
     next: RefCell<Vec<Option<usize>>>,
     messages: Rc<()>,
@@ -226,7 +226,7 @@ impl Broadcast {
         self.sent.get().saturating_sub(CAPACITY)
     }
 
-    /// What a receiver gets that is as far as this.
+    /// What a receiver gets that has come as far as `next`.
     fn gets(&self, next: &Cell<usize>) -> Result<usize, broadcast::TryRecvError> {
         if next.get() < self.oldest() {
             let missed = self.oldest() - next.get();
@@ -335,7 +335,7 @@ impl World for Broadcast {
 
     fn audit(&self) {
         self.line.audit("a broadcast");
-        // What somebody is to get is kept, as much as there is room for, and nothing else.
+        // Messages that a receiver has yet to get are kept, as far as there is room, and no others.
         let next = self.next.borrow();
         let first = next.iter().flatten().min();
         let kept = first.map_or(0, |first| self.sent.get() - self.oldest().max(*first));

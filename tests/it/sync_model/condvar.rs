@@ -1,4 +1,4 @@
-//! `Condvar` with its `Mutex`: who is notified goes on, and nobody else does.
+//! `Condvar` with its `Mutex`: a notified waiter goes on, and no other waiter does.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ enum Op {
     Lock(u64),
     Wait,
     WaitTimeout(u64),
-    /// One, or all; with the lock for so long after that, or without it.
+    /// Notifies one waiter, or all; with the lock for so long after that, or without it.
     Notify(bool, Option<u64>),
 }
 
@@ -29,12 +29,12 @@ struct World {
     mutex: Mutex<()>,
     changed: Condvar,
     held: Cell<bool>,
-    /// How many want the lock.
+    /// How many ethreads want the lock.
     want: Cell<usize>,
     line: Line<(), ()>,
 }
 
-/// Has the lock, in truth and in the account.
+/// Holds the lock, in truth and in the account.
 struct Held<'a>(&'a World, Option<MutexGuard<'a, ()>>);
 
 impl Drop for Held<'_> {
@@ -45,7 +45,7 @@ impl Drop for Held<'_> {
 }
 
 impl World {
-    /// Who unwinds with it changes nothing here, so poison is none.
+    /// An ethread that unwinds with the lock changes nothing here, so poison is ignored.
     fn has<'a>(&'a self, guard: MutexGuard<'a, ()>) -> Held<'a> {
         assert!(!self.held.replace(true), "two have the lock");
         Held(self, Some(guard))
@@ -127,7 +127,7 @@ impl super::World for World {
 
     fn finish(&self) {
         assert!(self.line.is_empty());
-        // A poison is no lock.
+        // Poison does not count as locked.
         let tried = self.mutex.try_lock();
         assert!(!matches!(
             tried,

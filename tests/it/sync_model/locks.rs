@@ -1,4 +1,5 @@
-//! `Mutex` and `RwLock`: one account for both, of a lock that is always written to or not.
+//! `Mutex` and `RwLock`: one account for both, as a mutex is a lock that is always taken for
+//! writing.
 
 use std::cell::Cell;
 
@@ -17,9 +18,9 @@ enum Access {
 enum Op {
     Lock(Access, u64),
     Try(Access),
-    /// Writes, and after so long reads.
+    /// Writes for so long, and then reads for so long.
     Downgrade(u64, u64),
-    /// Panics while it has it.
+    /// Panics while it holds the lock.
     Panic(Access),
     ClearPoison,
 }
@@ -47,7 +48,7 @@ enum Guard<'a> {
     Write(RwLockWriteGuard<'a, u32>),
 }
 
-/// A guard, and whether its holder was told of a poison.
+/// A guard, and whether the lock reported a poison.
 fn told<'a, G>(result: LockResult<G>, wrap: fn(G) -> Guard<'a>) -> (Guard<'a>, bool) {
     match result {
         Ok(guard) => (wrap(guard), false),
@@ -89,7 +90,7 @@ struct Locks<const MUTEX: bool> {
     poisoned: Cell<bool>,
 }
 
-/// Has the lock, in truth and in the account.
+/// Holds the lock, in truth and in the account.
 struct Held<'a, const MUTEX: bool> {
     world: &'a Locks<MUTEX>,
     guard: Option<Guard<'a>>,
@@ -125,7 +126,7 @@ impl<const MUTEX: bool> Locks<MUTEX> {
         }
     }
 
-    /// In the order of the line, and nobody before its turn.
+    /// Serves waiters in the order of the wait queue, and no waiter before its turn.
     fn serve(&self) {
         while let Some(access) = self.line.first()
             && self.is_free_for(access)
@@ -149,7 +150,8 @@ impl<const MUTEX: bool> Locks<MUTEX> {
     fn lock(&self, who: usize, access: Access) -> Held<'_, MUTEX> {
         if self.line.is_empty() && self.is_free_for(access) {
             self.take(access);
-            // Past its deadline and cancelled one may not wait, so it does not.
+            // An ethread that is cancelled or past its deadline may not wait; this call does not
+            // wait.
             return self.hold(self.lock.lock(access), access);
         }
         let _left = at_end(|| self.serve());

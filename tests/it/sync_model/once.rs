@@ -1,4 +1,4 @@
-//! `OnceCell`: one maker at a time, in the order in which they came.
+//! `OnceCell`: one maker at a time, in the order in which the makers arrived.
 
 use std::cell::Cell;
 
@@ -68,7 +68,7 @@ impl Account {
         let waits = self.value.get().is_none() && self.being_made.get();
         let place = Cell::new(waits.then(|| self.makers.enter(who, ())));
         let tried = Cell::new(false);
-        // Declared last, so that the attempt has ended in truth when it has here.
+        // Declared last, so that the attempt has really ended when it ends in the account.
         let ends = Cell::new(None);
         let got = self.cell.get_or_try_init(|| {
             tried.set(true);
@@ -142,7 +142,8 @@ impl World for Cells {
                 let waits = account.value.get().is_none();
                 let place = waits.then(|| account.waiters.enter(who, ()));
                 let value = *account.cell.wait();
-                // One that is cancelled may have been woken by a failure before, and find it.
+                // A cancelled waiter may have been woken by an earlier failure, and then find the
+                // value.
                 let _ = place.and_then(Place::ends);
                 assert_eq!(Some(value), account.value.get());
             }

@@ -1,4 +1,4 @@
-//! `Promise`: settled once, with all that was made of it before and after.
+//! `Promise`: settled once, with all promises that were made of it before and after.
 
 use ethreads::sync::{Promise, PromiseError, Resolver};
 
@@ -13,14 +13,14 @@ enum How {
     Break,
 }
 
-/// Promises are numbered, and a number too large is that of the last one.
+/// Promises are numbered; a number that is too large stands for the last promise.
 #[derive(Clone, Debug)]
 enum Op {
     Settle(usize, How),
     Wait(usize),
     Race(Vec<usize>),
     All(Vec<usize>),
-    /// Of the `all`s.
+    /// Waits for one of the `All` promises.
     WaitForAll(usize),
     Sleep(u64),
 }
@@ -44,7 +44,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A promise, what it is made of, and what has come of it.
+/// A promise, what it is made of, and its outcome.
 struct Account<T> {
     promise: Promise<T, u32>,
     of: Vec<usize>,
@@ -92,7 +92,7 @@ impl<T: Clone + Debug + PartialEq> Account<T> {
 struct Promises {
     people: Rc<People>,
     resolvers: RefCell<Vec<Option<Resolver<u32, u32>>>>,
-    /// The first ones, and races of those before them.
+    /// The first promises, and races of the promises before them.
     promises: RefCell<Vec<Rc<Account<u32>>>>,
     alls: RefCell<Vec<Rc<Account<Vec<u32>>>>>,
     values: Counter,
@@ -109,12 +109,12 @@ impl Promises {
         which.iter().map(|which| *which.min(&last)).collect()
     }
 
-    /// Something has been settled, so more may be. Of several that were settled at once all have
-    /// the same outcome.
+    /// A promise has been settled, which may settle others. If several sources were settled at
+    /// once, all of them have the same outcome.
     fn follow(&self) {
         let promises = self.promises.borrow().clone();
         let outcome = |n: &usize| promises[*n].outcome();
-        // Each of the later ones is made of earlier ones.
+        // Each later promise is made of earlier promises.
         for race in &promises[AT_FIRST..] {
             let first = race.of.iter().find_map(outcome);
             if let (None, Some(first)) = (race.outcome(), first) {

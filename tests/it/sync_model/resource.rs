@@ -1,4 +1,4 @@
-//! `Resource`: one instance at a time, for whoever asks for it, as long as it is in use.
+//! `Resource`: one instance at a time, for all callers, as long as it is in use.
 
 use std::cell::Cell;
 
@@ -35,7 +35,7 @@ const GRACE: Duration = ms(4);
 #[derive(Default)]
 struct Account {
     starts: Cell<u32>,
-    /// The one that starts, runs or stops.
+    /// The instance that starts, runs or stops.
     now: Cell<Option<u32>>,
     starting: Cell<bool>,
     stopping: Cell<bool>,
@@ -43,10 +43,10 @@ struct Account {
     failed: Cell<u32>,
     made: Cell<u32>,
     stopped: Cell<u32>,
-    /// How often a stop was asked for, and when the last time.
+    /// How often a stop was requested, and since when a stop has been pending.
     asked: Cell<u32>,
     asked_at: Cell<Option<Instant>>,
-    /// Who has it in use, and since when nobody has.
+    /// The uses, by the number of the instance, and since when there has been none.
     uses: RefCell<Vec<u32>>,
     idle_since: Cell<Option<Instant>>,
 }
@@ -65,16 +65,16 @@ impl Account {
         self.starts.set(number);
         assert_eq!(self.now.replace(Some(number)), None, "there is one already");
         self.starting.set(true);
-        // One that was to stop before it had begun has never begun.
+        // An instance that was to stop before its start has never begun.
         self.asked_at.set(None);
         let ends = at_end(|| {
-            // It has failed, in whatever way.
+            // The start has failed, in whatever way.
             self.failed.set(self.failed.get() + 1);
             self.starting.set(false);
             self.now.set(None);
             self.asked_at.set(None);
         });
-        // Some are not to be interrupted.
+        // Some starts cannot be interrupted.
         if number.is_multiple_of(3) {
             thread::uncancellable(|| thread::sleep(STARTS));
         } else {
@@ -116,7 +116,7 @@ impl Account {
 struct World<const WITH_GRACE: bool> {
     resource: Resource<u32, u32>,
     account: Rc<Account>,
-    /// How many wait for it, or for its end.
+    /// How many callers wait for an instance, and how many for its end.
     wants: Cell<usize>,
     wants_end: Cell<usize>,
 }

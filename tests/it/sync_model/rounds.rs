@@ -1,4 +1,4 @@
-//! `Barrier` and `WaitGroup`: waits that end for all at once.
+//! `Barrier` and `WaitGroup`: waits that end for all waiters at once.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! `Signal`: a value goes to the first whose wait is not over, or to all of them.
+//! `Signal`: a value goes to the first waiter whose wait is not over, or to all such waiters.
 
 use ethreads::sync::Signal;
 

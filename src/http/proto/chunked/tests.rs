@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::proto::encode::{LAST_CHUNK, write_chunk};
 
-/// The decoded body with the bytes used up, or the refusal; `None` if there is no end in sight.
+/// The decoded body with the bytes used up, or the refusal; `None` if the body is incomplete.
 type Outcome = Option<Result<(Vec<u8>, usize), ProtoError>>;
 
 /// Feeds `input` in pieces that end at `ends` and takes out at most `room` bytes at a time.
@@ -34,7 +34,7 @@ fn feed(
             if at == end {
                 break;
             }
-            // Short of that only before an offence, which the next call is to find.
+            // Fewer bytes than `room` only before a violation, which the next call must report.
             offence = progress.produced < room;
         }
     }
@@ -61,7 +61,7 @@ fn decode_with(input: &[u8], limits: &Limits) -> Outcome {
     whole
 }
 
-/// Takes data past the decoder, as a caller does that reads it straight into its own buffer.
+/// Bypasses the decoder for data, as a caller does that reads data straight into its own buffer.
 fn by_runs(input: &[u8], limits: &Limits) -> Outcome {
     let mut decoder = ChunkedDecoder::new(limits);
     let mut body = Vec::new();
@@ -96,7 +96,7 @@ fn refuse(input: &str, expected: ProtoError) {
     assert_eq!(outcome, Some(Err(expected)), "{input:?}");
 }
 
-/// However much is received at once: whoever reads the data would see the difference.
+/// However much is received at once: otherwise the reader of the data would see a difference.
 #[test]
 fn the_data_before_an_offence_is_given_first() {
     for input in [

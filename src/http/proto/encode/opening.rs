@@ -1,9 +1,10 @@
-//! The lines that a response head opens with, ready-made where they are those of the last one.
+//! The opening lines of a response head, cached from the last response.
 //!
-//! Most responses have one header of their own, the type of their body, and a server has few of
-//! them. So what the status, this header, the date and the name of the server come to is kept, and
-//! a response that has the same takes one copy. Lengths differ, and come after it. Other headers
-//! may be secrets, and how long an answer takes must not tell whether somebody else had the same.
+//! Most responses have one header of their own, the content type, and a server uses few of them. So
+//! the lines for the status, this header, the date and the name of the server are kept, and a
+//! response with the same values takes one copy. Lengths differ, so they come later. Other headers
+//! may be secret and are not kept: response times must not reveal whether another client got the
+//! same.
 #![forbid(unsafe_code)]
 
 use http::header::CONTENT_TYPE;
@@ -17,13 +18,13 @@ pub(crate) struct Opening {
     date: DateCache,
     /// The status of the response whose lines are kept; `None` if there is none.
     of: Option<StatusCode>,
-    /// Its type: a copy, since the value may be the user's to drop.
+    /// Its content type: a copy, since dropping the value may be up to user code.
     content_type: Vec<u8>,
     lines: Vec<u8>,
 }
 
 impl Opening {
-    /// As of `unix_secs`, seconds since 1970 in UTC, for a server of that name.
+    /// Creates the opening as of `unix_secs`, seconds since 1970 in UTC, for a server of that name.
     pub(crate) fn new(unix_secs: u64, server: Option<&HeaderValue>) -> Self {
         Self {
             date: DateCache::new(unix_secs, server),
@@ -33,7 +34,7 @@ impl Opening {
         }
     }
 
-    /// Moves to another second.
+    /// Updates the date; forgets the kept lines if the second has changed.
     #[inline]
     pub(crate) fn update(&mut self, unix_secs: u64) {
         if self.date.update(unix_secs) {
@@ -65,7 +66,7 @@ impl Opening {
     }
 }
 
-/// The type of a response that has no other header.
+/// The content type of a response that has no other header.
 #[inline]
 fn only_type(headers: &Headers) -> Option<&HeaderValue> {
     let (name, value) = headers.only()?;

@@ -50,7 +50,7 @@ fn encode(
     let mut opening = Opening::new(0, Some(&HeaderValue::from_static("s")));
     let headers = headers(pairs);
     let plan = encode_head(&mut out, answer, status, &headers, body_len, &mut opening);
-    // Whatever it has kept of the first time, the second one says the same.
+    // The opening may have kept lines of the first response; the second response must be the same.
     let mut again = Vec::new();
     let second = encode_head(&mut again, answer, status, &headers, body_len, &mut opening);
     assert_eq!((&again, second), (&out, plan));
@@ -248,7 +248,7 @@ fn a_wrong_content_length_never_goes_out() {
         Some(5),
         (Length(5), true, "content-length: 5"),
     );
-    // Of a stream it is a promise that the sender is held to.
+    // For a stream it is a promise that the sender must keep.
     check(
         GET,
         200,
@@ -282,7 +282,7 @@ fn hop_by_hop_headers_of_the_handler_rfc9110_7_6_1() {
     let closed = (Length(5), false, "content-length: 5|connection: close");
     check(GET, 200, &[("connection", "CLOSE")], Some(5), closed);
     check(CLOSE, 200, &[("connection", "keep-alive")], Some(5), closed);
-    // Fields about the connection are known to the handler alone, but for Upgrade.
+    // Only the handler knows the fields about the connection, except Upgrade.
     for (answer, headers, expected) in [
         (GET, &[("connection", "x, ,y z")][..], "connection: x"),
         (CLOSE, &[("connection", "x")], "connection: close, x"),

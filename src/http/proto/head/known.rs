@@ -1,35 +1,36 @@
-//! The last head of a connection, by which a repetition of it is recognised.
+//! The last head of a connection, kept to recognise its repetition.
 //!
-//! The requests of one client over one connection mostly have the same fields to the byte, and
-//! often the same request line. What was parsed and checked once holds for the same bytes again,
-//! so that a comparison takes the place of both. Other connections are never compared with: how
-//! long an answer takes must not tell anybody what somebody else has sent.
+//! The requests of a client over one connection mostly have the same fields to the byte, and often
+//! the same request line. The result of parsing and checking holds for the same bytes again, so a
+//! comparison replaces both. A head is never compared with heads of other connections: response
+//! times must not reveal what another client has sent.
 #![forbid(unsafe_code)]
 
 use crate::http::proto::framing::Survey;
 
-/// Longer heads are not kept, as an idle connection should not hold much: with this it holds what
-/// a browser sends without large cookies.
+/// Longer heads are not kept, as an idle connection should hold little memory. This is enough for
+/// what a browser sends without large cookies.
 const KEPT_BYTES: usize = 1024;
 
 /// A head that was accepted; empty if there is none.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     head: Vec<u8>,
-    /// How many of its bytes are the request line.
+    /// Length of the request line in `head`.
     line_len: usize,
-    /// What its fields say.
+    /// The survey of its fields.
     survey: Survey,
 }
 
 impl Known {
-    /// Whether `buf` begins with this very head; its length if so.
+    /// The length of the kept head, if `buf` begins with it.
     #[inline]
     pub(super) fn repeated_by(&self, buf: &[u8]) -> Option<usize> {
         (!self.head.is_empty() && buf.starts_with(&self.head)).then_some(self.head.len())
     }
 
-    /// The request line that `buf` begins with, if these very fields follow it, and what they say.
+    /// The request line that `buf` begins with, and the survey of the kept fields, if those follow
+    /// it.
     pub(super) fn fields_repeated_by<'a>(&self, buf: &'a [u8]) -> Option<(&'a [u8], Survey)> {
         let fields = self
             .head

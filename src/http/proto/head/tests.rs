@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::proto::framing::RequestBody;
 
-/// What a parse came to, in owned form.
+/// The outcome of a parse, in owned form.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Head(Parsed),
@@ -56,7 +56,7 @@ fn feed_into(
     Outcome::Incomplete
 }
 
-/// Parses `input` whole, byte by byte and at every split in two, which must be all the same.
+/// Parses `input` whole, byte by byte and at every split in two; all outcomes must be the same.
 #[track_caller]
 fn parse_with(input: &[u8], limits: &Limits) -> Outcome {
     let whole = feed(input, limits, [input.len()]);
@@ -327,7 +327,7 @@ fn folded_fields_are_refused_rfc9112_5_2() {
         let input = format!("GET / HTTP/1.1\r\nHost: a\r\n{folded}\r\n");
         refuse(input.as_bytes(), ProtoError::LineFolded);
     }
-    // What comes first is told, whatever comes behind.
+    // The first violation is reported, whatever follows.
     refuse(
         b"GET / HTTP/1.1\r\nHost: a\r\nb c: d\r\n e\r\n\r\n",
         ProtoError::FieldName,
@@ -378,7 +378,7 @@ fn request_line_limit_rfc9112_3() {
     check_small(b"GET /12345678901234567890", too_long);
     check_small(b"GET /12345 HTTP/1.1\r\nX : no\r\n\r\n", too_long);
     check_small(b"GET /1234567890 HTTP/9.9\r\n\r\n", too_long);
-    // An offence before the limit comes first.
+    // A violation before the limit is reported first.
     check_small(
         b"G@T /12345678901234567890 HTTP/1.1\r\n\r\n",
         Err(ProtoError::RequestLine),
@@ -388,7 +388,7 @@ fn request_line_limit_rfc9112_3() {
     check_small(b"12345678901234567890", method_too_long);
     check_small(b"1234567890123456789 / HTTP/1.1\r\n\r\n", too_long);
     assert_eq!(ProtoError::MethodTooLong { limit: 0 }.status(), 501);
-    // The one that sits behind the limit is not seen.
+    // A violation beyond the limit is not seen.
     check_small(b"GET /12345678901234567\x01 HTTP/1.1\r\n\r\n", too_long);
     assert_eq!(
         ProtoError::RequestLineTooLong { limit: 0 }.status(),
@@ -468,8 +468,8 @@ fn a_head_is_used_again_for_the_next_request() {
     assert_eq!(head.headers(second).len(), 1);
 }
 
-/// In pieces a head may be waited for that is refused as a whole; at the peer's end both are the
-/// same.
+/// A head in pieces may stay undecided where the whole head is refused. At the end of the stream
+/// both have the same outcome.
 #[test]
 fn a_head_that_stays_incomplete_is_refused_like_a_whole_one() {
     let limits = Limits::default();
@@ -496,7 +496,7 @@ fn a_head_that_stays_incomplete_is_refused_like_a_whole_one() {
     }
 }
 
-/// A head from a slow peer is not parsed anew for each byte: only when the search says so.
+/// A repetition is recognised only of the last head that was accepted.
 #[test]
 fn only_what_the_connection_has_just_accepted_is_known() {
     let mut head = RequestHead::new();
@@ -511,9 +511,9 @@ fn only_what_the_connection_has_just_accepted_is_known() {
         parse("GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
         Err(ProtoError::HostMalformed)
     );
-    // The refused one has left its marks.
+    // The refused head has overwritten the state of the first.
     assert_eq!(parse(first), Ok(true));
-    // A head that is too long to be kept takes the place of the one before all the same.
+    // A head that is too long to be kept still replaces the head before it.
     let long = format!(
         "POST /b HTTP/1.1\r\nHost: b\r\nX: {}\r\n\r\n",
         "x".repeat(2000)
@@ -526,6 +526,7 @@ fn only_what_the_connection_has_just_accepted_is_known() {
 }
 
 #[test]
+/// A head from a slow peer is not parsed again for each byte: only when the search says so.
 fn the_search_asks_for_a_parse_only_at_empty_lines() {
     let input = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut search = Search::default();
@@ -575,7 +576,7 @@ fn head_of_few() -> impl Strategy<Value = Vec<u8>> {
     (line, fields).prop_map(|(line, fields)| format!("{line}{fields}").into_bytes())
 }
 
-/// Bytes that get further than noise would.
+/// Bytes that get further in the parser than noise would.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let known = [
         "GET / HTTP/1.1\r\n",
@@ -602,8 +603,8 @@ proptest! {
         feed(&input, &Limits::default(), 0..=input.len());
     }
 
-    /// Splits change nothing, under limits that are reached as well, once there is an empty line:
-    /// without one a malformed head may still be waited for when it comes in pieces.
+    /// Splits change nothing, also under small limits, once there is an empty line: without one a
+    /// malformed head in pieces may stay undecided.
     #[test]
     fn splits_never_change_the_outcome(
         mut input in noise(),
@@ -617,7 +618,7 @@ proptest! {
         prop_assert_eq!(&feed(&input, &limits, 0..=input.len()), &whole);
     }
 
-    /// What a connection has seen before changes nothing for the next head.
+    /// The earlier heads of a connection change nothing for the next head.
     #[test]
     fn repetitions_are_as_if_parsed(
         heads in prop::collection::vec((head_of_few(), any::<prop::sample::Index>()), 2..8),
@@ -629,7 +630,7 @@ proptest! {
             let fresh = feed(&input, &limits, [split, input.len()]);
             prop_assert_eq!(&feed_into(&mut head, &input, &limits, [split, input.len()]), &fresh);
             if matches!(fresh, Outcome::Incomplete) {
-                // The connection would go on with the same head.
+                // The connection would continue with the same head.
                 head.search = Search::default();
             }
         }

@@ -1,5 +1,5 @@
-//! The interleavings of the ethreads that are born and end in one place of the slab, and of a
-//! reader on another OS thread.
+//! The interleavings of ethreads that begin and end in one place of the slab, and of a reader on
+//! another OS thread.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -18,8 +18,8 @@ fn name_of(id: u64) -> Option<&'static str> {
     ][id as usize]
 }
 
-/// What a reader sees while ethreads with these ids come one after the other, at whose ends the
-/// record is cleared or left as it is.
+/// Reads the name slot while ethreads with these ids use it one after the other. The end of each
+/// clears the slot if `clears`, and else leaves it as it is.
 fn read_beside(ids: [u64; 2], clears: bool) {
     let seen = [(); 5].map(|()| std::sync::atomic::AtomicBool::new(false));
     let all_seen = std::sync::Arc::new(seen);

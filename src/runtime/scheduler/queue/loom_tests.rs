@@ -1,4 +1,4 @@
-//! The interleavings of senders and a taker that waits for the bell as a scheduler does.
+//! The interleavings of senders and a receiver that waits for the bell as a scheduler does.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use loom::{model, thread};
 use super::Queue;
 use crate::runtime::base::primitives::bounded_model;
 
-/// As a driver's notification: it ends the wait that is going on, or else the next one.
+/// Like a driver's notification: ends the current wait, or else the next one.
 #[derive(Default)]
 struct Bell {
     rung: Mutex<bool>,
@@ -39,7 +39,7 @@ struct Shard {
 }
 
 impl Shard {
-    /// With so many handles.
+    /// A shard with this many handles.
     fn new(handles: usize) -> Arc<Self> {
         let shard = Self {
             queue: Queue::new(),
@@ -57,8 +57,8 @@ impl Shard {
         self.queue.remove_handle(|| self.notify.notify_once());
     }
 
-    /// The loop of a scheduler: takes what comes until nobody can send any more. Returns the
-    /// letters, and how often it looked.
+    /// The loop of a scheduler: takes messages until no handle is left that could send. Returns the
+    /// messages, and how often it looked.
     fn run(&self) -> (Vec<u32>, usize) {
         let (mut received, mut room, mut looks) = (Vec::new(), Vec::new(), 0);
         loop {
@@ -96,7 +96,7 @@ fn no_letter_is_lost_and_the_taker_ends() {
         senders.into_iter().for_each(|s| s.join().unwrap());
         received.sort_unstable();
         assert_eq!(received, [1, 2]);
-        // One ring for all letters between two looks.
+        // One ring for all messages between two looks.
         assert!(shard.notify.rings.load(Ordering::Relaxed) <= looks + 1);
     });
 }
@@ -149,8 +149,8 @@ fn the_end_of_the_last_handle_is_noticed() {
     });
 }
 
-/// The taker is told to stop and ends, as a shard does, while a spawn, a wake and the drop of the
-/// last handle come from elsewhere.
+/// The receiver stops and ends, as a shard does, while a spawn, a wake and the drop of the last
+/// handle come from other OS threads.
 #[test]
 fn the_end_of_a_shard_loses_no_letter() {
     const STOP: u32 = 0;
@@ -178,7 +178,7 @@ fn the_end_of_a_shard_loses_no_letter() {
             received.append(&mut room);
         }
         shard.queue.set_ending(true);
-        // The grace period: what was accepted before is taken in.
+        // The grace period: messages accepted before are taken.
         if shard.queue.is_pending() {
             shard.queue.take(&mut room);
             received.append(&mut room);
@@ -192,7 +192,7 @@ fn the_end_of_a_shard_loses_no_letter() {
         };
         assert_eq!(count(SPAWN), usize::from(spawned));
         assert_eq!(count(WAKE), usize::from(woken));
-        // Nothing opens it again.
+        // A closed queue does not open again.
         assert_eq!(shard.send(WAKE), Err(WAKE));
         assert_eq!(shard.queue.send_new(SPAWN, || ()), Err(SPAWN));
     });

@@ -1,4 +1,4 @@
-//! With real OS threads, and no stacks switched: also for ThreadSanitizer.
+//! Uses real OS threads and switches no stacks, so it also runs under ThreadSanitizer.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ fn each_letter_of_many_senders_arrives_once_or_comes_back() {
         .collect();
     let (queue, notify) = &*shared;
     let (mut seen, mut room, mut looks) = (Vec::new(), Vec::new(), 0);
-    // Half of them, and then it is closed under the senders' feet.
+    // Takes half of the messages, then closes the queue while the senders still send.
     while seen.len() < SENDERS * LETTERS / 2 {
         if queue.is_pending() {
             looks += 1;
@@ -104,7 +104,7 @@ fn a_taker_that_wants_to_end_is_sent_nothing_new() {
     queue.set_ending(true);
     assert_eq!(queue.send_new("new", || {}), Err("new"));
     queue.send("old", || {}).unwrap();
-    // It goes on after all.
+    // The receiver does not end after all.
     queue.set_ending(false);
     queue.send_new("next", || {}).unwrap();
     assert_eq!(queue.close(), ["old", "next"]);

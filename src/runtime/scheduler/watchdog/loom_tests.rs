@@ -1,6 +1,6 @@
 //! The interleavings of shards that go on and rest, lines for the log, and the watchdog that falls
-//! asleep beside them or ends their batches. A wake-up that is lost leaves the watchdog asleep,
-//! which is a deadlock.
+//! asleep or ends their batches meanwhile. A lost wake-up leaves the watchdog asleep, which is a
+//! deadlock.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -8,7 +8,7 @@ use loom::thread;
 use super::*;
 use crate::runtime::base::primitives::bounded_model;
 
-/// What the watchdog has to do, as in `State`.
+/// The work of the watchdog, as in `State`.
 struct Duty {
     shards: Vec<Arc<Heartbeat>>,
     lines: usize,
@@ -27,7 +27,7 @@ fn sleeper(shards: &[Arc<Heartbeat>]) -> Arc<Sleeper<Duty>> {
     }))
 }
 
-/// Sleeps whenever that may be, until as many lines are logged and `is_over`. The pause before a
+/// Sleeps whenever it may, until `lines` lines are logged and `is_over` holds. The pause before a
 /// sample is a yield.
 fn patrol(sleeper: &Sleeper<Duty>, lines: usize, is_over: impl Fn(&Duty) -> bool) {
     let mut logged = 0;
@@ -41,7 +41,7 @@ fn patrol(sleeper: &Sleeper<Duty>, lines: usize, is_over: impl Fn(&Duty) -> bool
         state = sleeper.lock();
         if state.lines > 0 {
             logged += std::mem::take(&mut state.lines);
-            // While the lock is free they are logged.
+            // The lines are logged while the lock is free.
             drop(state);
             state = sleeper.lock();
         }
@@ -110,8 +110,8 @@ fn a_line_for_the_log_ends_the_sleep() {
     });
 }
 
-/// The shard begins its batch while the watchdog ends it, so that the end may be lost; not so with
-/// the next sample.
+/// The shard begins its batch while the watchdog ends it, so the end may be lost. The end by the
+/// next sample is not lost.
 #[test]
 fn a_batch_of_many_runs_ends_with_the_second_sample() {
     let seen = [(); 2].map(|()| std::sync::atomic::AtomicBool::new(false));

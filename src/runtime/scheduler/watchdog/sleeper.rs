@@ -9,8 +9,8 @@
 //!   else: unsets `asleep`
 //! ```
 //! One of the two fences comes first. If it is the watchdog's, the shard finds `asleep` set. If it
-//! is the shard's, the watchdog finds that this shard runs. The watchdog keeps the lock from the
-//! look to the wait, so a ring in between is not lost.
+//! is the shard's, the watchdog sees that this shard runs. The watchdog holds the lock from the
+//! check to the wait, so a ring in between is not lost.
 #![forbid(unsafe_code)]
 
 use std::sync::PoisonError;
@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use crate::runtime::base::primitives::{AtomicBool, Condvar, Mutex, MutexGuard, const_fn, fence};
 
-/// The state of an OS thread that sleeps until it is rung for.
+/// The state of an OS thread that sleeps until the bell rings.
 pub(super) struct Sleeper<S> {
     state: Mutex<S>,
-    /// The OS thread waits for the bell, or is about to. Changes under the lock.
+    /// The OS thread waits for the bell, or is about to. Set under the lock.
     asleep: AtomicBool,
     bell: Condvar,
 }
@@ -42,11 +42,11 @@ impl<S> Sleeper<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rings if the OS thread sleeps. The caller has stored before what keeps it from sleeping.
+    /// Rings if the OS thread sleeps. The caller has already stored the change that ends the sleep.
     #[inline]
     pub(super) fn ring_if_asleep(&self) {
-        // With the fence in `falls_asleep`: either that sees what was stored, or this load sees the
-        // flag.
+        // With the fence in `falls_asleep`: either `falls_asleep` sees that change, or this load
+        // sees the flag.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) {
             self.ring_now();
@@ -64,8 +64,8 @@ impl<S> Sleeper<S> {
         self.bell.notify_one();
     }
 
-    /// Whether there is nothing to do still, once each change of that rings. If so,
-    /// [`wait_for_ring`](Self::wait_for_ring) is next, under the same lock.
+    /// Sets `asleep`, so that each change rings, and then checks that there is still nothing to do.
+    /// If so, the caller calls [`wait_for_ring`](Self::wait_for_ring) next, under the same lock.
     pub(super) fn falls_asleep(
         &self,
         state: &MutexGuard<'_, S>,
@@ -88,7 +88,7 @@ impl<S> Sleeper<S> {
         state
     }
 
-    /// Waits for this time, or until the bell rings.
+    /// Waits for this long, or until the bell rings.
     pub(super) fn pause<'a>(
         &'a self,
         state: MutexGuard<'a, S>,

@@ -288,7 +288,7 @@ fn counters_follow_reservations() {
             ..expected
         }
     );
-    // The slot given up serves the next reservation: no further guard.
+    // The freed slot serves the next reservation: no further guard is made.
     arena.reserve(small).unwrap();
     let unused = arena.take_reserved(small);
     arena.free(unused);

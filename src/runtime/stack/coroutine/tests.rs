@@ -117,7 +117,7 @@ fn one_stack_runs_one_after_the_other_and_what_rests_comes_back() {
         assert!(matches!(bottom.replace(stack.bottom()), old if old == 0 || old == stack.bottom()));
         let coroutine = suspended(Coroutine::new(stack, run, Outcome::Woken, || ()).resume());
         let (stack, rest) = done(coroutine.resume());
-        // In between somebody else has it.
+        // In between, another computation uses the stack.
         let other = super::tests::coroutine(stack, suspend);
         let (stack, none) = done(suspended(other.resume()).resume());
         assert!(none.is_none());
@@ -183,8 +183,8 @@ fn all_of_the_frame_that_leaves_is_kept() {
     let mut arena = arena();
     let roomy = arena.take(Arena::class_of(512 << 10).unwrap()).unwrap();
     let coroutine = coroutine(roomy, || {
-        // The switch is inlined: this is in the same frame, and most of it below all that the
-        // switch has there.
+        // The switch is inlined: the array is in the same frame, and most of it lies below all that
+        // the switch stores there.
         let mut kept = [7u8; 128 << 10];
         std::hint::black_box(&mut kept);
         suspend();
@@ -199,7 +199,7 @@ fn all_of_the_frame_that_leaves_is_kept() {
 fn whoever_left_from_another_stack_is_not_trimmed() {
     let mut arena = arena();
     let (one, two) = (stack(&mut arena), stack(&mut arena));
-    // The other one is higher: up to it everything would be taken for dead.
+    // The other stack is higher: everything up to it would be taken for dead.
     let (own, other) = if one.bottom() < two.bottom() {
         (one, two)
     } else {
@@ -211,7 +211,7 @@ fn whoever_left_from_another_stack_is_not_trimmed() {
         let mut within = corosensei::Coroutine::with_stack(other, body);
         assert!(matches!(within.resume(()), CoroutineResult::Return(())));
         assert!(kept.iter().all(|&byte| byte == 7));
-        // Its stack is lost to the arena, which leaks both.
+        // The stack of `within` is lost to the arena, which leaks both stacks.
         std::mem::forget(within);
     });
     let coroutine = suspended(coroutine.resume());

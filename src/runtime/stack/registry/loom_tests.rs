@@ -9,7 +9,7 @@ use loom::thread;
 use super::*;
 use crate::runtime::base::primitives::bounded_model;
 
-/// A chunk, none of whose numbers is that of another one.
+/// A chunk. No number of it is a number of another chunk.
 #[derive(Clone, Copy)]
 struct Chunk {
     start: usize,
@@ -33,7 +33,7 @@ impl Chunk {
         registry.publish(self.start, self.stride)
     }
 
-    /// With so many guards.
+    /// The chunk with `guarded` guards in place.
     fn with(self, guarded: usize) -> Slots {
         Slots {
             start: self.start,

@@ -1,4 +1,4 @@
-//! The wheel beside a sorted map, and its corners.
+//! The wheel compared with a sorted map, and its corner cases.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Node, TimerKey, Timers};
 enum Step {
     /// A deadline this far after the latest time.
     Insert(u64),
-    /// A deadline this far before it.
+    /// A deadline this far before the latest time.
     InsertPast(u64),
     /// A deadline that an earlier entry had.
     InsertSame(usize),
@@ -39,7 +39,7 @@ fn step(cancels: bool) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The wheel beside a sorted map; every step is checked.
+/// The wheel and a sorted map side by side; every step is checked.
 struct Pair {
     wheel: Timers,
     model: BTreeMap<(u64, u32), TimerKey>,
@@ -140,7 +140,7 @@ proptest! {
     }
 }
 
-/// `next_deadline` too early is allowed after a cancel, never to come to the truth is not.
+/// After a cancel `next_deadline` may be too early, but it must come to the true deadline.
 #[test]
 fn following_next_deadline_reaches_the_true_one_at_once() {
     let mut timers = Timers::new(0);

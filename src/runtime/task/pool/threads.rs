@@ -1,14 +1,14 @@
 //! The protocol of a bounded pool of OS threads: one queue, and the threads that serve it.
 //!
-//! A job goes to the end of the queue. If a thread is idle, exactly one is woken for it; else,
-//! below the limit, one more is started; else the job waits until a thread has ended another one. A
-//! thread that was woken or started counts as *coming* until it looks at the queue, and takes the
-//! first job, whichever that is by then; so jobs begin in the order in which they came.
+//! A job goes to the end of the queue. If a thread is idle, exactly one is woken for the job; else,
+//! below the limit, a new thread is started; else the job waits until a thread has ended its job. A
+//! thread that was woken or started counts as *coming* until it looks at the queue. It takes the
+//! job that is first in the queue by then, so jobs begin in the order in which they came.
 //!
-//! No job is stranded. A thread looks at the queue and becomes idle, or stops being idle and ends,
-//! under one lock, and under the same lock a submitter chooses between a wake and a start. If a
-//! start fails, the jobs stay in the queue as long as any thread is left, which looks there before
-//! it becomes idle; if none is left, all of them come back.
+//! No job is stranded. Under one lock, a thread looks at the queue and becomes idle, or stops being
+//! idle and ends; under the same lock a submitter chooses between a wake and a start. If a start
+//! fails, the jobs stay in the queue as long as any thread is left, because that thread looks at
+//! the queue before it becomes idle. If no thread is left, all jobs are returned.
 //!
 //! Nothing is dropped, run or started under the lock.
 #![forbid(unsafe_code)]
@@ -21,35 +21,34 @@ use std::time::Duration;
 
 use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
 
-/// Numbers of the pool of OS threads that [`blocking`](crate::bridge::blocking) and other calls
-/// that block run on; it is one for the whole process. Given by
-/// [`blocking_stats`](crate::bridge::blocking_stats).
+/// Numbers of the process-wide pool of OS threads that runs [`blocking`](crate::bridge::blocking)
+/// and other calls that block. Returned by [`blocking_stats`](crate::bridge::blocking_stats).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockingStats {
     /// Jobs that run, or for which an OS thread was just woken or started.
     pub running: usize,
-    /// Jobs that wait for others to end: the limit is reached, or no more OS threads can be
+    /// Jobs that wait for running jobs to end: the limit is reached, or no more OS threads can be
     /// started.
     pub waiting: usize,
-    /// The most that ran at a time.
+    /// The highest number of jobs that ran at a time.
     pub most: usize,
-    /// Jobs that have ended, since the beginning of the process.
+    /// Jobs that have ended since the start of the process.
     pub ended: u64,
-    /// How many may run at a time.
+    /// The maximum number of jobs that may run at a time.
     pub limit: usize,
 }
 
 pub(super) struct Threads<J> {
     state: Mutex<State<J>>,
-    /// How long a thread without a job stays.
+    /// How long an idle thread stays.
     idle: Duration,
 }
 
 struct State<J> {
     queue: VecDeque<J>,
-    /// Threads without a job. The last one is the next to be woken, so that those that are not
-    /// needed reach the end of their time.
+    /// Idle threads. The last one is woken next, so that threads that are not needed reach their
+    /// idle timeout.
     idle: Vec<Thread>,
     /// Threads that were woken or started, and have not looked at the queue since.
     coming: usize,
@@ -63,7 +62,7 @@ struct State<J> {
 #[derive(Debug)]
 pub(super) struct NotStarted<J> {
     pub(super) error: io::Error,
-    /// All jobs of the queue if no thread is left to run them.
+    /// All jobs of the queue, if no thread is left to run them.
     pub(super) jobs: VecDeque<J>,
 }
 
@@ -81,7 +80,7 @@ impl<J> State<J> {
         self.idle.len() + self.coming + self.active
     }
 
-    /// The jobs that run, and those for which a thread is coming.
+    /// The number of jobs that run, or for which a thread is coming.
     fn running(&self) -> usize {
         self.active + self.coming.min(self.queue.len())
     }
@@ -90,7 +89,7 @@ impl<J> State<J> {
         self.active + self.coming < self.limit
     }
 
-    /// Reserves a thread for the first job that has none, if it may begin.
+    /// Reserves a thread for the first job that has none, if that job may begin.
     fn assign(&mut self) -> Option<Step> {
         if self.queue.len() <= self.coming || !self.may_begin() {
             return None;
@@ -132,7 +131,7 @@ impl<J> Threads<J> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<J>> {
-        // No user code runs under it.
+        // No user code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +150,8 @@ impl<J> Threads<J> {
     ///
     /// # Errors
     ///
-    /// That of `start`, where it was needed. The job waits for another thread if there is one.
+    /// The error of `start`, if a start was needed. The job waits for another thread if there is
+    /// one.
     pub(super) fn submit(&self, job: J, start: Start<'_>) -> Result<(), NotStarted<J>> {
         let mut state = self.lock();
         state.queue.push_back(job);
@@ -160,7 +160,7 @@ impl<J> Threads<J> {
         step.map_or(Ok(()), |step| self.perform(step, start))
     }
 
-    /// Sets how many jobs may run at a time, and lets in those that may run now.
+    /// Sets how many jobs may run at a time, and begins the jobs that may run now.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl<J> Threads<J> {
             0 => mem::take(&mut state.queue),
             _ => VecDeque::new(),
         };
-        // One that found the limit reached, because of the thread that does not come, is idle now.
+        // A thread may have become idle because the failed start counted towards the limit.
         let is_idle = !state.idle.is_empty();
         let step = is_idle.then(|| state.assign()).flatten();
         drop(state);
@@ -205,15 +205,15 @@ impl<J> Threads<J> {
         NotStarted { error, jobs }
     }
 
-    /// What a thread of the pool does: runs jobs until it has been idle for too long. `run` must
-    /// not unwind.
+    /// The main function of a pool thread: runs jobs until it has been idle for too long. `run`
+    /// must not unwind.
     pub(super) fn work(&self, start: Start<'_>, run: impl Fn(J)) {
         let me = thread::current();
         let mut state = self.lock();
         loop {
             state.coming -= 1;
             while let Some(job) = state.next() {
-                // Another job waits if the start of a thread has failed, which is tried again.
+                // Another job waits if the start of a thread has failed; the start is tried again.
                 let step = state.assign();
                 drop(state);
                 if let Some(Err(failed)) = step.map(|step| self.perform(step, start)) {
@@ -232,7 +232,7 @@ impl<J> Threads<J> {
         }
     }
 
-    /// Waits as an idle thread until it is woken for a job; `None` if its time is over.
+    /// Waits as an idle thread until it is woken for a job; `None` if its idle timeout is over.
     fn wait(&self, me: &Thread) -> Option<MutexGuard<'_, State<J>>> {
         let end = idle_until(self.idle);
         loop {
@@ -258,7 +258,7 @@ fn idle_until(idle: Duration) -> u64 {
     deadline_after(monotonic_now(), idle)
 }
 
-/// Parks until the thread is unparked or the time has come; false if that had come already.
+/// Parks until the thread is unparked or the time `end` comes; false if `end` had passed already.
 #[cfg(not(ethreads_loom))]
 fn park_until(end: u64) -> bool {
     let left = end.saturating_sub(crate::runtime::driver::monotonic_now());
@@ -266,7 +266,7 @@ fn park_until(end: u64) -> bool {
     left > 0
 }
 
-/// The checker knows no time: a thread is idle for no time, or for ever.
+/// Loom has no time: a thread is idle for no time, or forever.
 #[cfg(ethreads_loom)]
 fn idle_until(idle: Duration) -> u64 {
     u64::from(!idle.is_zero())

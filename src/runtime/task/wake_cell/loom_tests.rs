@@ -6,13 +6,13 @@ use loom::thread;
 use super::*;
 use crate::runtime::base::primitives::bounded_model;
 
-/// An ethread with its park, whose number is the turn that it waits in.
+/// An ethread and its park, whose number is the turn in which the ethread waits.
 struct Ethread {
     cell: WakeCell,
-    /// The park that was ended last.
+    /// The last park that was ended.
     ended: Mutex<u64>,
     waiting: Condvar,
-    /// What the wakers do before they wake. Relaxed, so that only the cell orders it.
+    /// The effects of the wakers before they wake. Relaxed, so that only the cell orders them.
     done: [AtomicBool; 2],
 }
 

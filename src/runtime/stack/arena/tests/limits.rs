@@ -1,4 +1,4 @@
-//! Where the kernel says no, and what the process as a whole sees.
+//! Refusals of the kernel, and effects on the whole process.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,8 @@ use super::{SIZE, arena, check_guard, class, kinds, top};
 use crate::runtime::stack::layout::GUARD;
 use crate::runtime::stack::registry::find_guard;
 
-/// Runs `body` in a process of its own, where no other test maps memory and limits hurt no one.
+/// Runs `body` in a process of its own, where no other test maps memory and limits affect no other
+/// test.
 fn isolated(name: &str, body: fn()) {
     const CHILD: &str = "ETHREADS_ISOLATED_TEST";
     if env::var_os(CHILD).is_some() {

@@ -1,5 +1,6 @@
 //! The interleavings of submitters and the threads of a pool that end as soon as they are idle,
-//! where some starts of threads fail. Each job ends in one place, and no thread is left over.
+//! where some starts of threads fail. Each job ends up in exactly one place, and no thread is left
+//! over.
 
 use std::io;
 
@@ -65,7 +66,8 @@ impl Pool {
         }
     }
 
-    /// Waits until all threads have ended, and returns the jobs that ran and those that came back.
+    /// Waits until all threads have ended, and returns the jobs that ran and the jobs that were
+    /// returned.
     fn end(&self) -> (Vec<u32>, Vec<u32>) {
         loop {
             let begun = self.0.seen.lock().unwrap().begun.pop();
@@ -88,7 +90,7 @@ fn all_of((ran, refused): &(Vec<u32>, Vec<u32>)) -> Vec<u32> {
     all
 }
 
-/// Two submit a job each.
+/// Two submitters submit one job each.
 fn two_submitters(limit: usize, fails: fn(usize) -> bool, check: fn((Vec<u32>, Vec<u32>))) {
     bounded_model(3, move || {
         let pool = Pool::new(limit, fails);

@@ -4,7 +4,7 @@ use std::thread::{self as os, ThreadId};
 
 use super::*;
 
-/// A job that says where it runs, and ends when it is told to.
+/// A job that reports where it runs, and runs until the test ends it.
 #[derive(Debug)]
 struct Job {
     runs_on: mpsc::Sender<ThreadId>,
@@ -13,7 +13,7 @@ struct Job {
 
 struct Pool {
     threads: Threads<Job>,
-    /// How many threads can be started still.
+    /// How many more threads can be started.
     left: AtomicUsize,
     starts: AtomicUsize,
 }
@@ -43,7 +43,7 @@ impl Pool {
         let pool = self.clone();
         os::spawn(move || {
             pool.threads.work(&|| pool.start(), |job| {
-                // A test that has failed does not listen.
+                // The test may have failed and dropped its end.
                 let _ = job.runs_on.send(os::current().id());
                 let _ = job.until.recv();
             });
@@ -64,7 +64,7 @@ impl Pool {
         self.starts.load(Ordering::Relaxed)
     }
 
-    /// OS threads, whatever they do.
+    /// The number of OS threads, whatever they do.
     fn all(&self) -> usize {
         self.threads.lock().threads()
     }
@@ -153,7 +153,7 @@ fn where_there_is_a_thread_jobs_wait_for_it_and_each_end_tries_again() {
     let second = jobs.pop_front().unwrap().0;
     assert_eq!(second.runs_on.recv().unwrap(), thread);
     assert_eq!(pool.starts(), 5, "two wait still");
-    // From now on threads can be had again, and are for all that wait.
+    // From now on threads can be started again, and are started for all waiting jobs.
     pool.left.store(9, Ordering::Relaxed);
     drop(second);
     let on = jobs.iter().map(|(job, _)| job.runs_on.recv().unwrap());
