@@ -7,24 +7,25 @@ use crate::runtime::task::pool::{self, BlockingStats};
 /// Runs `f` on a pool of OS threads and suspends the ethread until it has ended; the other
 /// ethreads go on meanwhile.
 ///
-/// The pool is one for the whole process, and starts with the first call. A call takes an idle OS
-/// thread, or else a new one. At most 500 calls run at a time, unless [`set_blocking_limit`] says
-/// otherwise; the rest waits in line, first come, first served. An OS thread that has been idle for
-/// 10 s ends. Outside a shard, and while the caller unwinds, `f` runs right here.
+/// There is a single pool for the whole process, which starts with the first call. A call takes an
+/// idle OS thread, or else a new one. At most 500 calls run at a time, unless
+/// [`set_blocking_limit`] sets another limit; further calls wait in FIFO order. An OS thread ends
+/// after 10 s of idleness. Outside a shard, and while the caller unwinds, `f` runs in place.
 ///
-/// `f` finds its OS thread without ethreads, and may run some, by [`run_main`](crate::run_main) for
-/// example. Ethreads that it leaves behind are leaked, as at the end of an OS thread; values of
-/// `thread_local!` stay until the OS thread ends. The end of the process does not wait for `f`.
+/// The OS thread of `f` has no ethreads; `f` may run some, for example by
+/// [`run_main`](crate::run_main). Ethreads that `f` leaves behind are leaked, as at the end of an
+/// OS thread; values of `thread_local!` stay until the OS thread ends. The end of the process does
+/// not wait for `f`.
 ///
 /// # When no OS thread can be started
 ///
 /// `RLIMIT_NPROC` (`ulimit -u`) and the pids.max of a cgroup limit how many OS threads there are.
-/// If the pool has at least one, the call waits in line for it, and deadlines and cancels hold
-/// meanwhile; the start is tried again with the next call, and whenever one ends. If it has none,
-/// `f` runs right here and holds up the shard, which the log is told at most every 5 s. Calls with
-/// an [`io::Result`](std::io::Result), those of [`fs`](crate::fs) and name look-ups, fail instead,
-/// with the system's error and its [`ErrorKind`](std::io::ErrorKind), which on Linux is
-/// `WouldBlock`; the text names the limits.
+/// If the pool has at least one OS thread, the call waits in the queue; deadlines and cancels work
+/// meanwhile. The start is tried again with the next call, and whenever a call ends. If the pool
+/// has no OS thread, `f` runs in place and holds up the shard, which is logged at most every 5 s.
+/// Calls with an [`io::Result`](std::io::Result), which are those of [`fs`](crate::fs) and name
+/// look-ups, fail instead: on Linux with `QuotaExceeded`, as `EAGAIN` would be taken for
+/// `WouldBlock`. The text names the limits, and the system's error is the source.
 ///
 /// # Panics
 ///
@@ -56,13 +57,13 @@ where
     }
 }
 
-/// Sets how many [`blocking`](fn@blocking) calls may run at a time, in the whole process; those of
-/// [`fs`](crate::fs) and name look-ups count. It is 500 at first, and also the most OS threads that
-/// are started. A lower limit holds for calls that begin after this.
+/// Sets how many [`blocking`](fn@blocking) calls may run at a time, in the whole process; calls of
+/// [`fs`](crate::fs) and name look-ups count. The limit is 500 at first, and also bounds the number
+/// of OS threads that are started. A lower limit applies to calls that begin after this.
 ///
 /// # Panics
 ///
-/// If it is zero: nothing would ever run.
+/// If `limit` is zero: no call would ever run.
 pub fn set_blocking_limit(limit: usize) {
     assert!(
         limit > 0,

@@ -1,7 +1,8 @@
-//! No memory for stacks: RLIMIT_AS, vm.max_map_count, and what madvise(2) can be refused for.
+//! No memory for stacks: RLIMIT_AS, vm.max_map_count, and refusals of madvise(2).
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
+use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use ethreads::bridge::{Interest, Wakeup, on_ready};
 use ethreads::net::UnixStream;
 use ethreads::runtime::{GuardKind, Shard};
+use ethreads::sync::Resource;
 use ethreads::thread::{self, JoinHandle};
 use ethreads::{RunError, Runtime, runtime, spawn, time};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource as Limit, Rlimit, setrlimit};
 
 use crate::limits::{
     Argument, address_space, goes_on, isolated, open_descriptors, refuse, set_limit,
@@ -22,8 +24,8 @@ use crate::support::{collect_log, fresh, logged, text};
 
 pub(crate) const SIZE: usize = 2 << 20;
 
-/// Ethreads with all stacks of the default size that this process can have, and what lifts the
-/// limit of its address space.
+/// Ethreads with all stacks of the default size that this process can have, and the former limit of
+/// its address space.
 pub(crate) struct Exhausted {
     parked: Vec<JoinHandle<()>>,
     before: Rlimit,
@@ -32,8 +34,8 @@ pub(crate) struct Exhausted {
 
 impl Exhausted {
     pub(crate) fn new() -> Self {
-        // What is left is less than a stack, and for the heap.
-        let before = set_limit(Resource::As, address_space() + 2 * SIZE as u64);
+        // The rest is less than a stack, and for the heap.
+        let before = set_limit(Limit::As, address_space() + 2 * SIZE as u64);
         let mut parked = Vec::new();
         let error = loop {
             match thread::Builder::new().spawn(thread::park) {
@@ -49,7 +51,7 @@ impl Exhausted {
         }
     }
 
-    /// Ends one of those that have a stack.
+    /// Ends one of the ethreads that have a stack.
     pub(crate) fn end_one(&mut self) {
         let one = self.parked.pop().unwrap();
         one.thread().unpark();
@@ -57,7 +59,7 @@ impl Exhausted {
     }
 
     pub(crate) fn lift(self) {
-        setrlimit(Resource::As, self.before).unwrap();
+        setrlimit(Limit::As, self.before).unwrap();
         for parked in self.parked {
             parked.thread().unpark();
             parked.join().unwrap();
@@ -80,7 +82,7 @@ pub(crate) fn with_large_stacks(name: &str, test: fn()) {
     });
 }
 
-/// The shard goes on with the stacks that there are.
+/// Checks that the shard goes on with the stacks that there are.
 fn deadlines_fire() {
     assert!(time::timeout(Duration::from_millis(1), thread::park).is_err());
 }
@@ -121,7 +123,24 @@ fn an_ethread_that_can_have_no_stack_is_an_error_or_a_panic_that_says_so() {
     });
 }
 
-/// As `without_spinning`, where there is no stack for another ethread.
+#[test]
+fn a_resource_whose_ethread_can_have_no_stack_panics_and_starts_later() {
+    const NAME: &str = "stacks::a_resource_whose_ethread_can_have_no_stack_panics_and_starts_later";
+    with_large_stacks(NAME, || {
+        let seven = Resource::new(|| Ok::<_, ()>(7));
+        let mut exhausted = Exhausted::new();
+        let get = || drop(seven.get());
+        let payload = thread::catch_panic(AssertUnwindSafe(get)).unwrap_err();
+        let text = text(&*payload);
+        assert!(text.contains("to start a resource: "), "{text}");
+        assert!(text.contains("RLIMIT_AS (ulimit -v)"), "{text}");
+        exhausted.end_one();
+        assert_eq!(*seven.get().unwrap(), 7);
+        exhausted.lift();
+    });
+}
+
+/// As `without_spinning`, but without a stack for another ethread.
 pub(crate) fn without_spinning_alone() {
     let cpu = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let nanos = |time: rustix::time::Timespec| time.tv_sec * 1_000_000_000 + time.tv_nsec;
@@ -134,7 +153,7 @@ pub(crate) fn without_spinning_alone() {
 
 pub(crate) const NO_STACK: &str = "no stack for an ethread that became ready";
 
-/// The caller is elsewhere and cannot be told: the ethread waits for a stack.
+/// The caller is on another OS thread and gets no error, so the ethread waits for a stack.
 #[test]
 fn one_that_is_spawned_from_elsewhere_waits_for_a_stack() {
     const NAME: &str = "stacks::one_that_is_spawned_from_elsewhere_waits_for_a_stack";
@@ -157,7 +176,7 @@ fn one_that_is_spawned_from_elsewhere_waits_for_a_stack() {
         assert_eq!(told.len(), 1, "once a period: {told:?}");
         assert!(told[0].contains("RLIMIT_AS (ulimit -v)"), "{told:?}");
         assert!(!elsewhere.is_finished());
-        // Each that ends lets one begin.
+        // Each ethread that ends lets another one begin.
         exhausted.end_one();
         while !elsewhere.is_finished() {
             thread::sleep(Duration::from_millis(1));
@@ -196,7 +215,7 @@ fn a_starter_waits_for_a_stack_and_keeps_its_event() {
         ready.unwrap().join().unwrap();
         assert_eq!(read.get(), b'a');
         assert_eq!(timed.join().unwrap(), Wakeup::TimedOut);
-        // One that waits for a stack can be cancelled, and is once it has one.
+        // An ethread that waits for a stack can be cancelled, and unwinds once it has a stack.
         let cancelled = on_ready(&late, Interest::Writable, None, |_| unreachable!()).unwrap();
         let last = thread::Builder::new().spawn(thread::park).unwrap();
         cancelled.cancel();
@@ -208,7 +227,7 @@ fn a_starter_waits_for_a_stack_and_keeps_its_event() {
     });
 }
 
-/// Mappings of pages with changing rights, as many as the process may have.
+/// Mappings of pages with alternating rights, as many as the process may have.
 struct Mappings {
     start: *mut libc::c_void,
     len: usize,
@@ -232,7 +251,7 @@ impl Mappings {
         };
         assert_ne!(start, libc::MAP_FAILED);
         let set = |n: usize, rights| {
-            // SAFETY: a page of this mapping, which nothing refers to.
+            // SAFETY: a page of this mapping, which nothing else refers to.
             unsafe { libc::mprotect(start.byte_add(n * page), page, rights) }
         };
         let mut cut = 0;
@@ -248,7 +267,7 @@ impl Mappings {
 
 impl Drop for Mappings {
     fn drop(&mut self) {
-        // SAFETY: this mapping alone, which nothing refers to.
+        // SAFETY: this mapping alone, which nothing else refers to.
         unsafe { libc::munmap(self.start, self.len) };
     }
 }
@@ -277,7 +296,7 @@ fn guards_that_are_one_mapping_too_many_are_an_error_and_nothing_is_lost() {
                 }
                 deadlines_fire();
                 ethreads.into_iter().for_each(|one| one.join().unwrap());
-                // What there is goes on working, and there is more when the limit is lifted.
+                // The existing stacks go on working, and there are more when the limit is lifted.
                 spawn(|| ()).join().unwrap();
                 drop(mappings);
                 let ethreads: Vec<_> = (0..20).map(|_| spawn(|| thread::yield_now())).collect();
@@ -293,11 +312,11 @@ fn guards_that_are_one_mapping_too_many_are_an_error_and_nothing_is_lost() {
     });
 }
 
-/// Cutting a hole into a mapping makes one more, and may be refused.
+/// Cutting a hole into a mapping makes one mapping more, and may be refused.
 #[test]
 fn a_shard_ends_where_no_mapping_can_be_cut() {
     isolated("stacks::a_shard_ends_where_no_mapping_can_be_cut", || {
-        // Neighbours merge into one mapping, of which each shard cuts out its part.
+        // Neighbours merge into one mapping, of which each shard unmaps its part.
         let shards: Vec<_> = (0..4).map(|_| ending_shard()).collect();
         let Some(mappings) = Mappings::all_but(0) else {
             return;
@@ -337,7 +356,7 @@ fn an_alternate_stack_that_cannot_be_mapped_is_an_error_and_nothing_is_lost() {
         fresh(|| run().unwrap());
         let before = open_descriptors();
         fresh(|| {
-            // Of all that is mapped here this one has that size.
+            // Of all mappings made here, only the alternate stack has that size.
             if !refuse(libc::SYS_mmap, &[(1, Argument::Is(64 << 10))], libc::ENOMEM) {
                 return;
             }
@@ -385,7 +404,7 @@ fn guards_for_which_there_is_no_memory_are_an_error() {
     );
 }
 
-/// Memory that cannot be given back stays: what was to be freed by it is not.
+/// Memory that cannot be given back stays allocated.
 #[test]
 fn pages_that_are_not_taken_back_are_no_error() {
     isolated("stacks::pages_that_are_not_taken_back_are_no_error", || {
@@ -404,7 +423,7 @@ fn pages_that_are_not_taken_back_are_no_error() {
     });
 }
 
-/// Nothing of this shard ends that could give its stack away: the limit itself is lifted.
+/// No ethread of this shard ends and frees a stack: the limit itself is lifted.
 #[test]
 fn one_that_waits_for_a_stack_begins_when_the_limit_is_lifted() {
     const NAME: &str = "stacks::one_that_waits_for_a_stack_begins_when_the_limit_is_lifted";
@@ -412,19 +431,19 @@ fn one_that_waits_for_a_stack_begins_when_the_limit_is_lifted() {
         collect_log();
         let group = Runtime::builder().stack_size(SIZE).shards(1).start();
         let group = group.unwrap();
-        let before = set_limit(Resource::As, address_space() + SIZE as u64 / 2);
+        let before = set_limit(Limit::As, address_space() + SIZE as u64 / 2);
         let waiting = group.next().spawn(|| 7).unwrap();
         while logged(NO_STACK).is_empty() {
             std::thread::yield_now();
         }
-        setrlimit(Resource::As, before).unwrap();
+        setrlimit(Limit::As, before).unwrap();
         assert_eq!(waiting.join().unwrap(), 7);
         assert!(group.shutdown().is_clean());
     });
 }
 
-/// Another shard has all that there is. A run waits for a stack as for anything else that comes
-/// from outside: it is no deadlock.
+/// Another shard has all memory. A run waits for a stack as for any other event from outside: that
+/// is no deadlock.
 #[test]
 fn a_run_whose_last_ethread_waits_for_a_stack_is_no_deadlock() {
     const NAME: &str = "stacks::a_run_whose_last_ethread_waits_for_a_stack_is_no_deadlock";
@@ -436,7 +455,7 @@ fn a_run_whose_last_ethread_waits_for_a_stack_is_no_deadlock() {
                 std::thread::yield_now();
             }
             setrlimit(
-                Resource::As,
+                Limit::As,
                 Rlimit {
                     current: None,
                     maximum: None,
@@ -448,7 +467,7 @@ fn a_run_whose_last_ethread_waits_for_a_stack_is_no_deadlock() {
         let soon = time::Instant::now() + Duration::from_millis(1);
         let ready = on_ready(&ours, Interest::Readable, Some(soon), |wakeup| wakeup).unwrap();
         // Less than one stack, and this shard has none yet.
-        set_limit(Resource::As, address_space() + (512 << 10));
+        set_limit(Limit::As, address_space() + (512 << 10));
         ethreads::run().unwrap();
         assert_eq!(ready.join().unwrap(), Wakeup::TimedOut);
         theirs.write_all(b"x").unwrap();

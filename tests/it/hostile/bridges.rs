@@ -1,4 +1,4 @@
-//! The doors in and out of the scheduler.
+//! `bridge`: the ways in and out of the scheduler.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -16,7 +16,7 @@ use crate::support::fresh;
 use super::kit::{Hostile, Hostility};
 use super::{But, Play, Row, row};
 
-/// On the scheduler's side nothing can wait.
+/// On the scheduler's side nothing can wait, so these hostilities unwind.
 const NOTHING_WAITS: &[(Hostility, But)] = &[
     (Hostility::Yield, But::Unwinds),
     (Hostility::Sleep, But::Unwinds),
@@ -34,7 +34,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// An ethread that is suspended, and what resumes it.
+/// Spawns an ethread that is suspended. Returns its handle and the means to resume it.
 fn waiter() -> (JoinHandle<Hostile>, Suspended<Hostile>) {
     let slot = Rc::new(RefCell::new(None));
     let theirs = slot.clone();
@@ -49,7 +49,7 @@ fn remote_waiter() -> (JoinHandle<Hostile>, RemoteSuspended<Hostile>) {
     (waiter, me.into_remote())
 }
 
-/// Takes the result of an ethread, which may explode.
+/// Joins an ethread. Drops its value, and forgets a payload, which may panic when it is dropped.
 fn end(waiter: JoinHandle<Hostile>) {
     match waiter.join() {
         Ok(value) => drop(value),
@@ -72,7 +72,7 @@ fn suspended() -> Vec<Row> {
         })
         .but(NOTHING_WAITS),
         row("bridge::suspend", "Drop", |kit| {
-            // Of what its closure has.
+            // The value is a capture of the closure.
             let value = kit.value();
             Play::call(move || {
                 let got = bridge::suspend(move |me: Suspended<u32>| {
@@ -184,7 +184,7 @@ fn others() -> Vec<Row> {
             })
         }),
         row("bridge::block_on", "Fn", |kit| {
-            // A poll that wakes itself before, and is hostile after that.
+            // The poll first wakes itself, and is hostile after that.
             let kit = kit.clone();
             kit.again(|| block_on(async {}));
             Play::call(move || {
@@ -220,7 +220,7 @@ fn others() -> Vec<Row> {
                 assert_eq!(got.unwrap(), 7);
             })
         })
-        // Outside of ethreads a wait drives the shard, and there is no ethread to be cancelled.
+        // Outside of ethreads a wait drives the shard, and there is no ethread to cancel.
         .but(&[(Hostility::CancelSelf, But::Skip)]),
         row("bridge::Exit::finish", "Drop", |kit| {
             let value = kit.value();

@@ -1,6 +1,7 @@
-//! The hostile value: one type whose every trait method can be told what to do when it is called.
+//! The hostile value: one type with many traits. A chosen trait method does a chosen hostile act
+//! when the library calls it.
 
-// What is converted from is of this crate, and what is converted into is not.
+// The source type of the conversions is of this crate, the target types are not.
 #![allow(clippy::from_over_into)]
 
 use std::borrow::Cow;
@@ -37,14 +38,14 @@ pub(crate) enum Hostility {
     Spawn,
     /// Takes a mutex that another ethread holds.
     Lock,
-    /// Sends to an ethread that it has to meet.
+    /// Sends to another ethread on a channel without capacity.
     Send,
     /// Waits for an OS thread of the pool.
     Offload,
     /// Runs into a deadline of its own.
     Elapse,
     CancelSelf,
-    /// Calls back into the very object.
+    /// Calls back into the object under test.
     Reenter,
 }
 
@@ -68,7 +69,7 @@ impl Hostility {
         matches!(self, Self::Panic | Self::PanicAgain | Self::PanicAndWait)
     }
 
-    /// Whether the call that it happens in unwinds by it.
+    /// Whether the call in which it happens unwinds.
     pub(crate) fn unwinds(self) -> bool {
         self.panics() || self == Self::CancelSelf
     }
@@ -77,11 +78,11 @@ impl Hostility {
 thread_local! {
     /// What [`Hostility::Reenter`] calls.
     static AGAIN: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
-    /// For values that are made out of nothing.
+    /// The kit of values that `Default` makes.
     static KIT: RefCell<Option<Kit>> = const { RefCell::new(None) };
 }
 
-/// What the values of one run of a row share.
+/// The state that the values of one run of a row share.
 #[derive(Clone, Debug)]
 pub(crate) struct Kit(Arc<Shared>);
 
@@ -90,14 +91,14 @@ struct Shared {
     hostility: Hostility,
     /// The method that is hostile.
     at: &'static str,
-    /// How often it will be.
+    /// How many more calls of the method are hostile.
     armed: AtomicUsize,
-    /// How often it is called before that.
+    /// How many calls of the method come before the hostile ones.
     spared: AtomicUsize,
     strikes: AtomicUsize,
     born: AtomicUsize,
     dropped: AtomicUsize,
-    /// What a value is as a path, an address or a descriptor.
+    /// The path and the address that a value converts to.
     path: OnceLock<PathBuf>,
     addr: OnceLock<SocketAddr>,
 }
@@ -120,12 +121,12 @@ impl Kit {
         kit
     }
 
-    /// That of the run on this OS thread.
+    /// The kit of the run on this OS thread.
     pub(crate) fn of_this_thread() -> Option<Self> {
         KIT.try_with(|kit| kit.borrow().clone()).ok().flatten()
     }
 
-    /// Makes it that of this OS thread too.
+    /// Makes this the kit of the current OS thread, too.
     pub(crate) fn enter(&self) {
         KIT.set(Some(self.clone()));
     }
@@ -134,7 +135,7 @@ impl Kit {
         self.0.hostility
     }
 
-    /// Lets values be hostile so often from now on, after so many calls.
+    /// Makes values hostile in `times` calls from now on, after `spared` other calls.
     pub(crate) fn arm(&self, times: usize, spared: usize) {
         self.0.spared.store(spared, Ordering::SeqCst);
         self.0.armed.store(times, Ordering::SeqCst);
@@ -150,7 +151,7 @@ impl Kit {
         (load(&self.0.born), load(&self.0.dropped))
     }
 
-    /// What [`Hostility::Reenter`] does, on this OS thread.
+    /// Sets what [`Hostility::Reenter`] calls on this OS thread.
     pub(crate) fn again(&self, again: impl Fn() + 'static) {
         AGAIN.set(Some(Rc::new(again)));
     }
@@ -170,7 +171,7 @@ impl Kit {
         self.value()
     }
 
-    /// A descriptor.
+    /// A descriptor whose owner is hostile.
     pub(crate) fn fd(&self, fd: impl Into<OwnedFd>) -> Port {
         Port {
             fd: fd.into(),
@@ -178,7 +179,7 @@ impl Kit {
         }
     }
 
-    /// Where the text of a value goes to.
+    /// A hostile writer for the text of a value.
     pub(crate) fn pen(&self) -> Pen {
         Pen {
             kit: self.clone(),
@@ -186,23 +187,24 @@ impl Kit {
         }
     }
 
-    /// What a closure does.
+    /// The hostile act of a closure.
     pub(crate) fn call(&self) {
         self.strike("Fn");
     }
 
     pub(crate) fn strike(&self, at: &'static str) {
         let shared = &*self.0;
-        // Whatever unwinds or waits here would abort the process, as it is documented.
+        // An unwind or a wait during a panic would abort the process, as documented.
         if shared.at != at || std::thread::panicking() {
             return;
         }
-        let armed = |armed: usize| armed.checked_sub(1);
-        if (shared
-            .armed
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, armed))
-        .is_err()
-        {
+        // Takes one, if there is one.
+        let take = |count: &AtomicUsize| {
+            let one_less = |count: usize| count.checked_sub(1);
+            let taken = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+            taken.is_ok()
+        };
+        if take(&shared.spared) || !take(&shared.armed) {
             return;
         }
         shared.strikes.fetch_add(1, Ordering::SeqCst);
@@ -234,7 +236,7 @@ impl Drop for Slow {
 
 fn act(hostility: Hostility) {
     match hostility {
-        // Past the hook, which would print all of them.
+        // `resume_unwind` bypasses the panic hook, which would print every payload.
         Hostility::Panic => panic::resume_unwind(Box::new("hostile")),
         Hostility::PanicAgain => panic::resume_unwind(Box::new(Explosive)),
         Hostility::PanicAndWait => panic::resume_unwind(Box::new(Slow)),
@@ -244,7 +246,7 @@ fn act(hostility: Hostility) {
                 again();
             }
         }
-        // On an OS thread of the pool there is nothing to do this with.
+        // An OS thread of the pool has no scheduler for the remaining acts.
         _ if runtime::stats().is_none() => {}
         Hostility::Yield => thread::yield_now(),
         Hostility::Sleep => thread::sleep(Duration::from_micros(50)),

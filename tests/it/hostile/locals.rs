@@ -1,4 +1,4 @@
-//! Values that ethreads have of their own.
+//! Ethread-local values.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,7 +13,7 @@ static CELL: Local<Cell<Option<Hostile>>> = Local::new(|| Cell::new(None));
 static LIST: Local<RefCell<Vec<Hostile>>> = Local::new(|| RefCell::new(Vec::new()));
 static NUMBER: Local<Cell<u32>> = Local::new(|| Cell::new(0));
 
-/// The next ethread in the same place finds nothing of the last one.
+/// Checks that the next ethread in the same slot finds no value of the last one.
 fn check() {
     for _ in 0..3 {
         let found = thread::spawn(|| {
@@ -24,7 +24,7 @@ fn check() {
     }
 }
 
-/// Lets each call in a value set the number.
+/// Makes a re-entrant value set `NUMBER`, and checks the locals at the end.
 fn play(kit: &Kit, call: impl FnOnce(Kit) + 'static) -> Play {
     kit.again(|| NUMBER.set(7));
     let kit = kit.clone();
@@ -44,7 +44,7 @@ pub(super) fn rows() -> Vec<Row> {
             play(kit, |_| {
                 let found = std::panic::catch_unwind(|| VALUE.with(|value| format!("{value:?}")));
                 if let Err(payload) = found {
-                    // It is made by the next one.
+                    // The next access makes the value.
                     VALUE.with(|value| drop(format!("{value:?}")));
                     std::panic::resume_unwind(payload);
                 }
@@ -64,7 +64,8 @@ pub(super) fn rows() -> Vec<Row> {
             })
         }),
         row("thread::Local::inherited", "Drop", |kit| {
-            // Of a child that does not begin, and of one that does.
+            // The dropped values are those of a child that does not begin, and of a child that
+            // does.
             play(kit, |_| {
                 INHERITED.with(|_| ());
                 let child = thread::spawn(|| NUMBER.set(1));
@@ -74,7 +75,7 @@ pub(super) fn rows() -> Vec<Row> {
             })
         }),
         row("thread::Local::inherited", "Clone", |kit| {
-            // While a child of a scope is made.
+            // The clone is made while a scope spawns a child.
             play(kit, |_| {
                 let words = vec![7; 1000];
                 INHERITED.with(|_| ());
@@ -105,7 +106,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         row("thread::Local::take", "Default", |kit| {
             static DEFAULT: Local<Cell<Hostile>> = Local::new(|| Cell::new(Hostile::default()));
-            // Once for the first value, and once for what is left.
+            // `Default` runs once for the first value, and once for the value that `take` leaves.
             play(kit, |_| drop(DEFAULT.take()))
         })
         .times(2),
@@ -121,7 +122,7 @@ pub(super) fn rows() -> Vec<Row> {
             })
         }),
         row("thread::Local::with", "Drop", |kit| {
-            // Of a result that is not joined, after the locals are dropped.
+            // The dropped value is a result that is not joined, after the locals are dropped.
             play(kit, |kit| {
                 let value = kit.value();
                 drop(thread::spawn(move || {
@@ -134,7 +135,7 @@ pub(super) fn rows() -> Vec<Row> {
         })
         .called("after the end"),
         row("thread::Local::with", "Drop", |kit| {
-            // The drop of a result that is not joined makes a local value, whose drop waits.
+            // Dropping a result that is not joined makes a local value, whose own drop waits.
             kit.again(|| VALUE.with(|_| ()));
             let kit = kit.clone();
             Play::new(

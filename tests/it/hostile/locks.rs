@@ -1,4 +1,4 @@
-//! Locks, and what is made once.
+//! Locks, values that are made once, and resources.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// The text of something that stays as it is.
+/// Formats a value with `show`. `check` then checks the value.
 fn shown<T: 'static>(
     kit: &Kit,
     value: T,
@@ -161,15 +161,15 @@ fn assert_poisoned(mutex: &Mutex<Hostile>, ended: Ended) {
     drop(mutex.try_lock().unwrap());
 }
 
-/// A cell that a hostile closure makes, and another ethread waits for; if the closure fails, that
-/// ethread makes it.
+/// A cell whose value a hostile closure makes, while another ethread waits for the value. If the
+/// closure fails, the other ethread makes the value.
 fn made(kit: &Kit, make: fn(&OnceCell<Hostile>, &Kit)) -> Play {
     let cell = Rc::new(OnceCell::new());
     let (first, second, again) = (cell.clone(), cell.clone(), cell.clone());
     let (kit, spare) = (kit.clone(), kit.clone());
     let value = kit.clone();
     kit.again(move || {
-        // Refused while it is made.
+        // The cell refuses the value while its own value is made.
         drop(again.set(value.value()));
     });
     Play::new(
@@ -217,7 +217,7 @@ fn once() -> Vec<Row> {
         }),
         row("sync::OnceCell::get_or_try_init", "Drop", |kit| {
             made(kit, |cell, kit| {
-                // The error of one, and the other makes another attempt.
+                // The attempt of one ethread fails, and the other ethread makes another attempt.
                 let failed = cell.get_or_try_init(|| Err(kit.value()));
                 drop(failed.err());
             })
@@ -247,7 +247,7 @@ fn once() -> Vec<Row> {
             }));
             let second = lazy.clone();
             Play::call(move || {
-                // The waiter is told that there is no other closure.
+                // If the closure unwinds, the waiter fails too, as there is no other closure.
                 let second = thread::spawn(move || drop(format!("{:?}", **second)));
                 let second = thread::spawn(move || {
                     let second = second.join();
@@ -264,7 +264,7 @@ fn once() -> Vec<Row> {
             shown(kit, lazy, |lazy| format!("{lazy:?}"), |_| ())
         }),
         row("sync::Lazy::new", "Drop", |kit| {
-            // The closure has it, and goes when it has been called.
+            // The closure owns the value, and is dropped after it has been called.
             let value = kit.value();
             let lazy = Lazy::new(move || drop(value));
             Play::call(move || *Lazy::force(&lazy))
@@ -274,12 +274,12 @@ fn once() -> Vec<Row> {
 
 type Thing = Resource<Hostile, Hostile>;
 
-/// Gets `thing`, which may have failed.
+/// Gets `thing`, whose start may fail.
 fn get(thing: &Thing) -> Result<(), StartError<Hostile>> {
     thing.get().map(drop)
 }
 
-/// A resource that can be had after all.
+/// Checks that the resource can still be started.
 fn check(thing: &Thing) {
     for _ in 0..2 {
         thing
@@ -321,7 +321,7 @@ fn resources() -> Vec<Row> {
             )
         }),
         row("sync::resource::Resource::builder", "Fn", |kit| {
-            // It is asked to stop while it starts.
+            // The resource is asked to stop while it starts.
             let kit2 = kit.clone();
             let thing = Resource::builder(move || {
                 kit2.call();
@@ -343,7 +343,7 @@ fn resources() -> Vec<Row> {
             )
         }),
         row("sync::resource::Resource::get", "Drop", |kit| {
-            // Of the error.
+            // The dropped value is the error.
             let kit2 = kit.clone();
             let fails = Rc::new(std::cell::Cell::new(true));
             let thing = Resource::builder(move || {
@@ -371,7 +371,7 @@ fn resources() -> Vec<Row> {
             )
         }),
         row("sync::resource::Resource::stop", "Drop", |kit| {
-            // Of the value, in the ethread that keeps it.
+            // The value of the resource is dropped in the ethread that keeps it.
             let kit2 = kit.clone();
             let thing = Thing::new(move || Ok(kit2.value()));
             let (stops, again) = (thing.clone(), thing.clone());
@@ -394,7 +394,7 @@ fn resources() -> Vec<Row> {
             })
         }),
         row("sync::resource::Resource::drop", "Drop", |kit| {
-            // Of what its closures have.
+            // The dropped value is a capture of the closures.
             let value = kit.value();
             let thing = Resource::builder(|| Ok::<u8, ()>(7))
                 .stop(move |_| drop(format!("{value:?}")))
@@ -407,7 +407,7 @@ fn resources() -> Vec<Row> {
         })
         .called("of closures"),
         row("sync::resource::Lease::drop", "Drop", |kit| {
-            // The last use of what was stopped under its hands.
+            // The last lease of a resource that was stopped while it was in use.
             let kit2 = kit.clone();
             let thing = Resource::builder(move || Ok::<_, Hostile>(kit2.value()))
                 .grace(Duration::ZERO)

@@ -1,4 +1,5 @@
-//! A hostile logger, and what is told to it. A process has one logger, so this is another process.
+//! A hostile logger, and the calls that log. A process has one logger, so the test runs in a child
+//! process.
 
 use std::cell::Cell;
 use std::panic;
@@ -22,7 +23,7 @@ impl log::Log for Hostile {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        // Displays what is in it, which may be hostile too.
+        // Formatting the record displays its values, which may be hostile too.
         let text = record.args().to_string();
         if let Some(kit) = Kit::of_this_thread()
             && !text.is_empty()
@@ -149,7 +150,7 @@ fn rows() -> Vec<Row> {
             })
         }),
         row("sync::Mutex::lock", "Log", |kit| {
-            // Two ethreads wait for each other, which is told by the last of them.
+            // Two ethreads wait for each other. The last of them logs that.
             play(kit, |_| {
                 let locks = Rc::new([Mutex::new(0), Mutex::new(1)]);
                 let waits = [[0, 1], [1, 0]].map(|order| {
@@ -171,7 +172,7 @@ fn rows() -> Vec<Row> {
             })
         }),
         row("runtime::run_main", "Log", |kit| {
-            // What is left behind.
+            // The run ends with unjoined panics.
             play(kit, |kit| {
                 fresh(move || {
                     kit.enter();
@@ -185,7 +186,7 @@ fn rows() -> Vec<Row> {
             })
         }),
         row("runtime::Builder::run", "Log", |kit| {
-            // An ethread that does not end in time.
+            // An ethread does not end within the grace period.
             play(kit, |kit| {
                 fresh(move || {
                     kit.enter();

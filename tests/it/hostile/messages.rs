@@ -1,4 +1,4 @@
-//! What is handed over: channels, latest values, messages for all.
+//! Channels, promises across shards, watched values and broadcasts.
 
 use ethreads::sync::channel::TryRecvError;
 use ethreads::sync::{broadcast, channel, remote, select, watch};
@@ -15,7 +15,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// Both ends, and what goes on with them from within a value.
+/// Makes both ends. A re-entrant value sends on the channel.
 fn ends(kit: &Kit) -> (channel::Sender<Hostile>, channel::Receiver<Hostile>) {
     let (sender, receiver) = channel::bounded(2);
     let again = sender.clone();
@@ -27,7 +27,7 @@ fn ends(kit: &Kit) -> (channel::Sender<Hostile>, channel::Receiver<Hostile>) {
 fn channels() -> Vec<Row> {
     vec![
         row("sync::channel::Sender::send", "Drop", |kit| {
-            // What comes back.
+            // The message comes back, and is dropped.
             let (sender, receiver) = ends(kit);
             let value = kit.value();
             Play::call(move || {
@@ -92,7 +92,7 @@ fn channels() -> Vec<Row> {
             })
         }),
         row("sync::channel::Sender::sending", "Drop", |kit| {
-            // The one of two that does not happen.
+            // The dropped message is that of the operation that does not happen.
             let (sender, receiver) = ends(kit);
             let (full, value) = (sender.clone(), kit.value());
             let (other, things) = channel::bounded(1);
@@ -242,7 +242,7 @@ fn remotes() -> Vec<Row> {
 }
 
 fn latest() -> Vec<Row> {
-    /// The ends of a value, and a receiver for the check.
+    /// Makes both ends of a watched value. A re-entrant value replaces it.
     fn ends(kit: &Kit) -> (watch::Sender<Hostile>, watch::Receiver<Hostile>) {
         let (sender, receiver) = watch::channel(kit.value());
         let again = sender.clone();
@@ -344,7 +344,7 @@ fn broadcasts() -> Vec<Row> {
         kit.again(move || drop(again.send(kit2.value())));
         (sender, receiver)
     }
-    /// Another receiver gets what is sent.
+    /// Checks that another receiver gets what is sent.
     fn check(sender: &broadcast::Sender<Hostile>, kit: &Kit) {
         let mut receiver = sender.subscribe();
         sender.send(kit.value()).unwrap();
@@ -373,7 +373,8 @@ fn broadcasts() -> Vec<Row> {
                     drop(other.try_recv());
                 }
                 drop(other);
-                // What they have got, or never will, is not kept.
+                // The channel does not keep messages that all receivers have got, or never will
+                // get.
                 assert!(sender.is_empty(), "{sender:?}");
                 check(&sender, &kit);
             },

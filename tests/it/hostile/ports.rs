@@ -19,7 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// A port on the reading end of a pipe that has input, and its other end.
+/// A port on the reading end of a pipe that has input, and the writing end.
 fn reader(kit: &Kit) -> (Rc<Eport<Port>>, io::PipeWriter) {
     let (reader, mut writer) = io::pipe().unwrap();
     writer.write_all(b"some input").unwrap();
@@ -45,13 +45,13 @@ fn writer(kit: &Kit) -> (Rc<Eport<Port>>, io::PipeReader) {
     (port, reader)
 }
 
-/// A call on a port that waits for input, which comes later.
+/// A call that reads from a port with input. More input comes later, in the check.
 fn reads(kit: &Kit, read: fn(&Eport<Port>, &Kit) -> io::Result<usize>) -> Play {
     let (port, mut writer) = reader(kit);
     let (theirs, kit) = (port.clone(), kit.clone());
     Play::new(
         move || {
-            // What is there, and what comes when another one has been waited for.
+            // Reads what is there. Then calls the port again until a call succeeds.
             assert!(read(&theirs, &kit).unwrap() > 0);
             while theirs.read_with(ready).is_err() {}
         },
@@ -68,7 +68,7 @@ fn reads(kit: &Kit, read: fn(&Eport<Port>, &Kit) -> io::Result<usize>) -> Play {
     )
 }
 
-/// Does not look.
+/// Succeeds without looking at the descriptor.
 fn ready(_: &Port) -> io::Result<()> {
     Ok(())
 }
@@ -90,7 +90,7 @@ fn writes(kit: &Kit, write: fn(&Eport<Port>, &Kit) -> io::Result<usize>) -> Play
     )
 }
 
-/// A wait for input that comes from another ethread.
+/// A call that waits for input from another ethread.
 fn waits(kit: &Kit, read: fn(&Eport<Port>, &Kit) -> io::Result<usize>) -> Play {
     let (reader, writer) = io::pipe().unwrap();
     let port = Eport::new(kit.fd(reader)).unwrap();
@@ -99,7 +99,7 @@ fn waits(kit: &Kit, read: fn(&Eport<Port>, &Kit) -> io::Result<usize>) -> Play {
         let mut writer = writer;
         let writes = thread::spawn(move || {
             thread::yield_now();
-            // The other end may be gone.
+            // The reading end may be gone.
             let _ = writer.write_all(b"x");
             writer
         });
@@ -128,7 +128,8 @@ fn ports() -> Vec<Row> {
                 drop(writer);
             })
         }),
-        // A descriptor that the driver knows, and that it cannot be told of, is not closed.
+        // A descriptor is not closed if it is registered with the driver and cannot be
+        // deregistered.
         row("io::Eport::drop", "AsFd", dropped).leaks(),
         row("io::Eport::into_inner", "AsFd", taken),
         row("io::Eport::into_inner", "AsFd", taken)
@@ -203,7 +204,7 @@ fn ports() -> Vec<Row> {
             })
         }),
         row("io::Eport::read_with", "Fn", |kit| {
-            // It would block, and is hostile before it says so.
+            // The closure is hostile before it returns `WouldBlock`.
             let (port, writer) = reader(kit);
             let (theirs, kit) = (port.clone(), kit.clone());
             Play::new(
@@ -246,7 +247,7 @@ fn ports() -> Vec<Row> {
     ]
 }
 
-/// A port that is known to the driver is dropped.
+/// Drops a port that is registered with the driver.
 fn dropped(kit: &Kit) -> Play {
     let (port, writer) = known(kit);
     Play::call(move || {
@@ -283,7 +284,7 @@ fn listener() -> (std::net::TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// A free name for a socket.
+/// A free path for a socket.
 fn free_path() -> std::path::PathBuf {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static COUNT: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! What is waited for: promises, signals, and several things at once.
+//! Promises, signals and selects.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ pub(super) fn rows() -> Vec<Row> {
 type Vow = Promise<Hostile, Hostile>;
 
 fn promises() -> Vec<Row> {
-    /// A promise that is settled while two others wait for it.
+    /// A promise that is settled while two ethreads wait for it.
     fn settled(kit: &Kit, settle: fn(ethreads::sync::Resolver<Hostile, Hostile>, &Kit)) -> Play {
         let (promise, resolver) = Vow::new();
         let (first, second, again) = (promise.clone(), promise.clone(), promise.clone());
@@ -201,13 +201,13 @@ fn signals() -> Vec<Row> {
             )
         }),
         row("sync::Signal::broadcast", "Clone", |kit| told(kit, 1)),
-        // All of them go meanwhile.
+        // All three waiters are cancelled before the broadcast.
         row("sync::Signal::broadcast", "Clone", |kit| told(kit, 3)),
         row("sync::Signal::broadcast", "Drop", |kit| told(kit, 1)),
     ]
 }
 
-/// A signal for three waiters, `gone` of which leave meanwhile.
+/// A broadcast for three waiters, of which `gone` are cancelled before it.
 fn told(kit: &Kit, gone: usize) -> Play {
     let signal = Rc::new(Signal::new());
     let (theirs, again) = (signal.clone(), signal.clone());
@@ -238,7 +238,7 @@ fn told(kit: &Kit, gone: usize) -> Play {
         },
         move |_| {
             assert_eq!(signal.waiters(), 0);
-            // The line is as good as new.
+            // The wait queue works as before.
             let waits = signal.clone();
             let waits = thread::spawn(move || drop(waits.wait()));
             thread::yield_now();
@@ -294,8 +294,8 @@ fn choices() -> Vec<Row> {
     ]
 }
 
-/// A choice between a message and a descriptor, where the message comes while the descriptor is
-/// asked for.
+/// A select between a message and a descriptor, where the message comes while the library asks for
+/// the descriptor.
 fn chosen(kit: &Kit) -> Play {
     let (reader, writer) = std::io::pipe().unwrap();
     let port = ethreads::io::Eport::new(kit.fd(reader)).unwrap();

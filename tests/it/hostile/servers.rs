@@ -1,4 +1,4 @@
-//! A server: handlers, bodies, hooks, and what is answered.
+//! A server: handlers, bodies, hooks and answers.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -28,7 +28,7 @@ pub(super) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// Nothing in a server may change that another connection is served, before and after.
+/// A server with a hostile request. Other connections must be served before and after it.
 fn site(
     kit: &Kit,
     configure: impl FnOnce(Server, Kit) -> Server + 'static,
@@ -64,8 +64,8 @@ fn site(
     })
 }
 
-/// What a server sends until it ends the connection, or resets it: a hook that panics before the
-/// request is read leaves it unread.
+/// What a server sends until it ends or resets the connection: a hook that panics before the
+/// request is read leaves the request unread.
 fn what_comes(site: &Site, request: &str) -> String {
     let mut stream = TcpStream::connect(site.addr).unwrap();
     let mut answer = Vec::new();
@@ -75,7 +75,7 @@ fn what_comes(site: &Site, request: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// What answers.
+/// A server with this handler for hostile requests.
 fn answers(kit: &Kit, handle: fn(&mut Request, &Kit) -> Response) -> Play {
     site(kit, |server, _| server, handle)
 }
@@ -92,7 +92,7 @@ fn served() -> Vec<Row> {
             answers(kit, |_, kit| Answer(kit.value()).into_response())
         }),
         row("http::Server::serve", "Drop", |kit| {
-            // Of the handler itself, at the end.
+            // The handler itself is dropped, at the end.
             let kit = kit.clone();
             Play::call(move || {
                 let value = kit.value();
@@ -105,7 +105,7 @@ fn served() -> Vec<Row> {
             })
         }),
         row("http::Server::serve", "Drop", |kit| {
-            // In a handler.
+            // The value is dropped in a handler.
             answers(kit, |_, kit| {
                 drop(kit.value());
                 "done".into_response()
@@ -115,7 +115,7 @@ fn served() -> Vec<Row> {
     ]
 }
 
-/// Becomes a response in a hostile way.
+/// Strikes when it is converted into a response.
 struct Answer(Hostile);
 
 impl IntoResponse for Answer {
@@ -173,7 +173,7 @@ fn answered() -> Vec<Row> {
             })
         }),
         row("http::Body::sized_writer", "Drop", |kit| {
-            // Of what is not sent.
+            // The writer of a body that is not sent is dropped.
             answers(kit, |_, kit| {
                 let value = kit.value();
                 drop(Body::sized_writer(4, move |_| {
@@ -197,7 +197,7 @@ fn answered() -> Vec<Row> {
             "http::ClientConnection::get_or_insert_with",
             "Drop",
             |kit| {
-                // At the end of the connection.
+                // The value is dropped at the end of the connection.
                 answers(kit, |request, kit| {
                     request
                         .connection_mut()
@@ -220,7 +220,7 @@ fn answered() -> Vec<Row> {
                 failed().into_response().with_status(StatusCode::OK)
             })
         })
-        // It is logged: `logs.rs`.
+        // The error is logged: see `logs.rs`.
         .unreached(),
         row("http::HandlerError::from", "Drop", |kit| {
             answers(kit, |_, kit| {
@@ -296,7 +296,7 @@ fn told() -> Vec<Row> {
                 |_, _| "done".into_response(),
             )
         })
-        // It is the acceptor that is cancelled.
+        // The cancel hits the acceptor.
         .but(&[(Hostility::CancelSelf, But::Ends)]),
         row("http::Server::around_connections", "Fn", |kit| {
             site(

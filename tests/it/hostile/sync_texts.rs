@@ -1,4 +1,4 @@
-//! What is printed of `sync`.
+//! The formatted texts of the types in `sync`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,7 +45,8 @@ pub(super) fn rows() -> Vec<Row> {
             "sync::TryAcquireError::fmt",
             sync::Semaphore::new(0).try_acquire().unwrap_err()
         ),
-        // The guard is held while the value is printed, as in std: to wait for it would not end.
+        // The guard is held while the value is formatted, as in std, so a wait for the lock would
+        // not end.
         debug!("sync::Mutex::fmt", sync::Mutex::new(7), |mutex| drop(
             mutex.try_lock()
         )),
@@ -115,7 +116,7 @@ pub(super) fn rows() -> Vec<Row> {
             "sync::resource::Resource::fmt",
             sync::Resource::new(|| Ok::<u8, ()>(7)),
             |thing| {
-                // Another one may stop it meanwhile.
+                // Another ethread may stop the resource meanwhile.
                 drop(thing.restart());
                 thing.stop();
             }

@@ -1,5 +1,5 @@
-//! What is printed goes through code of the user's: the writer of the text. Nothing of the library
-//! may be borrowed, locked or half changed meanwhile.
+//! Formatting goes through user code: the writer of the text. The library must not have anything
+//! borrowed, locked or half changed meanwhile.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -21,7 +21,7 @@ use super::{But, Play, Row, row};
 
 type Show<T> = fn(&T, &mut dyn fmt::Write) -> fmt::Result;
 
-/// Prints `value` to a hostile writer, while another ethread uses it.
+/// Formats `value` to a hostile writer, while another ethread uses the value.
 pub(super) fn text<T: 'static>(kit: &Kit, value: T, show: Show<T>, other: fn(&T)) -> Play {
     let value = Rc::new(value);
     let (shown, again, used) = (value.clone(), value.clone(), value.clone());
@@ -94,7 +94,7 @@ fn of_runtime() -> Vec<Row> {
                 printed.unwrap();
             })
         })
-        // There is no ethread that it could cancel.
+        // No ethread runs there that could be cancelled.
         .but(&[(Hostility::CancelSelf, But::Skip)]),
         row("bridge::Suspended::fmt", "Write", |kit| {
             let kit = kit.clone();
@@ -127,7 +127,8 @@ fn of_runtime() -> Vec<Row> {
                 });
             })
         })
-        // It is dropped if the writer unwinds, which ends the one that is suspended.
+        // If the writer unwinds, the `RemoteSuspended` is dropped, which ends the suspended
+        // ethread.
         .but(&[
             (Hostility::Panic, But::Ends),
             (Hostility::PanicAgain, But::Ends),
@@ -256,7 +257,7 @@ fn of_runtime() -> Vec<Row> {
     ]
 }
 
-/// The report of a run in which one ethread waits for what never comes.
+/// The report of a run in which an ethread waits for what never comes.
 fn deadlock() -> ethreads::Deadlock {
     let run = || {
         thread::Builder::new()
@@ -275,7 +276,7 @@ fn deadlock() -> ethreads::Deadlock {
     result.unwrap()
 }
 
-/// A port that the driver knows.
+/// A port that is registered with the driver.
 pub(super) fn port() -> PipeReader {
     let (reader, mut writer) = io::pipe().unwrap();
     let reads = thread::spawn(move || {
@@ -374,11 +375,11 @@ fn of_io() -> Vec<Row> {
     ]
 }
 
-/// What shares a state that is locked or borrowed.
+/// Types that share a state which is locked or borrowed.
 fn servers() -> Vec<Row> {
     vec![
         row("thread::Scope::fmt", "Write", |kit| {
-            // The writer spawns, or waits while a child ends.
+            // The writer spawns, or waits while a child of the scope ends.
             let mut pen = kit.pen();
             Play::call(move || {
                 let words = vec![7; 1000];
@@ -427,7 +428,7 @@ fn servers() -> Vec<Row> {
     ]
 }
 
-/// A writer that spawns into the very scope that it is given.
+/// A writer that spawns into the scope that is formatted to it.
 struct Spawns<'scope, 'env> {
     kit: Kit,
     scope: &'scope thread::Scope<'scope, 'env>,

@@ -43,7 +43,7 @@ fn ethreads() -> Vec<Row> {
             })
         }),
         row("thread::spawn", "Drop", |kit| {
-            // Of a closure that has not begun.
+            // The dropped closure has not begun.
             let value = kit.value();
             Play::call(move || {
                 let handle = thread::spawn(move || drop(value));
@@ -54,7 +54,7 @@ fn ethreads() -> Vec<Row> {
         row("thread::Builder::spawn", "Fn", |kit| {
             let kit = kit.clone();
             Play::call(move || {
-                // It is not joined.
+                // The ethread is not joined.
                 drop(thread::Builder::new().spawn(move || kit.call()));
                 settle();
             })
@@ -79,10 +79,10 @@ fn ethreads() -> Vec<Row> {
                 thread::yield_now();
             })
         })
-        // To drop the `Suspended` of one that cannot be cancelled panics.
+        // Dropping the `Suspended` of an ethread that cannot be cancelled panics.
         .but(&[(Hostility::CancelSelf, super::But::Unwinds)]),
         row("runtime::JoinHandle::drop", "Drop", |kit| {
-            // Of a result that is there.
+            // The result is there when the handle is dropped.
             let value = kit.value();
             Play::call(move || {
                 let handle = thread::spawn(move || value);
@@ -92,7 +92,7 @@ fn ethreads() -> Vec<Row> {
             })
         }),
         row("runtime::JoinHandle::drop", "Drop", |kit| {
-            // Of one that comes later.
+            // The result comes after the handle is dropped.
             let value = kit.value();
             Play::call(move || {
                 drop(thread::spawn(move || value));
@@ -108,7 +108,7 @@ fn ethreads() -> Vec<Row> {
             })
         }),
         row("runtime::JoinHandle::poll", "Wake", |kit| {
-            // Its end wakes the waker.
+            // The end of the ethread wakes the waker.
             let waker = Waker::from(Arc::new(kit.value()));
             Play::call(move || {
                 let mut handle = pin!(thread::spawn(thread::yield_now));
@@ -120,7 +120,7 @@ fn ethreads() -> Vec<Row> {
             })
         }),
         row("runtime::JoinHandle::poll", "Drop", |kit| {
-            // It is replaced by another one.
+            // Another waker replaces the hostile one.
             let waker = Waker::from(Arc::new(kit.value()));
             Play::call(move || {
                 let mut handle = pin!(thread::spawn(thread::yield_now));
@@ -134,7 +134,7 @@ fn ethreads() -> Vec<Row> {
             })
         }),
         row("runtime::JoinHandle::drop", "Drop", |kit| {
-            // The last one to have a waker.
+            // The handle is the last owner of the waker.
             let waker = Waker::from(Arc::new(kit.value()));
             Play::call(move || {
                 let mut handle = Box::pin(thread::spawn(thread::yield_now));
@@ -169,7 +169,7 @@ fn scopes() -> Vec<Row> {
             })
         }),
         row("thread::scope", "Drop", |kit| {
-            // Of what it was to return, as a child has failed.
+            // The dropped value is what the scope would return if no child had failed.
             let kit = kit.clone();
             Play::call(move || {
                 let scoped = thread::catch_panic(|| {
@@ -203,7 +203,7 @@ fn scopes() -> Vec<Row> {
             })
         }),
         row("thread::Scope::spawn", "Drop", |kit| {
-            // Of a result that is not joined.
+            // The dropped value is a result that is not joined.
             let kit = kit.clone();
             Play::call(move || {
                 let words = vec![7; 1000];
@@ -241,7 +241,7 @@ fn bounds() -> Vec<Row> {
             Play::call(move || time::timeout(HOUR, || kit.call()).unwrap())
         }),
         row("time::timeout", "Drop", |kit| {
-            // While the deadline unwinds, and after it.
+            // One value is dropped while the deadline unwinds, another one after that.
             let kit = kit.clone();
             Play::call(move || {
                 let value = kit.value();
@@ -273,7 +273,7 @@ fn bounds() -> Vec<Row> {
 /// Runs `f` with a group of one shard.
 fn with_group(f: impl FnOnce(&ShardGroup)) {
     let group = Runtime::builder().shards(1).start().unwrap();
-    // However `f` ends.
+    // Shuts the group down, however `f` ends.
     struct Ends(ShardGroup);
     impl Drop for Ends {
         fn drop(&mut self) {
@@ -364,7 +364,8 @@ fn shards() -> Vec<Row> {
             })
         }),
         row("runtime::ShardGroup::shutdown", "Drop", |kit| {
-            // Of what is left there: a closure that did not begin, and what another one waits with.
+            // The shutdown drops a closure that did not begin, and the value of an ethread that
+            // waits.
             let kit = kit.clone();
             Play::call(move || {
                 with_group(|group| {
@@ -404,7 +405,7 @@ fn runs() -> Vec<Row> {
             })
         }),
         row("runtime::run_main", "Drop", |kit| {
-            // Of what is left at its end.
+            // The dropped value is that of an ethread that is left when the root ends.
             let value = kit.value();
             Play::call(move || {
                 let result = fresh(move || {
@@ -429,7 +430,7 @@ fn runs() -> Vec<Row> {
             })
         }),
         row("runtime::run", "Drop", |kit| {
-            // Of an ethread that was made before, on an OS thread without a run.
+            // The dropped value is the result of an ethread that was spawned before the run.
             let kit = kit.clone();
             Play::call(move || {
                 fresh(move || {
