@@ -72,8 +72,15 @@ const CRATES: &[(&str, &[&str])] = &[
     ("polling", &["src/runtime/driver/polling.rs"]),
     ("rustix", &["src/runtime/driver"]),
     ("socket2", &["src/runtime/driver"]),
-    ("libc", &["src/runtime/driver", "src/runtime/stack"]),
-    ("signal_hook", &["src/signal"]),
+    (
+        "libc",
+        // The last one names constants.
+        &[
+            "src/runtime/driver",
+            "src/runtime/stack",
+            "src/signal/kind.rs",
+        ],
+    ),
     ("httparse", &["src/http/proto/head.rs"]),
 ];
 

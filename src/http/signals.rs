@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::handle::ServerHandle;
 use crate::io::PipeReader;
 use crate::runtime::driver::ops;
-use crate::runtime::driver::signal::TerminationSignals;
+use crate::runtime::driver::signal::Watch;
 use crate::thread::{self, JoinHandle};
 
 /// Watches for the signals that end a server, until it is dropped.
 pub(super) struct Signals {
-    watch: Option<TerminationSignals>,
+    watch: Option<Watch>,
     /// `None` once [`end`](Self::end) waits for it.
     drainer: Option<JoinHandle<()>>,
 }
@@ -27,7 +27,7 @@ impl Signals {
         // Non-blocking at both ends: a signal handler must not wait.
         let (receiver, sender) = ops::pipe()?;
         let mut receiver = PipeReader::from(receiver);
-        let watch = TerminationSignals::install(sender)?;
+        let watch = Watch::for_termination(sender)?;
         // A daemon, so that waiting for a signal keeps no shard alive.
         let drainer = thread::Builder::new()
             .name("http-signals")

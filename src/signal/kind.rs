@@ -4,9 +4,6 @@
 use std::ffi::c_int;
 use std::fmt;
 
-use signal_hook::consts::{self, FORBIDDEN};
-use signal_hook::low_level::signal_name;
-
 /// A signal, such as SIGTERM. See signal(7) for what sends each signal, and what it does if it is
 /// not received.
 ///
@@ -23,35 +20,35 @@ pub struct Signal(c_int);
 
 impl Signal {
     /// SIGALRM: the time of alarm(2) is over.
-    pub const ALARM: Self = Self(consts::SIGALRM);
+    pub const ALARM: Self = Self(libc::SIGALRM);
     /// SIGCHLD: a child process has ended, stopped or gone on.
-    pub const CHILD: Self = Self(consts::SIGCHLD);
+    pub const CHILD: Self = Self(libc::SIGCHLD);
     /// SIGCONT: a process that was stopped goes on.
-    pub const CONTINUE: Self = Self(consts::SIGCONT);
+    pub const CONTINUE: Self = Self(libc::SIGCONT);
     /// SIGHUP: the terminal is gone; daemons read their settings again.
-    pub const HANGUP: Self = Self(consts::SIGHUP);
+    pub const HANGUP: Self = Self(libc::SIGHUP);
     /// SIGINT: Ctrl-C at the terminal.
-    pub const INTERRUPT: Self = Self(consts::SIGINT);
+    pub const INTERRUPT: Self = Self(libc::SIGINT);
     /// SIGPIPE: a write to a pipe or socket without a reader. Rust programs ignore it from their
     /// start on, and get `BrokenPipe` from the write, also while it is received here.
-    pub const PIPE: Self = Self(consts::SIGPIPE);
+    pub const PIPE: Self = Self(libc::SIGPIPE);
     /// SIGQUIT: Ctrl-\ at the terminal.
-    pub const QUIT: Self = Self(consts::SIGQUIT);
+    pub const QUIT: Self = Self(libc::SIGQUIT);
     /// SIGTERM: a request that the process ends.
-    pub const TERMINATE: Self = Self(consts::SIGTERM);
+    pub const TERMINATE: Self = Self(libc::SIGTERM);
     /// SIGTSTP: Ctrl-Z at the terminal.
-    pub const TERMINAL_STOP: Self = Self(consts::SIGTSTP);
+    pub const TERMINAL_STOP: Self = Self(libc::SIGTSTP);
     /// SIGUSR1: its meaning is the program's choice.
-    pub const USER1: Self = Self(consts::SIGUSR1);
+    pub const USER1: Self = Self(libc::SIGUSR1);
     /// SIGUSR2: likewise.
-    pub const USER2: Self = Self(consts::SIGUSR2);
+    pub const USER2: Self = Self(libc::SIGUSR2);
     /// SIGWINCH: the terminal has another size.
-    pub const WINDOW_CHANGE: Self = Self(consts::SIGWINCH);
+    pub const WINDOW_CHANGE: Self = Self(libc::SIGWINCH);
 
     /// Returns the signal with this number on this system; `None` if there is none with a name.
     /// Real-time signals have none.
     pub fn from_raw(raw: i32) -> Option<Self> {
-        signal_name(raw).map(|_| Self(raw))
+        name(raw).map(|_| Self(raw))
     }
 
     /// Returns the number of the signal on this system.
@@ -62,13 +59,57 @@ impl Signal {
     /// Whether the signal may be an event: it can be caught, and the program can go on after it.
     /// SIGBUS reports a fault as SIGSEGV does, on some systems a stack overflow.
     pub(super) fn can_be_received(self) -> bool {
-        !FORBIDDEN.contains(&self.0) && self.0 != consts::SIGBUS
+        !matches!(
+            self.0,
+            libc::SIGKILL
+                | libc::SIGSTOP
+                | libc::SIGSEGV
+                | libc::SIGBUS
+                | libc::SIGFPE
+                | libc::SIGILL
+        )
     }
+}
+
+/// The name of a signal, if it has one on every system.
+fn name(raw: c_int) -> Option<&'static str> {
+    Some(match raw {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGCHLD => "SIGCHLD",
+        libc::SIGCONT => "SIGCONT",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL",
+        libc::SIGINT => "SIGINT",
+        libc::SIGIO => "SIGIO",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGPROF => "SIGPROF",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGSTOP => "SIGSTOP",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGTSTP => "SIGTSTP",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        libc::SIGURG => "SIGURG",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGVTALRM => "SIGVTALRM",
+        libc::SIGWINCH => "SIGWINCH",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(signal_name(self.0).expect("each signal was made of one with a name"))
+        f.pad(name(self.0).expect("each signal was made of one with a name"))
     }
 }
 
@@ -85,18 +126,18 @@ mod tests {
     #[test]
     fn a_signal_has_the_name_and_the_number_of_the_system() {
         let table = [
-            (Signal::ALARM, consts::SIGALRM, "SIGALRM"),
-            (Signal::CHILD, consts::SIGCHLD, "SIGCHLD"),
-            (Signal::CONTINUE, consts::SIGCONT, "SIGCONT"),
-            (Signal::HANGUP, consts::SIGHUP, "SIGHUP"),
-            (Signal::INTERRUPT, consts::SIGINT, "SIGINT"),
-            (Signal::PIPE, consts::SIGPIPE, "SIGPIPE"),
-            (Signal::QUIT, consts::SIGQUIT, "SIGQUIT"),
-            (Signal::TERMINATE, consts::SIGTERM, "SIGTERM"),
-            (Signal::TERMINAL_STOP, consts::SIGTSTP, "SIGTSTP"),
-            (Signal::USER1, consts::SIGUSR1, "SIGUSR1"),
-            (Signal::USER2, consts::SIGUSR2, "SIGUSR2"),
-            (Signal::WINDOW_CHANGE, consts::SIGWINCH, "SIGWINCH"),
+            (Signal::ALARM, libc::SIGALRM, "SIGALRM"),
+            (Signal::CHILD, libc::SIGCHLD, "SIGCHLD"),
+            (Signal::CONTINUE, libc::SIGCONT, "SIGCONT"),
+            (Signal::HANGUP, libc::SIGHUP, "SIGHUP"),
+            (Signal::INTERRUPT, libc::SIGINT, "SIGINT"),
+            (Signal::PIPE, libc::SIGPIPE, "SIGPIPE"),
+            (Signal::QUIT, libc::SIGQUIT, "SIGQUIT"),
+            (Signal::TERMINATE, libc::SIGTERM, "SIGTERM"),
+            (Signal::TERMINAL_STOP, libc::SIGTSTP, "SIGTSTP"),
+            (Signal::USER1, libc::SIGUSR1, "SIGUSR1"),
+            (Signal::USER2, libc::SIGUSR2, "SIGUSR2"),
+            (Signal::WINDOW_CHANGE, libc::SIGWINCH, "SIGWINCH"),
         ];
         for (signal, raw, name) in table {
             assert_eq!(signal.as_raw(), raw);

@@ -6,21 +6,18 @@
 //!
 //! # What to know
 //!
-//! * *Taken for good.* When the last `Signals` that wanted a signal is dropped, the signal's
-//!   default action does not come back: the signal does nothing from then on. So a program that has
-//!   once received SIGTERM and no longer does can be ended by SIGKILL only. The crate signal-hook,
-//!   on which this is built, works like that.
+//! * *Given back.* When the last `Signals` that watches a signal is dropped, the signal does again
+//!   what it did before, unless another handler was installed over this crate's meanwhile.
 //! * *Merged.* A signal that comes again before it was received is reported once, as the system
 //!   itself does with signals that are pending. Different signals are all reported, in no
 //!   particular order.
 //! * *Handlers* that were installed before are called as well. So `http::Server::run` and a
 //!   `Signals` can watch the same SIGTERM: the server drains, the `Signals` reports the signal, and
 //!   a second SIGTERM ends the process as long as the server runs.
-//! * *Stacks.* A signal is handled on the current stack of its OS thread, which may be that of an
-//!   ethread. That takes some KiB, as the registers of the processor are saved there: leave room on
-//!   small stacks.
-//! * *Children* begin with the default actions when they execute another program. A signal that
-//!   hits a child between fork(2) and exec(2) is lost.
+//! * *Stacks.* A signal is handled on the alternate stack of the OS thread (sigaltstack(2)), which
+//!   each OS thread with ethreads has; elsewhere it takes some KiB of the stack in use.
+//! * *Children* begin with the default actions when they execute another program. Between fork(2)
+//!   and exec(2) a signal does what it did before the first `Signals`.
 //! * *Simulation:* under the simulation driver there are no signals (`Unsupported`).
 //!
 //! # Examples
@@ -62,14 +59,11 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use signal_hook::SigId;
-use signal_hook::{flag, low_level};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::io::Eport;
 use crate::runtime::driver::ops;
+use crate::runtime::driver::signal::Watch;
 use crate::runtime::io::registration::Registration;
 use crate::runtime::io::source::Source;
 
@@ -79,7 +73,7 @@ pub use kind::Signal;
 ///
 /// It is `Send + Sync`. Any number of `Signals` may want the same signal, in any shards, and each
 /// of them receives it. If several ethreads or OS threads wait for one `Signals`, one of them
-/// receives the signal. A `Signals` takes a pipe, and a descriptor for each signal.
+/// receives the signal. A `Signals` takes the two descriptors of a pipe.
 ///
 /// # Examples
 ///
@@ -105,20 +99,13 @@ pub use kind::Signal;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Signals {
-    wanted: Vec<Wanted>,
-    /// What the signal handler is registered to do, until it is unregistered.
-    actions: Vec<SigId>,
+    wanted: Vec<Signal>,
+    /// Dropped before the reader: once that is closed, a write of the handler would raise SIGPIPE.
+    watch: Watch,
     /// The index to look at first. It rotates, so that no signal precedes another for ever.
     first: AtomicUsize,
     /// Has input as long as a signal that came was not taken; see [`Signals::take`].
     reader: Eport<OwnedFd>,
-    writer: OwnedFd,
-}
-
-struct Wanted {
-    signal: Signal,
-    /// Whether the signal has come since it was last taken.
-    came: Arc<AtomicBool>,
 }
 
 impl Signals {
@@ -129,47 +116,32 @@ impl Signals {
     ///
     /// `InvalidInput` if there are no signals, or one that cannot be received: SIGKILL and SIGSTOP
     /// cannot be caught, and SIGSEGV, SIGBUS, SIGFPE and SIGILL report faults, after which the
-    /// program cannot go on. Those of pipe(2) and dup(2), for example when there are too many open
-    /// files; `Unsupported` under the simulation driver. After an error the signals do what they
-    /// did before.
+    /// program cannot go on. Those of pipe(2), for example when there are too many open files;
+    /// `Other` if 256 `Signals` and running servers watch signals already; `Unsupported` under the
+    /// simulation driver. After an error the signals do what they did before.
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Self> {
-        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut wanted: Vec<Signal> = Vec::new();
         for signal in signals {
             if !signal.can_be_received() {
                 return Err(invalid(format!(
                     "{signal} cannot be received: it cannot be caught, or tells of a fault"
                 )));
             }
-            if wanted.iter().all(|wanted| wanted.signal != signal) {
-                let came = Arc::default();
-                wanted.push(Wanted { signal, came });
+            if !wanted.contains(&signal) {
+                wanted.push(signal);
             }
         }
         if wanted.is_empty() {
             return Err(invalid("no signals to receive"));
         }
         let (reader, writer) = ops::pipe()?;
-        // Made before the first action, so that its destructor undoes earlier actions after an
-        // error.
-        let mut this = Self {
+        let reader = Eport::new(reader)?;
+        Ok(Self {
+            watch: Watch::new(wanted.iter().map(|signal| signal.as_raw()), writer)?,
             wanted,
-            actions: Vec::new(),
             first: AtomicUsize::new(0),
-            reader: Eport::new(reader)?,
-            writer,
-        };
-        // A signal whose action was undone does not get its old one back, so what can fail for lack
-        // of resources comes first.
-        let writers = this.wanted.iter().map(|_| this.writer.try_clone());
-        let writers: Vec<_> = writers.collect::<io::Result<_>>()?;
-        for (Wanted { signal, came }, writer) in this.wanted.iter().zip(writers) {
-            // They also run in this order: a waiter that the byte wakes finds the flag.
-            let flag = flag::register(signal.as_raw(), came.clone())?;
-            this.actions.push(flag);
-            let byte = low_level::pipe::register(signal.as_raw(), writer)?;
-            this.actions.push(byte);
-        }
-        Ok(this)
+            reader,
+        })
     }
 
     /// Receives a signal; suspends the ethread until one has come. On an OS thread without ethreads
@@ -216,28 +188,25 @@ impl Signals {
 
     /// Takes one of the signals that have come.
     ///
-    /// The signal handler sets a flag and then writes a byte. This function empties the pipe first,
-    /// and then looks at the flags. So a flag that is not seen here was set after the pipe was
-    /// emptied, and its byte is still to be read. The invariant: the pipe is empty only if no flag
-    /// is set, or if a thread is about to look at all flags. To keep it so, a call that leaves a
-    /// flag set writes a byte itself, for another shard, or for a waiter until the pipe is
-    /// readable.
+    /// The signal handler sets a bit and then writes a byte. This function empties the pipe first,
+    /// and then looks at the bits. So a bit that is not seen here was set after the pipe was
+    /// emptied, and its byte is still to be read. The invariant: the pipe is empty only if no bit
+    /// is set, or if a thread is about to look at all bits. To keep it so, a call that leaves a bit
+    /// set writes a byte itself, for another shard, or for a waiter until the pipe is readable.
     ///
-    /// A byte may be spurious, if its flag was seen before it was written, or if it is from a child
-    /// process that has the pipe and flags of its own until it executes another program.
+    /// A byte may be spurious, if its bit was seen before it was written.
     fn take(&self) -> Option<Signal> {
         self.empty_pipe();
         let count = self.wanted.len();
         let first = self.first.load(Ordering::Relaxed);
-        let came = |at: &usize| self.wanted[*at].came.swap(false, Ordering::SeqCst);
+        let came = |at: &usize| self.watch.take(self.wanted[*at].as_raw());
         let taken = (first..count).chain(0..first).find(came)?;
         self.first.store((taken + 1) % count, Ordering::Relaxed);
-        let left = |wanted: &Wanted| wanted.came.load(Ordering::SeqCst);
-        if self.wanted.iter().any(left) {
+        if self.watch.has_more() {
             // A full pipe has input anyway.
-            let _ = ops::write(self.writer.as_fd(), &[0]);
+            let _ = self.watch.write();
         }
-        Some(self.wanted[taken].signal)
+        Some(self.wanted[taken])
     }
 
     /// Reads until nothing is left: while a byte is left, a full pipe reports no further ones.
@@ -246,16 +215,6 @@ impl Signals {
         // The pipe belongs to this value and its writing end is open, so the only error is
         // `WouldBlock`.
         while ops::read(self.reader.as_fd(), &mut bytes).is_ok() {}
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        // Before the pipe is closed, as a write would raise SIGPIPE then. This waits for a handler
-        // that runs on another OS thread.
-        for action in self.actions.drain(..) {
-            low_level::unregister(action);
-        }
     }
 }
 
@@ -284,9 +243,8 @@ impl<'a> IntoIterator for &'a Signals {
 
 impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let signals = self.wanted.iter().map(|wanted| wanted.signal);
         f.write_str("Signals ")?;
-        f.debug_set().entries(signals).finish()
+        f.debug_set().entries(&self.wanted).finish()
     }
 }
 
@@ -310,8 +268,8 @@ impl FusedIterator for Iter<'_> {}
 
 /// Suspends the ethread until Ctrl-C is pressed, or SIGINT comes in another way.
 ///
-/// A SIGINT before the call has its default effect, and one after the call has none; see the
-/// [module](self). To receive more than one, or to wait for it from the start on, make a
+/// A SIGINT before or after the call has its former effect, by default the end of the process; see
+/// the [module](self). To receive more than one, or to wait for it from the start on, make a
 /// [`Signals`].
 ///
 /// # Errors

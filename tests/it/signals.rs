@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -300,25 +301,87 @@ fn open_descriptors() -> usize {
 }
 
 #[test]
-fn after_a_drop_the_signal_does_nothing_and_the_others_are_told() {
+fn the_last_drop_gives_the_signal_back_and_until_then_the_others_are_told() {
+    const NAME: &str =
+        "signals::the_last_drop_gives_the_signal_back_and_until_then_the_others_are_told";
+    if let Some(output) = in_child(NAME) {
+        let text = stderr(&output);
+        assert!(text.contains("all dropped"), "{text}");
+        assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{text}");
+        return;
+    }
+    // One creation beforehand, for what the process keeps.
+    drop(Signals::new([Signal::TERMINATE]).unwrap());
+    let before = open_descriptors();
+    let first = Signals::new([Signal::TERMINATE, Signal::CHILD]).unwrap();
+    let second = Signals::new([Signal::TERMINATE]).unwrap();
+    drop(first);
+    send(Signal::TERMINATE);
+    assert_eq!(second.recv().unwrap(), Signal::TERMINATE);
+    drop(second);
+    assert_eq!(open_descriptors(), before);
+    // The default action of SIGCHLD is none.
+    send(Signal::CHILD);
+    eprintln!("all dropped");
+    // The default action of SIGTERM ends the process.
+    send(Signal::TERMINATE);
+}
+
+#[test]
+fn a_handler_that_was_there_before_is_called_and_put_back() {
     in_a_child(
-        "signals::after_a_drop_the_signal_does_nothing_and_the_others_are_told",
+        "signals::a_handler_that_was_there_before_is_called_and_put_back",
         || {
-            // One creation beforehand, for what the process keeps.
-            drop(Signals::new([Signal::TERMINATE]).unwrap());
-            let before = open_descriptors();
-            let first = Signals::new([Signal::TERMINATE, Signal::USER1]).unwrap();
-            let second = Signals::new([Signal::TERMINATE]).unwrap();
-            drop(first);
-            send(Signal::TERMINATE);
-            assert_eq!(second.recv().unwrap(), Signal::TERMINATE);
-            drop(second);
-            assert_eq!(open_descriptors(), before);
-            // By default either signal would end the process.
-            send(Signal::TERMINATE);
+            let told = Arc::<AtomicBool>::default();
+            signal_hook::flag::register(libc::SIGUSR1, told.clone()).unwrap();
+            let signals = Signals::new([Signal::USER1]).unwrap();
             send(Signal::USER1);
-            let third = Signals::new([Signal::TERMINATE]).unwrap();
-            assert_eq!(third.try_recv(), None);
+            assert_eq!(signals.try_recv(), Some(Signal::USER1));
+            assert!(told.swap(false, Ordering::SeqCst));
+            drop(signals);
+            send(Signal::USER1);
+            assert!(told.swap(false, Ordering::SeqCst));
+        },
+    );
+}
+
+#[test]
+fn a_handler_that_came_after_ours_stays_on_top() {
+    in_a_child(
+        "signals::a_handler_that_came_after_ours_stays_on_top",
+        || {
+            let first = Signals::new([Signal::USER1]).unwrap();
+            let told = Arc::<AtomicBool>::default();
+            signal_hook::flag::register(libc::SIGUSR1, told.clone()).unwrap();
+            drop(first);
+            // The handler on top calls the one of the crate, which has no watch.
+            send(Signal::USER1);
+            assert!(told.swap(false, Ordering::SeqCst));
+            let second = Signals::new([Signal::USER1]).unwrap();
+            send(Signal::USER1);
+            assert_eq!(second.try_recv(), Some(Signal::USER1));
+            assert!(told.swap(false, Ordering::SeqCst));
+        },
+    );
+}
+
+#[test]
+fn the_number_of_watches_has_a_limit_that_its_error_names() {
+    in_a_child(
+        "signals::the_number_of_watches_has_a_limit_that_its_error_names",
+        || {
+            let mut all: Vec<_> = (0..256)
+                .map(|_| Signals::new([Signal::USER1]).unwrap())
+                .collect();
+            let error = Signals::new([Signal::USER2]).unwrap_err();
+            assert!(error.to_string().contains("256"), "{error}");
+            all.pop();
+            drop(Signals::new([Signal::USER2]).unwrap());
+            send(Signal::USER1);
+            assert!(
+                all.iter()
+                    .all(|signals| signals.try_recv() == Some(Signal::USER1))
+            );
         },
     );
 }
@@ -334,9 +397,8 @@ fn without_descriptors_nothing_is_left_behind() {
             while let Ok(file) = std::fs::File::open("/dev/null") {
                 room.push(file);
             }
-            // With too few descriptors, `Signals::new` fails at each of its steps, up to the last
-            // descriptor.
-            for free in 0..4 {
+            // With fewer descriptors than the two of a pipe, `Signals::new` fails.
+            for free in 0..2 {
                 let error = Signals::new([Signal::USER1, Signal::USER2]).unwrap_err();
                 assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "with {free} free");
                 drop(room.pop());

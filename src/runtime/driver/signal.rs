@@ -1,7 +1,7 @@
-//! SIGTERM and SIGINT as bytes in a pipe. The second signal ends the process.
+//! Signals of the process: a handler that sets a bit in each watch of the signal, and writes a byte
+//! into the pipe of each.
 //!
-//! Crates for this never restore a signal's action: after their last user is gone, SIGTERM does
-//! nothing. This module restores the previous action with its last user.
+//! What was in place before is put back with the last watch of a signal.
 
 // Signal handlers are raw system interfaces.
 #![allow(unsafe_code)]
@@ -9,141 +9,243 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ops;
 
-const SIGNALS: [c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+/// The signals that can be watched have numbers below this: those with a name, and no real-time
+/// signals.
+const SIGNALS: usize = 32;
 
-/// The most users at the same time. Each shard that runs a server is a user.
-const MOST_USERS: usize = 256;
+/// Watches at the same time, at most.
+const MOST_WATCHES: usize = 256;
 
-/// The pipes to write to; [`NONE`] in a free entry. The handler must not allocate or lock, so it
-/// finds them in a table of fixed size.
-static WRITERS: [AtomicI32; MOST_USERS] = [const { AtomicI32::new(NONE) }; MOST_USERS];
+/// What the handler knows of a watch. The handler must not allocate or lock, so the watches are in
+/// a table of fixed size.
+struct Slot {
+    /// The signals that are watched, a bit each; zero where the slot is free.
+    signals: AtomicU32,
+    /// Those of them that have come since they were taken.
+    came: AtomicU32,
+    /// The pipe to write to.
+    writer: AtomicI32,
+    /// Whether the second signal ends the process.
+    ends: AtomicBool,
+}
 
-const NONE: RawFd = -1;
+static SLOTS: [Slot; MOST_WATCHES] = [const {
+    Slot {
+        signals: AtomicU32::new(0),
+        came: AtomicU32::new(0),
+        writer: AtomicI32::new(-1),
+        ends: AtomicBool::new(false),
+    }
+}; MOST_WATCHES];
 
-/// Signals since the first of the current users was installed.
-static SEEN: AtomicU32 = AtomicU32::new(0);
+/// Signals to watches that end the process, since the first of the present ones was installed.
+static ENDING: AtomicU32 = AtomicU32::new(0);
 
-/// The process of the users. A forked child has this handler, and these pipes, until it calls
-/// exec(2).
+/// The process that the watches are in. A child that was forked off has our handler, and our pipes,
+/// until it is another program.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
-/// Handlers that are running, on any OS thread. No pipe is closed before this is zero.
+/// Handlers that are running, on whatever OS thread. No pipe is closed before it is zero.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
-/// The handlers that were installed before (`sa_sigaction`), and their `sa_flags`, which say
-/// whether they take three arguments; in the order of `SIGNALS`.
-static PREVIOUS: [(AtomicUsize, AtomicI32); 2] =
-    [const { (AtomicUsize::new(libc::SIG_DFL), AtomicI32::new(0)) }; 2];
+/// The handler that was in place before, as `sa_sigaction` has it, and its flags.
+struct Previous {
+    handler: AtomicUsize,
+    flags: AtomicI32,
+}
+
+/// By the number of the signal.
+static PREVIOUS: [Previous; SIGNALS] = [const {
+    Previous {
+        handler: AtomicUsize::new(libc::SIG_DFL),
+        flags: AtomicI32::new(0),
+    }
+}; SIGNALS];
 
 static STATE: Mutex<State> = Mutex::new(State {
-    users: 0,
-    originals: [None; 2],
+    watches: [0; SIGNALS],
+    ending: 0,
+    originals: [None; SIGNALS],
 });
 
 struct State {
-    users: usize,
-    /// The actions to restore, in the order of `SIGNALS`. `Some` while this module's handler is
-    /// installed. If the program has installed another handler over it, both stay.
-    originals: [Option<libc::sigaction>; 2],
+    /// How many watches each signal has.
+    watches: [usize; SIGNALS],
+    /// How many watches end the process.
+    ending: usize,
+    /// What to put back. `Some` from when our handler was installed until that was undone: where
+    /// another handler was put over ours meanwhile, ours stays.
+    originals: [Option<libc::sigaction>; SIGNALS],
 }
 
-/// While a value of this type lives, the first SIGTERM or SIGINT writes a byte to its pipe, and the
-/// second signal ends the process. The first signal may have arrived before this value was made,
-/// while another value lived.
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As long as it lives, a signal that it is for does not do what it did before, but sets a bit that
+/// [`take`](Self::take) takes, and writes a byte to the pipe.
 #[derive(Debug)]
-pub(crate) struct TerminationSignals {
-    place: usize,
-    /// Closed only when no running handler can use it.
+pub(crate) struct Watch {
+    slot: usize,
+    signals: u32,
+    /// Closed after the handler is sure not to use it.
     writer: OwnedFd,
 }
 
-impl TerminationSignals {
-    /// `writer` is the non-blocking end of a pipe or a socket.
-    pub(crate) fn install(writer: OwnedFd) -> io::Result<Self> {
-        let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = |writer: &AtomicI32| writer.load(Ordering::SeqCst) == NONE;
-        let Some(place) = WRITERS.iter().position(free) else {
-            return Err(io::Error::other(
-                "too many servers wait for SIGTERM at the same time",
-            ));
-        };
-        if state.users == 0 {
-            SEEN.store(0, Ordering::SeqCst);
-        }
-        // SAFETY: getpid(2) has no preconditions.
-        OWNER.store(unsafe { libc::getpid() }, Ordering::SeqCst);
-        // Stored before the handler is installed: otherwise the handler could swallow a signal,
-        // with no pipe to write to.
-        WRITERS[place].store(writer.as_raw_fd(), Ordering::SeqCst);
-        state.users += 1;
-        let taken = state.take_over();
-        // `Drop` of the value that is made below locks the state again.
-        drop(state);
-        let this = Self { place, writer };
-        taken?;
-        // An earlier signal counts for this user, too: the next one ends the process. If the
-        // handler has already written to this pipe, a second byte does no harm.
-        if SEEN.load(Ordering::SeqCst) > 0 {
-            ops::write(this.writer.as_fd(), &[0])?;
+fn bit(signal: c_int) -> u32 {
+    debug_assert!((1..SIGNALS as c_int).contains(&signal));
+    1 << signal
+}
+
+impl Watch {
+    /// Watches these signals, whose numbers are below 32 and which can be caught. `writer` is the
+    /// non-blocking end of a pipe.
+    pub(crate) fn new(signals: impl Iterator<Item = c_int>, writer: OwnedFd) -> io::Result<Self> {
+        Self::install(
+            signals.fold(0, |set, signal| set | bit(signal)),
+            false,
+            writer,
+        )
+    }
+
+    /// Watches SIGTERM and SIGINT. The second of them ends the process, in the handler; the first
+    /// may have come before, while another of these lived.
+    #[cfg(feature = "http")]
+    pub(crate) fn for_termination(writer: OwnedFd) -> io::Result<Self> {
+        let this = Self::install(bit(libc::SIGTERM) | bit(libc::SIGINT), true, writer)?;
+        // A signal that came before counts for this watch, too: the next one ends the process. If
+        // the handler has written to this watch already, a second byte does no harm.
+        if ENDING.load(Ordering::SeqCst) > 0 {
+            this.write()?;
         }
         Ok(this)
     }
+
+    fn install(signals: u32, ends: bool, writer: OwnedFd) -> io::Result<Self> {
+        let mut state = state();
+        let is_free = |slot: &Slot| slot.signals.load(Ordering::SeqCst) == 0;
+        let Some(slot) = SLOTS.iter().position(is_free) else {
+            return Err(io::Error::other(
+                "too many watch signals: 256 `Signals` and running servers at most at a time",
+            ));
+        };
+        if ends && state.ending == 0 {
+            ENDING.store(0, Ordering::SeqCst);
+        }
+        // SAFETY: getpid(2) has no preconditions.
+        OWNER.store(unsafe { libc::getpid() }, Ordering::SeqCst);
+        // Filled before the handler is in place: a handler without a slot would lose the signal.
+        SLOTS[slot].came.store(0, Ordering::SeqCst);
+        SLOTS[slot]
+            .writer
+            .store(writer.as_raw_fd(), Ordering::SeqCst);
+        SLOTS[slot].ends.store(ends, Ordering::SeqCst);
+        SLOTS[slot].signals.store(signals, Ordering::SeqCst);
+        let taken = state.add(signals, ends);
+        // Released first: the drop of `Self` below takes it.
+        drop(state);
+        let this = Self {
+            slot,
+            signals,
+            writer,
+        };
+        taken.map(|()| this)
+    }
+
+    /// Whether this signal has come since it was last taken.
+    pub(crate) fn take(&self, signal: c_int) -> bool {
+        let before = SLOTS[self.slot]
+            .came
+            .fetch_and(!bit(signal), Ordering::SeqCst);
+        before & bit(signal) != 0
+    }
+
+    /// Whether any has come that was not taken.
+    pub(crate) fn has_more(&self) -> bool {
+        SLOTS[self.slot].came.load(Ordering::SeqCst) & self.signals != 0
+    }
+
+    /// Writes a byte into the pipe, as the handler does.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        ops::write(self.writer.as_fd(), &[0]).map(drop)
+    }
 }
 
-impl Drop for TerminationSignals {
+impl Drop for Watch {
     fn drop(&mut self) {
-        let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
-        state.users -= 1;
-        if state.users == 0 {
-            state.put_back();
-        }
-        WRITERS[self.place].store(NONE, Ordering::SeqCst);
-        // A handler that has read the descriptor before may still write to it. It makes a few
-        // system calls and never waits. It cannot be a handler that this OS thread has interrupted,
-        // so the loop ends.
+        let mut state = state();
+        let ends = SLOTS[self.slot].ends.load(Ordering::SeqCst);
+        state.remove(self.signals, ends);
+        SLOTS[self.slot].signals.store(0, Ordering::SeqCst);
+        // A handler that has seen the slot before is still going to write. It takes a few system
+        // calls and never waits; and it cannot be one that this OS thread has interrupted. The lock
+        // is kept, so that the slot is not used again before.
         while RUNNING.load(Ordering::SeqCst) != 0 {
             std::thread::yield_now();
         }
     }
 }
 
+/// The numbers of a set of signals.
+fn each(signals: u32) -> impl Iterator<Item = c_int> {
+    (1..SIGNALS as c_int).filter(move |signal| signals & (1 << signal) != 0)
+}
+
 impl State {
-    fn take_over(&mut self) -> io::Result<()> {
-        let signals = SIGNALS.into_iter().zip(&PREVIOUS);
-        for ((signal, previous), original) in signals.zip(&mut self.originals) {
-            // This handler is still installed, below a handler that the program has installed over
-            // it and that calls it. Installed on top again, it would call that handler, which calls
-            // it, and so on.
-            if original.is_some() {
-                continue;
-            }
-            let action = current_action(signal)?;
-            // What the handler reads is stored before the handler can run.
-            previous.0.store(action.sa_sigaction, Ordering::SeqCst);
-            previous.1.store(action.sa_flags, Ordering::SeqCst);
-            take_over(signal)?;
-            *original = Some(action);
+    /// Adds a watch. The caller removes it, also after an error.
+    fn add(&mut self, signals: u32, ends: bool) -> io::Result<()> {
+        self.ending += usize::from(ends);
+        for signal in each(signals) {
+            self.watches[signal as usize] += 1;
         }
+        each(signals).try_for_each(|signal| self.take_over(signal))
+    }
+
+    fn remove(&mut self, signals: u32, ends: bool) {
+        self.ending -= usize::from(ends);
+        for signal in each(signals) {
+            self.watches[signal as usize] -= 1;
+            if self.watches[signal as usize] == 0 {
+                self.put_back(signal);
+            }
+        }
+    }
+
+    fn take_over(&mut self, signal: c_int) -> io::Result<()> {
+        let original = &mut self.originals[signal as usize];
+        // Another handler was installed over ours and calls it. Ours must not come on top again:
+        // the two would call each other for ever.
+        if original.is_some() {
+            return Ok(());
+        }
+        let action = current_action(signal)?;
+        // What the handler reads is stored before it can run.
+        let previous = &PREVIOUS[signal as usize];
+        previous
+            .handler
+            .store(action.sa_sigaction, Ordering::SeqCst);
+        previous.flags.store(action.sa_flags, Ordering::SeqCst);
+        take_over(signal)?;
+        *original = Some(action);
         Ok(())
     }
 
-    fn put_back(&mut self) {
+    fn put_back(&mut self, signal: c_int) {
         let ours = on_signal as *const () as usize;
-        for (signal, original) in SIGNALS.into_iter().zip(&mut self.originals) {
-            // The program may have installed another handler over this one. That handler may still
-            // call this one, which then only passes the signal on.
-            let is_on_top = current_action(signal).is_ok_and(|now| now.sa_sigaction == ours);
-            if let Some(action) = original.take_if(|_| is_on_top) {
-                // SAFETY: the kernel has returned this action.
-                unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
-            }
+        // Another handler may have been put over ours. It may still call ours, which then only
+        // calls the one before it.
+        let is_on_top = current_action(signal).is_ok_and(|now| now.sa_sigaction == ours);
+        let original = &mut self.originals[signal as usize];
+        if let Some(action) = original.take_if(|_| is_on_top) {
+            // SAFETY: this is the action that the kernel gave us.
+            unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
         }
     }
 }
@@ -162,8 +264,8 @@ fn take_over(signal: c_int) -> io::Result<()> {
     // SAFETY: all fields of this C struct may be zero.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_signal as *const () as usize;
-    // The handler runs on the alternate stack, as an ethread's own stack may have no room.
-    // SA_RESTART keeps interrupted system calls from failing.
+    // On the alternate stack, as an ethread's own may have no room; and no system call is to fail
+    // by this.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
     // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for and is async-signal-safe: it
     // uses atomics and calls getpid(2), write(2), sigaction(2), raise(3) or the previous handler.
@@ -179,49 +281,44 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         return in_a_child(signal, info, context);
     }
     RUNNING.fetch_add(1, Ordering::SeqCst);
-    let mut users = WRITERS
-        .iter()
-        .map(|writer| writer.load(Ordering::SeqCst))
-        .filter(|writer| *writer != NONE)
-        .peekable();
-    if users.peek().is_some() {
-        if SEEN.fetch_add(1, Ordering::SeqCst) > 0 {
-            return die_of(signal);
-        }
-        let place = errno_place();
-        // SAFETY: it is this OS thread's own `errno`, and lives as long as the thread.
-        let errno = unsafe { *place };
-        for writer in users {
-            // A full pipe needs no further byte.
-            // SAFETY: the descriptor is open: `TerminationSignals::drop` takes it out of the table
-            // and waits until no handler runs, and only then closes it. The buffer has one byte.
-            unsafe { libc::write(writer, [0_u8].as_ptr().cast(), 1) };
-        }
-        // SAFETY: as above.
-        unsafe { *place = errno };
+    let watches = |slot: &&Slot| slot.signals.load(Ordering::SeqCst) & bit(signal) != 0;
+    let ends = |slot: &Slot| slot.ends.load(Ordering::SeqCst);
+    if SLOTS.iter().filter(watches).any(ends) && ENDING.fetch_add(1, Ordering::SeqCst) > 0 {
+        return default_action(signal);
     }
+    let place = errno_place();
+    // SAFETY: it is this OS thread's own `errno`, and lives as long as the thread.
+    let errno = unsafe { *place };
+    for slot in SLOTS.iter().filter(watches) {
+        // In this order: a waiter that the byte wakes finds the bit.
+        slot.came.fetch_or(bit(signal), Ordering::SeqCst);
+        let writer = slot.writer.load(Ordering::SeqCst);
+        // A full pipe has input anyway.
+        // SAFETY: the descriptor is open: `Watch::drop` frees the slot first, and then waits until
+        // no handler runs. The buffer has one byte.
+        unsafe { libc::write(writer, [0_u8].as_ptr().cast(), 1) };
+    }
+    // SAFETY: as above.
+    unsafe { *place = errno };
     RUNNING.fetch_sub(1, Ordering::SeqCst);
     pass_on(signal, info, context);
 }
 
-/// Handles a signal in a forked child that has not called exec(2) yet. The signal ends the child if
-/// its default action was in place before; the servers of the parent get no byte.
+/// In a child between its fork(2) and exec(2) a signal does what it did before, and is not reported
+/// to the watches of the parent.
 fn in_a_child(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    if previous(signal).0.load(Ordering::SeqCst) == libc::SIG_DFL {
-        return die_of(signal);
+    let previous = &PREVIOUS[signal as usize];
+    if previous.handler.load(Ordering::SeqCst) == libc::SIG_DFL {
+        return default_action(signal);
     }
     pass_on(signal, info, context);
 }
 
-fn previous(signal: c_int) -> &'static (AtomicUsize, AtomicI32) {
-    &PREVIOUS[usize::from(signal != SIGNALS[0])]
-}
-
-/// Ends the process by the default action of the signal.
-fn die_of(signal: c_int) {
+/// Lets a signal do what it does by default: most of them end the process.
+fn default_action(signal: c_int) {
     // SAFETY: all fields of this C struct may be zero, and SIG_DFL is; sigaction(2), raise(3) and
-    // _exit(2) are async-signal-safe. The signal is blocked until its handler returns, and then
-    // ends the process.
+    // _exit(2) are async-signal-safe. The signal is blocked until its handler returns, and acts
+    // then.
     unsafe {
         let action: libc::sigaction = std::mem::zeroed();
         if libc::sigaction(signal, &action, ptr::null_mut()) != 0 || libc::raise(signal) != 0 {
@@ -230,8 +327,7 @@ fn die_of(signal: c_int) {
     }
 }
 
-/// The address of this OS thread's `errno`. The handler restores the value, as the interrupted code
-/// may be about to read it.
+/// The place of this OS thread's `errno`, which the interrupted code may be about to read.
 fn errno_place() -> *mut c_int {
     // SAFETY: these have no preconditions.
     unsafe {
@@ -244,10 +340,10 @@ fn errno_place() -> *mut c_int {
 
 /// Calls the previous handler, if there is one.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let (handler, flags) = previous(signal);
-    match handler.load(Ordering::SeqCst) {
+    let previous = &PREVIOUS[signal as usize];
+    match previous.handler.load(Ordering::SeqCst) {
         libc::SIG_DFL | libc::SIG_IGN => {}
-        handler if flags.load(Ordering::SeqCst) & libc::SA_SIGINFO != 0 => {
+        handler if previous.flags.load(Ordering::SeqCst) & libc::SA_SIGINFO != 0 => {
             // SAFETY: with SA_SIGINFO the field held a handler of this type.
             let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                 unsafe { std::mem::transmute(handler) };
