@@ -201,9 +201,6 @@
 //! when they need not wait. Counters in [`runtime::Stats`] may come and go. Before 1.0 a minor
 //! version may break anything, and raise the minimum Rust version, now 1.88; the changelog says so.
 
-// Without the server, what only the server uses of the layers below is unused.
-#![cfg_attr(not(feature = "http"), allow(dead_code))]
-
 #[cfg(not(panic = "unwind"))]
 compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by unwinding");
 #[cfg(not(all(

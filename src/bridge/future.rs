@@ -18,8 +18,8 @@ use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park::Unwinding;
 use crate::runtime::task::waker::Wakeups;
 
-/// Polls a future until it is ready, and returns its output; between polls the ethread is suspended
-/// until the future's waker is used. On an OS thread without ethreads it blocks.
+/// Polls a future until it is ready, and returns its output; suspends the ethread between two
+/// polls, until the future's waker is used. On an OS thread without ethreads it blocks.
 ///
 /// The waker may be used, cloned and dropped anywhere and at any time, even after the end of the
 /// shard. Within the shard it costs no system call. If a future wakes itself, the other ethreads

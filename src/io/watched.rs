@@ -4,12 +4,13 @@ use std::io;
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 
 use crate::runtime::driver::socket;
 use crate::runtime::io::operation::{Left, Operation};
 use crate::runtime::io::registration::Registration;
+#[cfg(feature = "http")]
 use crate::runtime::state::slots::Direction;
 
 /// The base of [`Eport`](super::Eport) and of the sockets of `net`. Dropping it deregisters the
@@ -60,10 +61,11 @@ impl<T: AsFd> Watched<T> {
 
     /// Tries once; see [`Registration::try_now`].
     #[inline]
+    #[cfg(feature = "http")]
     pub(crate) fn try_now<R>(
         &self,
         direction: Direction,
-        location: &'static Location<'static>,
+        location: &'static panic::Location<'static>,
         left: impl Fn(&R) -> Left,
         try_once: impl FnOnce(&T) -> io::Result<R>,
     ) -> io::Result<R> {
@@ -73,12 +75,14 @@ impl<T: AsFd> Watched<T> {
     }
 
     /// Waits until the descriptor may be ready, without trying; see [`Registration::wait`].
+    #[cfg(feature = "http")]
     pub(crate) fn wait(&self, operation: Operation) -> io::Result<bool> {
         self.registration.wait(self.fd(), operation)
     }
 
     /// Parks without a stack until the descriptor may be ready; see [`Registration::rest`].
     #[inline(always)]
+    #[cfg(feature = "http")]
     pub(crate) fn rest(&self, operation: Operation) -> io::Result<bool> {
         self.registration.rest(self.fd(), operation)
     }

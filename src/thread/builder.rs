@@ -101,6 +101,7 @@ impl Builder {
     /// Does not inherit the values of [`Local::inherited`](crate::thread::Local::inherited): for an
     /// ethread of the library that does not work for the ethread that spawns it. The spawn then
     /// runs no user code.
+    #[cfg(feature = "http")]
     pub(crate) fn inherits_nothing(mut self) -> Self {
         self.inherits_nothing = true;
         self

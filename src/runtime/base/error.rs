@@ -68,6 +68,7 @@ impl From<Elapsed> for io::Error {
 }
 
 /// Whether an error is that of a call in a scope whose deadline has passed.
+#[cfg(feature = "http")]
 pub(crate) fn is_elapsed(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|source| source.is::<Elapsed>())
 }

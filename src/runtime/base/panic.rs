@@ -12,6 +12,7 @@ pub(crate) fn without_unwinding(log: impl FnOnce()) {
 }
 
 /// Drops the payload of a panic. Its destructor is user code; unwinding must not escape from it.
+#[cfg(feature = "http")]
 pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
     without_unwinding(|| drop(payload));
 }

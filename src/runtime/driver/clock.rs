@@ -9,6 +9,7 @@ pub(crate) fn monotonic_now() -> u64 {
 }
 
 /// The system's wall clock, in seconds since the Unix epoch.
+#[cfg(feature = "http")]
 pub(crate) fn wall_seconds() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     u64::try_from(time.tv_sec).unwrap_or(0)

@@ -32,6 +32,7 @@ pub(crate) mod cpus;
 #[cfg(target_os = "linux")]
 mod epoll;
 pub(crate) mod exhausted;
+#[cfg(feature = "http")]
 pub(crate) mod file;
 mod kind;
 pub(crate) mod ops;

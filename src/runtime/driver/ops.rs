@@ -136,6 +136,7 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
 }
 
 /// Whether the peer of a stream has ended its side, or the connection is gone altogether.
+#[cfg(feature = "http")]
 pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let zero = Timespec {
         tv_sec: 0,
@@ -218,6 +219,7 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Raises this process's limit of descriptors to its maximum, and returns the new limit; `None` is
 /// no limit. If the system refuses, the limit stays what it was.
+#[cfg(feature = "http")]
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -233,6 +235,7 @@ pub(crate) fn raise_descriptor_limit() -> Option<u64> {
 }
 
 /// Whether an error means that this process or the system has no descriptor left.
+#[cfg(feature = "http")]
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     let code = error
         .raw_os_error()
@@ -245,6 +248,7 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Whether an error of accept(2) concerns only the connection that was to be accepted: accept(2)
 /// passes pending network errors on. Checks only the errors that have no [`io::ErrorKind`].
+#[cfg(feature = "http")]
 pub(crate) fn is_connection_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let code = error.raw_os_error().map(Errno::from_raw_os_error);

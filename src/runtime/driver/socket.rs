@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::SocketAddr as UnixAddr;
+#[cfg(feature = "http")]
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -57,15 +58,18 @@ pub(crate) fn tcp_listener(addr: &SocketAddr, options: Listen) -> io::Result<Own
 
 /// Whether the system divides the connections among the listeners that share a port. Other systems
 /// accept `SO_REUSEPORT`, but give all connections to the last listener.
+#[cfg(feature = "http")]
 pub(crate) const DIVIDES_SHARED_PORTS: bool = cfg!(target_os = "linux");
 
 /// Whether the system divides the connections among this TCP listener and other listeners on its
 /// address.
+#[cfg(feature = "http")]
 pub(crate) fn divides_port_of(listener: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(DIVIDES_SHARED_PORTS && SockRef::from(&listener).reuse_port()?)
 }
 
 /// Opens another listener on the address of `listener`, which shares its port.
+#[cfg(feature = "http")]
 pub(crate) fn share_port(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<OwnedFd> {
     let first = SockRef::from(&listener);
     let addr = inet(first.local_addr()?)?;
@@ -288,6 +292,7 @@ pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, nodelay: bool) -> io::Result<()> {
 
 /// Makes the close of the socket a reset, which discards unsent data: tcp(7) and socket(7),
 /// `SO_LINGER`.
+#[cfg(feature = "http")]
 pub(crate) fn reset_at_close(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_linger(Some(Duration::ZERO))
 }

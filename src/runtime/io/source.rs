@@ -15,6 +15,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(feature = "http")]
 use std::panic::Location;
 
 use super::error::{timed_out, would_park};
@@ -67,6 +68,7 @@ impl Registration {
     /// Runs `try_once` a single time, as [`perform`](Self::perform) does with [`Limit::Now`]: the
     /// result may be `WouldBlock`, or `Interrupted`.
     #[inline]
+    #[cfg(feature = "http")]
     pub(crate) fn try_now<R>(
         &self,
         direction: Direction,

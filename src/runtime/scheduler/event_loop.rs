@@ -553,6 +553,7 @@ impl Scheduler {
     }
 
     /// The driver's time at the beginning of this turn; reads no clock.
+    #[cfg(feature = "http")]
     pub(crate) fn turn_began(&self) -> u64 {
         self.now.get()
     }

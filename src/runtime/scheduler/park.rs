@@ -369,6 +369,7 @@ impl Wait<'_> {
     /// `Some` if the wait is over already; the ethread then goes on.
     ///
     /// [`Ending::Resting`]: crate::runtime::stack::coroutine::Ending::Resting
+    #[cfg(feature = "http")]
     pub(crate) fn rest(self, deadline: u64) -> Option<Outcome> {
         debug_assert_ne!(
             self.token.index, HOST,

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::rc::Rc;
+#[cfg(feature = "http")]
 use std::sync::Arc;
 
 use crate::runtime::base::owner::Peer;
 use crate::runtime::scheduler::current as shard;
-use crate::runtime::scheduler::event_loop::{Handle, Inbox, Message, Scheduler};
+#[cfg(feature = "http")]
+use crate::runtime::scheduler::event_loop::Inbox;
+use crate::runtime::scheduler::event_loop::{Handle, Message, Scheduler};
 use crate::runtime::state::control_block::{Label, ThreadId};
 
 /// A handle to an ethread, for [`Thread::unpark`] and to identify the ethread.
@@ -87,6 +90,7 @@ impl Thread {
     }
 
     /// A handle for other OS threads that does not prevent the report of a deadlock.
+    #[cfg(feature = "http")]
     pub(crate) fn downgrade(&self) -> WeakThread {
         WeakThread {
             inbox: self.scheduler.inbox(),
@@ -193,12 +197,14 @@ impl fmt::Debug for RemoteThread {
 /// A handle to an ethread for other OS threads that does not prevent the report of a deadlock: the
 /// ethread may be woken through it, but does not depend on it.
 #[derive(Clone, Debug)]
+#[cfg(feature = "http")]
 pub(crate) struct WeakThread {
     inbox: Arc<Inbox>,
     index: u32,
     id: ThreadId,
 }
 
+#[cfg(feature = "http")]
 impl WeakThread {
     pub(crate) fn unpark(&self) {
         self.inbox.send(Message::Unpark {
