@@ -31,6 +31,7 @@
 
 mod addr;
 mod convert;
+mod mirror;
 mod socket;
 mod tcp;
 mod udp;

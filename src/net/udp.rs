@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use super::addr::{ToSocketAddrs, each_addr, invalid};
+use super::mirror::mirror;
 use super::socket::Socket;
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::io::source::check_world;
@@ -205,73 +206,11 @@ impl UdpSocket {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         socket::local_addr(self.fd())
     }
-
-    /// Returns another handle of the same socket. Timeouts and the non-blocking flag are common to
-    /// both.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2), for example when there are too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
-    /// Sets how long a receive may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets how long a send may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Write, timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Read))
-    }
-
-    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Write))
-    }
-
-    /// Takes the socket's stored error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd())
-    }
-
-    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
-    /// and its clones.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
-    }
 }
+
+mirror!(handle of UdpSocket);
+mirror!(timeouts of UdpSocket);
+mirror!(ttl of UdpSocket);
 
 /// Options.
 impl UdpSocket {
@@ -345,24 +284,6 @@ impl UdpSocket {
     /// Those of getsockopt(2).
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
         socket::multicast_loop_v6(self.fd())
-    }
-
-    /// Sets `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        socket::set_ttl(self.fd(), ttl)
-    }
-
-    /// Returns `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn ttl(&self) -> io::Result<u32> {
-        socket::ttl(self.fd())
     }
 
     /// Joins a multicast group on an interface (`IP_ADD_MEMBERSHIP`).

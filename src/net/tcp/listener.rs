@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::super::addr::{ToSocketAddrs, each_addr};
 use super::super::socket::{BACKLOG, Socket};
 use super::TcpStream;
+use crate::net::mirror::mirror;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::socket::Listen;
 use crate::runtime::driver::{ops, socket};
@@ -91,15 +92,6 @@ impl TcpListener {
         socket::local_addr(self.fd())
     }
 
-    /// Returns another handle of the same listener.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2), for example when there are too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// Accepts a connection; suspends the ethread until there is one. Of several waiting ethreads,
     /// the one that has waited longest is served first.
     ///
@@ -131,45 +123,10 @@ impl TcpListener {
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
-
-    /// Sets `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        socket::set_ttl(self.fd(), ttl)
-    }
-
-    /// Returns `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn ttl(&self) -> io::Result<u32> {
-        socket::ttl(self.fd())
-    }
-
-    /// Takes the socket's stored error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd())
-    }
-
-    /// Lets an accept that would wait fail with `WouldBlock` instead. This is a flag of the handle
-    /// and its clones; accepted streams do not have it.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
-    }
 }
+
+mirror!(handle of TcpListener);
+mirror!(ttl of TcpListener);
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

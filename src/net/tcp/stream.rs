@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::super::addr::{ToSocketAddrs, invalid};
 use super::super::socket::Socket;
 use super::race;
+use crate::net::mirror::mirror;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::io::operation::{Left, Limit};
@@ -161,52 +162,6 @@ impl TcpStream {
         socket::shutdown(self.fd(), how)
     }
 
-    /// Returns another handle of the same connection. Timeouts and the non-blocking flag are
-    /// common to both.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2), for example when there are too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
-    /// Sets how long a read may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Write, timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Read))
-    }
-
-    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Write))
-    }
-
     /// Reads without consuming the data; suspends the ethread until there is any.
     ///
     /// # Errors
@@ -238,45 +193,11 @@ impl TcpStream {
     pub fn nodelay(&self) -> io::Result<bool> {
         socket::nodelay(self.fd())
     }
-
-    /// Sets `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        socket::set_ttl(self.fd(), ttl)
-    }
-
-    /// Returns `IP_TTL`.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn ttl(&self) -> io::Result<u32> {
-        socket::ttl(self.fd())
-    }
-
-    /// Takes the socket's stored error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd())
-    }
-
-    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
-    /// and its clones: the descriptor itself is always non-blocking.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
-    }
 }
+
+mirror!(handle of TcpStream);
+mirror!(timeouts of TcpStream);
+mirror!(ttl of TcpStream);
 
 /// After moving fewer bytes than asked for, a TCP stream has no more data, or no more room
 /// (epoll(7), questions and answers). Zero proves nothing: it is the end, or zero bytes were asked

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::socket::{Socket, with_pauses};
+use crate::net::mirror::mirror;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::io::operation::{Left, Limit};
@@ -111,16 +112,6 @@ impl UnixDatagram {
     /// As [`connect`](Self::connect).
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
         socket::unix_connect(self.fd(), addr)
-    }
-
-    /// Returns another handle of the same socket. Timeouts and the non-blocking flag are common to
-    /// both.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2), for example when there are too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
     }
 
     /// Returns the socket's own address.
@@ -226,62 +217,6 @@ impl UnixDatagram {
         self.0.write_with(|fd| ops::send(fd, buf))
     }
 
-    /// Sets how long a receive may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets how long a send may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Write, timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Read))
-    }
-
-    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Write))
-    }
-
-    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
-    /// and its clones.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
-    /// Takes the socket's stored error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd())
-    }
-
     /// Shuts down the reading half, the writing half or both. All waiters there are woken.
     ///
     /// # Errors
@@ -291,6 +226,9 @@ impl UnixDatagram {
         socket::shutdown(self.fd(), how)
     }
 }
+
+mirror!(handle of UnixDatagram);
+mirror!(timeouts of UnixDatagram);
 
 impl fmt::Debug for UnixDatagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

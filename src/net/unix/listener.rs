@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::super::socket::{BACKLOG, Socket};
 use super::UnixStream;
+use crate::net::mirror::mirror;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::socket;
 use crate::runtime::io::operation::Left;
@@ -106,15 +107,6 @@ impl UnixListener {
         Incoming { listener: self }
     }
 
-    /// Returns another handle of the same listener.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2), for example when there are too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// Returns the address that is listened on.
     ///
     /// # Errors
@@ -123,27 +115,9 @@ impl UnixListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         socket::unix_local_addr(self.fd())
     }
-
-    /// Lets an accept that would wait fail with `WouldBlock` instead. This is a flag of the handle
-    /// and its clones; accepted streams do not have it.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
-    /// Takes the socket's stored error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd())
-    }
 }
+
+mirror!(handle of UnixListener);
 
 impl fmt::Debug for UnixListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

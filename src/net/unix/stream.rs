@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::socket::{Socket, with_pauses};
+use crate::net::mirror::mirror;
 use crate::runtime::driver::{ops, socket};
 use crate::runtime::io::operation::Limit;
 use crate::runtime::io::source::check_world;
@@ -95,16 +96,6 @@ impl UnixStream {
         self.0.fd()
     }
 
-    /// Returns another handle of the same socket. Timeouts and the non-blocking flag are common to
-    /// both.
-    ///
-    /// # Errors
-    ///
-    /// Those of dup(2), for example when there are too many open files.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
     /// Returns the address of this end.
     ///
     /// # Errors
@@ -123,62 +114,6 @@ impl UnixStream {
         socket::unix_peer_addr(self.fd())
     }
 
-    /// Sets how long a read may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Read, timeout)
-    }
-
-    /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.0.set_timeout(Direction::Write, timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](Self::set_read_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Read))
-    }
-
-    /// Returns what [`set_write_timeout`](Self::set_write_timeout) has set.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.0.timeout(Direction::Write))
-    }
-
-    /// Lets operations that would wait fail with `WouldBlock` instead. This is a flag of the handle
-    /// and its clones.
-    ///
-    /// # Errors
-    ///
-    /// None; the type is std's.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.0.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
-    /// Takes the socket's stored error (`SO_ERROR`).
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd())
-    }
-
     /// Shuts down the reading half, the writing half or both. All waiters there are woken: a read
     /// returns `Ok(0)`, a write fails.
     ///
@@ -189,6 +124,9 @@ impl UnixStream {
         socket::shutdown(self.fd(), how)
     }
 }
+
+mirror!(handle of UnixStream);
+mirror!(timeouts of UnixStream);
 
 impl Read for &UnixStream {
     /// Reads what has arrived; suspends the ethread until there is data, or the read timeout is

@@ -38,6 +38,7 @@ mod kind;
 pub(crate) mod ops;
 mod polling;
 mod report;
+pub(in crate::runtime) mod sigaction;
 pub(crate) mod signal;
 #[cfg(feature = "sim")]
 mod sim;

@@ -8,13 +8,12 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::ops;
+use super::{ops, sigaction};
 
 /// The signals that can be watched have numbers below this: those with a name, and no real-time
 /// signals.
@@ -225,14 +224,17 @@ impl State {
         if original.is_some() {
             return Ok(());
         }
-        let action = current_action(signal)?;
+        let action = sigaction::current(signal)?;
         // What the handler reads is stored before it can run.
         let previous = &PREVIOUS[signal as usize];
         previous
             .handler
             .store(action.sa_sigaction, Ordering::SeqCst);
         previous.flags.store(action.sa_flags, Ordering::SeqCst);
-        take_over(signal)?;
+        // No system call is to fail by a signal.
+        // SAFETY: `on_signal` is async-signal-safe: it uses atomics and calls getpid(2), write(2),
+        // sigaction(2), raise(3) or the previous handler.
+        unsafe { sigaction::install(signal, on_signal, libc::SA_RESTART)? };
         *original = Some(action);
         Ok(())
     }
@@ -241,38 +243,13 @@ impl State {
         let ours = on_signal as *const () as usize;
         // Another handler may have been put over ours. It may still call ours, which then only
         // calls the one before it.
-        let is_on_top = current_action(signal).is_ok_and(|now| now.sa_sigaction == ours);
+        let is_on_top = sigaction::current(signal).is_ok_and(|now| now.sa_sigaction == ours);
         let original = &mut self.originals[signal as usize];
         if let Some(action) = original.take_if(|_| is_on_top) {
             // SAFETY: this is the action that the kernel gave us.
             unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
         }
     }
-}
-
-fn current_action(signal: c_int) -> io::Result<libc::sigaction> {
-    let mut action = MaybeUninit::uninit();
-    // SAFETY: a null new action changes nothing, and `action` has room for the old one.
-    if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: sigaction(2) succeeded and has written it.
-    Ok(unsafe { action.assume_init() })
-}
-
-fn take_over(signal: c_int) -> io::Result<()> {
-    // SAFETY: all fields of this C struct may be zero.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_signal as *const () as usize;
-    // On the alternate stack, as an ethread's own may have no room; and no system call is to fail
-    // by this.
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: `on_signal` has the signature that SA_SIGINFO asks for and is async-signal-safe: it
-    // uses atomics and calls getpid(2), write(2), sigaction(2), raise(3) or the previous handler.
-    if unsafe { libc::sigaction(signal, &action, ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -341,18 +318,9 @@ fn errno_place() -> *mut c_int {
 /// Calls the previous handler, if there is one.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let previous = &PREVIOUS[signal as usize];
-    match previous.handler.load(Ordering::SeqCst) {
-        libc::SIG_DFL | libc::SIG_IGN => {}
-        handler if previous.flags.load(Ordering::SeqCst) & libc::SA_SIGINFO != 0 => {
-            // SAFETY: with SA_SIGINFO the field held a handler of this type.
-            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                unsafe { std::mem::transmute(handler) };
-            handler(signal, info, context);
-        }
-        handler => {
-            // SAFETY: without SA_SIGINFO the field held a handler of this type.
-            let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
-            handler(signal);
-        }
-    }
+    let (handler, flags) = (&previous.handler, &previous.flags);
+    let (handler, flags) = (handler.load(Ordering::SeqCst), flags.load(Ordering::SeqCst));
+    // SAFETY: `State::take_over` has stored both from one action, before the handler could run, and
+    // the rest are its arguments.
+    unsafe { sigaction::call(handler, flags, signal, info, context) };
 }

@@ -180,7 +180,7 @@ mod tests {
         sim.wait(Until::At(soon), true);
         assert_eq!(sim.now(), soon);
         sim.wait(Until::At(ends), false);
-        assert_eq!(sim.now(), ends, "nobody is out there any more");
+        assert_eq!(sim.now(), ends, "no handle is left outside");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 
 use super::registry::find_guard;
 use crate::runtime::base::thread_names::NameSlot;
-use crate::runtime::driver::exhausted;
+use crate::runtime::driver::{exhausted, sigaction};
 
 /// The size of a shard thread's alternate stack. std's own has 12 KiB or so, and threads that std
 /// did not start have none.
@@ -34,10 +34,15 @@ static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
 pub(in crate::runtime) fn install() -> io::Result<()> {
     // The previous actions are stored before the handler can run, so that the handler finds them.
     if PREVIOUS.get().is_none() {
-        let previous = [current_action(SIGNALS[0])?, current_action(SIGNALS[1])?];
+        let previous = [
+            sigaction::current(SIGNALS[0])?,
+            sigaction::current(SIGNALS[1])?,
+        ];
         if PREVIOUS.set(previous).is_ok() {
             for signal in SIGNALS {
-                take_over(signal)?;
+                // SAFETY: `on_fault` is async-signal-safe: it reads atomics and calls write(2),
+                // abort(3), sigaction(2) or the previous handler.
+                unsafe { sigaction::install(signal, on_fault, 0)? };
             }
         }
     }
@@ -53,29 +58,6 @@ pub(in crate::runtime) fn install() -> io::Result<()> {
             Ok(())
         })
         .unwrap_or(Ok(()))
-}
-
-fn current_action(signal: c_int) -> io::Result<libc::sigaction> {
-    let mut action = MaybeUninit::uninit();
-    // SAFETY: a null new action changes nothing, and `action` has room for the old one.
-    if unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: sigaction(2) succeeded and has written it.
-    Ok(unsafe { action.assume_init() })
-}
-
-fn take_over(signal: c_int) -> io::Result<()> {
-    // SAFETY: all fields of this C struct may be zero.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_fault as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: `on_fault` has the signature that SA_SIGINFO asks for and is async-signal-safe: it
-    // reads atomics and calls write(2), abort(3), sigaction(2) or the previous handler.
-    if unsafe { libc::sigaction(signal, &action, ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -114,25 +96,16 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let Some(previous) = PREVIOUS.get().map(|previous| &previous[which]) else {
         return;
     };
-    match previous.sa_sigaction {
-        libc::SIG_DFL | libc::SIG_IGN => {
-            // Returning runs the faulting instruction again, now without a handler. (A fault cannot
-            // be ignored: the kernel kills the process.)
-            // SAFETY: the kernel has returned this action.
-            unsafe { libc::sigaction(signal, previous, ptr::null_mut()) };
-        }
-        handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: with SA_SIGINFO the field holds a handler of this type.
-            let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
-                unsafe { std::mem::transmute(handler) };
-            handler(signal, info, context);
-        }
-        handler => {
-            // SAFETY: without SA_SIGINFO the field holds a handler of this type.
-            let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
-            handler(signal);
-        }
+    if matches!(previous.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) {
+        // Returning runs the faulting instruction again, now without a handler. (A fault cannot
+        // be ignored: the kernel kills the process.)
+        // SAFETY: the kernel has returned this action.
+        unsafe { libc::sigaction(signal, previous, ptr::null_mut()) };
+        return;
     }
+    let (handler, flags) = (previous.sa_sigaction, previous.sa_flags);
+    // SAFETY: the kernel has returned this action, and the rest are the arguments of the handler.
+    unsafe { sigaction::call(handler, flags, signal, info, context) };
 }
 
 /// A line of text in a buffer of its own: nothing here may allocate.
