@@ -39,7 +39,7 @@ struct Board {
 
 impl Board {
     fn shard(&self) -> Shard {
-        self.shard.read().expect("nobody panics").clone()
+        self.shard.read().expect("no holder panics").clone()
     }
 
     /// Sends a message. If the shard has ended, sends it to the next one.
@@ -122,7 +122,7 @@ fn main() {
         assert!(report.shards[0].left.is_empty(), "{report}");
         unstarted += report.shards[0].unstarted;
         shards = group();
-        *board.shard.write().expect("nobody panics") = shards.shards()[0].clone();
+        *board.shard.write().expect("no holder panics") = shards.shards()[0].clone();
         stops += 1;
     }
     let again: u64 = senders

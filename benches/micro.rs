@@ -173,7 +173,7 @@ fn channels(c: &mut Criterion) {
 }
 
 fn locks(c: &mut Criterion) {
-    c.bench_function("mutex, nobody else wants it", |b| {
+    c.bench_function("mutex, uncontended", |b| {
         in_shard(b, |n| {
             let mutex = Mutex::new(0u64);
             (0..n).for_each(|_| *mutex.lock().unwrap() += 1);

@@ -8,6 +8,8 @@
 mod hostile;
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/language.rs"]
+mod language;
 #[path = "tidy/rfc.rs"]
 mod rfc;
 
@@ -90,6 +92,7 @@ const UNSAFE: &[&str] = &[
     "src/net/convert.rs",
     "src/runtime/driver/file.rs",
     "src/runtime/driver/polling.rs",
+    "src/runtime/driver/sigaction.rs",
     "src/runtime/driver/signal.rs",
     "src/runtime/driver/socket.rs",
     "src/runtime/scheduler/current.rs",

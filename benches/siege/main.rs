@@ -207,7 +207,7 @@ attack          n |  kept lost   p50   p99  worst | fresh lost away   p50   p99 
                 report.lost.is_empty(),
                 format!("good requests were lost: {:?}", report.lost),
             );
-            expect(report.asked > 0, "nobody asked".to_owned());
+            expect(report.asked > 0, "no request was made".to_owned());
         }
         expect(
             self.kept.turned_away == 0,

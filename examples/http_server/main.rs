@@ -45,7 +45,7 @@ usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|
   --addr         where to listen; port 0 chooses one (default 127.0.0.1:8080)
   --max-threads  connections that are served at the same time (default 10000)
   --max-accept   those and the ones that wait, together (default a quarter more than are served;
-                 none: nobody waits, beyond --max-threads the answer is 503)
+                 none: no connection waits, beyond --max-threads the answer is 503)
   --timeouts     how long a peer may be idle, take for a head, or pause in a body or in reading
                  an answer (default 75 for idle, 30 for the others)
   --shards       OS threads that serve; 0 is one for each CPU (default 1)

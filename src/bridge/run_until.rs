@@ -69,7 +69,7 @@ impl<T> fmt::Debug for Exit<T> {
 /// ethreads::spawn(move || {
 ///     for n in 1..=3 {
 ///         suspend(|me| {
-///             let exit = theirs.borrow_mut().take().expect("somebody waits");
+///             let exit = theirs.borrow_mut().take().expect("a run waits for it");
 ///             exit.finish((n, me));
 ///         });
 ///     }

@@ -25,8 +25,8 @@
 //!   was removed, or is about to be. The result of the job, such as an open file, is dropped there.
 //!   But reads, writes and seeks of a [`File`] belong to the file, and lose nothing. A call that is
 //!   made after a cancel or a deadline does not begin.
-//! * *Without OS threads:* if the pool cannot start an OS thread, a call fails with the system's
-//!   error, which on Linux is `WouldBlock`; see [`blocking`](crate::bridge::blocking).
+//! * *Without OS threads:* if the pool cannot start an OS thread, a call fails, on Linux with
+//!   `QuotaExceeded`; see [`blocking`](crate::bridge::blocking).
 //! * *Conversions* to std's types may fail; see [`File::into_std`].
 //! * *Pipes and terminals* can be opened, but a read that waits for a peer holds an OS thread of
 //!   the pool until the peer sends, even if its ethread has ended. Open them here with

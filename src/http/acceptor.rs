@@ -1,8 +1,8 @@
-//! The acceptor: takes connections, has the taskmaster's decision about each, and keeps those who
-//! wait for their turn.
+//! The acceptor: accepts connections, serves, queues or refuses each as the taskmaster decides, and
+//! holds the queue.
 //!
-//! One ethread runs it, and only that one starts connections, so a permit that is given back starts
-//! nobody by itself: it wakes the acceptor, which looks at its queue.
+//! One ethread runs the acceptor, and only this ethread starts connections. So a permit that is
+//! given back does not start a connection itself: it wakes the acceptor, which checks its queue.
 #![forbid(unsafe_code)]
 
 use std::cell::{OnceCell, RefCell};
@@ -28,8 +28,8 @@ use super::trouble::{Exhaustion, LogPeriod};
 use crate::runtime::base::error::is_elapsed;
 use crate::thread::{self, Thread};
 
-/// Connections that are refused in one go when a server ends, at most. More than any listener's
-/// queue holds: net.core.somaxconn has 16 bits where it is not raised by hand.
+/// The most connections that are refused in one sweep when a server ends. More than any listener's
+/// queue holds: net.core.somaxconn has 16 bits unless it is raised by hand.
 const SWEEP_LIMIT: usize = 1 << 16;
 
 /// The acceptor of a server that is being served.
@@ -39,17 +39,18 @@ pub(super) struct Acceptor {
     taskmaster: Taskmaster,
     refusal: Refusal,
     family: Family,
-    /// `None` once nobody comes any more.
+    /// `None` once no more connections arrive.
     inlet: RefCell<Option<Rc<Inlet>>>,
     queue: RefCell<VecDeque<Queued>>,
-    /// The one that runs this.
+    /// The ethread that runs the acceptor.
     ethread: OnceCell<Thread>,
     overloaded: LogPeriod,
     exhaustion: Exhaustion,
     failed: LogPeriod,
 }
 
-/// A connection that waits for its turn. A drop refuses nobody: whoever takes it out does.
+/// A connection in the queue. Dropping it sends no refusal: the code that takes it out of the queue
+/// does that.
 struct Queued {
     socket: OwnedFd,
     peer: Option<SocketAddr>,
@@ -92,8 +93,8 @@ impl Acceptor {
         })
     }
 
-    /// Runs until nobody comes any more, as the server drains, and nobody is in the queue; or the
-    /// listener is broken.
+    /// Runs until no more connections arrive, as the server drains, and the queue is empty; or
+    /// until the listener fails.
     pub(super) fn run(&self) -> io::Result<()> {
         let me = thread::current();
         if let Some(inlet) = self.inlet() {
@@ -105,7 +106,7 @@ impl Acceptor {
             let look = || ends() || self.admission.has_room_for_queued();
             match inlet.accept(self.next_in_queue(), look) {
                 Ok(Accepted::Connection(socket, peer)) => {
-                    // Those in the queue were here first.
+                    // Queued connections arrived first.
                     self.tend_queue();
                     self.admit(socket, peer);
                 }
@@ -113,13 +114,15 @@ impl Acceptor {
                     self.refuse_on_reserve(&inlet, socket, &error);
                 }
                 Ok(Accepted::Nobody) if ends() => {
-                    // Closed as soon as nobody waits there, so that those who come later are told
-                    // at once.
+                    // Closed as soon as no connection is pending, so that later ones are refused at
+                    // once.
                     self.inlet.take();
                     self.admit_last(&inlet);
                 }
                 Ok(Accepted::Nobody) => {}
-                // A deadline of ours, unlike those of a connection, and of a scope around us.
+                // The queue's deadline has passed. ETIMEDOUT of a pending connection carries an OS
+                // error, and the deadline of a scope around the acceptor is recognized by
+                // `is_elapsed`.
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut
                         && error.raw_os_error().is_none()
@@ -139,7 +142,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Admits those who came from another shard between the last look and the end of that.
+    /// Admits the connections that another shard sent between the last check and the sender's end.
     fn admit_last(&self, inlet: &Inlet) {
         if inlet.listener().is_none() {
             while let Ok(Accepted::Connection(socket, peer)) = inlet.accept_now() {
@@ -148,7 +151,7 @@ impl Acceptor {
         }
     }
 
-    /// Lets it look at its queue, and whether the server drains.
+    /// Makes the acceptor check its queue, and whether the server drains.
     pub(super) fn wake(&self) {
         match (self.inlet(), self.ethread.get()) {
             (Some(inlet), ethread) => inlet.wake(ethread),
@@ -157,8 +160,8 @@ impl Acceptor {
         }
     }
 
-    /// Lets it look at its queue if one of those may be served. If nobody waits here, who does on
-    /// another shard may be.
+    /// Makes the acceptor check its queue if a queued connection may be served. If this queue is
+    /// empty, wakes another shard whose queued connections may be served.
     pub(super) fn wake_for_queue(&self) {
         if self.admission.has_room_for_queued() {
             self.wake();
@@ -167,8 +170,9 @@ impl Acceptor {
         }
     }
 
-    /// Refuses all who were not served yet: those in the queue, and those whom nobody has accepted.
-    /// From then on nobody can connect. Returns who was in the queue. Never waits.
+    /// Refuses all connections that are not served yet: the queued ones, and the pending ones,
+    /// which are not accepted yet. From then on no peer can connect. Returns the queued
+    /// connections. Never waits.
     pub(super) fn refuse_rest(&self) -> Vec<CutConnection> {
         let mut cut = Vec::new();
         while let Some(queued) = self.take_from_queue() {
@@ -221,7 +225,8 @@ impl Acceptor {
         self.queue.borrow_mut().pop_front()
     }
 
-    /// Starts those whose turn it is, and refuses those who have waited for too long.
+    /// Serves queued connections in order while there is room, and refuses connections that have
+    /// waited for too long.
     fn tend_queue(&self) {
         if self.next_in_queue().is_none() {
             return;
@@ -233,7 +238,7 @@ impl Acceptor {
                 Err(place) if queued.deadline <= now => {
                     drop(place);
                     self.admission.count_refusal();
-                    self.refuse("some have waited for too long", queued.socket);
+                    self.refuse("queued for too long", queued.socket);
                 }
                 Err(place) => {
                     queued.place = place;
@@ -244,7 +249,7 @@ impl Acceptor {
         }
     }
 
-    /// Does with a newcomer what the taskmaster says.
+    /// Serves, queues or refuses a new connection, as the taskmaster decides.
     fn admit(&self, socket: OwnedFd, peer: Option<SocketAddr>) {
         match self.admission.decide() {
             Decision::Serve(permit) => self.begin(socket, peer, permit),
@@ -254,7 +259,7 @@ impl Acceptor {
                 deadline: deadline_from_now(self.taskmaster.queue_timeout),
                 place,
             }),
-            Decision::Refuse => self.refuse("too many are open", socket),
+            Decision::Refuse => self.refuse("too many connections", socket),
         }
     }
 
@@ -263,15 +268,13 @@ impl Acceptor {
         self.refusal.answer(&self.state.context, connection);
         self.overloaded.tell(|times| {
             let counts = self.admission.counts();
-            log::warn!(
-                "connections are answered with 503, as {why} ({times} since it was said last): \
-                 {counts:?}"
-            );
+            log::warn!("refused {times} connections with 503: {why}; {counts:?}");
         });
     }
 
     fn refuse_on_reserve(&self, inlet: &Inlet, socket: OwnedFd, error: &io::Error) {
-        // It does not linger: its descriptor is the reserve. One that does makes room for the next.
+        // This connection does not linger, as it uses the reserve descriptor. The oldest lingering
+        // connection is closed, to free a descriptor for the next connection.
         self.refuse_and_close(inlet, socket);
         self.state.context.lingering.close_oldest();
         self.exhaustion.refused(error);
@@ -289,7 +292,7 @@ impl Acceptor {
         Rc::new(Connection::new(Transport::new(socket, self.family)))
     }
 
-    /// Serves a connection: in an ethread of its own, or here and now.
+    /// Serves a connection: in an ethread of its own, or here if the taskmaster is single-threaded.
     fn begin(&self, socket: OwnedFd, peer: Option<SocketAddr>, permit: Permit) {
         let state = &self.state;
         let connection = self.connection(socket);
@@ -319,8 +322,7 @@ impl Acceptor {
                 self.refusal.answer(&state.context, connection);
                 self.failed.tell(|times| {
                     log::error!(
-                        "no ethread for connections, which are answered with 503 ({times} since \
-                         it was said last): {error}"
+                        "refused {times} connections with 503: no ethread for them: {error}"
                     );
                 });
             }
@@ -328,7 +330,7 @@ impl Acceptor {
     }
 }
 
-/// Serves a connection to its end, within what the program has put around it.
+/// Serves a connection to its end, inside the program's `around_connections` closure, if any.
 fn serve(state: &ServerState, task: ConnTask) {
     let mut task = Some(task);
     let mut serve = || {

@@ -1,18 +1,18 @@
-//! Buffers that the connections of a server share: one that is idle holds none.
+//! Buffers that the connections of a server share. An idle connection holds no buffer.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
 
-/// The size of a read buffer: sixteen small pipelined requests, or one with a large cookie.
+/// The size of a read buffer: sixteen small pipelined requests, or one request with a large cookie.
 pub(crate) const READ_BUFFER: usize = 8 * 1024;
 
-/// Buffers that are kept for the next connection; more are as many as were busy at once.
+/// The most free buffers that are kept. More exist only while more connections are busy at once.
 const KEPT: usize = 256;
 
 /// An output buffer that has grown beyond this is not kept.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
-/// A stack of free buffers: the one used last is the one in the cache.
+/// Stacks of free buffers: the buffer that was used last is still in the cache.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     input: RefCell<Vec<Box<[u8]>>>,
@@ -25,7 +25,7 @@ impl Buffers {
         kept.unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice())
     }
 
-    /// Gives a read buffer back. One that has grown for a large head goes to the allocator.
+    /// Gives a read buffer back. A buffer that has grown for a large head is freed.
     #[inline(always)]
     pub(crate) fn give_input(&self, buffer: Box<[u8]>) {
         let mut input = self.input.borrow_mut();

@@ -24,15 +24,16 @@ use super::transport::{Deadline, Transport, deadline_in, turn_began};
 use crate::runtime::base::error::is_elapsed;
 use crate::runtime::base::wait::deadline_after;
 
-/// Output that is collected before it is sent, and the largest body that is copied to its head.
-/// Beyond it a second piece of a vectored write is cheaper than the copy.
+/// How many bytes of output are collected before they are sent. A body is copied behind the
+/// collected output only if the whole fits into this size; for a larger one a second piece of a
+/// vectored write is cheaper than the copy.
 pub(super) const COLLECT: usize = 16 * 1024;
 
-/// An unread body up to this length is read to keep the connection; of a longer one it is cheaper
-/// for both sides to begin anew.
+/// An unread body up to this length is read to keep the connection. For a longer body, a new
+/// connection is cheaper for both sides.
 pub(super) const DRAIN_LIMIT: u64 = 64 * 1024;
 
-/// What is still to come of the body of the current request.
+/// The part of the current request's body that has not been read yet.
 #[derive(Debug)]
 enum Rest {
     Done,
@@ -40,22 +41,22 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
-/// What has come of the next request.
+/// How much of the next request has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     /// Nothing yet.
     Nothing,
-    /// Bytes of it, or its head.
+    /// Bytes of the request, or its head.
     Input,
-    /// It never comes: the peer has closed, or the server drains.
+    /// No request follows: the peer has closed, or the server drains.
     End,
 }
 
-/// What was sent last, for the access log.
+/// The answer that was sent last, for the access log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Answered {
     pub(super) status: Option<StatusCode>,
-    /// Of the body, without its framing.
+    /// Bytes of the body, without its framing.
     pub(super) bytes: u64,
 }
 
@@ -65,27 +66,27 @@ pub(super) struct ConnIo {
     pub(super) connection: Rc<Connection>,
     /// Empty while the connection is idle.
     buffer: Box<[u8]>,
-    /// Where the current head begins; before it there is nothing of interest.
+    /// Where the current head begins; the bytes before it are no longer needed.
     head_at: usize,
     /// Where unread bytes begin: the body, or the next head.
     cursor: usize,
-    /// Where they end.
+    /// Where the unread bytes end.
     end: usize,
     head_len: usize,
     rest: Rest,
     declared: Option<u64>,
-    /// What followed the body, once that was read to its end.
+    /// The trailers, once the body has been read to its end.
     trailers: Option<Box<Headers>>,
     /// Bytes of the body that the handler has read.
     got: u64,
-    /// For how long it had to wait for them, in nanoseconds.
+    /// How long the handler has waited for the body, in nanoseconds.
     waited: u64,
     /// The peer waits for a 100 before it sends the body.
     owes_continue: bool,
-    /// A read failed: nobody knows where the next request begins.
+    /// The next request cannot be found: a read failed, or the body is too long to be read.
     broken: bool,
     pub(super) answered: Answered,
-    /// A write failed: nobody knows where the peer's stream ends, so nothing more is sent.
+    /// A write failed. How much the peer got is unknown, so nothing more is sent.
     pub(super) write_failed: bool,
 }
 
@@ -135,7 +136,7 @@ impl ConnIo {
         self.trailers.as_deref()
     }
 
-    /// Takes in what has arrived, when nothing is buffered.
+    /// Reads the input that has arrived, without waiting. Nothing may be buffered.
     #[inline(always)]
     pub(super) fn receive(&mut self) -> Result<Arrival, Error> {
         debug_assert_eq!((self.head_at, self.cursor), (0, 0));
@@ -149,12 +150,12 @@ impl ConnIo {
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock if self.context.closes_idle() => Ok(Arrival::End),
-                // Interrupted, it is asked again, as it is still taken for ready.
+                // After an interrupt the socket still counts as ready, so it is read again.
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
                     self.connection.idle.set(true);
                     Ok(Arrival::Nothing)
                 }
-                // Between requests these are as good an end as a FIN.
+                // Between requests these errors are as good an end as a FIN.
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::TimedOut => Ok(Arrival::End),
@@ -163,7 +164,7 @@ impl ConnIo {
         }
     }
 
-    /// Parses the head of the next request, and waits for the rest of one that has begun to arrive.
+    /// Parses the head of the next request. Waits for the rest of a head that has begun to arrive.
     #[inline]
     pub(super) fn next_head(&mut self, head: &mut RequestHead) -> Result<Arrival, Error> {
         self.head_at = self.cursor;
@@ -184,7 +185,7 @@ impl ConnIo {
                     self.connection.idle.set(true);
                     return Ok(Arrival::Nothing);
                 }
-                // What has arrived is still answered.
+                // A request that has arrived by now is still answered.
                 self.give_buffers();
                 match self.receive()? {
                     Arrival::Input => continue,
@@ -201,7 +202,7 @@ impl ConnIo {
         }
     }
 
-    /// Whether the input that was refused began as a HEAD.
+    /// Whether the refused input begins as a HEAD request.
     #[cold]
     pub(super) fn has_begun_with_head(&self) -> bool {
         let mut unread = &self.buffer[self.head_at..self.end];
@@ -222,7 +223,7 @@ impl ConnIo {
         }
     }
 
-    /// Most requests have none. Not inlined: a decoder is large.
+    /// Begins a body that is not empty. Most requests have none. Not inlined: a decoder is large.
     #[inline(never)]
     fn begin_content(&mut self, framing: Framing) {
         (self.got, self.waited) = (0, 0);
@@ -243,7 +244,7 @@ impl ConnIo {
         (self.head_at, self.cursor, self.end, self.head_len) = (0, 0, 0, 0);
     }
 
-    /// Gives away what was received behind the request, and all buffers.
+    /// Returns the bytes that were received behind the request, and gives back all buffers.
     pub(super) fn take_unread(&mut self) -> Box<[u8]> {
         let unread = self.buffer[self.cursor..self.end].into();
         self.give_buffers();
@@ -268,8 +269,7 @@ impl ConnIo {
         Ok(got)
     }
 
-    /// Makes the buffer larger; heads are bounded by their limit, and bodies never need this more
-    /// than once.
+    /// Makes the buffer larger. A head is bounded by its limit, and a body needs this at most once.
     fn grow(&mut self) {
         let mut larger = vec![0; self.buffer.len() + READ_BUFFER].into_boxed_slice();
         larger[..self.end].copy_from_slice(&self.buffer[..self.end]);
@@ -281,7 +281,7 @@ impl ConnIo {
         matches!(self.rest, Rest::Done)
     }
 
-    /// Whether the next request can be found although this one's body was not read.
+    /// Whether the next request can be found, even if the current body was not read to its end.
     pub(super) fn can_go_on(&self) -> bool {
         match &self.rest {
             _ if self.broken => false,
@@ -292,7 +292,7 @@ impl ConnIo {
         }
     }
 
-    /// Whether pipelined input is waiting.
+    /// Whether pipelined input is buffered.
     pub(super) fn has_more(&self) -> bool {
         self.cursor < self.end
     }
@@ -316,7 +316,7 @@ impl ConnIo {
         result
     }
 
-    /// Asks for the body, where the peer waits for that.
+    /// Sends a 100 if the peer withholds the body until then.
     pub(super) fn send_continue(&mut self) -> Result<(), Error> {
         if mem::take(&mut self.owes_continue) {
             self.connection
@@ -360,7 +360,7 @@ impl ConnIo {
             }
             let run = decoder.data_run();
             if run > 0 {
-                // Data comes next, and none of it is buffered: it need not be.
+                // Data comes next, and none of it is buffered, so it is read directly into `buf`.
                 let wanted = buf.len().min(usize::try_from(run).unwrap_or(usize::MAX));
                 let got = self.take_or_read(&mut buf[..wanted])?;
                 if let Rest::Chunked(decoder) = &mut self.rest {
@@ -387,8 +387,9 @@ impl ConnIo {
         self.received(got, began)
     }
 
-    /// Now, and until when the peer has time for the next bytes of its body: a pause must not be
-    /// too long, nor all of them together for what has come of it.
+    /// Returns when this turn began, and the deadline for the next bytes of the body. The deadline
+    /// bounds each pause, and the sum of all pauses. The bound of the sum grows with the bytes that
+    /// have arrived.
     fn body_deadline(&self) -> (Deadline, Deadline) {
         let timeouts = &self.context.config.timeouts;
         let now = turn_began();
@@ -402,7 +403,7 @@ impl ConnIo {
         (now, pause.min(now.saturating_add(left)))
     }
 
-    /// Takes note of how long the peer has let us wait since `began`.
+    /// Adds the wait since `began` to `waited`. Fails if the input ended within the body.
     fn received(&mut self, got: io::Result<usize>, began: Deadline) -> Result<usize, Error> {
         self.waited += turn_began() - began;
         match got.map_err(|error| timed_out_in(error, Phase::Body))? {
@@ -428,13 +429,13 @@ impl ConnIo {
         Ok(())
     }
 
-    /// Reads the rest of the body, up to the limit for that.
+    /// Reads the rest of the body, up to the limit `body_bytes`.
     pub(super) fn collect(&mut self) -> Result<Vec<u8>, Error> {
         let limit = self.context.config.limits.body_bytes;
         if self.declared.is_some_and(|length| length > limit) {
             return Err(Error::body_too_large(limit));
         }
-        // A declared length is a promise of the peer's: memory follows what arrives.
+        // A declared length proves nothing, so memory is allocated as bytes arrive.
         let expected = self.declared.unwrap_or(0).min(READ_BUFFER as u64) as usize;
         let mut body = vec![0; expected];
         let mut filled = 0;
@@ -450,8 +451,9 @@ impl ConnIo {
                 got => filled += got,
             }
             if filled as u64 > limit {
-                // How much is still to come nobody knows. If it was much already, the connection is
-                // given up with the answer, which says so, and not after having tried.
+                // The length of the rest is unknown. If much has arrived already, the connection is
+                // given up now, so that the answer says so, and not after an attempt to drain the
+                // rest.
                 self.broken = filled as u64 > DRAIN_LIMIT;
                 return Err(Error::body_too_large(limit));
             }
@@ -460,8 +462,8 @@ impl ConnIo {
         Ok(body)
     }
 
-    /// Reads and discards what the handler left of a body that [`can_go_on`](Self::can_go_on);
-    /// false if its end was not reached.
+    /// Reads and discards what the handler left of the body, up to [`DRAIN_LIMIT`]; see
+    /// [`can_go_on`](Self::can_go_on). Returns false if the end of the body was not reached.
     #[inline(never)]
     pub(super) fn drain(&mut self) -> bool {
         let mut drained = 0;
@@ -478,14 +480,14 @@ impl ConnIo {
         self.is_done()
     }
 
-    /// Lets what has been collected go out should the caller have to wait: see
+    /// Has the collected output sent if this ethread waits before it sends; see
     /// [`flusher`](super::flusher).
     #[inline]
     pub(super) fn send_early(&self) {
         self.context.flusher.look_at(&self.connection);
     }
 
-    /// Sends what has been collected.
+    /// Sends the collected output.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         if !self.connection.output.borrow().is_empty() {
             self.send(&[])?;
@@ -493,13 +495,13 @@ impl ConnIo {
         Ok(())
     }
 
-    /// Sends what has been collected, and `data` after it.
+    /// Sends the collected output, and `data` after it.
     pub(super) fn send(&mut self, data: &[u8]) -> Result<(), Error> {
         let Connection {
             transport, output, ..
         } = &*self.connection;
-        // A cancel leaves from within the write. Whoever catches that must find neither what was
-        // sent in part, nor a way to send more.
+        // A cancel unwinds out of the write. Code that catches it must find neither the output that
+        // was sent in part, nor a way to send more.
         let mut collected = output.take();
         let result = if mem::replace(&mut self.write_failed, true) {
             Err(io::ErrorKind::BrokenPipe.into())
@@ -513,8 +515,8 @@ impl ConnIo {
         result.map_err(|error| self.write_error(error))
     }
 
-    /// Lets the kernel send what it takes of a file; `None` if it cannot do that. Nothing must be
-    /// collected.
+    /// Has the kernel send what it takes of a file; `None` if it cannot send this file. The
+    /// collected output must be empty.
     pub(super) fn send_file(
         &mut self,
         file: &File,
@@ -532,8 +534,8 @@ impl ConnIo {
         }
     }
 
-    /// Ends a connection within a response. The peer still gets what there is, above all the
-    /// responses before that one.
+    /// Ends a connection within a response. The collected output, above all the earlier responses,
+    /// is still sent.
     #[cold]
     pub(super) fn break_off(&mut self) {
         if !self.write_failed && self.flush().is_ok() {
@@ -541,8 +543,8 @@ impl ConnIo {
         }
     }
 
-    /// Says why a write failed. A peer that takes nothing gets a reset: what it was sent would stay
-    /// in the kernel for minutes after the close, megabytes for each.
+    /// Returns why a write failed. A peer that takes nothing gets a reset: otherwise the output
+    /// would stay in the kernel for minutes after the close, megabytes per connection.
     #[cold]
     fn write_error(&self, error: io::Error) -> Error {
         if is_timeout(&error) {
@@ -552,7 +554,7 @@ impl ConnIo {
     }
 
     /// Ends a connection whose peer may still be sending: see [`lingering`](super::lingering). The
-    /// caller has nothing more to do with it.
+    /// caller need not do anything more with the connection.
     #[cold]
     #[inline(never)]
     pub(super) fn linger(&self) {
@@ -566,12 +568,12 @@ impl Drop for ConnIo {
     }
 }
 
-/// Whether the connection's own time was over, and not that of a scope of the handler's.
+/// Whether the connection's own deadline has passed, and not that of a scope in the handler.
 fn is_timeout(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && !is_elapsed(error)
 }
 
-/// Names the phase in which the time was over.
+/// Converts an error. A timeout names its phase.
 fn timed_out_in(error: io::Error, phase: Phase) -> Error {
     if is_timeout(&error) {
         Error::timeout(phase)

@@ -26,14 +26,14 @@ use crate::runtime::base::wait::Outcome;
 use crate::runtime::task::work::Work;
 use crate::thread;
 
-/// A connection, as the work of its ethread.
+/// The work of a connection's ethread.
 pub(super) struct ConnTask {
-    // The order is that of their ends: what counts as a member is the open connection.
-    /// `None` before the first turn, whose ethread it is made in, and during a turn.
+    // Fields drop in this order: the membership lasts until the connection is closed.
+    /// `None` during a turn, and before the first turn, which makes the state.
     request: Option<Box<RequestState>>,
-    /// Likewise; `None` without hooks.
+    /// `None` before the first turn, which makes the observer, and without hooks.
     observer: Option<Box<Observer>>,
-    /// Until when the next request may begin; zero before the first wait for one.
+    /// The deadline for the next request to begin; zero before the first wait for a request.
     deadline: Deadline,
     connection: Rc<Connection>,
     member: Membership,
@@ -54,7 +54,7 @@ impl ConnTask {
         &self.member.state().context
     }
 
-    /// The request that comes next.
+    /// Makes the next request, with the state that the connection keeps.
     #[inline(always)]
     fn request(&mut self) -> Request {
         Request {
@@ -66,7 +66,7 @@ impl ConnTask {
         }
     }
 
-    /// Makes what lives as long as the connection.
+    /// Makes the state that lives as long as the connection.
     #[inline(never)]
     fn begin(&mut self) -> Box<RequestState> {
         let hooks = self.member.state().hooks.as_deref();
@@ -74,8 +74,9 @@ impl ConnTask {
         RequestState::new()
     }
 
-    /// Serves what has arrived; whether more may come. If it is `late`, the time for a request is
-    /// over. Even so one may have arrived within it, as reports come with the next wait only.
+    /// Serves the requests that have arrived. Returns whether the connection continues. `late`
+    /// means that the deadline for a request has passed. A request may still have arrived in time,
+    /// as readiness is reported only by the next wait.
     #[inline]
     fn turn(&mut self, late: bool) -> bool {
         let mut request = self.request();
@@ -83,7 +84,7 @@ impl ConnTask {
         let goes_on = turn == Turn::Idle || (turn == Turn::Nothing && !late);
         if goes_on {
             self.request = Some(request.state);
-            // The peer can cause a wake-up without input. That buys it no time.
+            // The peer can cause a wake-up without input. That does not extend its time.
             if turn == Turn::Idle || self.deadline == 0 {
                 self.deadline = deadline_in(self.context().config.timeouts.idle);
             }
@@ -91,7 +92,7 @@ impl ConnTask {
         goes_on
     }
 
-    /// Ends a connection that cannot be waited for.
+    /// Ends a connection after a wait for its socket failed.
     #[cold]
     fn fail(&mut self, error: io::Error) {
         let mut request = self.request();
@@ -137,14 +138,15 @@ impl Work<()> for ConnTask {
 
 impl Drop for ConnTask {
     fn drop(&mut self) {
-        // Values of the handler's, and perhaps the last of the hooks.
+        // Values that handlers have stored, and perhaps the last reference to the hooks.
         guarded(|| drop(self.request.take()));
         guarded(|| drop(self.observer.take()));
     }
 }
 
-/// Calls what runs code of the user's. Like a handler's, a panic around it, or in a destructor,
-/// costs this connection and not the acceptor that it may run in.
+/// Calls a closure that runs user code. A panic in that code, such as `around_connections` or a
+/// destructor, ends the connection, as a panic in a handler does. It does not end the acceptor, in
+/// whose ethread the closure may run.
 pub(super) fn guarded(f: impl FnOnce()) {
     if let Err(payload) = thread::catch_panic(AssertUnwindSafe(f)) {
         report_panic(&*payload);

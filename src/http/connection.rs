@@ -1,21 +1,21 @@
-//! One connection, as all that deals with it knows it.
+//! The state of one connection that its ethread shares with the rest of the server.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 
 use super::transport::Transport;
 
-/// The transport of a connection, and what its ethread and the rest of the server share of it.
+/// The transport of a connection, its shared flags, and its collected output.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) transport: Transport,
-    /// It waits for a request.
+    /// The connection waits for a request.
     pub(super) idle: Cell<bool>,
-    /// It speaks another protocol by now.
+    /// The connection has switched to another protocol.
     pub(super) upgraded: Cell<bool>,
-    /// What waits to be sent with what follows it.
+    /// Output that is collected, to be sent together with what follows it.
     pub(super) output: RefCell<Vec<u8>>,
-    /// It is among those whose output is looked at.
+    /// The connection is in the flusher's list.
     pub(super) listed: Cell<bool>,
 }
 

@@ -1,5 +1,5 @@
-//! What the connections of a server on one shard use: configuration, buffers, the head lines that
-//! all responses share, and whether the server drains.
+//! What the connections of a server share on one shard: configuration, buffers, the head lines that
+//! are the same in all responses, and whether the server drains.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -14,17 +14,17 @@ use super::proto::encode::Opening;
 use crate::runtime::driver::wall_seconds;
 use crate::runtime::scheduler::current;
 
-/// What input and output of a connection need of its server.
+/// The part of a server that the input and output of its connections use.
 pub(super) struct Context {
     pub(super) config: Config,
     pub(super) buffers: Buffers,
     pub(super) flusher: Rc<Flusher>,
     pub(super) lingering: Rc<Lingering>,
     opening: RefCell<Opening>,
-    /// The turn of the scheduler in which the date of `opening` was looked at.
+    /// The turn of the scheduler in which the date of `opening` was checked last.
     date_turn: Cell<u64>,
     pub(super) draining: Cell<bool>,
-    /// While draining: no request is under way to an idle connection any more.
+    /// Set during a drain, when no request is on its way to an idle connection any more.
     pub(super) closes_idle: Cell<bool>,
 }
 
@@ -42,7 +42,8 @@ impl Context {
         }
     }
 
-    /// Calls `f` with what responses open with; the clock is read once per turn of the scheduler.
+    /// Calls `f` with the head lines that all responses share. The clock is read once per turn of
+    /// the scheduler.
     #[inline(always)]
     pub(super) fn with_opening<R>(&self, f: impl FnOnce(&mut Opening) -> R) -> R {
         let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
@@ -57,7 +58,7 @@ impl Context {
         self.draining.get()
     }
 
-    /// Whether a connection that has nothing to do ends.
+    /// Whether idle connections are closed.
     pub(super) fn closes_idle(&self) -> bool {
         self.closes_idle.get()
     }

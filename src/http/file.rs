@@ -1,8 +1,8 @@
 //! Files as response bodies.
 //!
-//! What is in memory already goes from there to the socket, by sendfile(2). What is not would make
-//! the shard wait for the disk, all its ethreads with it; so that is read on the pool, which also
-//! does for systems and file systems without sendfile(2), or without a way to tell.
+//! Cached parts of a file are sent with sendfile(2). Uncached parts would block the shard on the
+//! disk, with all its ethreads, so they are read on the pool. The pool is also used on systems and
+//! file systems without sendfile(2), or without a way to tell what is cached.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -17,20 +17,20 @@ use super::error::{Error, WithCauses};
 use crate::bridge;
 use crate::runtime::driver::file::{read_cached, sigpipe_is_fatal};
 
-/// What is sent between two looks at whether the file is in memory. The kernel reads ahead by
-/// 128 KiB at a time, so of a file that is read from its beginning no more than one or two pieces
-/// come by way of the pool.
+/// How many bytes are sent between two checks of whether the file is cached. The kernel reads ahead
+/// by 128 KiB at a time, so at most one or two pieces of a file that is read from its beginning go
+/// through the pool.
 const PIECE: u64 = 256 * 1024;
 
-/// A file on its way to a peer.
+/// A file that is being sent to a peer.
 struct Sending<'a> {
     incoming: &'a mut ConnIo,
     file: Arc<File>,
     at: u64,
     end: u64,
-    /// Whether the kernel is asked to send.
+    /// Whether cached pieces are sent with sendfile(2).
     by_kernel: bool,
-    /// What the pool reads into.
+    /// The buffer that the pool reads into.
     buffer: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn send_file(
 }
 
 impl Sending<'_> {
-    /// Puts a small file behind its head, so that both go out by one write.
+    /// Appends a small file to its head, so that one write sends both.
     fn small(&mut self) -> Result<(), Error> {
         let connection = self.incoming.connection.clone();
         while self.at < self.end {
@@ -88,7 +88,7 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Sends piece after piece, each on the way that suits it.
+    /// Sends the file in pieces, each with sendfile(2) or through the pool.
     fn large(&mut self) -> Result<(), Error> {
         self.incoming.flush()?;
         self.by_kernel = !sigpipe_is_fatal();
@@ -104,7 +104,7 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Whether the next piece can be had without the disk, by its first and its last byte.
+    /// Whether the next piece is cached, judged by its first and its last byte.
     fn is_cached(&self, piece_end: u64) -> Result<bool, Error> {
         for at in [self.at, piece_end - 1] {
             let cached = read_cached(self.file.as_fd(), &mut [0], at);
@@ -115,7 +115,7 @@ impl Sending<'_> {
         Ok(true)
     }
 
-    /// False at the end of the file.
+    /// Sends a piece with sendfile(2). Returns false at the end of the file.
     fn piece_by_kernel(&mut self, piece_end: u64) -> Result<bool, Error> {
         while self.at < piece_end {
             let count = (piece_end - self.at) as usize;
@@ -131,7 +131,7 @@ impl Sending<'_> {
         Ok(true)
     }
 
-    /// False at the end of the file.
+    /// Reads a piece on the pool, and sends it. Returns false at the end of the file.
     fn piece_by_pool(&mut self, piece_end: u64) -> Result<bool, Error> {
         let (file, at) = (self.file.clone(), self.at);
         let mut buffer = mem::take(&mut self.buffer);

@@ -1,13 +1,13 @@
-//! What answers requests.
+//! The trait of request handlers.
 #![forbid(unsafe_code)]
 
 use super::message::{IntoResponse, Response};
 use super::request::Request;
 
-/// Answers requests. Every `Fn(&mut Request) -> impl IntoResponse` does.
+/// Answers requests. Every `Fn(&mut Request) -> impl IntoResponse` is a handler.
 ///
-/// It runs in the ethread of the connection, so it may wait: for its own database connection, for
-/// another server, for time to pass. Neither `Send` nor `Sync` is asked for.
+/// A handler runs in the ethread of the connection, so it may wait: for its own database
+/// connection, for another server, for time to pass. It need be neither `Send` nor `Sync`.
 ///
 /// # Examples
 ///

@@ -195,7 +195,7 @@ mod tests {
         // Sends after the queue was found empty, before its end is checked.
         let look = || {
             if let Some(sender) = sender.take() {
-                sender.send(connection()).expect("somebody receives");
+                sender.send(connection()).expect("the receiver lives");
             }
             receiver.has_ended()
         };
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn what_nobody_takes_goes_back() {
         let (sender, receiver) = handover(Family::Unix);
-        sender.send(connection()).expect("somebody receives");
+        sender.send(connection()).expect("the receiver lives");
         receiver.close();
         assert!(sender.send(connection()).is_err());
         assert!(receiver.accept_now().is_ok(), "what was here before");

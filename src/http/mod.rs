@@ -11,24 +11,24 @@
 //! ```
 //!
 //! A handler is any `Fn(&mut Request) -> impl IntoResponse`. It runs in the ethread of its
-//! connection: it may sleep, read files on the pool, or call another server, and nobody else waits
-//! for it. Its panic is a 500 and a log line.
+//! connection, so it may sleep, read files on the pool, or call another server, and no other
+//! connection waits meanwhile. A panic in a handler is answered with 500 and logged.
 //!
-//! A program that would rather be in charge itself reads requests from a [`WebServer`] and answers
-//! them when it likes: see [`pull`].
+//! A program without a handler reads requests from a [`WebServer`], and answers them at any time:
+//! see [`pull`].
 //!
-//! # What is spoken
+//! # Protocol
 //!
 //! HTTP/1.1 and HTTP/1.0 by RFC 9110 and RFC 9112: persistent connections, pipelining, bodies with
 //! `Content-Length` and in chunks, `Expect: 100-continue`, HEAD. Ambiguous framing is refused with
-//! 400 and the connection closed. `Upgrade` is ignored unless the handler takes it up, with
-//! [`Response::upgrade`]. CONNECT is not offered.
+//! 400 and the connection closed. `Upgrade` is ignored unless the handler accepts it, with
+//! [`Response::upgrade`]. CONNECT is not supported.
 //!
 //! # Limits
 //!
-//! Every size and every phase of a connection has one, on by default. Those of [`Limits`] and
-//! [`Timeouts`] can be changed by [`Server::limits`] and [`Server::timeouts`], the others by
-//! [`Server::taskmaster`]:
+//! Every size and every phase of a connection has a limit, enabled by default. [`Server::limits`]
+//! sets the [`Limits`], [`Server::timeouts`] the [`Timeouts`], and [`Server::taskmaster`] the other
+//! limits:
 //!
 //! | Default | Value | What it bounds | Beyond it |
 //! |---|---|---|---|
@@ -51,22 +51,22 @@
 //! | [`Taskmaster::MAX_ACCEPT`] | 12500 | connections that are served or queued | 503 |
 //! | [`Taskmaster::QUEUE_TIMEOUT`] | 10 s | the wait in the queue | 503 |
 //!
-//! Fixed are these: of a body that no handler has read, up to 64 KiB are read and thrown away to
-//! keep the connection. After the last answer what the peer still sends is thrown away, without a
-//! limit of bytes; at most 1024 connections of a shard linger like this at a time, fewer where the
-//! process may have few descriptors, and beyond that the oldest one is closed.
+//! Two limits are fixed. Up to 64 KiB of a body that no handler has read are discarded to keep the
+//! connection. After the last answer, further input from the peer is discarded, without a limit of
+//! bytes. At most 1024 connections of a shard linger like this at a time, fewer if the process may
+//! have few descriptors; beyond that the oldest lingering connection is closed.
 //!
-//! A timeout of a body is an error of the read that waits for it; the handler that passes it on
-//! with `?` answers 408.
+//! A timeout of a body is an error of the read that waits for the body. A handler that returns the
+//! error with `?` answers 408.
 //!
-//! How many connections are served, wait, or are refused is the [`Taskmaster`]'s to say. A process
-//! without descriptors answers newcomers with 503 and recovers by itself.
+//! The [`Taskmaster`] decides how many connections are served, wait, or are refused. A process that
+//! has no descriptors left answers new connections with 503, and recovers by itself.
 //!
-//! # The end
+//! # Shutdown
 //!
-//! [`Server::run`] serves until SIGTERM or SIGINT, [`Server::serve`] until
-//! [`ServerHandle::drain`]. Then nobody can connect any more; whoever was connected is answered, up
-//! to a deadline; and [`ServerHandle::drained`] tells who was cut by that.
+//! [`Server::run`] serves until SIGTERM or SIGINT, [`Server::serve`] until [`ServerHandle::drain`].
+//! Then no client can connect any more, and open connections are answered until a deadline.
+//! [`ServerHandle::drained`] reports the connections that were cut at the deadline.
 
 #![forbid(unsafe_code)]
 
@@ -115,7 +115,7 @@ mod transport;
 mod trouble;
 mod upgrade;
 
-/// The vocabulary of the crate `http`, version 1.
+/// Types of the crate `http`, version 1.
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use access_log::{CombinedLog, CommonLog};
 pub use client_connection::ClientConnection;

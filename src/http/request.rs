@@ -17,9 +17,9 @@ use super::proto::head::RequestHead;
 
 /// A request, and the connection that its body comes from.
 ///
-/// The head stays in the buffer that it was received in; everything here looks it up in place. The
-/// body is read when the handler asks for it: with [`body`](Self::body) as a stream, or whole, up
-/// to the server's limit, with [`bytes`](Self::bytes) and [`text`](Self::text).
+/// The head stays in the buffer that received it; the methods look it up in place. The body is read
+/// when the handler asks for it: with [`body`](Self::body) as a stream, or whole, up to the
+/// server's limit, with [`bytes`](Self::bytes) and [`text`](Self::text).
 ///
 /// # Examples
 ///
@@ -88,11 +88,12 @@ impl Request {
         }
     }
 
-    /// Returns the path with its percent-encoding taken off.
+    /// Returns the path, percent-decoded.
     ///
     /// # Errors
     ///
-    /// If what it encodes is not UTF-8. Converts into a handler's error, which answers 400.
+    /// If the decoded path is not UTF-8. The error converts into a handler's error, which answers
+    /// 400.
     pub fn decoded_path(&self) -> Result<std::borrow::Cow<'_, str>, MalformedPath> {
         decode_path(self.path())
     }
@@ -109,9 +110,9 @@ impl Request {
         query_pairs(self.query().unwrap_or_default())
     }
 
-    /// Returns host and port that the request is for, as they were sent: those of the target if it
-    /// is a whole URI, else those of the `Host` field (RFC 9112 sections 3.2.2 and 3.3). `None` if
-    /// none are named, as HTTP/1.0 allows.
+    /// Returns the host and port of the request, as they were sent: from the target if it is a
+    /// whole URI, else from the `Host` field (RFC 9112 sections 3.2.2 and 3.3). `None` if neither
+    /// names a host, as HTTP/1.0 allows.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         let of_target = match self.target().starts_with('/') {
@@ -160,16 +161,16 @@ impl Request {
         &self.state.connection
     }
 
-    /// Returns the connection that this request came over, to keep values with it.
+    /// Returns the connection that this request came over, to store values with it.
     pub fn connection_mut(&mut self) -> &mut ClientConnection {
         &mut self.state.connection
     }
 
     /// Whether the client has left: it has ended its side of the connection, or reset it.
     ///
-    /// For handlers that work for long without reading or writing, which would tell them. It never
-    /// waits, and costs one system call. A client that ends its side once it has sent its request
-    /// looks the same although it still listens, as `nc -N` does; the answer is sent to it.
+    /// For handlers that work for long without a read or write, which would report it. The call
+    /// never waits, and costs one system call. A client that ends its side after its request but
+    /// still reads, as `nc -N` does, looks the same; the answer is sent nevertheless.
     ///
     /// # Examples
     ///
@@ -180,7 +181,7 @@ impl Request {
     ///     let mut found = String::new();
     ///     for shelf in 0..100 {
     ///         if request.peer_gone() {
-    ///             // nginx's number for it, which nobody will read.
+    ///             // nginx's status for this case, which the client never reads.
     ///             let status = StatusCode::from_u16(499)?;
     ///             return Err(HandlerError::status(status, "the client has left"));
     ///         }
@@ -195,27 +196,27 @@ impl Request {
         self.io.transport().peer_gone()
     }
 
-    /// Returns the declared length of the body: 0 without one, `None` if it comes in chunks.
+    /// Returns the declared length of the body: 0 without a body, `None` if it is chunked.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.io.declared_length()
     }
 
-    /// Returns the body as a stream. It is not limited in length.
+    /// Returns the body as a stream, without a limit on its length.
     ///
-    /// Reading suspends the ethread while nothing has come, and asks for the body first where the
-    /// client waits for that (`Expect: 100-continue`, RFC 9110 section 10.1.1). Its errors carry an
-    /// [`Error`]; with `?` in a handler they answer with the fitting status.
+    /// A read suspends the ethread until bytes arrive. If the client waits for a 100 before it
+    /// sends the body (`Expect: 100-continue`, RFC 9110 section 10.1.1), the first read sends it.
+    /// The errors carry an [`Error`]; with `?` in a handler they answer with the fitting status.
     pub fn body(&mut self) -> BodyReader<'_> {
         BodyReader { io: &mut self.io }
     }
 
-    /// Reads the rest of the body, suspending while it comes.
+    /// Reads the rest of the body, suspending the caller until all of it has arrived.
     ///
     /// # Errors
     ///
-    /// If it is longer than [`Limits::body_bytes`](super::Limits::body_bytes), which answers 413;
-    /// if the peer breaks off, breaks the protocol, or takes too long.
+    /// If the body is longer than [`Limits::body_bytes`](super::Limits::body_bytes), which answers
+    /// 413; if the peer closes within the body, breaks the protocol, or takes too long.
     ///
     /// # Cancellation
     ///
@@ -224,11 +225,11 @@ impl Request {
         self.io.collect()
     }
 
-    /// Reads the rest of the body as text, suspending while it comes.
+    /// Reads the rest of the body as text, suspending the caller until all of it has arrived.
     ///
     /// # Errors
     ///
-    /// As [`Request::bytes`]; and with 400 if it is not UTF-8.
+    /// As [`Request::bytes`]; and if the body is not UTF-8, which answers 400.
     ///
     /// # Cancellation
     ///
@@ -240,9 +241,9 @@ impl Request {
     /// Returns the fields that followed a chunked body, such as a checksum (RFC 9112 section
     /// 7.1.2).
     ///
-    /// Empty until the body has been read to its end. Fields that must not stand there are left
-    /// out: those of framing, routing and authentication, and modifiers of the request (RFC 9110
-    /// section 6.5.1). They are not headers, and are never merged with those.
+    /// Empty until the body has been read to its end. Fields that must not be trailers are left
+    /// out: fields of framing, routing and authentication, and modifiers of the request (RFC 9110
+    /// section 6.5.1). Trailers are not headers, and are never merged with the headers.
     ///
     /// # Examples
     ///
@@ -266,7 +267,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// If the target is not a `Uri` to that crate, which knows fewer than this server accepts.
+    /// If the `http` crate does not accept the target as a `Uri`: it accepts fewer targets than
+    /// this server.
     pub fn to_http(&self) -> Result<http::Request<()>, http::Error> {
         let mut request = http::Request::builder()
             .method(self.method().clone())
@@ -290,7 +292,7 @@ impl fmt::Debug for Request {
 
 /// The body of a request as a stream. Made by [`Request::body`].
 ///
-/// A read suspends the ethread until something has come.
+/// A read suspends the ethread until bytes arrive.
 pub struct BodyReader<'a> {
     io: &'a mut ConnIo,
 }

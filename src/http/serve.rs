@@ -1,8 +1,8 @@
 //! The loop of one connection: read a request, call the handler, send the response.
 //!
-//! Responses are collected while pipelined requests are waiting in the buffer, and sent before the
-//! loop waits for anything: one write for a burst of requests. If a handler waits, the answers
-//! before its own go out all the same: see `early`.
+//! Responses are collected while pipelined requests are in the buffer, and sent before the loop
+//! waits for anything: one write for a burst of requests. If a handler waits, the earlier responses
+//! are sent meanwhile: see [`flusher`](super::flusher).
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -24,21 +24,21 @@ use super::upgrade::{self, Switch};
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
-/// What becomes of a connection after a response.
+/// What happens to a connection after a response.
 enum Next {
     Request,
-    /// Close; nothing is under way.
+    /// Close; no more input is expected.
     Close,
     /// Close, but the peer may still be sending.
     Linger,
 }
 
-/// How a connection goes on.
+/// How a connection continues after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Once input has arrived: nothing is under way.
+    /// The connection waits for input; no request is in progress.
     Idle,
-    /// Likewise, and nothing had come this time.
+    /// As `Idle`, and no input had arrived in this turn.
     Nothing,
     Over,
 }
@@ -67,7 +67,7 @@ pub(super) fn serve(
             Err(error) => refuse(request, observer, &error),
         };
         match next {
-            // Perhaps there is more.
+            // More input may be buffered.
             Ok(Next::Request) => arrival = Ok(Arrival::Input),
             Ok(Next::Close) => return Turn::Over,
             Ok(Next::Linger) => {
@@ -115,8 +115,8 @@ fn answer(
     observer: Option<&Observer>,
 ) -> Result<Next, Error> {
     request.io.send_early();
-    // The conversion into a response is the handler's too. The response is used where it lies, as
-    // its copies would be most of the memory that a request touches.
+    // The conversion into a response is user code too. The response is used in place, as copies of
+    // it would be most of the memory that a request touches.
     let handle = AssertUnwindSafe(|| state.handler.handle(request));
     let mut result = thread::catch_panic(handle);
     let mut failed = None;
@@ -158,7 +158,7 @@ fn respond(
     let keep_alive = send(io, answer, response)?;
     if !keep_alive {
         io.flush()?;
-        // A peer that did not ask for the end may have sent its next request already.
+        // A peer that did not ask to close may have sent its next request already.
         let done = io.is_done() && !io.has_more();
         let expected = !request.state.head.framing().keep_alive;
         return Ok(if done && expected {
@@ -176,7 +176,7 @@ fn respond(
     Ok(Next::Request)
 }
 
-/// Answers with 101 and hands the connection over, or answers why not.
+/// Answers with 101 and hands the connection over, or answers with a refusal.
 #[cold]
 #[inline(never)]
 fn answer_with_interim(
@@ -198,7 +198,7 @@ fn answer_with_interim(
             };
             send(&mut request.io, answer, response)?;
             request.io.flush()?;
-            // What follows is another protocol's.
+            // From here on the connection speaks another protocol.
             if let Some(observer) = observer {
                 observer.end(request, false, true);
             }
@@ -211,7 +211,7 @@ fn answer_with_interim(
     }
 }
 
-/// Answers input that is no request, where that is possible, and closes.
+/// Answers input that is no valid request, if an answer is possible, and closes.
 #[cold]
 #[inline(never)]
 fn refuse(
@@ -228,11 +228,11 @@ fn refuse(
     };
     let answer = AnswerTo {
         version: Version::HTTP_11,
-        // RFC 9110 section 9.3.2: no content in answer to HEAD, not even this.
+        // RFC 9110 section 9.3.2: no content in answer to HEAD, not even an explanation.
         is_head: request.io.has_begun_with_head(),
         keep_alive: false,
     };
-    // RFC 9110 section 15.5: with an explanation.
+    // RFC 9110 section 15.5: the answer explains the error.
     let text = format!(
         "{}: {error}\n",
         status.canonical_reason().unwrap_or_default()
@@ -246,7 +246,8 @@ fn refuse(
     sent.map(|()| Next::Linger)
 }
 
-/// Sends a response, or collects it to be sent with others; whether the connection lives on.
+/// Sends a response, or collects it to be sent with other responses. Returns whether the connection
+/// is kept.
 #[inline(always)]
 fn send(io: &mut ConnIo, answer: AnswerTo, response: &mut Response) -> Result<bool, Error> {
     let context = &io.context;
@@ -308,7 +309,7 @@ fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io:
             Ok(0) => return Ok(()),
             Ok(got) => {
                 out.write_all(&buffer[..got])?;
-                // The peer has this piece while the reader waits for the next one.
+                // The peer gets this piece while the reader waits for the next one.
                 out.frame_pending()?;
                 out.io.send_early();
             }
@@ -318,8 +319,8 @@ fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io:
     }
 }
 
-/// Sends a body that is made while it is sent. If it breaks off or has the wrong length, so does
-/// the connection: the peer must not take what it has for the whole.
+/// Sends a body that is produced while it is sent. If the body breaks off or has the wrong length,
+/// the connection ends: the peer must not take the part for the whole.
 #[inline(never)]
 fn stream(
     io: &mut ConnIo,
@@ -337,7 +338,7 @@ fn stream(
     let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
     let result = match result {
         Ok(Ok(())) => out.finish(),
-        // What it says of a write that failed is not its own fault.
+        // A write failed, so the error is the connection's, not the producer's.
         Ok(Err(error)) if out.io.write_failed => Err(error.into()),
         Ok(Err(error)) => Err(Error::response_failed(error)),
         Err(payload) => {
@@ -365,14 +366,14 @@ fn stream(
 struct Outgoing<'a> {
     io: &'a mut ConnIo,
     framing: ResponseBody,
-    /// Small writes on their way to one chunk.
+    /// Small writes, collected into one chunk.
     pending: Vec<u8>,
     /// Bytes taken from the handler.
     sent: u64,
 }
 
 impl Outgoing<'_> {
-    /// Moves what is pending to the output, framed.
+    /// Frames the pending bytes and moves them to the output.
     fn frame_pending(&mut self) -> Result<(), Error> {
         let mut output = self.io.connection.output.borrow_mut();
         match self.framing {
@@ -411,7 +412,7 @@ impl Write for Outgoing<'_> {
         {
             return Err(Error::response_too_long(declared).into());
         }
-        // Large pieces are taken bit by bit, so that a body of any size needs little memory.
+        // A large piece is taken in parts, so that a body of any size needs little memory.
         let data = &data[..data.len().min(COLLECT)];
         self.pending.extend_from_slice(data);
         self.sent += data.len() as u64;

@@ -1,4 +1,4 @@
-//! The server: its settings, and serving it: an acceptor, and an ethread per connection.
+//! The settings of a server, and serving: an acceptor, and an ethread per connection.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -36,7 +36,7 @@ use crate::runtime::scheduler::unwind::as_io;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread;
 
-/// An HTTP server that listens, and is to be served.
+/// An HTTP server that listens. [`serve`](Self::serve) answers its requests.
 ///
 /// # Examples
 ///
@@ -66,7 +66,7 @@ use crate::thread;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Server {
-    /// `None` once it has been served.
+    /// `None` once the server has been served.
     inlet: RefCell<Option<Inlet>>,
     pub(super) plan: Plan,
     control: Arc<Control>,
@@ -74,7 +74,7 @@ pub struct Server {
 }
 
 impl fmt::Debug for Server {
-    /// Without what is borrowed: the writer may call back.
+    /// Leaves out the borrowed state, since the writer may call back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("plan", &self.plan)
@@ -82,7 +82,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What a server was told, for as many shards as are to do the same.
+/// The settings of a server. Each shard that serves it has a copy.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) local_addr: Option<SocketAddr>,
@@ -93,24 +93,25 @@ pub(super) struct Plan {
     hooks: Option<Box<Hooks>>,
 }
 
-/// What a server has to do with those on other shards.
+/// How a server relates to its copies on other shards.
 #[derive(Clone, Debug)]
 pub(super) enum Share {
-    /// It is the only one.
+    /// There are no other shards.
     Alone,
-    /// Each of so many has its own limits.
+    /// Each of this many shards has its own limits.
     Each(usize),
-    /// The limits hold for all of so many together.
+    /// The limits hold for all of this many shards together.
     Whole(Arc<Whole>, usize),
 }
 
 impl Server {
-    /// How long a drain may take that a signal began, unless set: 8 s, as containers are killed
-    /// after 10 s, and something may have to be done after it.
+    /// The default of [`drain_grace`](Self::drain_grace): 8 s, as containers are killed after 10 s,
+    /// and the program may have work to do after the drain.
     pub const DRAIN_GRACE: Duration = Duration::from_secs(8);
 
-    /// Listens on a TCP address, with `SO_REUSEADDR` and a backlog of 1024. Port 0 lets the system
-    /// choose; see [`local_addr`](Self::local_addr). A name is resolved, which suspends the caller.
+    /// Listens on a TCP address, with `SO_REUSEADDR` and a backlog of 1024. With port 0 the system
+    /// chooses the port; see [`local_addr`](Self::local_addr). A name is resolved, which suspends
+    /// the caller.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl Server {
         }
     }
 
-    /// Takes what it listens on; an error if it has been served.
+    /// Takes the inlet; an error if the server has been served.
     pub(super) fn take_inlet(&self) -> io::Result<Inlet> {
         self.inlet.take().ok_or_else(|| {
             io::Error::new(
@@ -171,18 +172,18 @@ impl Server {
         self
     }
 
-    /// Sets how long a peer may take for what.
+    /// Sets how long a peer may take in each phase of a connection.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.plan.config.timeouts = timeouts;
         self
     }
 
-    /// Sets who decides which connections are served, and when. The default is
+    /// Sets the taskmaster, which decides which connections are served, and when. The default is
     /// [`Taskmaster::per_connection`].
     ///
-    /// Unless it is single-threaded, serving raises the process's soft limit of descriptors
-    /// (`RLIMIT_NOFILE`) to the hard one.
+    /// Unless the taskmaster is single-threaded, serving raises the process's soft limit of
+    /// descriptors (`RLIMIT_NOFILE`) to the hard one.
     #[must_use]
     pub fn taskmaster(mut self, taskmaster: Taskmaster) -> Self {
         self.plan.taskmaster = taskmaster;
@@ -204,7 +205,7 @@ impl Server {
         self
     }
 
-    /// Sets how long a drain may take that a signal begins, see [`run`](Self::run). The default is
+    /// Sets how long a drain that a signal begins may take; see [`run`](Self::run). The default is
     /// [`DRAIN_GRACE`](Self::DRAIN_GRACE).
     #[must_use]
     pub fn drain_grace(mut self, grace: Duration) -> Self {
@@ -219,8 +220,9 @@ impl Server {
         self
     }
 
-    /// Sets how the ethread of a connection is named by the peer's address, which a Unix socket
-    /// does not have. The default is `http-client IP:PORT`, also if `format` panics.
+    /// Sets how the ethread of a connection is named. `format` is given the peer's address, or
+    /// `None` on a Unix socket. The default is `http-client IP:PORT`, which is also used if
+    /// `format` panics.
     #[must_use]
     pub fn client_name<F>(mut self, format: F) -> Self
     where
@@ -230,9 +232,10 @@ impl Server {
         self
     }
 
-    /// Sets what runs around each connection, in its ethread: `around` is given what serves it, and
-    /// calls that once, which returns when the last answer is out. If it does not, or if it panics
-    /// before, the connection is closed.
+    /// Sets a closure that runs around each connection, in the connection's ethread. `around` is
+    /// given a function that serves the connection, and calls it once; the call returns when the
+    /// last answer has been sent. If `around` does not call it, or panics before, the connection is
+    /// closed.
     ///
     /// # Examples
     ///
@@ -263,12 +266,12 @@ impl Server {
         self
     }
 
-    /// Has `hook` called after each answer: for an access log, or for counters.
+    /// Calls `hook` after each answer: for an access log, or for counters.
     ///
-    /// It runs in the ethread of the connection, when the answer has been handed to the system or
-    /// is about to be, together with others. Requests that were refused before any handler saw them
-    /// are reported too; those that are cut by the end of a drain are not. If it panics, that is
-    /// logged.
+    /// The hook runs in the ethread of the connection, when the answer has been handed to the
+    /// system, or has been collected to be sent together with other answers. Requests that were
+    /// refused before a handler was called are reported too. Requests that are cut by the end of a
+    /// drain are not. A panic of the hook is logged.
     ///
     /// # Examples
     ///
@@ -286,10 +289,10 @@ impl Server {
         self
     }
 
-    /// Has `hook` called with each error that a request was refused with, or that ended a
-    /// connection, and with the address of the peer. Errors that a handler is given are its own.
+    /// Calls `hook` with each error that a request was refused with, or that ended a connection,
+    /// and with the peer's address. Errors that are returned to a handler are not reported.
     ///
-    /// It runs in the ethread of the connection. If it panics, that is logged.
+    /// The hook runs in the ethread of the connection. A panic of the hook is logged.
     ///
     /// # Examples
     ///
@@ -314,11 +317,11 @@ impl Server {
         self.plan.hooks.get_or_insert_default()
     }
 
-    /// Returns the address that it listens on.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a Unix socket, which has none of this kind.
+    /// `Unsupported` for a Unix socket, which has no such address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.plan.local_addr.ok_or_else(|| {
             io::Error::new(
@@ -341,22 +344,22 @@ impl Server {
     }
 
     /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller.
-    /// How the drain went is told by [`ServerHandle::drained`].
+    /// [`ServerHandle::drained`] returns the report of the drain.
     ///
     /// On an OS thread outside of ethreads, as in a plain `main`, this drives the shard meanwhile
     /// and shuts it down at the end, as [`run_main`](crate::run_main) does: the other ethreads of
     /// the OS thread are cancelled and given five seconds to unwind. A call that fails before it
-    /// has begun to serve leaves them alone, and so does one inside an ethread.
+    /// has begun to serve does not shut the shard down, and neither does a call inside an ethread.
     ///
     /// # Errors
     ///
-    /// If the listener fails in a way that cannot pass, and if this server has been served before;
-    /// `Other` with the source [`WouldPark`] while the caller unwinds.
+    /// If the listener fails permanently, or if this server has been served before; `Other` with
+    /// the source [`WouldPark`] while the caller unwinds.
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller stops accepting, and its connections are cancelled; those who wait for
-    /// their turn are answered with 503.
+    /// When the caller is cancelled, the server stops accepting and its connections are cancelled.
+    /// Queued connections are answered with 503.
     #[track_caller]
     pub fn serve(&self, handler: impl Handler) -> io::Result<()> {
         let root = AsRoot::default();
@@ -368,7 +371,7 @@ impl Server {
     #[track_caller]
     pub(super) fn serve_here(&self, handler: impl Handler, root: &AsRoot) -> io::Result<()> {
         if std::thread::panicking() {
-            // Nothing below would ever wait, so it would never end.
+            // While the caller unwinds, nothing below would wait, so serving would never end.
             let location = Location::caller();
             return Err(io::Error::other(WouldPark { location }));
         }
@@ -414,12 +417,12 @@ impl Server {
 
     fn connection_config(&self) -> Config {
         let mut config = self.plan.config.clone();
-        // Between two requests of one connection nobody else would be served.
+        // No other connection would be served between two requests of this connection.
         config.persistent = !self.plan.taskmaster.is_single_threaded();
         config
     }
 
-    /// What serving needs on this shard.
+    /// Makes what serving needs on this shard.
     fn set_up(
         &self,
         handler: Box<dyn Handler>,
@@ -484,7 +487,7 @@ impl Plan {
 }
 
 impl From<TcpListener> for Server {
-    /// Serves on a listener that is ready-made.
+    /// Serves on an existing listener.
     fn from(listener: TcpListener) -> Self {
         let local_addr = listener.local_addr().ok();
         Self::new(listener.into(), Family::Tcp, local_addr)
@@ -500,12 +503,12 @@ impl From<UnixListener> for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody serves it any more, and whoever waits for that would wait for ever.
+        // The server is never served again, so its waiters would wait for ever.
         self.control.end(None);
     }
 }
 
-/// Lets the serving ethread look at its acceptor's end.
+/// Wakes the serving ethread when its acceptor ends.
 struct UnparkOnDrop(thread::Thread);
 
 impl Drop for UnparkOnDrop {
@@ -514,7 +517,7 @@ impl Drop for UnparkOnDrop {
     }
 }
 
-/// However serving ends, also by a cancel: nothing of it stays behind.
+/// Cleans up however serving ends, also by a cancel, so that nothing is left behind.
 struct Ending<'a> {
     state: &'a ServerState,
     acceptor: &'a Acceptor,

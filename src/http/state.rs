@@ -22,7 +22,7 @@ pub(super) struct ServerState {
     pub(super) context: Rc<Context>,
     pub(super) handler: Box<dyn Handler>,
     pub(super) hooks: Option<Box<Hooks>>,
-    /// All connections are cut, also those that may still be accepted.
+    /// All connections are cut, including any that are accepted later.
     cut: Cell<bool>,
     /// The ethread that waits for the last connection to end.
     watcher: RefCell<Option<Thread>>,
@@ -35,7 +35,7 @@ pub(super) struct ServerState {
 struct Member {
     connection: Rc<Connection>,
     peer: Option<SocketAddr>,
-    /// `None` before it is attached, and where the acceptor serves.
+    /// `None` before the ethread is attached, and if the acceptor itself serves the connection.
     ethread: Option<JoinHandle<()>>,
 }
 
@@ -58,29 +58,30 @@ impl ServerState {
         }
     }
 
-    /// No connection lives beyond its current request. `watcher` is unparked when the last one is
-    /// gone, and when the last one that lingers is.
+    /// Begins a drain: no connection lives beyond its current request. `watcher` is unparked when
+    /// the last served connection is gone, and when the last lingering connection is gone.
     pub(super) fn start_draining(&self, watcher: &Thread) {
         self.context.draining.set(true);
         self.context.lingering.start_draining(watcher);
         *self.watcher.borrow_mut() = Some(watcher.clone());
     }
 
-    /// Idle connections end, unless a request has arrived.
+    /// Ends idle connections, unless a request has arrived, and the reading halves of upgraded
+    /// ones.
     pub(super) fn close_idle(&self) {
         self.context.closes_idle.set(true);
         for member in self.connections.borrow().iter().flatten() {
             if member.connection.idle.get() {
                 member.connection.transport.look_again();
             } else if member.connection.upgraded.get() {
-                // Whoever reads there meets the end, and may say goodbye. Where it fails the
-                // connection is gone.
+                // Reads return the end of the stream, and the protocol may still write. The call
+                // fails only if the connection is gone.
                 let _ = member.connection.transport.shutdown(Shutdown::Read);
             }
         }
     }
 
-    /// Adds a connection, and gives it a place.
+    /// Adds a connection and returns its place.
     fn enter(&self, connection: Rc<Connection>, peer: Option<SocketAddr>) -> usize {
         let member = Some(Member {
             connection,
@@ -127,12 +128,13 @@ impl ServerState {
         self.count.get()
     }
 
-    /// Whether no connection is left, not even one that lingers.
+    /// Whether no connection is left, neither served nor lingering.
     pub(super) fn is_quiet(&self) -> bool {
         self.count.get() == 0 && self.context.lingering.is_empty()
     }
 
-    /// Those who lose something if they are cut now: idle ones do not.
+    /// Returns the connections that lose something if they are cut now: all except idle
+    /// connections.
     pub(super) fn busy(&self) -> Vec<CutConnection> {
         let busy: Vec<_> = {
             let connections = self.connections.borrow();
@@ -144,7 +146,7 @@ impl ServerState {
             })
             .collect()
         };
-        // A name may be the user's to make, so nothing is borrowed.
+        // User code may make the name, so nothing is borrowed here.
         let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
             Some(name) => name.to_owned(),
             None => self.context.config.ethread_hooks.client_name(peer),
@@ -177,13 +179,14 @@ impl fmt::Debug for ServerState {
     }
 }
 
-/// A connection's place among the others, and its permit; both are given back however it ends.
-/// A connection that is taken over by its handler would take this along.
+/// The place of a connection in its [`ServerState`], and its permit. Both are given back on drop,
+/// however the connection ends. If a handler took the connection over, this would move along with
+/// it.
 #[derive(Debug)]
 pub(super) struct Membership {
     state: Rc<ServerState>,
     place: usize,
-    /// Dropped last: what counts is the open connection.
+    /// Dropped last: the connection counts as long as it is open.
     _permit: Permit,
 }
 

@@ -199,11 +199,11 @@ pub struct TaskmasterError {
 impl fmt::Display for TaskmasterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.bounds.max_threads, self.bounds.max_accept) {
-            (Some(0), _) => f.write_str("a limit of 0 threads serves nobody"),
+            (Some(0), _) => f.write_str("a limit of 0 threads serves no connection"),
             (Some(threads), Some(accept)) => write!(
                 f,
-                "the accept limit {accept} is not above the thread limit {threads}, so nobody \
-                 could wait"
+                "the accept limit {accept} is not above the thread limit {threads}, so no \
+                 connection could wait"
             ),
             (_, Some(accept)) => write!(f, "the accept limit {accept} needs a thread limit"),
             (_, None) => f.write_str("the limits contradict each other"),
@@ -253,11 +253,11 @@ mod tests {
             assert_eq!(error.to_string(), text);
         };
         check(None, Some(20), "the accept limit 20 needs a thread limit");
-        check(Some(0), None, "a limit of 0 threads serves nobody");
+        check(Some(0), None, "a limit of 0 threads serves no connection");
         check(
             Some(20),
             Some(20),
-            "the accept limit 20 is not above the thread limit 20, so nobody could wait",
+            "the accept limit 20 is not above the thread limit 20, so no connection could wait",
         );
         assert!(Taskmaster::with_limits(None, None).is_ok());
         assert!(Taskmaster::with_limits(20, None).is_ok());

@@ -26,7 +26,7 @@ pub(crate) struct Transport {
     family: Family,
 }
 
-/// What kind of socket it is.
+/// The kind of a connection's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Tcp,
@@ -36,8 +36,8 @@ pub(crate) enum Family {
 /// A point in time on the shard's clock, in nanoseconds.
 pub(crate) type Deadline = u64;
 
-/// The deadline that is `timeout` from the beginning of this turn of the scheduler. It costs no
-/// reading of the clock.
+/// Returns the deadline that is `timeout` after the beginning of this turn of the scheduler. Does
+/// not read the clock.
 pub(crate) fn deadline_in(timeout: Duration) -> Deadline {
     deadline_after(turn_began(), timeout)
 }
@@ -47,17 +47,18 @@ pub(crate) fn turn_began() -> Deadline {
     current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.turn_began()))
 }
 
-/// The deadline that is `timeout` from now, however long this turn has been going on.
+/// Returns the deadline that is `timeout` from now. Reads the clock, so the length of this turn
+/// does not matter.
 pub(crate) fn deadline_from_now(timeout: Duration) -> Deadline {
     let now = current::with(|scheduler| scheduler.map_or(0, |scheduler| scheduler.clock()));
     deadline_after(now, timeout)
 }
 
-/// Bytes that are discarded from a socket right before its close, at most.
+/// The most bytes that are discarded from a socket right before its close.
 const DISCARD_LIMIT: usize = 256 * 1024;
 
-/// Reads and discards what has arrived at a non-blocking socket, so that the close that follows is
-/// no reset. Not a suspension point.
+/// Reads and discards what has arrived at a non-blocking socket, so that the following close does
+/// not reset the connection. Not a suspension point.
 pub(crate) fn discard_arrived(socket: BorrowedFd<'_>) {
     let mut scratch = [0; 4096];
     let mut discarded = 0;
@@ -73,8 +74,8 @@ impl Transport {
     /// Takes a non-blocking socket.
     pub(crate) fn new(fd: OwnedFd, family: Family) -> Self {
         if family == Family::Tcp {
-            // A response goes out whole; waiting for more to send only delays it. Where the option
-            // is refused the connection is gone already.
+            // A response is sent whole, so waiting for more output would only delay it. The option
+            // is refused only if the connection is gone.
             let _ = socket::set_nodelay(fd.as_fd(), true);
         }
         Self {
@@ -101,7 +102,8 @@ impl Transport {
         socket::local_addr(self.socket.fd()).ok()
     }
 
-    /// A short result empties a TCP socket, and that only.
+    /// Returns what a result proves about the next try: after a short one a TCP socket would block,
+    /// but a Unix socket may not.
     fn left(&self, got: usize, wanted: usize) -> Left {
         match self.family {
             Family::Tcp if 0 < got && got < wanted => Left::Nothing,
@@ -109,7 +111,8 @@ impl Transport {
         }
     }
 
-    /// Reads what is there, up to the length of `buffer`; fails with `WouldBlock` if nothing is.
+    /// Reads what has arrived, up to the length of `buffer`; fails with `WouldBlock` if nothing
+    /// has.
     #[track_caller]
     #[inline]
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -129,15 +132,16 @@ impl Transport {
     }
 
     /// Parks without a stack until there may be input, as the last act of a
-    /// [`Work`](crate::runtime::task::work::Work); false if there may be some already.
-    // Down to the park, as each request passes here: with two callers it would be calls else.
+    /// [`Work`](crate::runtime::task::work::Work); false if input may have arrived already.
+    // Inlined down to the park, as each request passes here. Otherwise the compiler would emit
+    // calls, as there are two callers.
     #[inline(always)]
     #[track_caller]
     pub(crate) fn rest(&self, deadline: Deadline) -> io::Result<bool> {
         self.socket.rest(self.reading(Limit::At(deadline)))
     }
 
-    /// Begins an ethread that waits for input without a stack, as [`rest`](Self::rest) does.
+    /// Spawns an ethread that waits for input without a stack, as [`rest`](Self::rest) does.
     #[track_caller]
     pub(crate) fn spawn_at_rest(
         &self,
@@ -168,7 +172,7 @@ impl Transport {
         }
     }
 
-    /// Reads what is there, up to the length of `buffer`; waits for something.
+    /// Reads what has arrived, up to the length of `buffer`; waits if nothing has.
     #[track_caller]
     pub(crate) fn read(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         self.read_within(buffer, Limit::At(deadline))
@@ -185,8 +189,8 @@ impl Transport {
         )
     }
 
-    /// Writes all of `head` and then all of `body`. The deadline begins anew with each piece that
-    /// the peer takes. Between two pieces of `slice` bytes others have their turn.
+    /// Writes all of `head` and then all of `body`. `timeout` starts anew with each piece that the
+    /// peer takes. Other ethreads run between two pieces of `slice` bytes.
     #[track_caller]
     pub(crate) fn write_all(
         &self,
@@ -195,15 +199,15 @@ impl Transport {
         timeout: Duration,
         slice: usize,
     ) -> io::Result<()> {
-        // Nearly every response goes out whole at the first try, which needs nothing of the
-        // protocol for waiting but the budget: of a peer that always takes more.
+        // Nearly every response is sent whole by the first try. It needs no part of the protocol
+        // for waiting except the budget, which bounds a peer that always takes more.
         if body.is_empty() {
             let location = Location::caller();
             current::with(|scheduler| scheduler.map_or(Ok(()), |s| s.spend_budget(location)))?;
             match ops::send(self.socket.fd(), head) {
                 Ok(sent) if sent == head.len() => return Ok(()),
                 Ok(sent) => head = &head[sent..],
-                // What passes is the loop's to deal with.
+                // The loop below handles transient errors.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -242,7 +246,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Writes what the peer takes at once; waits for that to be something.
+    /// Writes what the peer takes at once; waits until it takes something.
     #[track_caller]
     pub(crate) fn write_within(&self, data: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
         let operation = Operation {
@@ -259,8 +263,8 @@ impl Transport {
         )
     }
 
-    /// Lets the kernel send some of a file; waits until it takes something. Zero is the end of the
-    /// file.
+    /// Has the kernel send a part of a file; waits until the kernel takes something. Returns zero
+    /// at the end of the file.
     #[track_caller]
     pub(crate) fn send_file(
         &self,
@@ -283,7 +287,7 @@ impl Transport {
     }
 
     /// Sends what the kernel takes at once, which may be nothing. Not a suspension point. An error
-    /// is left to the next one who sends.
+    /// is left to the next write to report.
     pub(crate) fn send_now(&self, data: &[u8]) -> usize {
         if data.is_empty() {
             0
@@ -297,30 +301,30 @@ impl Transport {
         socket::shutdown(self.socket.fd(), how)
     }
 
-    /// Tells the peer that nothing more comes.
+    /// Ends the write side, so that the peer sees the end of the stream.
     pub(crate) fn shut_down_write(&self) {
-        // A peer that is gone has nothing to be told.
+        // The call fails only if the peer is gone.
         let _ = self.shutdown(Shutdown::Write);
     }
 
-    /// Takes in what has arrived: see [`discard_arrived`].
+    /// Reads and discards what has arrived: see [`discard_arrived`].
     pub(crate) fn discard_arrived(&self) {
         discard_arrived(self.socket.fd());
     }
 
-    /// Lets the end of the connection discard what the peer has not taken.
+    /// Makes the close reset the connection, which discards the output that the peer has not taken.
     pub(crate) fn reset_at_close(&self) {
-        // Where the option is refused the connection is gone already.
+        // The option is refused only if the connection is gone.
         let _ = socket::reset_at_close(self.socket.fd());
     }
 
     /// Whether the peer has ended its side, or the connection is gone. One system call.
     pub(crate) fn peer_gone(&self) -> bool {
-        // What cannot be asked is no connection any more.
+        // If the socket cannot be polled, the connection is gone.
         ops::is_hung_up(self.socket.fd()).unwrap_or(true)
     }
 
-    /// Lets whoever waits here try again, as `stop` may be set by now.
+    /// Makes the waiters of this socket try again, as idle connections may have to close by now.
     pub(crate) fn look_again(&self) {
         self.socket.registration().nudge();
     }

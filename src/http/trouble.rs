@@ -24,8 +24,7 @@ impl Exhaustion {
     pub(super) fn refused(&self, error: &io::Error) {
         self.0.tell(|times| {
             log::error!(
-                "cannot accept connections, which are answered with 503 ({times} since it was said \
-                 last): {error}; raise RLIMIT_NOFILE (ulimit -n)"
+                "refused {times} connections with 503: {error}; raise RLIMIT_NOFILE (ulimit -n)"
             );
         });
     }

@@ -1,4 +1,4 @@
-//! Connections that go on with another protocol (RFC 9110 section 7.8).
+//! Connections that switch to another protocol (RFC 9110 section 7.8).
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -28,24 +28,25 @@ type TakeOver = Box<dyn FnOnce(Upgraded)>;
 impl Response {
     /// Makes an answer that switches the connection to another protocol, which `take_over` speaks.
     ///
-    /// 101 (Switching Protocols) goes out, and then `take_over` is called in the ethread of the
-    /// connection, with the raw stream. When it returns, the connection ends, also if the stream
-    /// was kept; one that is to go on is turned [`into_tcp`](Upgraded::into_tcp). Add the fields
-    /// that the protocol wants, such as `sec-websocket-accept`, with
-    /// [`with_header`](Self::with_header).
+    /// The server sends 101 (Switching Protocols), and then calls `take_over` in the ethread of the
+    /// connection, with the raw stream. When `take_over` returns, the connection ends, even if the
+    /// program has kept the stream; to keep the connection, turn the stream
+    /// [`into_tcp`](Upgraded::into_tcp). Add the fields that the protocol wants, such as
+    /// `sec-websocket-accept`, with [`with_header`](Self::with_header).
     ///
-    /// The client must have asked for it: if the request is not HTTP/1.1, or does not name
-    /// `protocol` in its `Upgrade` field and that in its `Connection` field, then the answer is 426
-    /// (Upgrade Required); see [`Request::offers_upgrade`]. What is left of the request's body is
-    /// read before; if that is too much, the answer is 413. While the server drains it is 503.
+    /// The client must have offered the protocol: the request must be HTTP/1.1, its `Upgrade` field
+    /// must name `protocol`, and its `Connection` field must name `upgrade`. Otherwise the answer
+    /// is 426 (Upgrade Required); see [`Request::offers_upgrade`]. The rest of the request's body
+    /// is read first; if it is too long, the answer is 413. While the server drains, the answer is
+    /// 503.
     ///
     /// # Panics
     ///
-    /// If `protocol` may not stand in a header.
+    /// If `protocol` is no valid header value.
     ///
     /// # Examples
     ///
-    /// A protocol that gives back what it gets:
+    /// A protocol that echoes its input:
     ///
     /// ```
     /// use std::io;
@@ -76,25 +77,25 @@ impl Response {
 }
 
 impl Request {
-    /// Whether the client offers to go on with another protocol on this connection, by the fields
-    /// `Upgrade` and `Connection` (RFC 9110 section 7.8). Names of protocols are compared without
-    /// regard to case; a version belongs to the name, as in `foo/2`.
+    /// Whether the client offers to switch this connection to `protocol`, with the fields `Upgrade`
+    /// and `Connection` (RFC 9110 section 7.8). The case of protocol names does not matter; a
+    /// version is part of the name, as in `foo/2`.
     #[must_use]
     pub fn offers_upgrade(&self, protocol: &str) -> bool {
         is_offered(self.version(), self.headers(), protocol.as_bytes())
     }
 }
 
-/// What becomes of an answer that wants to switch protocols.
+/// The outcome of an answer that asks to switch protocols.
 pub(super) enum Switch {
-    /// It is answered with this instead.
+    /// This response is sent instead.
     Refused(Response),
-    /// 101 is to be sent, and then this is to be called.
+    /// 101 is sent, and then this closure is called.
     Agreed(TakeOver),
 }
 
-/// Takes the closure out of an answer that was made by [`Response::upgrade`], if everything else is
-/// as it must be.
+/// Takes the closure out of an answer that was made by [`Response::upgrade`], if the switch is
+/// allowed.
 #[cold]
 #[inline(never)]
 pub(super) fn prepare(request: &mut Request, response: &mut Response) -> Switch {
@@ -106,7 +107,7 @@ pub(super) fn prepare(request: &mut Request, response: &mut Response) -> Switch 
         return Switch::Refused(Response::internal_error());
     };
     if !may_switch(request.version(), request.headers(), response.headers()) {
-        // RFC 9110 section 15.5.22: the answer must say to what.
+        // RFC 9110 section 15.5.22: the answer must name the protocols.
         let mut refusal = refusal(StatusCode::UPGRADE_REQUIRED);
         for protocol in response.headers().get_all(&UPGRADE) {
             refusal.headers_mut().append(UPGRADE, protocol.clone());
@@ -129,8 +130,8 @@ fn refusal(status: StatusCode) -> Response {
     (status, format!("{reason}\n")).into_response()
 }
 
-/// Hands the connection to the new protocol, after the 101 was sent. Whether it is the server's to
-/// end when this returns: the peer may still be sending then.
+/// Hands the connection to the new protocol, after the 101 was sent. Returns whether the server
+/// still has to end the connection, whose peer may be sending.
 #[cold]
 #[inline(never)]
 pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) -> bool {
@@ -147,7 +148,8 @@ pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) -> bool {
     };
     connection.upgraded.set(true);
     if io.context.closes_idle() {
-        // The drain told those who were there, and this one comes too late for it.
+        // The drain has already ended the reading halves of upgraded connections, and missed this
+        // one.
         let _ = connection.transport.shutdown(Shutdown::Read);
     }
     let call = AssertUnwindSafe(|| take_over(upgraded));
@@ -160,35 +162,36 @@ pub(super) fn hand_over(request: &mut Request, take_over: TakeOver) -> bool {
     }
     let is_kept = Rc::strong_count(&ours) > 1;
     if is_kept {
-        // The connection counts no more from here, so it ends here.
+        // The server does not count the connection from here on, so the connection ends here.
         let _ = connection.transport.shutdown(Shutdown::Both);
     }
     ours.get() && !is_kept
 }
 
-/// A connection that has left HTTP: the raw stream, beginning with what the client has sent behind
-/// its request. Made by [`Response::upgrade`].
+/// A connection that has left HTTP: the raw stream, beginning with the bytes that the client sent
+/// behind its request. Made by [`Response::upgrade`].
 ///
 /// As with [`TcpStream`], a reference can read and write too, so that several ethreads can share
-/// it. A read or write that is cancelled, or whose time is over, loses nothing. Dropping it tells
-/// the client that nothing more comes.
+/// the stream. A read or write that is cancelled or times out loses no data. Dropping the stream
+/// ends its write side, so that the client sees the end.
 ///
-/// When the server [drains](super::ServerHandle::drain), reads meet the end of the stream, as if
-/// the client had ended its side; writes go on, so that the protocol can say goodbye.
+/// When the server [drains](super::ServerHandle::drain), reads return the end of the stream, as if
+/// the client had ended its side. Writes still work, so that the protocol can close in order.
 pub struct Upgraded {
     connection: Rc<Connection>,
     unread: Box<[u8]>,
-    /// How much of it was read.
+    /// How much of `unread` was read.
     at: Cell<usize>,
     read_timeout: Cell<Option<Duration>>,
     write_timeout: Cell<Option<Duration>>,
-    /// Whether dropping this ends the stream. Its owners tell whether the stream was kept.
+    /// Whether dropping this ends the stream. The reference count shows whether the program has
+    /// kept the stream.
     ours: Rc<Cell<bool>>,
 }
 
 impl Upgraded {
-    /// Returns the bytes that have arrived with the request and were not read yet. Reading begins
-    /// with them.
+    /// Returns the bytes that arrived with the request and have not been read yet. Reads return
+    /// these bytes first.
     #[must_use]
     pub fn buffered(&self) -> &[u8] {
         &self.unread[self.at.get()..]
@@ -206,13 +209,13 @@ impl Upgraded {
         self.connection.transport.local_addr()
     }
 
-    /// Sets how long a read may wait before it fails with `TimedOut`; `None`, the default, is for
-    /// ever, since it is up to the protocol how long its connections may be silent.
+    /// Sets how long a read may wait before it fails with `TimedOut`; `None` means for ever. That
+    /// is the default, since the protocol decides how long its connections may be silent.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) {
         self.read_timeout.set(timeout);
     }
 
-    /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever. The
+    /// Sets how long a write may wait before it fails with `TimedOut`; `None` means for ever. The
     /// default is the server's [`Timeouts::write`](super::Timeouts::write).
     pub fn set_write_timeout(&self, timeout: Option<Duration>) {
         self.write_timeout.set(timeout);
@@ -227,11 +230,11 @@ impl Upgraded {
         self.connection.transport.shutdown(how)
     }
 
-    /// Turns it into a [`TcpStream`], for what wants one; gives it back if it is a Unix socket, if
+    /// Turns the connection into a [`TcpStream`]. Fails if the connection is a Unix socket, if
     /// there are [`buffered`](Self::buffered) bytes, or if the process has no descriptor left.
     ///
-    /// The stream has a descriptor of its own (dup(2)). The server's is closed when the closure of
-    /// [`Response::upgrade`] returns; the client sees the end when both are closed.
+    /// The stream has a descriptor of its own (dup(2)). The server's descriptor is closed when the
+    /// closure of [`Response::upgrade`] returns; the client sees the end when both are closed.
     ///
     /// # Errors
     ///
@@ -243,7 +246,8 @@ impl Upgraded {
         }
     }
 
-    /// Turns it into a [`UnixStream`]: as [`into_tcp`](Self::into_tcp), for a Unix socket.
+    /// Turns the connection into a [`UnixStream`]: as [`into_tcp`](Self::into_tcp), for a Unix
+    /// socket.
     ///
     /// # Errors
     ///
@@ -267,8 +271,8 @@ impl Upgraded {
 }
 
 impl Read for &Upgraded {
-    /// Reads what has arrived; suspends the ethread until something has, or the read timeout is
-    /// over (`TimedOut`). `Ok(0)` is the end.
+    /// Reads what has arrived; suspends the ethread until something has, or until the read timeout
+    /// is over (`TimedOut`). `Ok(0)` is the end of the stream.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let unread = self.buffered();
@@ -284,8 +288,8 @@ impl Read for &Upgraded {
 }
 
 impl Write for &Upgraded {
-    /// Writes what the connection takes at once; suspends the ethread until that is something, or
-    /// the write timeout is over (`TimedOut`).
+    /// Writes what the connection takes at once; suspends the ethread until it takes something, or
+    /// until the write timeout is over (`TimedOut`).
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[IoSlice::new(buf)])

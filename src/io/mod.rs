@@ -1,7 +1,7 @@
 //! Input and output on any descriptor: ports, pipes and the standard streams.
 //!
-//! The traits, the buffers and the errors are [`std::io`]'s; whatever is built on them works in an
-//! ethread, as long as the reader or writer at its bottom is one of this crate.
+//! The traits, the buffers and the errors are [`std::io`]'s. Code that builds on them works in an
+//! ethread, as long as the underlying reader or writer is one of this crate's.
 
 pub(crate) mod description;
 mod eport;

@@ -29,13 +29,13 @@ use crate::time::Instant;
 ///     let theirs = shared.clone();
 ///     let consumer = thread::spawn(move || {
 ///         let (items, changed) = &*theirs;
-///         let items = items.lock().expect("nobody panics");
+///         let items = items.lock().expect("no holder panics");
 ///         let mut items = changed.wait_while(items, |items| items.len() < 2).expect("likewise");
 ///         std::mem::take(&mut *items)
 ///     });
 ///     for item in ["a", "b"] {
 ///         thread::yield_now();
-///         shared.0.lock().expect("nobody panics").push(item);
+///         shared.0.lock().expect("no holder panics").push(item);
 ///         shared.1.notify_one();
 ///     }
 ///     assert_eq!(consumer.join().expect("it does not panic"), ["a", "b"]);

@@ -149,7 +149,7 @@ fn miss<D>(outcome: Option<Outcome>, data: D) -> Result<D, Missed<D>> {
         let scheduler = scheduler.expect("it is the one that has parked it");
         match outcome.unwrap_or_else(|| scheduler.outcome()) {
             // To go on would be to hold what another ethread may hold.
-            Outcome::Woken => unreachable!("only who gives a waiter its turn wakes it"),
+            Outcome::Woken => unreachable!("a waiter is woken only with its turn"),
             Outcome::TimedOut => Err(Missed::TimedOut(data)),
             Outcome::Elapsed => scheduler.raise_elapsed(),
             Outcome::Cancelled => scheduler.raise_cancel(),

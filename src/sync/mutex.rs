@@ -33,7 +33,7 @@ use crate::runtime::base::wait::WaitKind;
 ///         .map(|_| {
 ///             let account = account.clone();
 ///             thread::spawn(move || {
-///                 let mut balance = account.lock().expect("nobody panics");
+///                 let mut balance = account.lock().expect("no holder panics");
 ///                 let before = *balance;
 ///                 thread::sleep(Duration::from_millis(1)); // the bank is asked
 ///                 *balance = before - 10;
@@ -43,7 +43,7 @@ use crate::runtime::base::wait::WaitKind;
 ///     for spender in spenders {
 ///         spender.join().expect("it does not panic");
 ///     }
-///     assert_eq!(*account.lock().expect("nobody panics"), 70);
+///     assert_eq!(*account.lock().expect("no holder panics"), 70);
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```

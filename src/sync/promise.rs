@@ -100,7 +100,7 @@ impl<E: fmt::Display> fmt::Display for PromiseError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rejected(error) => error.fmt(f),
-            Self::Broken => f.write_str("the promise was broken: nobody is left to keep it"),
+            Self::Broken => f.write_str("promise dropped before it was fulfilled"),
         }
     }
 }

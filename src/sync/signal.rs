@@ -75,7 +75,7 @@ impl<T> Signal<T> {
         let location = Location::caller();
         let waited = self.wait_until(NEVER, location);
         let value = line::unlimited(waited, "Signal::wait", location);
-        value.expect("whoever serves it hands over a value")
+        value.expect("a served waiter has a value")
     }
 
     /// Suspends the caller until it is handed a value, for at most `timeout`. Returns `None` after
@@ -187,7 +187,7 @@ impl<T> Parts for Waiting<'_, T> {
     fn commit(&mut self, _: u32) -> T {
         let place = self.place.take().expect("it was in line");
         let value = place.leave();
-        value.expect("whoever serves it hands over a value")
+        value.expect("a served waiter has a value")
     }
 
     fn withdraw(&mut self) {

@@ -91,7 +91,7 @@ where
 ///     let (mut ours, _silent) = UnixStream::pair()?;
 ///     let mut text = String::new();
 ///     let read = time::timeout_io(Duration::from_millis(5), || ours.read_to_string(&mut text));
-///     let error = read.expect_err("nobody writes");
+///     let error = read.expect_err("no peer writes");
 ///     assert_eq!(error.kind(), ErrorKind::TimedOut);
 ///     assert!(error.get_ref().is_some_and(|source| source.is::<time::Elapsed>()));
 ///     std::io::Result::Ok(())

@@ -282,7 +282,7 @@ fn a_handshake_that_has_timed_out_has_failed() {
                 match tungstenite::client("ws://localhost/", stream) {
                     Err(HandshakeError::Failure(error)) => io(Err::<(), _>(error)),
                     Err(HandshakeError::Interrupted(_)) => panic!("it could be gone on with"),
-                    Ok(_) => panic!("nobody has answered"),
+                    Ok(_) => panic!("no answer has come"),
                 }
             });
             assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);

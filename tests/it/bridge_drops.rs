@@ -104,7 +104,7 @@ fn from_the_same_shard() {
             assert!(me.resume_with(move || captured).is_err());
             assert_eq!(tally.counts(), (1, 1));
         }),
-        ("captured by one who is abandoned", |tally| {
+        ("captured by an abandoned ethread", |tally| {
             let captured = tally.value();
             let caller = thread::spawn(move || {
                 let _captured = captured;

@@ -183,7 +183,7 @@ fn a_handle_outlives_its_shard() {
             .unwrap();
         receiver.recv().unwrap()
     });
-    me.resume("to nobody");
+    me.resume("to no peer");
 }
 
 #[test]

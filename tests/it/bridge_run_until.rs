@@ -20,7 +20,7 @@ type Log = Rc<RefCell<Vec<&'static str>>>;
 type Door<T> = Rc<RefCell<Option<Exit<T>>>>;
 
 fn finish<T>(door: &Door<T>, value: T) {
-    door.take().expect("somebody runs until this").finish(value);
+    door.take().expect("a run lasts until this").finish(value);
 }
 
 fn run_until_finished<T>(door: &Door<T>) -> Result<T, RunError> {

@@ -386,7 +386,7 @@ fn dropping_the_handle_unwinds_the_ethread() {
         let (caller, slot) = begun(move |slot| {
             let _guard = OnDrop(|| theirs.set(true));
             suspend_into::<()>(&slot);
-            unreachable!("nobody resumes it");
+            unreachable!("nothing resumes it");
         });
         drop(take(&slot));
         assert!(!unwound.get(), "at its next turn, on its own stack");

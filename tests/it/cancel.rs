@@ -93,11 +93,7 @@ fn one_that_has_not_begun_drops_its_closure_on_its_own_stack() {
             unreachable!("it was cancelled before");
         });
         handle.cancel();
-        assert_eq!(
-            dropped_by.get(),
-            None,
-            "not in the hands of the one who cancels"
-        );
+        assert_eq!(dropped_by.get(), None, "not when the cancel returns");
         let id = handle.thread().id();
         assert_cancelled(handle);
         assert_eq!(dropped_by.get(), Some(id));

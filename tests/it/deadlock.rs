@@ -104,7 +104,10 @@ fn a_circle_is_told_while_the_rest_goes_on() {
         assert_eq!(told.len(), 1, "{told:?}");
         let [a, b] = embraced.each_ref().map(|ethread| ethread.thread().id());
         let lines: Vec<_> = told[0].lines().collect();
-        assert!(lines[0].contains("these wait for each other"), "{told:?}");
+        assert!(
+            lines[0].contains("these ethreads wait for each other"),
+            "{told:?}"
+        );
         let juliet = format!("ethread 'Juliet' ({b}) waits for a lock that ethread 'Romeo' ({a})");
         let romeo = format!("ethread 'Romeo' ({a}) waits for a lock that ethread 'Juliet' ({b})");
         assert!(lines[1].trim().starts_with(&juliet), "{told:?}");
@@ -204,11 +207,11 @@ fn the_os_threads_own_wait_may_close_a_circle() {
             wants.join().unwrap();
         });
     });
-    assert!(caught.is_err(), "nobody else could go on");
+    assert!(caught.is_err(), "no other ethread could go on");
     let told = logged("'wants the main thread's'");
     assert!(
         told.iter()
-            .any(|text| text.contains("these wait for each other")),
+            .any(|text| text.contains("these ethreads wait for each other")),
         "{told:?}"
     );
 }

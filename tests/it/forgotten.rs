@@ -38,9 +38,9 @@ fn a_guard_leaves_its_mutex_locked() {
         let theirs = mutex.clone();
         assert_waits_in_vain(move || drop(theirs.lock()));
         assert!(matches!(mutex.try_lock(), Err(TryLockError::WouldBlock)));
-        assert!(!mutex.is_poisoned(), "nobody has unwound with it");
+        assert!(!mutex.is_poisoned(), "no ethread has unwound with it");
         // The sole owner of the mutex can still use it.
-        let mut mutex = Rc::into_inner(mutex).expect("nobody waits any more");
+        let mut mutex = Rc::into_inner(mutex).expect("no ethread waits any more");
         *mutex.get_mut().unwrap() = 1;
         assert_eq!(mutex.into_inner().unwrap(), 1);
     });

@@ -313,7 +313,7 @@ fn the_end_of_an_ethread_wakes_the_latest_waker_once() {
         assert_eq!(
             handle.join().unwrap(),
             7,
-            "the panic of a waker harms nobody"
+            "the panic of a waker does no harm"
         );
 
         let kept = counts(false);

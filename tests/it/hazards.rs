@@ -40,7 +40,7 @@ fn while_unwinding(destructor: fn()) {
                 let _destructor = OnDrop(move || {
                     let before = seen.get();
                     destructor();
-                    assert_eq!(seen.get(), before, "nobody else ran meanwhile");
+                    assert_eq!(seen.get(), before, "no other ethread ran meanwhile");
                     flag.set(true);
                 });
                 unwind();

@@ -208,7 +208,7 @@ fn who_waits_for_too_long_is_refused() {
             client.last_answer(503);
         }
         assert_eq!(numbers(site.handle.counts()), (1, 0, 3));
-        wait_for_log("some have waited for too long (1 since");
+        wait_for_log("refused 1 connections with 503: queued for too long");
         parked.release();
         served.last_answer(200);
         // The places of the refused connections are free again.
@@ -421,7 +421,7 @@ fn a_connection_without_an_ethread_is_refused_and_the_listener_goes_on() {
             assert_eq!(numbers(site.handle.counts()), (0, 0, n));
             assert_eq!(site.handle.counts().served, 0);
         }
-        wait_for_log("no ethread for connections, which are answered with 503 (1 since");
+        wait_for_log("refused 1 connections with 503: no ethread for them");
         site.end();
     });
 }

@@ -101,7 +101,7 @@ const STAGES: &[Stage] = &[
         false,
     ),
     stage(
-        "a part of a body that nobody reads",
+        "a part of a body that is not read",
         "POST /unread HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nabc",
         true,
     ),

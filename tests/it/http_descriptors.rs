@@ -79,7 +79,7 @@ fn without_descriptors_newcomers_are_refused() {
             let answer = client.last_answer(503);
             assert_eq!(answer.header("retry-after"), Some("5"));
         }
-        let told = || logged("cannot accept connections").len();
+        let told = || logged("connections with 503").len();
         assert_eq!(told(), 1, "once a period");
         assert_eq!(site.handle.counts().refused, 5);
         // Accepted connections are served meanwhile.

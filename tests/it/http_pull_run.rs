@@ -87,7 +87,7 @@ fn a_request_that_was_cut_within_its_handler_does_not_end_the_loop() {
         let went_on = server.serve_one(
             |_: &mut Request, served: &u32| {
                 closes.close().unwrap();
-                Ok(("nobody is there", served + 1))
+                Ok(("no reader is there", served + 1))
             },
             &mut served,
         );

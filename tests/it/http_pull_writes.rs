@@ -133,7 +133,7 @@ fn head_gets_the_length_and_not_the_body() {
         peer.send("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n");
         let (client, _) = next(&server);
         client
-            .write(Body::writer(|_| panic!("nobody wants it")))
+            .write(Body::writer(|_| panic!("nothing wants it")))
             .unwrap();
         assert_eq!(peer.head().header("transfer-encoding"), Some("chunked"));
         // No bytes of the bodies precede the next answer.

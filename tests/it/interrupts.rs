@@ -232,7 +232,7 @@ fn polls_that_have_no_time_let_the_others_run() {
             let polled = time::timeout_io(Duration::ZERO, || socket.read(&mut [0]));
             assert_eq!(polled.unwrap_err().kind(), ErrorKind::TimedOut);
         }
-        assert!(turns.get() > 0, "nobody else has had a turn");
+        assert!(turns.get() > 0, "no other ethread has had a turn");
         peer.write_all(b"x").unwrap();
         let polled = time::timeout_io(Duration::ZERO, || socket.read(&mut [0]));
         assert_eq!(polled.unwrap(), 1);
@@ -409,7 +409,7 @@ fn destructors_never_wait_whatever_unwinds() {
                 assert!(error.get_ref().unwrap().is::<WouldPark>());
                 let payload = thread::spawn(|| ()).join().unwrap_err();
                 assert!(payload.is::<WouldPark>());
-                assert_eq!(turns.get(), before, "{name}: somebody else has run");
+                assert_eq!(turns.get(), before, "{name}: another ethread has run");
                 ran = true;
             });
             assert!(ran, "{name}");

@@ -61,7 +61,7 @@ fn a_connected_socket_hears_its_peer_only() {
         assert_eq!(a.send(b"back").unwrap(), 4);
         assert_eq!(b.recv(&mut buf).unwrap(), 4);
         drop(b);
-        a.send(b"to nobody").unwrap();
+        a.send(b"to no peer").unwrap();
         assert_eq!(
             a.recv(&mut buf).unwrap_err().kind(),
             ErrorKind::ConnectionRefused

@@ -244,7 +244,10 @@ fn a_notification_is_kept_for_the_next_and_only_one() {
         notifier.wait();
         assert!(!notifier.wait_timeout(Duration::ZERO));
         notifier.notify_all();
-        assert!(!notifier.wait_timeout(Duration::ZERO), "nobody has waited");
+        assert!(
+            !notifier.wait_timeout(Duration::ZERO),
+            "no ethread has waited"
+        );
         let waiters: Vec<_> = (0..3)
             .map(|_| {
                 let notifier = notifier.clone();
@@ -358,7 +361,7 @@ fn one_who_was_left_behind_by_its_shard_is_handed_nothing() {
         left_behind(move || drop(theirs.acquire()));
         semaphore.add_permits(1);
         assert_eq!(semaphore.available_permits(), 1);
-        assert!(semaphore.try_acquire().is_ok(), "nobody is in front");
+        assert!(semaphore.try_acquire().is_ok(), "no waiter is in front");
 
         let notifier = Arc::new(Notifier::new());
         let theirs = notifier.clone();

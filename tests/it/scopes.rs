@@ -73,7 +73,7 @@ fn a_join_takes_a_panic_away_from_the_scope() {
             let sibling = scope.spawn(|| (0..3).for_each(|_| thread::yield_now()));
             let child = scope.spawn(|| panic!("mine to deal with"));
             let payload = child.join().unwrap_err();
-            sibling.join().expect("nobody has cancelled it");
+            sibling.join().expect("nothing has cancelled it");
             text(&*payload).to_owned()
         });
         assert_eq!(caught, "mine to deal with");
@@ -275,7 +275,7 @@ fn forgotten_handles_lose_nothing_but_the_result() {
             std::mem::forget(scope.spawn(|| done.set(done.get() + 1)));
             std::mem::forget(scope.spawn(|| {
                 done.set(done.get() + 1);
-                panic!("nobody hears of it");
+                panic!("it is not reported");
             }));
         });
         assert_eq!(done.get(), 2);
@@ -452,11 +452,11 @@ fn a_deadlock_within_a_scope_of_the_os_threads_own_is_told_to_the_log() {
     collect_log();
     fresh(|| {
         thread::scope(|scope| {
-            let child = thread::Builder::new().name("waits for nobody");
+            let child = thread::Builder::new().name("waits for nothing");
             child.spawn_scoped(scope, || thread::park()).unwrap();
         });
     });
-    assert_eq!(logged("'waits for nobody'").len(), 1);
+    assert_eq!(logged("'waits for nothing'").len(), 1);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn bodies_are_blocks_or_expressions_with_commas_or_without() {
         assert_eq!(value, 5);
         let value = select! {
             biased;
-            _ = never.waiting() => unreachable!("nobody signals"),
+            _ = never.waiting() => unreachable!("nothing signals"),
             Err(RecvError) | Ok(_) = receiver.receiving() => if receiver.len() > 3 { 1 } else { 2 },
             () = after(HOUR) => 3,
         };
@@ -252,7 +252,7 @@ fn each_of_several_possible_things_has_its_share() {
         let never = Signal::<()>::new();
         let some = || {
             select! {
-                () = never.waiting() => unreachable!("nobody signals"),
+                () = never.waiting() => unreachable!("nothing signals"),
                 _ = r(0) => 0,
                 _ = r(1) => 1,
             }

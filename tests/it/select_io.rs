@@ -81,7 +81,7 @@ fn a_peer_that_writes_or_closes_ends_a_choice() {
         let mut heard = Vec::new();
         loop {
             select! {
-                () = never.waiting() => unreachable!("nobody signals"),
+                () = never.waiting() => unreachable!("nothing signals"),
                 ready = readable(&ours) => ready.unwrap(),
             }
             let mut text = [0; 8];
@@ -221,7 +221,7 @@ fn an_edge_goes_round_choosers_and_readers_of_one_socket() {
                                 break;
                             }
                         }
-                        () = never.waiting() => unreachable!("nobody signals"),
+                        () = never.waiting() => unreachable!("nothing signals"),
                     }
                 }
             })
@@ -296,7 +296,7 @@ fn who_leaves_a_socket_leaves_no_trace_at_it() {
             let wait = || {
                 select! {
                     ready = readable(&ours) => ready.unwrap(),
-                    () = never.waiting() => unreachable!("nobody signals"),
+                    () = never.waiting() => unreachable!("nothing signals"),
                 }
             };
             assert!(time::timeout(Duration::from_micros(10), wait).is_err());

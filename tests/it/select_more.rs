@@ -397,7 +397,7 @@ mod at_one_time {
                         let never = Signal::<()>::new();
                         select! {
                             sent = sender.sending(theirs) => sent.is_ok(),
-                            () = never.waiting() => unreachable!("nobody signals"),
+                            () = never.waiting() => unreachable!("nothing signals"),
                         }
                     });
                     sent.unwrap_or(false)

@@ -214,20 +214,20 @@ fn the_panic_of_one_that_nobody_joins_is_told_and_counted() {
     let (go, wait) = remote::bounded(1);
     let detached = shards.spawn(move || {
         wait.recv().unwrap();
-        panic!("nobody joins this one of shards")
+        panic!("this one of shards is not joined")
     });
     drop(detached.unwrap());
     go.send(()).unwrap();
-    wait_for_log("nobody joins this one of shards");
+    wait_for_log("this one of shards is not joined");
     // The handle is dropped after the end of the ethread.
     let late = shards
-        .spawn(|| panic!("nobody joins this late one"))
+        .spawn(|| panic!("this late one is not joined"))
         .unwrap();
     while !late.is_finished() {
         std::thread::yield_now();
     }
     drop(late);
-    wait_for_log("nobody joins this late one");
+    wait_for_log("this late one is not joined");
     let report = shards.shutdown();
     assert_eq!(
         report.shards[0].panicked, 2,

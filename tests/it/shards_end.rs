@@ -271,7 +271,7 @@ fn a_handle_in_a_thread_local_logs_on_another_os_thread() {
         on_log(Some(logs_nothing));
     });
     let line = wait_for_log("kept in a thread-local");
-    assert!(line.starts_with("ERROR: ethread"), "{line}");
+    assert!(line.starts_with("ERROR: detached ethread"), "{line}");
 }
 
 #[test]

@@ -527,7 +527,7 @@ fn on_the_os_threads_own_side_a_wait_that_is_cancelled_before_it_begins_gets_not
             let payload = scope.expect_err("a child has panicked");
             assert_eq!(text(&*payload), "it cancels the body", "{name}");
             assert!(!returned.get(), "{name} has gone on");
-            assert!(!holder.is_finished(), "{name}: somebody else holds it");
+            assert!(!holder.is_finished(), "{name}: another ethread holds it");
             holder.thread().unpark();
             holder.join().expect("it lets go");
             // No place in a wait queue is left behind.

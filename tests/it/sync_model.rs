@@ -197,9 +197,9 @@ where
     /// The waiter has gone on, so it must have been served.
     #[track_caller]
     fn goes_on(self) -> V {
-        let who = self.who;
+        let ethread = self.who;
         let served = self.ends();
-        served.unwrap_or_else(|| panic!("{who} has gone on, and nobody has served it"))
+        served.unwrap_or_else(|| panic!("{ethread} has gone on, and was not served"))
     }
 
     /// The waiter has gone on, served or not.
@@ -217,8 +217,9 @@ impl<A, V> Drop for Place<'_, A, V> {
         let mut served = line.served.borrow_mut();
         if let Some(place) = served.iter().position(|(other, _)| *other == who) {
             drop(served.remove(place));
+            let ethread = who;
             line.people
-                .complain(format!("{who} was served, and unwinds"));
+                .complain(format!("{ethread} was served, and unwinds"));
         }
     }
 }

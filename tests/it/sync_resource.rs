@@ -426,7 +426,10 @@ fn a_stop_waits_for_those_who_use_it() {
         let stops = [(); 2].map(|()| with(&resource, |resource| resource.stop()));
         thread::sleep(ms(1));
         assert_eq!((resource.state(), resource.in_use()), (State::Stopping, 2));
-        assert!(resource.try_get().is_none(), "nobody gets it from now on");
+        assert!(
+            resource.try_get().is_none(),
+            "no caller gets it from now on"
+        );
         // A caller that wants the resource meanwhile gets the next instance.
         let next = with(&resource, |resource| number(&resource.get()));
         // A caller that requests the stop and is cancelled does not call the stop off.

@@ -158,7 +158,7 @@ fn a_downgrade_lets_readers_in_but_no_writer_between() {
         assert_eq!(
             (scene.log().as_str(), *guard),
             ("+r1 -r1", 7),
-            "the writer waits for whoever has downgraded"
+            "the writer waits for the downgraded reader"
         );
         drop(guard);
         join_all(ethreads);

@@ -32,7 +32,7 @@ fn a_signal_is_for_the_first_and_a_broadcast_for_all() {
         assert_eq!(signal.signal("second"), Ok(()));
         assert_eq!((signal.broadcast("all"), signal.waiters()), (2, 0));
         // The waits have been served, so a further value is for later waiters only.
-        assert_eq!(signal.signal("nobody"), Err("nobody"));
+        assert_eq!(signal.signal("unread"), Err("unread"));
         let seen = ["first", "second", "all", "all"].map(Some);
         assert_eq!(results(waiters), seen);
     });
@@ -46,10 +46,7 @@ fn a_signal_that_nobody_waits_for_is_gone_and_does_no_harm() {
         assert_eq!(signal.broadcast(2), 0);
         let late = waiter(&signal);
         (0..3).for_each(|_| thread::yield_now());
-        assert!(
-            !late.is_finished(),
-            "it is not kept for those who come later"
-        );
+        assert!(!late.is_finished(), "it is not kept for later waiters");
         assert_eq!(signal.signal(3), Ok(()));
         assert_eq!(late.join().unwrap(), 3);
     });
@@ -165,7 +162,11 @@ fn a_broadcast_is_not_for_those_who_come_while_it_is_cloned() {
             *place.borrow_mut() = Some(waiter(&theirs));
         })))));
         assert_eq!(signal.broadcast(value), 1);
-        assert_eq!(signal.waiters(), 1, "who has come meanwhile waits on");
+        assert_eq!(
+            signal.waiters(),
+            1,
+            "a waiter that has come meanwhile waits on"
+        );
         assert!(signal.signal(Slow(Rc::default())).is_ok());
         let late = late.take().unwrap();
         for (waiter, told) in [

@@ -299,7 +299,7 @@ fn udp(report: &mut super::Report) {
     report.push(("udp leave", outcome(leave)));
     report.push(("udp v6 on v4", outcome(b.set_multicast_loop_v6(true))));
     drop(b);
-    a.send(b"to nobody").unwrap();
+    a.send(b"to no peer").unwrap();
     report.push(("udp refused", outcome(a.recv(&mut buf))));
     report.push((
         "udp clone",

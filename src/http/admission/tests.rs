@@ -255,7 +255,7 @@ fn no_queue_starves_beside_a_busy_one() {
     }
     assert_eq!(idle.calls.load(Ordering::Relaxed), 1, "every second one");
     drop(permit);
-    place.into_permit().expect("nobody is left before it");
+    place.into_permit().expect("no place is left before it");
 }
 
 /// Two permits are given back before the woken server looks at its queue, in which one connection
@@ -305,7 +305,7 @@ proptest! {
             match step {
                 Step::Arrive => match member.admission.decide() {
                     Decision::Serve(permit) => {
-                        prop_assert_eq!(before.1, 0, "nobody overtakes those who wait");
+                        prop_assert_eq!(before.1, 0, "no connection overtakes a waiting one");
                         member.serving.push(permit);
                     }
                     Decision::Queue(place) => member.waiting.push_back(place),

@@ -215,9 +215,9 @@ mod tests {
 
     #[test]
     fn an_explicit_status_shows_its_message() {
-        let error = HandlerError::status(StatusCode::CONFLICT, "taken").with_source("by whom");
+        let error = HandlerError::status(StatusCode::CONFLICT, "taken").with_source("by what");
         assert_eq!(error.status_code(), 409);
-        assert_eq!(error.to_string(), "taken: by whom");
+        assert_eq!(error.to_string(), "taken: by what");
         let response = error.into_response();
         assert_eq!(response.status(), 409);
         assert_eq!(response.body().as_bytes(), Some(&b"taken"[..]));

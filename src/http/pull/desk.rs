@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn an_os_thread_that_waits_in_vain_does_not_stay_in_line() {
         let desk = Desk::default();
-        let error = desk.wait().expect_err("nobody is there");
+        let error = desk.wait().expect_err("no reader is there");
         assert!(error.to_string().contains("deadlock"), "{error}");
         assert!(desk.readers.borrow().is_empty());
     }

@@ -153,7 +153,7 @@ impl fmt::Display for Reason {
             WaitKind::Once if self.detail == OUTSIDE => {
                 f.write_str("a value that was begun before there were ethreads")
             }
-            WaitKind::Once if self.detail == 0 => f.write_str("a value that nobody makes yet"),
+            WaitKind::Once if self.detail == 0 => f.write_str("a value that no ethread makes yet"),
             WaitKind::Join | WaitKind::Lock | WaitKind::Once => {
                 f.write_str(&self.in_words(&format_args!("#{}", self.detail)))
             }
@@ -167,7 +167,7 @@ impl fmt::Display for Reason {
             WaitKind::Choice | WaitKind::ChoiceWithIo => {
                 write!(f, "one of {} things", self.detail)
             }
-            WaitKind::Remote => f.write_str("somebody on any OS thread"),
+            WaitKind::Remote => f.write_str("an event from any OS thread"),
             WaitKind::Suspend => f.write_str("resume"),
             WaitKind::Future => f.write_str("the waker of a future"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),

@@ -39,7 +39,7 @@ const REPORT_STACK: usize = 1 << 20;
 ///
 /// thread::Builder::new().name("forlorn").spawn(|| thread::park())?;
 /// let Err(RunError::Deadlock(deadlock)) = ethreads::run() else {
-///     unreachable!("nobody unparks it");
+///     unreachable!("nothing unparks it");
 /// };
 /// assert_eq!(deadlock.parked()[0].name.as_deref(), Some("forlorn"));
 /// assert_eq!(deadlock.parked()[0].waits_for, "unpark");
@@ -303,7 +303,7 @@ impl Run for CircleReport {
                 }
             }
         });
-        let mut text = "deadlock: these wait for each other, and none can go on".to_owned();
+        let mut text = "deadlock: these ethreads wait for each other".to_owned();
         for parked in &circle {
             text.push_str(&format!("\n  {parked}"));
         }

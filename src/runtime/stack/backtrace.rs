@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 ///
 /// fn wait_in_vain() {
 ///     thread::park();
-///     unreachable!("nobody unparks it");
+///     unreachable!("nothing unparks it");
 /// }
 ///
 /// thread::spawn(wait_in_vain);

@@ -138,7 +138,7 @@ mod tests {
         }
         later(&scheduler);
         assert_eq!(traces(&scheduler), 0);
-        assert_eq!(later(&scheduler), NEVER, "nobody is left to be trimmed");
+        assert_eq!(later(&scheduler), NEVER, "no ethread is left to be trimmed");
 
         // The ethread runs on, and its next park counts anew.
         ethread.thread().unpark();

@@ -187,7 +187,7 @@ impl<F: 'static> SpawnError<F> {
         let task = spawn.into_any().downcast::<RemoteTask<F, T>>();
         Self {
             f: task.expect("what was sent comes back").f,
-            error: io::Error::new(io::ErrorKind::NotConnected, "the shard ends, or has ended"),
+            error: io::Error::new(io::ErrorKind::NotConnected, "the shard is shutting down"),
         }
     }
 }

@@ -372,7 +372,7 @@ pub(in crate::runtime) fn discard_elsewhere<T>(
 ) {
     if let Err(payload) = &result {
         let text = message(&**payload);
-        let line = format!("ethread {}, which nobody joins, panicked: {text}", who());
+        let line = format!("detached ethread {} panicked: {text}", who());
         current::log(Level::Error, &line);
     }
     drop_result(result, who);

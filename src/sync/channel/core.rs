@@ -239,7 +239,7 @@ fn sent<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<(), SendTimeo
         Ok(Some(message)) => Err(SendTimeoutError::Disconnected(message)),
         Err(missed) => match missed.into_inner() {
             Some(message) => Err(SendTimeoutError::Timeout(message)),
-            None => unreachable!("only who is served has the message taken"),
+            None => unreachable!("the message is taken only from a served sender"),
         },
     }
 }

@@ -31,7 +31,7 @@
 //! let counter = std::thread::spawn(move || receiver.iter().sum::<u64>());
 //! ethreads::run_main(move || {
 //!     for number in 1..=100 {
-//!         sender.send(number).expect("somebody counts");
+//!         sender.send(number).expect("the receiver lives");
 //!     }
 //! })?;
 //! assert_eq!(counter.join().expect("no panic"), 5050);

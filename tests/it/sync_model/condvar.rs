@@ -120,7 +120,7 @@ impl super::World for World {
             assert_eq!(
                 self.want.get(),
                 0,
-                "the lock is free, and somebody waits for it"
+                "the lock is free, and a run waits for it for it"
             );
         }
     }

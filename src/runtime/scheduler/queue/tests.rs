@@ -17,16 +17,16 @@ struct Bell {
 impl Bell {
     fn notify_once(&self) {
         self.rings.fetch_add(1, Ordering::Relaxed);
-        *self.rung.lock().expect("nobody panics") = true;
+        *self.rung.lock().expect("no holder panics") = true;
         self.waiting.notify_one();
     }
 
     fn wait(&self) {
-        let rung = self.rung.lock().expect("nobody panics");
+        let rung = self.rung.lock().expect("no holder panics");
         *self
             .waiting
             .wait_while(rung, |rung| !*rung)
-            .expect("nobody panics") = false;
+            .expect("no holder panics") = false;
     }
 }
 
