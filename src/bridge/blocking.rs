@@ -45,6 +45,7 @@ use crate::runtime::task::pool::{self, BlockingStats};
 /// # drop(hosts);
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+#[doc(alias = "spawn_blocking")]
 #[track_caller]
 pub fn blocking<F, T>(f: F) -> T
 where

@@ -51,6 +51,7 @@ const BOUNDED: usize = 4096;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "AsyncFd")]
 #[derive(Debug)]
 pub struct Eport<T: AsFd> {
     watched: Watched<T>,

@@ -37,6 +37,7 @@ use crate::runtime::task::work::{Joinable, Once, Task, TaskOwner, Work};
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+#[doc(alias("goroutine", "fiber", "green thread"))]
 #[track_caller]
 pub fn spawn<F, T>(f: F) -> JoinHandle<T>
 where

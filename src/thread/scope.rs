@@ -67,6 +67,7 @@ type Payload = Box<dyn Any + Send>;
 /// })?;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
+#[doc(alias("nursery", "JoinSet"))]
 #[track_caller]
 pub fn scope<'env, F, T>(f: F) -> T
 where

@@ -123,6 +123,7 @@ impl<T> JoinHandle<T> {
     /// })?;
     /// # Ok::<(), ethreads::RunError>(())
     /// ```
+    #[doc(alias("CancellationToken", "abort"))]
     pub fn cancel(&self) {
         self.thread().cancel();
     }
