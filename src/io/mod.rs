@@ -4,11 +4,13 @@
 //! ethread, as long as the underlying reader or writer is one of this crate's.
 
 pub(crate) mod description;
+mod duplex;
 mod eport;
 mod pipe;
 mod stdio;
 mod watched;
 
+pub use duplex::{Duplex, duplex};
 pub use eport::Eport;
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};

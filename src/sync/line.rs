@@ -26,7 +26,7 @@ use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::{current, park};
 
 /// Waiters in order of arrival. Belongs to one shard: it is not `Send`.
-pub(super) struct Line<D = ()> {
+pub(crate) struct Line<D = ()> {
     waiters: RefCell<Waiters<D>>,
     /// The number of waiters, counted from the end, that have not had their turn. The waiters in
     /// front of them were woken, or were found to be gone, and take themselves out as soon as they
@@ -43,7 +43,7 @@ pub(super) struct Line<D = ()> {
 
 /// What the wait is for, and where.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wait<'a> {
+pub(crate) struct Wait<'a> {
     kind: WaitKind,
     detail: u64,
     /// The ethread that the wait depends on, if it depends on an ethread.
@@ -54,7 +54,7 @@ pub(super) struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    pub(super) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
+    pub(crate) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
         Self {
             kind,
             detail: 0,
@@ -78,7 +78,7 @@ impl<'a> Wait<'a> {
         }
     }
 
-    pub(super) fn until(self, deadline: u64) -> Self {
+    pub(crate) fn until(self, deadline: u64) -> Self {
         Self { deadline, ..self }
     }
 
@@ -93,7 +93,7 @@ impl<'a> Wait<'a> {
 
 /// A wait that ended without a turn, with the waiter's data.
 #[derive(Debug)]
-pub(super) enum Missed<D> {
+pub(crate) enum Missed<D> {
     TimedOut(D),
     /// The wait has not begun: the caller unwinds, and so cannot wait.
     Unwinding(D),
@@ -164,7 +164,7 @@ impl<D> Drop for Place<'_, D> {
 }
 
 impl<D> Line<D> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             waiters: RefCell::new(Waiters::new()),
             waiting: Cell::new(0),
@@ -185,7 +185,7 @@ impl<D> Line<D> {
     ///
     /// On the scheduler's side. On the OS thread's own side, if nothing can ever serve the waiter.
     #[inline(always)]
-    pub(super) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, Missed<D>> {
+    pub(crate) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, Missed<D>> {
         let place = match self.begin_apart(&wait, data) {
             Ok(place) => place,
             Err(over) => return over,
@@ -337,7 +337,7 @@ impl<D> Line<D> {
 
     /// Serves the first waiter that still waits: wakes it, and calls `f` on its data.
     #[inline]
-    pub(super) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+    pub(crate) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         if self.is_void() {
             return None;
         }
@@ -396,7 +396,7 @@ impl<D> Line<D> {
     }
 
     /// Serves all waiters.
-    pub(super) fn serve_all(&self, mut f: impl FnMut(&mut D)) {
+    pub(crate) fn serve_all(&self, mut f: impl FnMut(&mut D)) {
         while self.serve(&mut f).is_some() {}
     }
 

@@ -64,7 +64,7 @@ mod barrier;
 pub mod broadcast;
 pub mod channel;
 mod condvar;
-mod line;
+pub(crate) mod line;
 mod mutex;
 mod once;
 mod poison;

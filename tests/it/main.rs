@@ -21,6 +21,7 @@ mod futures;
 mod hazards;
 mod hostile;
 mod interrupts;
+mod io_duplex;
 mod overflow;
 mod payloads;
 mod remote;

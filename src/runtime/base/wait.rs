@@ -97,6 +97,8 @@ pub(crate) enum WaitKind {
     Suspend,
     Future,
     Blocking,
+    DuplexRead,
+    DuplexWrite,
     // The kinds that I/O can end, side by side: `is_io` is called at each park and wake.
     ChoiceWithIo,
     Read,
@@ -171,6 +173,8 @@ impl fmt::Display for Reason {
             WaitKind::Suspend => f.write_str("resume"),
             WaitKind::Future => f.write_str("the waker of a future"),
             WaitKind::Blocking => f.write_str("a blocking call on the pool"),
+            WaitKind::DuplexRead => f.write_str("input of a stream in memory"),
+            WaitKind::DuplexWrite => f.write_str("room in a stream in memory"),
             WaitKind::Read => write!(f, "input on fd {}", self.detail),
             WaitKind::Write => write!(f, "room for output on fd {}", self.detail),
             WaitKind::Accept => write!(f, "a connection on fd {}", self.detail),

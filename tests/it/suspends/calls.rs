@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use ethreads::bridge::{self, Suspended};
 use ethreads::future::block_on;
-use ethreads::io::Eport;
+use ethreads::io::{Eport, duplex};
 use ethreads::net::{TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use ethreads::runtime::WouldPark;
+use ethreads::thread::Thread;
 use ethreads::time::{Elapsed, Instant};
 use ethreads::{thread, time};
 use socket2::{SockAddr, Socket};
@@ -312,8 +313,30 @@ fn port_to_write(when: When, put: fn(&Eport<StdUnixStream>) -> io::Result<usize>
     puts(move || theirs.read(&mut [0; 4096]), move || put(&ours))
 }
 
+/// A stream in memory to read from.
+fn duplex_to_read(when: When) -> Case {
+    let (mut ours, mut theirs) = duplex(4);
+    takes(
+        when,
+        move || theirs.write(b"x"),
+        move || ours.read(&mut [0; 8]),
+    )
+}
+
+/// A stream in memory to write to.
+fn duplex_to_write(when: When) -> Case {
+    let (mut ours, mut theirs) = duplex(4);
+    if when != When::Ready {
+        assert_eq!(ours.write(&[0; 8]).unwrap(), 4);
+    }
+    let drain = move |_: &Thread| assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 4);
+    Case::new(move || outcome(ours.write(b"x")), drain)
+}
+
 fn ports() -> Vec<Row> {
     vec![
+        io_row("io::Duplex::read", duplex_to_read),
+        io_row("io::Duplex::write", duplex_to_write),
         io_row("io::Eport::read", |when| {
             port_to_read(when, |mut port| port.read(&mut [0; 8]))
         }),

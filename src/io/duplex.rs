@@ -1,0 +1,307 @@
+//! A pair of connected streams in memory.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::panic::Location;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
+use crate::runtime::scheduler::clock::Instant;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::unwind::as_io;
+use crate::sync::line::{Line, Missed, Wait};
+
+/// Makes two connected streams in memory, for tests and tunnels within an OS thread. What is
+/// written to one is read from the other; each direction holds at most `capacity` bytes that were
+/// not read yet.
+///
+/// tokio has the same under this name.
+///
+/// # Panics
+///
+/// If `capacity` is zero: a write could never end.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::Shutdown;
+/// use ethreads::io;
+///
+/// ethreads::run_main(|| {
+///     let (client, server) = io::duplex(64);
+///     ethreads::spawn(move || std::io::copy(&mut &server, &mut &server));
+///     (&client).write_all(b"hello")?;
+///     client.shutdown(Shutdown::Write);
+///     let mut echo = String::new();
+///     (&client).read_to_string(&mut echo)?;
+///     assert_eq!(echo, "hello");
+///     std::io::Result::Ok(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn duplex(capacity: usize) -> (Duplex, Duplex) {
+    assert!(
+        capacity > 0,
+        "a duplex needs room for at least one byte, as a write could never end otherwise"
+    );
+    let (there, back) = (Direction::new(capacity), Direction::new(capacity));
+    let near = Duplex::new(back.clone(), there.clone());
+    (near, Duplex::new(there, back))
+}
+
+/// One of two connected streams in memory. Made by [`duplex`].
+///
+/// As with a socket, a reference can read and write, too, so that one ethread may read while
+/// another one writes. Dropping it ends both directions: the peer reads what is left and then the
+/// end, and its writes fail with `BrokenPipe`. It stays on its OS thread.
+pub struct Duplex {
+    input: Rc<Direction>,
+    output: Rc<Direction>,
+    read_timeout: Cell<Option<Duration>>,
+    write_timeout: Cell<Option<Duration>>,
+}
+
+/// The bytes that are on their way from one stream to the other.
+struct Direction {
+    bytes: RefCell<VecDeque<u8>>,
+    capacity: usize,
+    /// Nothing more is written.
+    ended: Cell<bool>,
+    /// Nothing more is read.
+    refused: Cell<bool>,
+    readers: Line,
+    writers: Line,
+}
+
+impl Direction {
+    fn new(capacity: usize) -> Rc<Self> {
+        Rc::new(Self {
+            bytes: RefCell::default(),
+            capacity,
+            ended: Cell::new(false),
+            refused: Cell::new(false),
+            readers: Line::new(),
+            writers: Line::new(),
+        })
+    }
+
+    /// Takes what is there; `None` if a read has to wait.
+    fn try_read(&self, buf: &mut [u8]) -> Option<usize> {
+        if self.refused.get() {
+            return Some(0);
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.is_empty() {
+            return self.ended.get().then_some(0);
+        }
+        let got = bytes.read(buf).expect("reading from memory does not fail");
+        let has_more = !bytes.is_empty();
+        drop(bytes);
+        if has_more {
+            self.readers.serve(|()| ());
+        }
+        self.writers.serve(|()| ());
+        Some(got)
+    }
+
+    /// Adds what there is room for; `None` if a write has to wait.
+    fn try_write(&self, data: &[u8]) -> Option<io::Result<usize>> {
+        if self.refused.get() || self.ended.get() {
+            return Some(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        let room = self.capacity - bytes.len();
+        if room == 0 {
+            return None;
+        }
+        let taken = data.len().min(room);
+        bytes.extend(&data[..taken]);
+        drop(bytes);
+        if taken < room {
+            self.writers.serve(|()| ());
+        }
+        self.readers.serve(|()| ());
+        Some(Ok(taken))
+    }
+
+    /// Nothing more is written: the reader meets the end behind what is there.
+    fn end(&self) {
+        self.ended.set(true);
+        self.wake_all();
+    }
+
+    /// Nothing more is read: what is there is dropped, and writes fail.
+    fn refuse(&self) {
+        self.refused.set(true);
+        self.bytes.take();
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        self.readers.serve_all(|()| ());
+        self.writers.serve_all(|()| ());
+    }
+}
+
+/// Tries until `attempt` has a result, and waits in `queue` in between.
+fn retry<R>(
+    queue: &Line,
+    kind: WaitKind,
+    timeout: Option<Duration>,
+    location: &'static Location<'static>,
+    mut attempt: impl FnMut() -> Option<R>,
+) -> io::Result<R> {
+    current::with(|scheduler| match scheduler {
+        Some(scheduler) => scheduler.spend_budget(location),
+        None => Ok(()),
+    })?;
+    let mut deadline = None;
+    loop {
+        if let Some(result) = attempt() {
+            return Ok(result);
+        }
+        let end = |timeout| deadline_after(Instant::now().as_nanos(), timeout);
+        let deadline = *deadline.get_or_insert_with(|| timeout.map_or(NEVER, end));
+        let wait = Wait::new(kind, location).until(deadline);
+        match as_io(|| Ok(queue.wait(wait, ())))? {
+            Ok(()) => {}
+            Err(Missed::TimedOut(())) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(Missed::Unwinding(())) => return Err(io::Error::other(WouldPark { location })),
+        }
+    }
+}
+
+impl Duplex {
+    fn new(input: Rc<Direction>, output: Rc<Direction>) -> Self {
+        Self {
+            input,
+            output,
+            read_timeout: Cell::new(None),
+            write_timeout: Cell::new(None),
+        }
+    }
+
+    /// Ends the reading half, the writing half or both. All waiters there are woken: a read returns
+    /// `Ok(0)`, a write fails with `BrokenPipe`.
+    pub fn shutdown(&self, how: Shutdown) {
+        if matches!(how, Shutdown::Read | Shutdown::Both) {
+            self.input.refuse();
+        }
+        if matches!(how, Shutdown::Write | Shutdown::Both) {
+            self.output.end();
+        }
+    }
+
+    /// Sets how long a read may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        check(timeout).map(|timeout| self.read_timeout.set(timeout))
+    }
+
+    /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        check(timeout).map(|timeout| self.write_timeout.set(timeout))
+    }
+}
+
+fn check(timeout: Option<Duration>) -> io::Result<Option<Duration>> {
+    match timeout {
+        Some(Duration::ZERO) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "cannot set a 0 duration timeout",
+        )),
+        timeout => Ok(timeout),
+    }
+}
+
+impl Drop for Duplex {
+    fn drop(&mut self) {
+        self.shutdown(Shutdown::Both);
+    }
+}
+
+impl Read for &Duplex {
+    /// Reads what has arrived; suspends the ethread until there is data, or the read timeout is
+    /// over (`TimedOut`). `Ok(0)` is the end.
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let (location, timeout) = (Location::caller(), self.read_timeout.get());
+        let input = &*self.input;
+        retry(
+            &input.readers,
+            WaitKind::DuplexRead,
+            timeout,
+            location,
+            || input.try_read(buf),
+        )
+    }
+}
+
+impl Write for &Duplex {
+    /// Writes what there is room for; suspends the ethread until there is some, or the write
+    /// timeout is over (`TimedOut`).
+    #[track_caller]
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let (location, timeout) = (Location::caller(), self.write_timeout.get());
+        let output = &*self.output;
+        retry(
+            &output.writers,
+            WaitKind::DuplexWrite,
+            timeout,
+            location,
+            || output.try_write(data),
+        )?
+    }
+
+    /// Does nothing: what is written can be read at once.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Duplex {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+}
+
+impl Write for Duplex {
+    #[track_caller]
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        (&*self).write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Duplex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Duplex")
+            .field("capacity", &self.input.capacity)
+            .finish_non_exhaustive()
+    }
+}
