@@ -1,13 +1,18 @@
-//! Whole exchanges with a server on a Unix socket, in this process: see `http_exchange.rs`.
+//! Whole exchanges with a server on a Unix socket, in this process: see `exchange.rs` there.
 #![no_main]
 
-#[path = "../../tests/it/http_exchange.rs"]
-mod http_exchange;
-#[path = "../../tests/it/http_feed.rs"]
+#[path = "../../tests/it/http/exchange.rs"]
+mod exchange;
+#[path = "../../tests/it/http/feed.rs"]
 #[allow(dead_code)]
-mod http_feed;
+mod feed;
 
-use http_exchange::Servers;
+/// The modules at the paths that they have in the tests.
+mod http {
+    pub(crate) use crate::feed;
+}
+
+use exchange::Servers;
 
 thread_local! {
     // The fuzzer's main thread is the shard. The servers live as long as the process does.

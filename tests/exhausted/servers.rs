@@ -195,7 +195,7 @@ fn connections_without_a_stack_are_refused_and_those_at_rest_wait() {
         let mut answer = String::new();
         refused.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        let told = logged("no ethread for connections");
+        let told = logged("no ethread for them");
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("RLIMIT_AS (ulimit -v)"), "{told:?}");
         resting.write_all(GET).unwrap();

@@ -18,7 +18,7 @@ const PERSONS: [&str; 7] = [
 /// Texts that need one of them, by file.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // Data of requests and messages.
-    ("tests/it/rfc_fields.rs", "nobody"),
+    ("tests/it/rfc/fields.rs", "nobody"),
     ("src/http/request.rs", "nobody"),
     ("src/http/pull/request.rs", "nobody"),
     ("src/sync/broadcast.rs", "anybody"),

@@ -207,7 +207,7 @@ fn rows() -> Vec<Row> {
 
 #[cfg(feature = "http")]
 fn servers() -> Vec<Row> {
-    use crate::http_util::{Site, timeouts};
+    use crate::http::util::{Site, timeouts};
     use ethreads::http::Request;
 
     fn asked(kit: Kit, site: Site) {
@@ -260,7 +260,7 @@ fn servers() -> Vec<Row> {
 /// A handler that fails with a hostile error.
 #[cfg(feature = "http")]
 fn failing(kit: &Kit) -> Play {
-    use crate::http_util::Site;
+    use crate::http::util::Site;
     use ethreads::http::{HandlerError, IntoResponse, Request, Response};
 
     play(kit, |kit| {

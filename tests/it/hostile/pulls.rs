@@ -10,7 +10,7 @@ use ethreads::http::{
 use ethreads::thread;
 use http::{HeaderName, HeaderValue};
 
-use crate::http_util::{Client, LONG, Site, timeouts};
+use crate::http::util::{Client, LONG, Site, timeouts};
 
 use super::kit::{Hostile, Kit};
 use super::texts::text;

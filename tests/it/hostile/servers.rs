@@ -11,7 +11,7 @@ use ethreads::http::{
 use ethreads::net::TcpStream;
 use http::{HeaderName, HeaderValue};
 
-use crate::http_util::{Site, timeouts};
+use crate::http::util::{Site, timeouts};
 
 use super::kit::{Hostile, Hostility, Kit};
 use super::{But, Play, Row, row};

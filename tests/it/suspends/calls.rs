@@ -20,7 +20,7 @@ use ethreads::time::{Elapsed, Instant};
 use ethreads::{thread, time};
 use socket2::{SockAddr, Socket};
 
-use crate::net_support::fill;
+use crate::net::support::fill;
 
 use super::Unwinding::{Aborts, InPlace, Returns};
 use super::{Case, Row, Unwinding, When};

@@ -8,7 +8,7 @@ use ethreads::{bridge, thread};
 
 use super::calls::outcome;
 use super::{Case, Row, SITUATIONS, Unwinding, When};
-use crate::net_support::{assert_success, in_child, is_child};
+use crate::net::support::{assert_success, in_child, is_child};
 
 /// A call on the pool; it waits while another call has the only OS thread of the pool.
 pub(super) fn busy(when: When, call: impl FnOnce() -> io::Result<usize> + 'static) -> Case {

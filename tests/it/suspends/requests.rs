@@ -12,8 +12,8 @@ use ethreads::{bridge, thread};
 
 use super::calls::outcome;
 use super::{Case, Row, Unwinding, When};
-use crate::http_pull::{ask, next, pull_server};
-use crate::http_util::{Client, Site, on_a_shard, settle};
+use crate::http::pull::{ask, next, pull_server};
+use crate::http::util::{Client, Site, on_a_shard, settle};
 use crate::support::{OnDrop, text};
 
 /// The calls that need no request of their own.

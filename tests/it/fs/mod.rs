@@ -1,0 +1,4 @@
+//! Files and folders.
+
+pub(crate) mod file;
+pub(crate) mod paths;
