@@ -4,6 +4,8 @@
 // Unwrapping is how a test fails.
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/duplicates.rs"]
+mod duplicates;
 #[path = "tidy/hostile.rs"]
 mod hostile;
 #[path = "tidy/imports.rs"]

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use super::offload::offload;
 use crate::io::description::{Description, MOST, Unreported};
+use crate::runtime::io::by_value::by_value;
 
 /// An open file, as [`std::fs::File`]: its calls run on the pool of OS threads while the calling
 /// ethread is suspended.
@@ -387,44 +388,8 @@ impl Seek for &File {
     }
 }
 
-impl Read for File {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-
-    #[track_caller]
-    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        (&*self).read_to_end(buf)
-    }
-
-    #[track_caller]
-    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        (&*self).read_to_string(buf)
-    }
-}
-
-impl Write for File {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    #[track_caller]
-    fn flush(&mut self) -> io::Result<()> {
-        (&*self).flush()
-    }
-}
+by_value!(impl Read for File);
+by_value!(impl Write for File);
 
 impl Seek for File {
     #[track_caller]

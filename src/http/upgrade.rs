@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -19,6 +19,7 @@ use super::proto::upgrade::{is_offered, may_switch};
 use super::request::Request;
 use super::transport::Family;
 use crate::net::{TcpStream, UnixStream};
+use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::Limit;
 use crate::thread;
 
@@ -307,28 +308,8 @@ impl Write for &Upgraded {
     }
 }
 
-impl Read for Upgraded {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-}
-
-impl Write for Upgraded {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_value!(impl Read for Upgraded);
+by_value!(impl Write for Upgraded);
 
 impl Drop for Upgraded {
     fn drop(&mut self) {

@@ -10,6 +10,7 @@ use super::description::Description;
 use super::watched::Watched;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::ops::{self, FdKind};
+use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::{Left, Limit, Operation};
 use crate::runtime::io::registration::Registration;
 use crate::runtime::io::source::{Source, check_world};
@@ -314,34 +315,8 @@ impl<T: AsFd> Write for &Eport<T> {
     }
 }
 
-impl<T: AsFd> Read for Eport<T> {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl<T: AsFd> Write for Eport<T> {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    #[track_caller]
-    fn flush(&mut self) -> io::Result<()> {
-        (&*self).flush()
-    }
-}
+by_value!(impl<T: AsFd> Read for Eport<T>);
+by_value!(impl<T: AsFd> Write for Eport<T>);
 
 impl<T: AsFd> AsFd for Eport<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use super::eport::Eport;
 use crate::runtime::driver::ops;
+use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::registration::Registration;
 use crate::runtime::io::source::{Source, check_world};
 
@@ -66,17 +67,7 @@ impl Read for &PipeReader {
     }
 }
 
-impl Read for PipeReader {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&self.0).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&self.0).read_vectored(bufs)
-    }
-}
+by_value!(impl Read for PipeReader);
 
 impl Write for &PipeWriter {
     #[track_caller]
@@ -94,21 +85,7 @@ impl Write for &PipeWriter {
     }
 }
 
-impl Write for PipeWriter {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&self.0).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.0).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_value!(impl Write for PipeWriter);
 
 /// Both ends convert in the same way: an incoming descriptor is made non-blocking; an outgoing one
 /// is deregistered first, and made blocking again.

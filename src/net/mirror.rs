@@ -5,6 +5,23 @@
 macro_rules! mirror {
     (handle of $Socket:ident) => {
         impl $Socket {
+            #[inline]
+            pub(in crate::net) fn from_socket(socket: Socket) -> Self {
+                Self(socket)
+            }
+
+            pub(in crate::net) fn into_socket(self) -> Socket {
+                self.0
+            }
+
+            pub(in crate::net) fn socket(&self) -> &Socket {
+                &self.0
+            }
+
+            fn fd(&self) -> BorrowedFd<'_> {
+                self.0.fd()
+            }
+
             /// Returns another handle of the same socket. Timeouts and the non-blocking flag are
             /// common to both.
             ///

@@ -59,22 +59,6 @@ impl UdpSocket {
         Ok(Self(Socket::new(fd)))
     }
 
-    pub(super) fn from_socket(socket: Socket) -> Self {
-        Self(socket)
-    }
-
-    pub(super) fn into_socket(self) -> Socket {
-        self.0
-    }
-
-    pub(super) fn socket(&self) -> &Socket {
-        &self.0
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
     /// Receives a datagram and its sender; suspends the ethread until one comes. Bytes that do not
     /// fit into the buffer are lost.
     ///

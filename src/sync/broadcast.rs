@@ -40,7 +40,8 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::mpsc::SendError;
 
-use super::line::{Line, Place, Wait};
+use super::endpoints::Endpoints;
+use super::line::{Place, Wait};
 use super::select::sealed::{Parts, Turn};
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::scheduler::current;
@@ -57,9 +58,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         capacity,
         messages: RefCell::default(),
         first: Cell::new(0),
-        senders: Cell::new(1),
-        receivers: Cell::new(0),
-        line: Line::new(),
+        ends: Endpoints::new(),
     });
     let sender = Sender { shared };
     let receiver = sender.subscribe();
@@ -71,9 +70,7 @@ struct Shared<T> {
     messages: RefCell<VecDeque<Message<T>>>,
     /// The number of the first message that is kept.
     first: Cell<u64>,
-    senders: Cell<usize>,
-    receivers: Cell<usize>,
-    line: Line,
+    ends: Endpoints,
 }
 
 struct Message<T> {
@@ -197,7 +194,7 @@ impl<T> Shared<T> {
                 // The last receiver gets the value itself.
                 Ok(Rc::try_unwrap(value).unwrap_or_else(|value| T::clone(&value)))
             }
-            None if self.senders.get() == 0 => Err(TryRecvError::Closed),
+            None if self.ends.is_closed() => Err(TryRecvError::Closed),
             None => Err(TryRecvError::Empty),
         }
     }
@@ -225,7 +222,7 @@ impl<T> Sender<T> {
             value: Rc::new(message),
             left,
         });
-        shared.line.serve_all(|()| ());
+        shared.ends.line.serve_all(|()| ());
         // Dropping the message runs user code.
         drop(oldest);
         Ok(left)
@@ -240,7 +237,7 @@ impl<T> Sender<T> {
     /// Returns how many receivers there are.
     #[must_use]
     pub fn receiver_count(&self) -> usize {
-        self.shared.receivers.get()
+        self.shared.ends.receiver_count()
     }
 
     /// Returns the number of kept messages that some receiver has not got.
@@ -258,7 +255,7 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     fn new(shared: &Rc<Shared<T>>) -> Self {
-        shared.receivers.set(shared.receivers.get() + 1);
+        shared.ends.add_receiver();
         Self {
             next: shared.end(),
             shared: shared.clone(),
@@ -312,7 +309,7 @@ impl<T: Clone> Receiver<T> {
                 return done;
             }
             let wait = Wait::new(WaitKind::Broadcast, location);
-            if self.shared.line.wait(wait, ()).is_err() {
+            if self.shared.ends.line.wait(wait, ()).is_err() {
                 return Err(RecvError::Closed);
             }
         }
@@ -338,8 +335,9 @@ impl<T: Clone> Receiver<T> {
 }
 
 impl<T> Clone for Sender<T> {
+    /// Creates another sender to the same receivers.
     fn clone(&self) -> Self {
-        self.shared.senders.set(self.shared.senders.get() + 1);
+        self.shared.ends.add_sender();
         Self {
             shared: self.shared.clone(),
         }
@@ -348,18 +346,14 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let left = self.shared.senders.get() - 1;
-        self.shared.senders.set(left);
-        if left == 0 {
-            self.shared.line.serve_all(|()| ());
-        }
+        self.shared.ends.remove_sender();
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let shared = &self.shared;
-        shared.receivers.set(shared.receivers.get() - 1);
+        shared.ends.remove_receiver();
         let numbers = self.next.max(shared.first.get())..shared.end();
         // Dropping the values runs user code, which may use the channel or wait, so all messages
         // are counted before that.
@@ -392,6 +386,12 @@ pub struct Receiving<'a, T> {
     place: Option<Place<'a, ()>>,
 }
 
+impl<T> fmt::Debug for Receiving<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiving").finish_non_exhaustive()
+    }
+}
+
 impl<T: Clone> Parts for Receiving<'_, T> {
     type Done = Result<T, RecvError>;
 
@@ -405,7 +405,7 @@ impl<T: Clone> Parts for Receiving<'_, T> {
     }
 
     fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.shared.line, case, ()));
+        self.place = Some(turn.enter(&self.shared.ends.line, case, ()));
     }
 
     fn commit(&mut self, case: u32) -> Self::Done {
@@ -416,11 +416,5 @@ impl<T: Clone> Parts for Receiving<'_, T> {
 
     fn withdraw(&mut self) {
         self.place = None;
-    }
-}
-
-impl<T> fmt::Debug for Receiving<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiving").finish_non_exhaustive()
     }
 }

@@ -136,7 +136,7 @@ impl Condvar {
     ///
     /// # Errors
     ///
-    /// As [`wait`](Self::wait).
+    /// If a holder of the mutex has unwound. The error contains the guard and the result.
     ///
     /// # Panics
     ///

@@ -64,6 +64,7 @@ mod barrier;
 pub mod broadcast;
 pub mod channel;
 mod condvar;
+mod endpoints;
 pub(crate) mod line;
 mod mutex;
 mod once;

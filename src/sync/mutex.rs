@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
 use super::line::{self, Line, Wait};
-use super::poison::{Holding, Poison};
+use super::poison::{Holding, Poison, poisonable};
 use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
@@ -83,15 +83,6 @@ impl<T> Mutex<T> {
             value: UnsafeCell::new(value),
         }
     }
-
-    /// Returns the value.
-    ///
-    /// # Errors
-    ///
-    /// If a holder has unwound. The error contains the value.
-    pub fn into_inner(self) -> LockResult<T> {
-        self.poison.guard(self.value.into_inner())
-    }
 }
 
 impl<T: ?Sized> Mutex<T> {
@@ -150,27 +141,9 @@ impl<T: ?Sized> Mutex<T> {
             holding: Holding::begin(),
         })
     }
-
-    /// Whether a holder has unwound.
-    #[must_use]
-    pub fn is_poisoned(&self) -> bool {
-        self.poison.is_set()
-    }
-
-    /// Clears the poison: the value counts as consistent again.
-    pub fn clear_poison(&self) {
-        self.poison.clear();
-    }
-
-    /// Returns the value. `&mut self` guarantees that nothing else refers to it.
-    ///
-    /// # Errors
-    ///
-    /// If a holder has unwound. The error contains the value.
-    pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        self.poison.guard(self.value.get_mut())
-    }
 }
+
+poisonable!(Mutex, "a holder");
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
     pub(super) fn mutex(&self) -> &'a Mutex<T> {

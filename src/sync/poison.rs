@@ -50,3 +50,44 @@ impl Holding {
         }
     }
 }
+
+/// Gives a lock, which has a `poison` and a `value`, the methods for the poison, and for the value
+/// without locking: `poisonable!(Mutex, "a holder");`. The docs say what poisons the lock.
+macro_rules! poisonable {
+    ($Lock:ident, $holder:literal) => {
+        impl<T> $Lock<T> {
+            /// Returns the value.
+            ///
+            /// # Errors
+            ///
+            #[doc = concat!("If ", $holder, " has unwound. The error contains the value.")]
+            pub fn into_inner(self) -> LockResult<T> {
+                self.poison.guard(self.value.into_inner())
+            }
+        }
+
+        impl<T: ?Sized> $Lock<T> {
+            #[doc = concat!("Whether ", $holder, " has unwound.")]
+            #[must_use]
+            pub fn is_poisoned(&self) -> bool {
+                self.poison.is_set()
+            }
+
+            /// Clears the poison: the value counts as consistent again.
+            pub fn clear_poison(&self) {
+                self.poison.clear();
+            }
+
+            /// Returns the value. `&mut self` guarantees that nothing else refers to it.
+            ///
+            /// # Errors
+            ///
+            #[doc = concat!("If ", $holder, " has unwound. The error contains the value.")]
+            pub fn get_mut(&mut self) -> LockResult<&mut T> {
+                self.poison.guard(self.value.get_mut())
+            }
+        }
+    };
+}
+
+pub(super) use poisonable;

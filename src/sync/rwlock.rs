@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
 use super::line::{self, Line, Wait};
-use super::poison::{Holding, Poison};
+use super::poison::{Holding, Poison, poisonable};
 use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
@@ -115,15 +115,6 @@ impl<T> RwLock<T> {
             poison: Poison::new(),
             value: UnsafeCell::new(value),
         }
-    }
-
-    /// Returns the value.
-    ///
-    /// # Errors
-    ///
-    /// If a writer has unwound. The error contains the value.
-    pub fn into_inner(self) -> LockResult<T> {
-        self.poison.guard(self.value.into_inner())
     }
 }
 
@@ -259,27 +250,9 @@ impl<T: ?Sized> RwLock<T> {
             holding: Holding::begin(),
         })
     }
-
-    /// Whether a writer has unwound.
-    #[must_use]
-    pub fn is_poisoned(&self) -> bool {
-        self.poison.is_set()
-    }
-
-    /// Clears the poison: the value counts as consistent again.
-    pub fn clear_poison(&self) {
-        self.poison.clear();
-    }
-
-    /// Returns the value. `&mut self` guarantees that nothing else refers to it.
-    ///
-    /// # Errors
-    ///
-    /// If a writer has unwound. The error contains the value.
-    pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        self.poison.guard(self.value.get_mut())
-    }
 }
+
+poisonable!(RwLock, "a writer");
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     /// Turns the write guard into a read guard; no other writer gets the lock in between. Readers

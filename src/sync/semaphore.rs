@@ -76,6 +76,37 @@ impl fmt::Display for TryAcquireError {
 
 impl Error for TryAcquireError {}
 
+/// Gives a semaphore and its permits the methods that do not depend on how it counts.
+macro_rules! permits {
+    ($Semaphore:ident, $Permit:ident) => {
+        impl $Semaphore {
+            /// Takes a permit if one is free and there is no waiter; does not wait.
+            ///
+            /// # Errors
+            ///
+            /// If no permit is free, or there is a waiter.
+            pub fn try_acquire(&self) -> Result<$Permit<'_>, TryAcquireError> {
+                self.try_acquire_many(1)
+            }
+        }
+
+        impl $Permit<'_> {
+            /// Returns the number of permits in this guard.
+            #[must_use]
+            pub fn count(&self) -> usize {
+                self.count
+            }
+
+            /// Keeps the permits from the semaphore for good.
+            pub fn forget(mut self) {
+                self.count = 0;
+            }
+        }
+    };
+}
+
+pub(super) use permits;
+
 /// Serves the waiters behind a waiter that has left: they may ask for fewer permits.
 struct Left<'a>(&'a Semaphore);
 
@@ -140,15 +171,6 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit if one is free and there is no waiter; does not wait.
-    ///
-    /// # Errors
-    ///
-    /// If no permit is free, or there is a waiter.
-    pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
-        self.try_acquire_many(1)
-    }
-
     /// Takes `count` permits if so many are free and there is no waiter; does not wait.
     ///
     /// # Errors
@@ -199,18 +221,7 @@ impl Semaphore {
     }
 }
 
-impl Permit<'_> {
-    /// Returns the number of permits in this guard.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Keeps the permits from the semaphore for good.
-    pub fn forget(mut self) {
-        self.count = 0;
-    }
-}
+permits!(Semaphore, Permit);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {

@@ -37,7 +37,8 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::mpsc::{RecvError, SendError};
 
-use super::line::{Line, Place, Wait};
+use super::endpoints::Endpoints;
+use super::line::{Place, Wait};
 use super::select::sealed::{Parts, Turn};
 use crate::runtime::base::wait::WaitKind;
 
@@ -47,14 +48,9 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared {
         value: RefCell::new(Rc::new(value)),
         version: Cell::new(0),
-        senders: Cell::new(1),
-        receivers: Cell::new(1),
-        line: Line::new(),
+        ends: Endpoints::new(),
     });
-    let receiver = Receiver {
-        shared: shared.clone(),
-        seen: 0,
-    };
+    let receiver = shared.subscribe(0);
     (Sender { shared }, receiver)
 }
 
@@ -62,9 +58,7 @@ struct Shared<T> {
     value: RefCell<Rc<T>>,
     /// The number of changes so far.
     version: Cell<u64>,
-    senders: Cell<usize>,
-    receivers: Cell<usize>,
-    line: Line,
+    ends: Endpoints,
 }
 
 impl<T> Shared<T> {
@@ -75,12 +69,12 @@ impl<T> Shared<T> {
     fn replace(&self, value: Rc<T>) -> Rc<T> {
         let old = self.value.replace(value);
         self.version.set(self.version.get() + 1);
-        self.line.serve_all(|()| ());
+        self.ends.line.serve_all(|()| ());
         old
     }
 
     fn subscribe(self: &Rc<Self>, seen: u64) -> Receiver<T> {
-        self.receivers.set(self.receivers.get() + 1);
+        self.ends.add_receiver();
         Receiver {
             shared: self.clone(),
             seen,
@@ -162,7 +156,7 @@ impl<T> Sender<T> {
     /// Returns how many receivers there are.
     #[must_use]
     pub fn receiver_count(&self) -> usize {
-        self.shared.receivers.get()
+        self.shared.ends.receiver_count()
     }
 }
 
@@ -185,8 +179,8 @@ impl<T> Receiver<T> {
     ///
     /// If there is no such value, and the last sender is gone.
     pub fn has_changed(&self) -> Result<bool, RecvError> {
-        match (self.is_stale(), self.shared.senders.get()) {
-            (false, 0) => Err(RecvError),
+        match (self.is_stale(), self.shared.ends.is_closed()) {
+            (false, true) => Err(RecvError),
             (changed, _) => Ok(changed),
         }
     }
@@ -218,7 +212,7 @@ impl<T> Receiver<T> {
                 return changed;
             }
             let wait = Wait::new(WaitKind::Watch, location);
-            if self.shared.line.wait(wait, ()).is_err() {
+            if self.shared.ends.line.wait(wait, ()).is_err() {
                 return Err(RecvError);
             }
         }
@@ -272,8 +266,9 @@ impl<T> Receiver<T> {
 }
 
 impl<T> Clone for Sender<T> {
+    /// Creates another sender, which replaces the same value.
     fn clone(&self) -> Self {
-        self.shared.senders.set(self.shared.senders.get() + 1);
+        self.shared.ends.add_sender();
         Self {
             shared: self.shared.clone(),
         }
@@ -289,17 +284,13 @@ impl<T> Clone for Receiver<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let left = self.shared.senders.get() - 1;
-        self.shared.senders.set(left);
-        if left == 0 {
-            self.shared.line.serve_all(|()| ());
-        }
+        self.shared.ends.remove_sender();
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.shared.receivers.set(self.shared.receivers.get() - 1);
+        self.shared.ends.remove_receiver();
     }
 }
 
@@ -336,11 +327,11 @@ impl<T> Parts for Changing<'_, T> {
             *self.seen = version;
             return Some(Ok(()));
         }
-        (self.shared.senders.get() == 0).then_some(Err(RecvError))
+        self.shared.ends.is_closed().then_some(Err(RecvError))
     }
 
     fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.shared.line, case, ()));
+        self.place = Some(turn.enter(&self.shared.ends.line, case, ()));
     }
 
     fn commit(&mut self, case: u32) -> Self::Done {

@@ -11,6 +11,7 @@ mod header_view;
 mod headers;
 mod into_response;
 mod query;
+mod request_head;
 mod response;
 mod target;
 
@@ -23,6 +24,7 @@ pub use response::Response;
 
 pub(crate) use body::Content;
 pub(crate) use header_view::{Field, Span, StoredFields};
+pub(crate) use request_head::request_head;
 pub(crate) use target::{
     Target, TargetFault, authority_form_is_valid, authority_is_valid, leading_path, target_fault,
 };

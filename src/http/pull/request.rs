@@ -1,6 +1,5 @@
 //! A request that has left its connection.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::net::SocketAddr;
@@ -10,6 +9,7 @@ use http::{Method, Version};
 use crate::http::error::Error;
 use crate::http::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, StoredFields, Target, decode_path, query_pairs,
+    request_head,
 };
 use crate::http::request::Request as Connected;
 
@@ -73,52 +73,11 @@ impl Request {
         &self.target
     }
 
-    fn parsed_target(&self) -> Target<'_> {
-        let nothing = Target {
-            authority: None,
-            path: "/",
-            query: None,
-        };
-        // The head was accepted, so its target parses.
-        Target::parse(&self.method, &self.target).unwrap_or(nothing)
-    }
-
     /// Returns the path, still percent-encoded. It begins with `/`, or is `*` for a server-wide
     /// OPTIONS.
     #[must_use]
     pub fn path(&self) -> &str {
         self.parsed_target().path
-    }
-
-    /// Returns the path with its percent-encoding taken off.
-    ///
-    /// # Errors
-    ///
-    /// If what it encodes is not UTF-8. Converts into a handler's error, which answers 400.
-    pub fn decoded_path(&self) -> Result<Cow<'_, str>, MalformedPath> {
-        decode_path(self.path())
-    }
-
-    /// Returns what follows the first `?` of the target, as it was sent.
-    #[must_use]
-    pub fn query(&self) -> Option<&str> {
-        self.parsed_target().query
-    }
-
-    /// Returns the names and values of the query, decoded.
-    #[must_use]
-    pub fn query_pairs(&self) -> QueryPairs<'_> {
-        query_pairs(self.query().unwrap_or_default())
-    }
-
-    /// Returns host and port that the request is for, as they were sent: those of the target if it
-    /// is a whole URI, else those of the `Host` field (RFC 9112 sections 3.2.2 and 3.3). `None` if
-    /// none are named, as HTTP/1.0 allows.
-    #[must_use]
-    pub fn host(&self) -> Option<&str> {
-        let of_target = self.parsed_target().authority;
-        let host = of_target.or_else(|| self.header("host"));
-        host.filter(|host| !host.is_empty())
     }
 
     /// Returns the version: HTTP/1.0 or HTTP/1.1.
@@ -131,13 +90,6 @@ impl Request {
     #[must_use]
     pub fn headers(&self) -> HeaderView<'_> {
         self.fields.view()
-    }
-
-    /// Returns the value of a header field, if there is one and it is text. The name's case does
-    /// not matter.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers().get_str(name)
     }
 
     /// Returns the peer's address; `None` on a Unix socket.
@@ -189,22 +141,9 @@ impl Request {
     pub fn text(&mut self) -> Result<String, Error> {
         String::from_utf8(self.bytes()?).map_err(|_| Error::body_not_text())
     }
-
-    /// Returns the head as the `http` crate's request.
-    ///
-    /// # Errors
-    ///
-    /// If the target is not a `Uri` to that crate, which knows fewer than this server accepts.
-    pub fn to_http(&self) -> Result<http::Request<()>, http::Error> {
-        let mut request = http::Request::builder()
-            .method(self.method.clone())
-            .uri(&*self.target)
-            .version(self.version)
-            .body(())?;
-        *request.headers_mut() = self.headers().to_header_map();
-        Ok(request)
-    }
 }
+
+request_head!(Request);
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

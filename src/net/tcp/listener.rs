@@ -67,22 +67,6 @@ impl TcpListener {
         ListenOptions::default()
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
-    pub(in super::super) fn from_socket(socket: Socket) -> Self {
-        Self(socket)
-    }
-
-    pub(in super::super) fn into_socket(self) -> Socket {
-        self.0
-    }
-
-    pub(in super::super) fn socket(&self) -> &Socket {
-        &self.0
-    }
-
     /// Returns the address that is listened on.
     ///
     /// # Errors

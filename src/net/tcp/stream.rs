@@ -13,6 +13,7 @@ use super::race;
 use crate::net::mirror::mirror;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::{ops, socket};
+use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::{Left, Limit};
 use crate::runtime::io::source::check_world;
 use crate::runtime::state::slots::Direction;
@@ -115,23 +116,6 @@ impl TcpStream {
         let stream = Self(Socket::new(socket::tcp(addr)?));
         stream.0.connect(limit, |fd| socket::connect(fd, addr))?;
         Ok(stream)
-    }
-
-    #[inline]
-    pub(in super::super) fn from_socket(socket: Socket) -> Self {
-        Self(socket)
-    }
-
-    pub(in super::super) fn into_socket(self) -> Socket {
-        self.0
-    }
-
-    pub(in super::super) fn socket(&self) -> &Socket {
-        &self.0
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
     }
 
     /// Returns the address of the other end.
@@ -262,35 +246,8 @@ impl Write for &TcpStream {
     }
 }
 
-impl Read for TcpStream {
-    #[inline]
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for TcpStream {
-    #[inline]
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_value!(impl Read for TcpStream);
+by_value!(impl Write for TcpStream);
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -79,22 +79,6 @@ impl UnixDatagram {
         Ok((Self(Socket::new(a)), Self(Socket::new(b))))
     }
 
-    pub(in super::super) fn from_socket(socket: Socket) -> Self {
-        Self(socket)
-    }
-
-    pub(in super::super) fn into_socket(self) -> Socket {
-        self.0
-    }
-
-    pub(in super::super) fn socket(&self) -> &Socket {
-        &self.0
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
     /// Connects to the socket at a path, which [`send`](Self::send) sends to and
     /// [`recv`](Self::recv) receives from.
     ///
@@ -152,7 +136,7 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// As [`recv_from`](Self::recv_from).
+    /// `TimedOut` after the read timeout; those of recv(2).
     ///
     /// # Cancellation
     ///

@@ -65,22 +65,6 @@ impl UnixListener {
         )?)))
     }
 
-    pub(in super::super) fn from_socket(socket: Socket) -> Self {
-        Self(socket)
-    }
-
-    pub(in super::super) fn into_socket(self) -> Socket {
-        self.0
-    }
-
-    pub(in super::super) fn socket(&self) -> &Socket {
-        &self.0
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
     /// Accepts a connection; suspends the ethread until there is one. Of several waiting ethreads,
     /// the one that has waited longest is served first.
     ///

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::super::socket::{Socket, with_pauses};
 use crate::net::mirror::mirror;
 use crate::runtime::driver::{ops, socket};
+use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::Limit;
 use crate::runtime::io::source::check_world;
 use crate::runtime::state::slots::Direction;
@@ -80,22 +81,6 @@ impl UnixStream {
         Ok((Self(Socket::new(a)), Self(Socket::new(b))))
     }
 
-    pub(in super::super) fn from_socket(socket: Socket) -> Self {
-        Self(socket)
-    }
-
-    pub(in super::super) fn into_socket(self) -> Socket {
-        self.0
-    }
-
-    pub(in super::super) fn socket(&self) -> &Socket {
-        &self.0
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
-    }
-
     /// Returns the address of this end.
     ///
     /// # Errors
@@ -161,33 +146,8 @@ impl Write for &UnixStream {
     }
 }
 
-impl Read for UnixStream {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for UnixStream {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_value!(impl Read for UnixStream);
+by_value!(impl Write for UnixStream);
 
 impl fmt::Debug for UnixStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! Sources: descriptors that ethreads wait on, and the try-park-retry protocol.
 
+pub(crate) mod by_value;
 mod error;
 pub(crate) mod operation;
 pub(crate) mod registration;

@@ -12,6 +12,27 @@ use crate::runtime::scheduler::event_loop::Inbox;
 use crate::runtime::scheduler::event_loop::{Handle, Message, Scheduler};
 use crate::runtime::state::control_block::{Label, ThreadId};
 
+/// Both handles identify the ethread in the same way.
+macro_rules! identity {
+    ($($Handle:ident)+) => {$(
+        impl $Handle {
+            /// Returns the ethread's unique number.
+            #[must_use]
+            pub fn id(&self) -> ThreadId {
+                self.id
+            }
+
+            /// Returns the ethread's name, if it has one.
+            #[must_use]
+            pub fn name(&self) -> Option<&str> {
+                self.name.as_deref()
+            }
+        }
+    )+};
+}
+
+identity!(Thread RemoteThread);
+
 /// A handle to an ethread, for [`Thread::unpark`] and to identify the ethread.
 ///
 /// Stays on its OS thread, like the ethread; [`Thread::into_remote`] makes a handle for other OS
@@ -57,18 +78,6 @@ impl Thread {
             id,
             name,
         }
-    }
-
-    /// Returns the ethread's unique number.
-    #[must_use]
-    pub fn id(&self) -> ThreadId {
-        self.id
-    }
-
-    /// Returns the ethread's name, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
     }
 
     /// Ends the ethread's [`park`](crate::thread::park), or makes its next `park` return at once.
@@ -164,18 +173,6 @@ pub struct RemoteThread {
 }
 
 impl RemoteThread {
-    /// Returns the ethread's unique number.
-    #[must_use]
-    pub fn id(&self) -> ThreadId {
-        self.id
-    }
-
-    /// Returns the ethread's name, if it has one.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
     /// As [`Thread::unpark`], from any OS thread and at any time.
     pub fn unpark(&self) {
         self.handle.send(Message::Unpark {

@@ -267,3 +267,36 @@ fn spend(location: &'static Location<'static>) {
         }
     });
 }
+
+/// Gives both ends of a channel, which hold its core, the methods that look at it.
+macro_rules! view {
+    ($End:ident) => {
+        impl<T> $End<T> {
+            /// Returns how many messages are in the channel.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                self.core.len()
+            }
+
+            /// Whether no message is in the channel.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Returns how many messages the channel keeps; `None` for an unbounded channel.
+            #[must_use]
+            pub fn capacity(&self) -> Option<usize> {
+                self.core.capacity()
+            }
+
+            /// Whether both are ends of one channel.
+            #[must_use]
+            pub fn same_channel(&self, other: &Self) -> bool {
+                Rc::ptr_eq(&self.core, &other.core)
+            }
+        }
+    };
+}
+
+pub(super) use view;

@@ -60,6 +60,8 @@ pub use operation::{Receiving, Sending};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use sender::Sender;
 
+pub(super) use receiver::iter_of;
+
 /// Creates a channel that keeps any number of messages. Sending never waits for room, but yields
 /// now and then, as every operation does.
 #[must_use]

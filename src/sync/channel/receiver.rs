@@ -6,11 +6,44 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::core::Core;
+use super::core::{Core, view};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::operation::Receiving;
 use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
+
+/// Gives a receiver the iterator that borrows it, `Iter`.
+macro_rules! iter_of {
+    ($Receiver:ident) => {
+        /// The messages of a channel, as they come; see [`Receiver::iter`].
+        #[derive(Debug)]
+        pub struct Iter<'a, T> {
+            receiver: &'a $Receiver<T>,
+        }
+
+        impl<T> Iterator for Iter<'_, T> {
+            type Item = T;
+
+            // Inlined, as `park::leave` requires.
+            #[inline(always)]
+            #[track_caller]
+            fn next(&mut self) -> Option<T> {
+                self.receiver.recv().ok()
+            }
+        }
+
+        impl<'a, T> IntoIterator for &'a $Receiver<T> {
+            type Item = T;
+            type IntoIter = Iter<'a, T>;
+
+            fn into_iter(self) -> Iter<'a, T> {
+                self.iter()
+            }
+        }
+    };
+}
+
+pub(in crate::sync) use iter_of;
 
 /// The receiving end of a channel. Made by [`bounded`](super::bounded) and
 /// [`unbounded`](super::unbounded).
@@ -99,31 +132,9 @@ impl<T> Receiver<T> {
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter { receiver: self }
     }
-
-    /// Returns how many messages are in the channel.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.core.len()
-    }
-
-    /// Whether no message is in the channel.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns how many messages the channel keeps; `None` for an unbounded channel.
-    #[must_use]
-    pub fn capacity(&self) -> Option<usize> {
-        self.core.capacity()
-    }
-
-    /// Whether both are ends of one channel.
-    #[must_use]
-    pub fn same_channel(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.core, &other.core)
-    }
 }
+
+view!(Receiver);
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
@@ -148,22 +159,7 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// The messages of a channel, as they come; see [`Receiver::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, T> {
-    receiver: &'a Receiver<T>,
-}
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    // Inlined, as `park::leave` requires.
-    #[inline(always)]
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
+iter_of!(Receiver);
 
 /// The messages that are in a channel; see [`Receiver::try_iter`].
 #[derive(Debug)]
@@ -202,14 +198,5 @@ impl<T> IntoIterator for Receiver<T> {
 
     fn into_iter(self) -> IntoIter<T> {
         IntoIter { receiver: self }
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
     }
 }

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::core::Core;
+use super::core::{Core, view};
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::operation::Sending;
 use crate::runtime::base::wait::{NEVER, deadline_after};
@@ -92,28 +92,10 @@ impl<T> Sender<T> {
         Sending::new(&self.core, message)
     }
 
-    /// Returns how many messages are in the channel.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.core.len()
-    }
-
-    /// Whether no message is in the channel.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Whether there is no room in the channel. A channel of capacity 0 is always full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.capacity() == Some(self.len())
-    }
-
-    /// Returns how many messages the channel keeps; `None` for an unbounded channel.
-    #[must_use]
-    pub fn capacity(&self) -> Option<usize> {
-        self.core.capacity()
     }
 
     /// Whether the last receiver is gone.
@@ -121,13 +103,9 @@ impl<T> Sender<T> {
     pub fn is_disconnected(&self) -> bool {
         !self.core.has_receivers()
     }
-
-    /// Whether both are ends of one channel.
-    #[must_use]
-    pub fn same_channel(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.core, &other.core)
-    }
 }
+
+view!(Sender);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::line::{Line, Served, Shared, Turn, Wait, Waited};
 use crate::runtime::base::primitives::Arc;
+use crate::sync::channel::iter_of;
 
 pub use crate::sync::channel::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
@@ -23,8 +24,8 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     ends(None)
 }
 
-/// Creates a channel that keeps up to `capacity` messages; with 0, sending waits for a receiver to
-/// take the message.
+/// Creates a channel that keeps up to `capacity` messages; with 0, sending waits until a receiver
+/// takes the message.
 #[must_use]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     ends(Some(capacity))
@@ -196,18 +197,6 @@ impl<T> Sender<T> {
         self.shared
             .with(|state, served| state.send(served, message))
     }
-
-    /// Returns how many messages are in the channel at this moment.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shared.with(|state, _| state.messages.len())
-    }
-
-    /// Whether no message is in the channel at this moment.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl<T> Receiver<T> {
@@ -286,56 +275,33 @@ impl<T> Receiver<T> {
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
-
-    /// Returns how many messages are in the channel at this moment.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shared.with(|state, _| state.messages.len())
-    }
-
-    /// Whether no message is in the channel at this moment.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
-/// The messages of a channel, as they come; see [`Receiver::iter`].
-#[derive(Debug)]
-pub struct Iter<'a, T> {
-    receiver: &'a Receiver<T>,
+/// Gives both ends of a channel the methods that look into it.
+macro_rules! length {
+    ($($End:ident)+) => {$(
+        impl<T> $End<T> {
+            /// Returns how many messages are in the channel at this moment.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                self.shared.with(|state, _| state.messages.len())
+            }
+
+            /// Whether no message is in the channel at this moment.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+        }
+    )+};
 }
 
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    #[track_caller]
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
-    }
-}
+length!(Sender Receiver);
+iter_of!(Receiver);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         self.shared.with(|state, _| state.sender_count += 1);
-        Self {
-            shared: self.shared.clone(),
-        }
-    }
-}
-
-impl<T> Clone for Receiver<T> {
-    fn clone(&self) -> Self {
-        self.shared.with(|state, _| state.receiver_count += 1);
         Self {
             shared: self.shared.clone(),
         }
@@ -353,6 +319,23 @@ impl<T> Drop for Sender<T> {
     }
 }
 
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.shared.with(|state, _| state.receiver_count += 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let left = self.shared.with(|state, served| {
@@ -365,14 +348,6 @@ impl<T> Drop for Receiver<T> {
         });
         // Not under the lock: dropping the messages runs user code, which may use the other end.
         drop(left);
-    }
-}
-
-impl<T> fmt::Debug for Sender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
     }
 }
 

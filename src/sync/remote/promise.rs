@@ -133,13 +133,30 @@ impl<T: Clone, E: Clone> Promise<T, E> {
     }
 }
 
+impl<T, E> Clone for Promise<T, E> {
+    /// Returns another handle to the same promise, for this or any other OS thread.
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Promise<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise")
+            .field("is_settled", &self.is_settled())
+            .finish_non_exhaustive()
+    }
+}
+
 impl<T, E> Resolver<T, E> {
-    /// Resolves the promise with the value.
+    /// Resolves the promise with the value, and wakes its waiters on all OS threads.
     pub fn resolve(self, value: T) {
         self.settle(Ok(value));
     }
 
-    /// Rejects the promise with an error.
+    /// Rejects the promise with an error, and wakes its waiters on all OS threads.
     pub fn reject(self, error: E) {
         self.settle(Err(error));
     }
@@ -162,23 +179,6 @@ impl<T, E> Resolver<T, E> {
 impl<T, E> Drop for Resolver<T, E> {
     fn drop(&mut self) {
         self.end(Err(PromiseError::Broken));
-    }
-}
-
-impl<T, E> Clone for Promise<T, E> {
-    /// Returns another handle to the same promise.
-    fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-        }
-    }
-}
-
-impl<T, E> fmt::Debug for Promise<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Promise")
-            .field("is_settled", &self.is_settled())
-            .finish_non_exhaustive()
     }
 }
 

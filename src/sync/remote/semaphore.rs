@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
 use crate::sync::TryAcquireError;
 use crate::sync::line::cannot_wait;
+use crate::sync::semaphore::permits;
 
 /// Gives out permits, of which there is a limited number, to ethreads of any shard and to OS
 /// threads. As [`sync::Semaphore`](crate::sync::Semaphore), it is fair.
@@ -178,15 +179,6 @@ impl Semaphore {
         self.wait(1, None, location).ok()
     }
 
-    /// Takes a permit if one is free and there is no waiter; does not wait.
-    ///
-    /// # Errors
-    ///
-    /// If no permit is free, or there is a waiter.
-    pub fn try_acquire(&self) -> Result<Permit<'_>, TryAcquireError> {
-        self.try_acquire_many(1)
-    }
-
     /// Takes `count` permits if so many are free and there is no waiter; does not wait.
     ///
     /// # Errors
@@ -221,18 +213,7 @@ impl Semaphore {
     }
 }
 
-impl Permit<'_> {
-    /// Returns the number of permits in this guard.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Keeps the permits from the semaphore for good.
-    pub fn forget(mut self) {
-        self.count = 0;
-    }
-}
+permits!(Semaphore, Permit);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
