@@ -19,7 +19,7 @@ pub use crate::runtime::io::source::Source;
 pub use crate::runtime::task::pool::BlockingStats;
 pub use blocking::{blocking, blocking_stats, set_blocking_limit};
 #[cfg(feature = "http")]
-pub(crate) use on_ready::spawn_at_rest;
+pub(crate) use on_ready::spawn_parked;
 pub use on_ready::{Interest, Wakeup, on_ready};
 pub use run_until::{Exit, run_until};
 pub use suspend::{RemoteSuspended, Suspended, suspend};

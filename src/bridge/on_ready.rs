@@ -94,7 +94,7 @@ where
         location: Location::caller(),
     };
     let (registration, fd) = (source.registration(), source.as_fd());
-    spawn_at_rest(registration, fd, operation, None, |key| {
+    spawn_parked(registration, fd, operation, None, |key| {
         let pass_on = PassOn { key, direction };
         Once::new(move |outcome| {
             let _pass_on = pass_on;
@@ -113,7 +113,7 @@ where
 /// # Errors
 ///
 /// As [`on_ready`].
-pub(crate) fn spawn_at_rest<W, T>(
+pub(crate) fn spawn_parked<W, T>(
     registration: &Registration,
     fd: BorrowedFd<'_>,
     operation: Operation,

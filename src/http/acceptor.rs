@@ -14,17 +14,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admission::{Admission, Bounds, Counts, Decision, Permit, Place, Whole};
+use super::accept_source::AcceptSource;
+use super::admission::{Admission, Bounds, Counts, Decision, GlobalLimit, Permit, Place};
+use super::backoff::{Exhaustion, LogPeriod};
 use super::conn_task::{ConnTask, guarded};
 use super::connection::Connection;
-use super::inlet::Inlet;
 use super::listener::{AcceptError, Accepted, classify};
-use super::refusal::Refusal;
+use super::overload::Overload;
 use super::report::{CutConnection, CutState};
 use super::state::{Membership, ServerState};
 use super::taskmaster::Taskmaster;
 use super::transport::{Deadline, Family, Transport, deadline_from_now};
-use super::trouble::{Exhaustion, LogPeriod};
 use crate::runtime::base::error::is_elapsed;
 use crate::thread::{self, Thread};
 
@@ -37,10 +37,10 @@ pub(super) struct Acceptor {
     state: Rc<ServerState>,
     admission: Rc<Admission>,
     taskmaster: Taskmaster,
-    refusal: Refusal,
+    refusal: Overload,
     family: Family,
     /// `None` once no more connections arrive.
-    inlet: RefCell<Option<Rc<Inlet>>>,
+    source: RefCell<Option<Rc<AcceptSource>>>,
     queue: RefCell<VecDeque<Queued>>,
     /// The ethread that runs the acceptor.
     ethread: OnceCell<Thread>,
@@ -61,13 +61,13 @@ struct Queued {
 impl Acceptor {
     pub(super) fn new(
         state: Rc<ServerState>,
-        inlet: Inlet,
+        source: AcceptSource,
         taskmaster: Taskmaster,
         bounds: Bounds,
         counts: Arc<Counts>,
-        whole: Option<Arc<Whole>>,
+        global: Option<Arc<GlobalLimit>>,
     ) -> Rc<Self> {
-        if let Some(listener) = inlet.listener() {
+        if let Some(listener) = source.listener() {
             listener.take_reserve();
         }
         Rc::new_cyclic(|this: &std::rc::Weak<Self>| {
@@ -78,12 +78,12 @@ impl Acceptor {
                 }
             };
             Self {
-                admission: Admission::new(bounds, counts, whole, freed),
-                refusal: Refusal::new(&taskmaster),
+                admission: Admission::new(bounds, counts, global, freed),
+                refusal: Overload::new(&taskmaster),
                 state,
                 taskmaster,
-                family: inlet.family(),
-                inlet: RefCell::new(Some(Rc::new(inlet))),
+                family: source.family(),
+                source: RefCell::new(Some(Rc::new(source))),
                 queue: RefCell::default(),
                 ethread: OnceCell::new(),
                 overloaded: LogPeriod::default(),
@@ -97,27 +97,27 @@ impl Acceptor {
     /// until the listener fails.
     pub(super) fn run(&self) -> io::Result<()> {
         let me = thread::current();
-        if let Some(inlet) = self.inlet() {
-            inlet.accept_in(&me);
+        if let Some(source) = self.source() {
+            source.accept_in(&me);
         }
         let _ = self.ethread.set(me);
-        while let Some(inlet) = self.inlet() {
-            let ends = || inlet.ends(self.state.context.is_draining());
+        while let Some(source) = self.source() {
+            let ends = || source.ends(self.state.context.is_draining());
             let look = || ends() || self.admission.has_room_for_queued();
-            match inlet.accept(self.next_in_queue(), look) {
+            match source.accept(self.next_in_queue(), look) {
                 Ok(Accepted::Connection(socket, peer)) => {
                     // Queued connections arrived first.
                     self.tend_queue();
                     self.admit(socket, peer);
                 }
                 Ok(Accepted::OnReserve(socket, error)) => {
-                    self.refuse_on_reserve(&inlet, socket, &error);
+                    self.refuse_on_reserve(&source, socket, &error);
                 }
                 Ok(Accepted::Nobody) if ends() => {
                     // Closed as soon as no connection is pending, so that later ones are refused at
                     // once.
-                    self.inlet.take();
-                    self.admit_last(&inlet);
+                    self.source.take();
+                    self.admit_last(&source);
                 }
                 Ok(Accepted::Nobody) => {}
                 // The queue's deadline has passed. ETIMEDOUT of a pending connection carries an OS
@@ -127,7 +127,7 @@ impl Acceptor {
                     if error.kind() == io::ErrorKind::TimedOut
                         && error.raw_os_error().is_none()
                         && !is_elapsed(&error) => {}
-                Err(error) => match inlet.listener() {
+                Err(error) => match source.listener() {
                     Some(listener) => self.exhaustion.survive(listener, error)?,
                     None => return Err(error),
                 },
@@ -143,9 +143,9 @@ impl Acceptor {
     }
 
     /// Admits the connections that another shard sent between the last check and the sender's end.
-    fn admit_last(&self, inlet: &Inlet) {
-        if inlet.listener().is_none() {
-            while let Ok(Accepted::Connection(socket, peer)) = inlet.accept_now() {
+    fn admit_last(&self, source: &AcceptSource) {
+        if source.listener().is_none() {
+            while let Ok(Accepted::Connection(socket, peer)) = source.accept_now() {
                 self.admit(socket, peer);
             }
         }
@@ -153,8 +153,8 @@ impl Acceptor {
 
     /// Makes the acceptor check its queue, and whether the server drains.
     pub(super) fn wake(&self) {
-        match (self.inlet(), self.ethread.get()) {
-            (Some(inlet), ethread) => inlet.wake(ethread),
+        match (self.source(), self.ethread.get()) {
+            (Some(source), ethread) => source.wake(ethread),
             (None, Some(ethread)) => ethread.unpark(),
             (None, None) => {}
         }
@@ -190,18 +190,18 @@ impl Acceptor {
             self.refusal
                 .answer_and_close(&self.state.context, queued.socket);
         }
-        if let Some(inlet) = self.inlet.take() {
-            inlet.close();
-            self.sweep(&inlet);
+        if let Some(source) = self.source.take() {
+            source.close();
+            self.sweep(&source);
         }
         cut
     }
 
-    fn sweep(&self, inlet: &Inlet) {
+    fn sweep(&self, source: &AcceptSource) {
         for _ in 0..SWEEP_LIMIT {
-            match inlet.accept_now() {
+            match source.accept_now() {
                 Ok(Accepted::Connection(socket, _) | Accepted::OnReserve(socket, _)) => {
-                    self.refuse_and_close(inlet, socket);
+                    self.refuse_and_close(source, socket);
                 }
                 Err(error) if classify(&error) == AcceptError::Connection => {}
                 Ok(Accepted::Nobody) | Err(_) => return,
@@ -213,8 +213,8 @@ impl Acceptor {
         self.admission.counts()
     }
 
-    fn inlet(&self) -> Option<Rc<Inlet>> {
-        self.inlet.borrow().clone()
+    fn source(&self) -> Option<Rc<AcceptSource>> {
+        self.source.borrow().clone()
     }
 
     fn next_in_queue(&self) -> Option<Deadline> {
@@ -272,18 +272,18 @@ impl Acceptor {
         });
     }
 
-    fn refuse_on_reserve(&self, inlet: &Inlet, socket: OwnedFd, error: &io::Error) {
+    fn refuse_on_reserve(&self, source: &AcceptSource, socket: OwnedFd, error: &io::Error) {
         // This connection does not linger, as it uses the reserve descriptor. The oldest lingering
         // connection is closed, to free a descriptor for the next connection.
-        self.refuse_and_close(inlet, socket);
+        self.refuse_and_close(source, socket);
         self.state.context.lingering.close_oldest();
         self.exhaustion.refused(error);
     }
 
-    fn refuse_and_close(&self, inlet: &Inlet, socket: OwnedFd) {
+    fn refuse_and_close(&self, source: &AcceptSource, socket: OwnedFd) {
         self.admission.count_refusal();
         self.refusal.answer_and_close(&self.state.context, socket);
-        if let Some(listener) = inlet.listener() {
+        if let Some(listener) = source.listener() {
             listener.take_reserve();
         }
     }

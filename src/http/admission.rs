@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bounds;
-mod whole;
+mod global;
 
 use std::fmt;
 use std::rc::Rc;
@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering;
 
 use bounds::Verdict;
 pub(super) use bounds::{Bounds, Counts};
-pub(super) use whole::Whole;
+pub(super) use global::GlobalLimit;
 
 /// The state of one server's admission.
 pub(super) struct Admission {
     bounds: Bounds,
     counts: Arc<Counts>,
     /// The counts shared with servers on other shards, if the bounds hold for all of them together.
-    whole: Option<Arc<Whole>>,
+    global: Option<Arc<GlobalLimit>>,
     /// Called when a connection that waits here may have a permit.
     freed: Box<dyn Fn()>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Permit(Rc<Admission>);
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Rc<Admission>,
-    /// Its share in the [`Whole`] has passed to a permit.
+    /// Its share in the [`GlobalLimit`] has passed to a permit.
     promoted: bool,
 }
 
@@ -55,28 +55,28 @@ impl Admission {
     pub(super) fn new(
         bounds: Bounds,
         counts: Arc<Counts>,
-        whole: Option<Arc<Whole>>,
+        global: Option<Arc<GlobalLimit>>,
         freed: impl Fn() + 'static,
     ) -> Rc<Self> {
         debug_assert!(bounds.are_valid());
         Rc::new(Self {
             bounds,
             counts,
-            whole,
+            global,
             freed: Box::new(freed),
         })
     }
 
     /// Decides about a new connection.
     pub(super) fn decide(self: &Rc<Self>) -> Decision {
-        let verdict = match &self.whole {
-            Some(whole) => whole.enter(self.bounds),
+        let verdict = match &self.global {
+            Some(global) => global.enter(self.bounds),
             None => self.bounds.judge(self.serving(), self.queued()),
         };
         match verdict {
             Verdict::Serve => Decision::Serve(self.permit()),
             Verdict::Queue => {
-                // Sequentially consistent, for `Whole::wake_one`.
+                // Sequentially consistent, for `GlobalLimit::wake_one`.
                 self.counts.queued.fetch_add(1, Ordering::SeqCst);
                 Decision::Queue(Place {
                     admission: self.clone(),
@@ -109,11 +109,11 @@ impl Admission {
     /// If no connection waits here, wakes another shard that has a waiting connection and room for
     /// it.
     pub(super) fn pass_on(&self) {
-        if let Some(whole) = &self.whole
+        if let Some(global) = &self.global
             && self.queued() == 0
-            && whole.has_room_for_queued(self.bounds)
+            && global.has_room_for_queued(self.bounds)
         {
-            whole.wake_one();
+            global.wake_one();
         }
     }
 
@@ -122,8 +122,8 @@ impl Admission {
     }
 
     fn has_room(&self) -> bool {
-        let serving = match &self.whole {
-            Some(whole) => whole.serving(),
+        let serving = match &self.global {
+            Some(global) => global.serving(),
             None => self.serving(),
         };
         self.bounds.have_room(serving)
@@ -151,8 +151,8 @@ impl Place {
     /// The place itself, if there is no room.
     pub(super) fn into_permit(mut self) -> Result<Permit, Self> {
         let admission = &self.admission;
-        let is_served = match &admission.whole {
-            Some(whole) => whole.promote(admission.bounds),
+        let is_served = match &admission.global {
+            Some(global) => global.promote(admission.bounds),
             None => admission.has_room(),
         };
         if !is_served {
@@ -168,13 +168,13 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let admission = &self.0;
         admission.counts.serving.fetch_sub(1, Ordering::Relaxed);
-        match &admission.whole {
-            Some(whole) => {
-                whole.leave();
+        match &admission.global {
+            Some(global) => {
+                global.leave();
                 // This server's queue is not preferred: with many new connections here, the other
                 // queues would starve.
-                if whole.has_room_for_queued(admission.bounds) {
-                    whole.wake_one();
+                if global.has_room_for_queued(admission.bounds) {
+                    global.wake_one();
                 }
             }
             None if admission.has_room_for_queued() => (admission.freed)(),
@@ -186,10 +186,10 @@ impl Drop for Permit {
 impl Drop for Place {
     fn drop(&mut self) {
         let admission = &self.admission;
-        if let Some(whole) = &admission.whole
+        if let Some(global) = &admission.global
             && !self.promoted
         {
-            whole.leave_queue();
+            global.leave_queue();
         }
         admission.counts.queued.fetch_sub(1, Ordering::SeqCst);
         // Several permits may have been freed for a single look at this queue.

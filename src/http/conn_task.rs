@@ -118,7 +118,7 @@ impl Work<()> for ConnTask {
     fn go_on(&mut self, outcome: Outcome) -> Option<()> {
         let mut late = outcome == Outcome::TimedOut;
         while self.turn(late) {
-            match self.connection.transport.rest(self.deadline) {
+            match self.connection.transport.park_stackless(self.deadline) {
                 Ok(true) => return None,
                 Ok(false) => late = false,
                 Err(error) => {

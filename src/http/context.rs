@@ -10,7 +10,7 @@ use super::buffers::Buffers;
 use super::config::Config;
 use super::flusher::Flusher;
 use super::lingering::Lingering;
-use super::proto::encode::Opening;
+use super::proto::encode::HeadCache;
 use crate::runtime::driver::wall_seconds;
 use crate::runtime::scheduler::current;
 
@@ -20,7 +20,7 @@ pub(super) struct Context {
     pub(super) buffers: Buffers,
     pub(super) flusher: Rc<Flusher>,
     pub(super) lingering: Rc<Lingering>,
-    opening: RefCell<Opening>,
+    cache: RefCell<HeadCache>,
     /// The turn of the scheduler in which the date of `opening` was checked last.
     date_turn: Cell<u64>,
     pub(super) draining: Cell<bool>,
@@ -34,7 +34,7 @@ impl Context {
             lingering,
             buffers: Buffers::default(),
             flusher: Rc::default(),
-            opening: RefCell::new(Opening::new(wall_seconds(), config.server.as_ref())),
+            cache: RefCell::new(HeadCache::new(wall_seconds(), config.server.as_ref())),
             config,
             date_turn: Cell::new(0),
             draining: Cell::new(false),
@@ -45,13 +45,13 @@ impl Context {
     /// Calls `f` with the head lines that all responses share. The clock is read once per turn of
     /// the scheduler.
     #[inline(always)]
-    pub(super) fn with_opening<R>(&self, f: impl FnOnce(&mut Opening) -> R) -> R {
+    pub(super) fn with_head_cache<R>(&self, f: impl FnOnce(&mut HeadCache) -> R) -> R {
         let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
-        let mut opening = self.opening.borrow_mut();
+        let mut cache = self.cache.borrow_mut();
         if self.date_turn.replace(turn) != turn {
-            opening.update(wall_seconds());
+            cache.update(wall_seconds());
         }
-        f(&mut opening)
+        f(&mut cache)
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::admission::Counts;
+use super::backoff::Exhaustion;
 use super::context::Context;
 use super::handover::{Handed, SendError, Sender};
 use super::lingering::Lingering;
 use super::listener::{Accepted, Listener};
-use super::refusal::Refusal;
+use super::overload::Overload;
 use super::server::Server;
-use super::trouble::Exhaustion;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread::{self, Thread};
 
@@ -40,7 +40,7 @@ struct Accepting {
     counts: Arc<Counts>,
     /// For the 503 that the dispatcher itself sends, for example when descriptors run out.
     context: Context,
-    refusal: Refusal,
+    refusal: Overload,
     exhaustion: Exhaustion,
 }
 
@@ -58,7 +58,7 @@ impl Dispatcher {
         let lingering = Lingering::new(config.timeouts.clone(), 1, counts.clone());
         listener.take_reserve();
         let accepting = Rc::new(Accepting {
-            refusal: Refusal::new(&server.plan.taskmaster),
+            refusal: Overload::new(&server.plan.taskmaster),
             context: Context::new(config, lingering),
             listener: RefCell::new(Some(Rc::new(listener))),
             draining: Cell::new(false),

@@ -101,7 +101,7 @@ impl Lingering {
         let deadline = end.min(silent_until);
         let ethread = connection
             .transport
-            .spawn_at_rest("http-lingering", deadline, work);
+            .spawn_parked("http-lingering", deadline, work);
         if let Err(error) = ethread {
             // The work is dropped, which closes the connection.
             log::debug!("a connection cannot linger: {error}");
@@ -269,7 +269,10 @@ impl Work<()> for Discarding {
                 }
                 Progress::Nothing | Progress::Some => {}
             }
-            match connection.transport.rest(end.min(self.silent_until)) {
+            match connection
+                .transport
+                .park_stackless(end.min(self.silent_until))
+            {
                 Ok(true) => return None,
                 Ok(false) => late = false,
                 Err(_) => break,

@@ -70,10 +70,12 @@
 
 #![forbid(unsafe_code)]
 
+mod accept_source;
 mod acceptor;
 mod access_log;
 mod admission;
 mod as_root;
+mod backoff;
 mod buffers;
 mod client_connection;
 mod config;
@@ -93,13 +95,12 @@ mod handle;
 mod handler;
 mod handover;
 mod hooks;
-mod inlet;
 mod lingering;
 mod listener;
 pub(crate) mod message;
+mod overload;
 pub(crate) mod proto;
 pub mod pull;
-mod refusal;
 mod report;
 mod request;
 mod serve;
@@ -112,7 +113,6 @@ mod termination;
 #[cfg(test)]
 mod tests;
 mod transport;
-mod trouble;
 mod upgrade;
 
 /// Types of the crate `http`, version 1.

@@ -257,7 +257,7 @@ fn send(io: &mut ConnIo, answer: AnswerTo, response: &mut Response) -> Result<bo
     }
     let (status, headers, len) = (response.status(), response.headers(), response.body().len());
     let plan = context
-        .with_opening(|opening| encode_head(&mut output, answer, status, headers, len, opening));
+        .with_head_cache(|cache| encode_head(&mut output, answer, status, headers, len, cache));
     io.answered.status = Some(status);
     let is_full = output.len() >= COLLECT;
     drop(output);

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::accept_source::AcceptSource;
 use super::acceptor::Acceptor;
-use super::admission::Whole;
+use super::admission::GlobalLimit;
 use super::as_root::AsRoot;
 use super::config::{Config, Timeouts};
 use super::drain::Drain;
@@ -22,7 +23,6 @@ use super::error::Error;
 use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
 use super::hooks::{Exchange, Hooks};
-use super::inlet::Inlet;
 use super::lingering::Lingering;
 use super::listener::Listener;
 use super::proto::limits::Limits;
@@ -67,7 +67,7 @@ use crate::thread;
 /// ```
 pub struct Server {
     /// `None` once the server has been served.
-    inlet: RefCell<Option<Inlet>>,
+    source: RefCell<Option<AcceptSource>>,
     pub(super) plan: Plan,
     control: Arc<Control>,
     share: Share,
@@ -101,7 +101,7 @@ pub(super) enum Share {
     /// Each of this many shards has its own limits.
     Each(usize),
     /// The limits hold for all of this many shards together.
-    Whole(Arc<Whole>, usize),
+    GlobalLimit(Arc<GlobalLimit>, usize),
 }
 
 impl Server {
@@ -134,22 +134,27 @@ impl Server {
             drain_grace: Self::DRAIN_GRACE,
             hooks: None,
         };
-        let inlet = Inlet::Listener(Listener::new(listener, family));
-        Self::of(plan, inlet, Arc::default(), Share::Alone)
+        let source = AcceptSource::Listener(Listener::new(listener, family));
+        Self::of(plan, source, Arc::default(), Share::Alone)
     }
 
-    pub(super) fn of(plan: Plan, inlet: Inlet, control: Arc<Control>, share: Share) -> Self {
+    pub(super) fn of(
+        plan: Plan,
+        source: AcceptSource,
+        control: Arc<Control>,
+        share: Share,
+    ) -> Self {
         Self {
-            inlet: RefCell::new(Some(inlet)),
+            source: RefCell::new(Some(source)),
             plan,
             control,
             share,
         }
     }
 
-    /// Takes the inlet; an error if the server has been served.
-    pub(super) fn take_inlet(&self) -> io::Result<Inlet> {
-        self.inlet.take().ok_or_else(|| {
+    /// Takes the source; an error if the server has been served.
+    pub(super) fn take_source(&self) -> io::Result<AcceptSource> {
+        self.source.take().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotConnected,
                 "this server has been served before; bind another one",
@@ -157,8 +162,8 @@ impl Server {
         })
     }
 
-    pub(super) fn put_inlet(&self, inlet: Inlet) {
-        *self.inlet.borrow_mut() = Some(inlet);
+    pub(super) fn put_source(&self, source: AcceptSource) {
+        *self.source.borrow_mut() = Some(source);
     }
 
     pub(super) fn control(&self) -> &Arc<Control> {
@@ -375,10 +380,10 @@ impl Server {
             let location = Location::caller();
             return Err(io::Error::other(WouldPark { location }));
         }
-        let inlet = self.take_inlet()?;
+        let source = self.take_source()?;
         let me = thread::current();
         let _attached = self.control.attach(&me);
-        let (state, acceptor) = self.set_up(Box::new(handler), inlet, &me);
+        let (state, acceptor) = self.set_up(Box::new(handler), source, &me);
         as_io(|| self.serve_until_drained(&state, &acceptor, me, root))
     }
 
@@ -426,7 +431,7 @@ impl Server {
     fn set_up(
         &self,
         handler: Box<dyn Handler>,
-        inlet: Inlet,
+        source: AcceptSource,
         me: &thread::Thread,
     ) -> (Rc<ServerState>, Rc<Acceptor>) {
         let descriptors = if self.plan.taskmaster.is_single_threaded() {
@@ -434,18 +439,18 @@ impl Server {
         } else {
             ops::raise_descriptor_limit()
         };
-        let (descriptors, whole, sharing) = match &self.share {
+        let (descriptors, global, sharing) = match &self.share {
             Share::Alone => (descriptors, None, 1),
             Share::Each(shards) => (descriptors.map(|limit| limit / *shards as u64), None, 1),
-            Share::Whole(whole, shards) => (descriptors, Some(whole.clone()), *shards),
+            Share::GlobalLimit(global, shards) => (descriptors, Some(global.clone()), *shards),
         };
         let taskmaster = self.plan.taskmaster.clone();
         let bounds = taskmaster.bounds(descriptors);
         let most_lingering = taskmaster.most_lingering(descriptors, bounds) / sharing;
         let counts = self.control.counts.clone();
-        if let Some(whole) = &whole {
+        if let Some(global) = &global {
             let me = me.downgrade();
-            whole.add(counts.clone(), move || me.unpark());
+            global.add(counts.clone(), move || me.unpark());
         }
         let config = self.connection_config();
         let lingering = Lingering::new(config.timeouts.clone(), most_lingering, counts.clone());
@@ -455,7 +460,7 @@ impl Server {
             self.plan.hooks.clone(),
             lingering,
         ));
-        let acceptor = Acceptor::new(state.clone(), inlet, taskmaster, bounds, counts, whole);
+        let acceptor = Acceptor::new(state.clone(), source, taskmaster, bounds, counts, global);
         (state, acceptor)
     }
 

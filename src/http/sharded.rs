@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::accept_source::AcceptSource;
 use super::as_root::AsRoot;
 use super::dispatcher::Dispatcher;
 use super::handle::{Control, ServerHandle};
 use super::handler::Handler;
 use super::handover::handover;
-use super::inlet::Inlet;
 use super::listener::Listener;
 use super::message::Response;
 use super::report::DrainReport;
@@ -120,12 +120,12 @@ impl Server {
     ///
     /// If the additional listeners cannot be opened.
     pub fn on_shards(self, shards: Shards) -> io::Result<ShardedServer> {
-        let inlet = self.take_inlet()?;
-        let others = match inlet.listener() {
+        let source = self.take_source()?;
+        let others = match source.listener() {
             Some(listener) => listener.share(shards.count() - 1)?,
             None => None,
         };
-        self.put_inlet(inlet);
+        self.put_source(source);
         Ok(ShardedServer {
             server: self,
             shards,
@@ -304,23 +304,23 @@ impl ShardedServer {
     {
         // First: if it fails, the server keeps its listener.
         let group = self.shards.clone().start()?;
-        let (inlets, dispatcher) = self.inlets(me)?;
+        let (sources, dispatcher) = self.accept_sources(me)?;
         let control = self.server.control().clone();
-        let controls: Vec<Arc<Control>> = inlets.iter().map(|_| Arc::default()).collect();
+        let controls: Vec<Arc<Control>> = sources.iter().map(|_| Arc::default()).collect();
         control.spread(controls.clone().into());
         let share = match self.limits_per_shard {
-            true => Share::Each(inlets.len()),
-            false => Share::Whole(Arc::default(), inlets.len()),
+            true => Share::Each(sources.len()),
+            false => Share::GlobalLimit(Arc::default(), sources.len()),
         };
         let ended = Arc::<AtomicUsize>::default();
         let mut servers = Vec::new();
-        for (number, (inlet, control)) in inlets.into_iter().zip(&controls).enumerate() {
+        for (number, (source, control)) in sources.into_iter().zip(&controls).enumerate() {
             let (plan, control) = (self.server.plan.clone(), control.clone());
             let (share, make) = (share.clone(), make.clone());
             let ends = TellOnDrop(ended.clone(), me.clone().into_remote());
             let serve = move || {
                 let _ends = ends;
-                Server::of(plan, inlet, control, share).serve(make(number))
+                Server::of(plan, source, control, share).serve(make(number))
             };
             let ethread = thread::Builder::new().name("http-server");
             servers.push(ethread.spawn_on(&group.shards()[number], serve)?);
@@ -335,24 +335,28 @@ impl ShardedServer {
         })
     }
 
-    /// The inlet of each shard, and the dispatcher that feeds the inlets if they are not listeners.
-    fn inlets(&self, me: &thread::Thread) -> io::Result<(Vec<Inlet>, Option<Dispatcher>)> {
-        let inlet = self.server.take_inlet()?;
+    /// The accept source of each shard, and the dispatcher that feeds them if they are not
+    /// listeners.
+    fn accept_sources(
+        &self,
+        me: &thread::Thread,
+    ) -> io::Result<(Vec<AcceptSource>, Option<Dispatcher>)> {
+        let source = self.server.take_source()?;
         let others = self.others.take();
         if let Some(others) = others {
-            let others = others.into_iter().map(Inlet::Listener);
-            return Ok(([inlet].into_iter().chain(others).collect(), None));
+            let others = others.into_iter().map(AcceptSource::Listener);
+            return Ok(([source].into_iter().chain(others).collect(), None));
         }
         let count = self.shards.count();
-        let (senders, inlets) = (0..count)
-            .map(|_| handover(inlet.family()))
-            .map(|(sender, receiver)| (sender, Inlet::Handed(receiver)))
+        let (senders, sources) = (0..count)
+            .map(|_| handover(source.family()))
+            .map(|(sender, receiver)| (sender, AcceptSource::Handed(receiver)))
             .unzip();
-        let Inlet::Listener(listener) = inlet else {
+        let AcceptSource::Listener(listener) = source else {
             unreachable!("it was bound")
         };
         let dispatcher = Dispatcher::start(&self.server, listener, senders, me.clone())?;
-        Ok((inlets, Some(dispatcher)))
+        Ok((sources, Some(dispatcher)))
     }
 }
 

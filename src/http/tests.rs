@@ -87,10 +87,13 @@ fn the_documented_defaults_are_the_defaults() {
 fn the_documented_fixed_limits_are_the_limits() {
     let docs = include_str!("mod.rs").replace("\n//! ", " ");
     for (limit, text) in [
-        (size(DRAIN_LIMIT), "up to {} are read and thrown away"),
+        (
+            size(DRAIN_LIMIT),
+            "Up to {} of a body that no handler has read are discarded",
+        ),
         (
             MOST_LINGERING.to_string(),
-            "at most {} connections of a shard linger",
+            "At most {} connections of a shard linger",
         ),
     ] {
         let text = text.replace("{}", &limit);

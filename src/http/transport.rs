@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::bridge::spawn_at_rest;
+use crate::bridge::spawn_parked;
 use crate::io::Watched;
 use crate::runtime::base::wait::{WaitKind, deadline_after};
 use crate::runtime::driver::{file, ops, socket};
@@ -137,13 +137,15 @@ impl Transport {
     // calls, as there are two callers.
     #[inline(always)]
     #[track_caller]
-    pub(crate) fn rest(&self, deadline: Deadline) -> io::Result<bool> {
-        self.socket.rest(self.reading(Limit::At(deadline)))
+    pub(crate) fn park_stackless(&self, deadline: Deadline) -> io::Result<bool> {
+        self.socket
+            .park_stackless(self.reading(Limit::At(deadline)))
     }
 
-    /// Spawns an ethread that waits for input without a stack, as [`rest`](Self::rest) does.
+    /// Spawns an ethread that waits for input without a stack, as
+    /// [`park_stackless`](Self::park_stackless) does.
     #[track_caller]
-    pub(crate) fn spawn_at_rest(
+    pub(crate) fn spawn_parked(
         &self,
         name: &str,
         deadline: Deadline,
@@ -153,7 +155,7 @@ impl Transport {
             self.socket.registration(),
             self.reading(Limit::At(deadline)),
         );
-        spawn_at_rest(
+        spawn_parked(
             registration,
             self.socket.fd(),
             operation,

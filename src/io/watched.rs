@@ -80,11 +80,12 @@ impl<T: AsFd> Watched<T> {
         self.registration.wait(self.fd(), operation)
     }
 
-    /// Parks without a stack until the descriptor may be ready; see [`Registration::rest`].
+    /// Parks without a stack until the descriptor may be ready; see
+    /// [`Registration::park_stackless`].
     #[inline(always)]
     #[cfg(feature = "http")]
-    pub(crate) fn rest(&self, operation: Operation) -> io::Result<bool> {
-        self.registration.rest(self.fd(), operation)
+    pub(crate) fn park_stackless(&self, operation: Operation) -> io::Result<bool> {
+        self.registration.park_stackless(self.fd(), operation)
     }
 
     /// Ends the operations under way and all later ones, without closing the descriptor.

@@ -50,7 +50,7 @@ impl Bell {
 /// The servers, as their OS threads share them.
 struct Servers {
     bounds: Bounds,
-    whole: Arc<Whole>,
+    global: Arc<GlobalLimit>,
     members: Vec<(Arc<Counts>, Arc<Bell>)>,
     /// Connections still to be served.
     left: Mutex<usize>,
@@ -58,7 +58,7 @@ struct Servers {
 
 impl Servers {
     fn new(count: usize, bounds: Bounds, left: usize) -> Arc<Self> {
-        let whole = Arc::<Whole>::default();
+        let global = Arc::<GlobalLimit>::default();
         let member = |_| {
             let (counts, bell) = (Arc::<Counts>::default(), Arc::<Bell>::default());
             // The checker treats a `SeqCst` load as sequentially consistent only once there are
@@ -66,13 +66,13 @@ impl Servers {
             counts.queued.fetch_add(1, Ordering::SeqCst);
             counts.queued.fetch_sub(1, Ordering::SeqCst);
             let rings = bell.clone();
-            whole.add(counts.clone(), move || rings.ring(false));
+            global.add(counts.clone(), move || rings.ring(false));
             (counts, bell)
         };
         let members = (0..count).map(member).collect();
         Arc::new(Self {
             bounds,
-            whole,
+            global,
             members,
             left: Mutex::new(left),
         })
@@ -80,8 +80,8 @@ impl Servers {
 
     fn admission(&self, at: usize) -> Rc<Admission> {
         let counts = self.members[at].0.clone();
-        let whole = Some(self.whole.clone());
-        Admission::new(self.bounds, counts, whole, || {
+        let global = Some(self.global.clone());
+        Admission::new(self.bounds, counts, global, || {
             unreachable!("they are several")
         })
     }
@@ -89,7 +89,7 @@ impl Servers {
     /// Counts a connection as served; the servers end with the last one.
     fn count_served(&self) {
         let most = self.bounds.max_threads.unwrap();
-        assert!(self.whole.serving() <= most);
+        assert!(self.global.serving() <= most);
         let mut left = self.left.lock().unwrap();
         *left -= 1;
         if *left == 0 {
@@ -133,8 +133,8 @@ impl Servers {
     }
 
     fn assert_empty(&self) {
-        let load = format!("{:?}", self.whole);
-        assert_eq!(load, "Whole { serving: 0, queued: 0, .. }");
+        let load = format!("{:?}", self.global);
+        assert_eq!(load, "GlobalLimit { serving: 0, queued: 0, .. }");
         for (counts, _) in &self.members {
             let held = [&counts.serving, &counts.queued].map(|n| n.load(Ordering::Relaxed));
             assert_eq!(held, [0, 0]);

@@ -215,16 +215,16 @@ struct Member {
 }
 
 fn members(count: usize, bounds: Bounds) -> Vec<Member> {
-    let whole = Arc::<Whole>::default();
+    let global = Arc::<GlobalLimit>::default();
     let member = |_| {
         let (calls, counts) = (Arc::<AtomicUsize>::default(), Arc::<Counts>::default());
         let (freed, woken) = (calls.clone(), calls.clone());
-        whole.add(counts.clone(), move || {
+        global.add(counts.clone(), move || {
             _ = woken.fetch_add(1, Ordering::Relaxed)
         });
         let freed = move || _ = freed.fetch_add(1, Ordering::Relaxed);
         Member {
-            admission: Admission::new(bounds, counts, Some(whole.clone()), freed),
+            admission: Admission::new(bounds, counts, Some(global.clone()), freed),
             calls,
             serving: Vec::new(),
             waiting: VecDeque::new(),

@@ -5,7 +5,7 @@
 //! allocates nothing but the growth of the output buffer.
 #![forbid(unsafe_code)]
 
-mod opening;
+mod head_cache;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, StatusCode, Version};
@@ -13,7 +13,7 @@ use http::{HeaderName, StatusCode, Version};
 use super::date::DateCache;
 use super::grammar::is_token_byte;
 use crate::http::message::Headers;
-pub(crate) use opening::Opening;
+pub(crate) use head_cache::HeadCache;
 
 /// The interim response that asks for the body (RFC 9110 section 15.2.1).
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -84,18 +84,18 @@ pub(crate) fn encode_head(
     status: StatusCode,
     headers: &Headers,
     body_len: Option<u64>,
-    opening: &mut Opening,
+    cache: &mut HeadCache,
 ) -> Plan {
-    let special = match opening.repeated_by(status, headers) {
+    let special = match cache.repeated_by(status, headers) {
         Some(lines) => {
             out.extend_from_slice(lines);
             Special::default()
         }
         None => {
             let start = out.len();
-            let special = write_opening(out, status, headers, opening.date());
+            let special = write_head_lines(out, status, headers, cache.date());
             if special == Special::default() {
-                opening.remember(status, headers, &out[start..]);
+                cache.remember(status, headers, &out[start..]);
             }
             special
         }
@@ -131,7 +131,7 @@ pub(crate) fn encode_head(
 
 /// Writes the status line and the fields that do not depend on the request or the body.
 #[inline(never)]
-fn write_opening<'a>(
+fn write_head_lines<'a>(
     out: &mut Vec<u8>,
     status: StatusCode,
     headers: &'a Headers,

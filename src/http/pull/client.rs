@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::desk::{Arrived, Desk, Make, Slot, gone};
+use super::pending::{Arrived, Make, PendingRequests, Slot, gone};
 use super::request::Request;
 use crate::bridge::RemoteSuspended;
 use crate::http::message::{IntoResponse, Response};
@@ -28,13 +28,13 @@ use crate::thread;
 /// [`WebServer::read`]: super::WebServer::read
 #[must_use = "dropping it answers 500"]
 pub struct Client {
-    desk: Rc<Desk>,
+    desk: Rc<PendingRequests>,
     id: u64,
     peer_addr: Option<SocketAddr>,
 }
 
 impl Client {
-    pub(super) fn of(desk: &Rc<Desk>, arrived: Arrived) -> (Self, Request) {
+    pub(super) fn of(desk: &Rc<PendingRequests>, arrived: Arrived) -> (Self, Request) {
         let Arrived { id, request } = arrived;
         let client = Self {
             desk: desk.clone(),

@@ -44,7 +44,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod desk;
+mod pending;
 mod request;
 mod run;
 
@@ -59,7 +59,7 @@ use std::time::Duration;
 pub use client::{Client, RemoteClient};
 pub use request::Request;
 
-use self::desk::{Desk, EndOnDrop, Gate};
+use self::pending::{EndOnDrop, PendingRequests, PullHandler};
 use super::handle::ServerHandle;
 use super::message::IntoResponse;
 use super::server::Server;
@@ -97,7 +97,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// send(ethreads::http::WebServer::open());
 /// ```
 pub struct WebServer {
-    desk: Rc<Desk>,
+    desk: Rc<PendingRequests>,
     /// `None` once it is served.
     server: RefCell<Option<Server>>,
     /// Set from then on, until it is joined.
@@ -253,7 +253,7 @@ impl WebServer {
             .name(format!("web-server {server}"))
             .spawn(move || {
                 let EndOnDrop(desk) = &end;
-                if let Err(error) = server.serve(Gate(desk.clone())) {
+                if let Err(error) = server.serve(PullHandler(desk.clone())) {
                     desk.fail(error);
                 }
                 // Connections that were cut unwind in their next turn, which is before the next

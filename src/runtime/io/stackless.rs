@@ -55,15 +55,19 @@ impl Registration {
     /// As [`perform`](Self::perform).
     #[inline(always)]
     #[cfg(feature = "http")]
-    pub(crate) fn rest(&self, fd: BorrowedFd<'_>, operation: Operation) -> io::Result<bool> {
+    pub(crate) fn park_stackless(
+        &self,
+        fd: BorrowedFd<'_>,
+        operation: Operation,
+    ) -> io::Result<bool> {
         let call = current::Call;
-        self.rest_here(current::for_call(&call)?, fd, operation)
+        self.park_stackless_here(current::for_call(&call)?, fd, operation)
     }
 
-    /// See [`rest`](Self::rest).
+    /// See [`park_stackless`](Self::park_stackless).
     #[inline(always)]
     #[cfg(feature = "http")]
-    fn rest_here(
+    fn park_stackless_here(
         &self,
         scheduler: &Scheduler,
         fd: BorrowedFd<'_>,
@@ -98,7 +102,7 @@ impl Registration {
         }
         let (wait, key) = self.line_up(scheduler, fd, operation, key, false)?;
         let token = wait.token();
-        match wait.rest(deadline) {
+        match wait.park_stackless(deadline) {
             None => Ok(true),
             Some(outcome) => {
                 leave_line(scheduler, operation.direction, key, token, outcome)?;

@@ -60,7 +60,7 @@ impl Scheduler {
 
     /// Begins a wait and parks in one step; `None` if the ethread was cancelled. The running
     /// ethread must leave its stack next, either to be woken on it or as its last act (see
-    /// [`Wait::rest`]).
+    /// [`Wait::park_stackless`]).
     #[inline(always)]
     pub(crate) fn park_now(&self, reason: Reason, deadline: u64) -> Option<Token> {
         debug_assert!(self.can_leave());
@@ -370,7 +370,7 @@ impl Wait<'_> {
     ///
     /// [`Ending::Resting`]: crate::runtime::stack::coroutine::Ending::Resting
     #[cfg(feature = "http")]
-    pub(crate) fn rest(self, deadline: u64) -> Option<Outcome> {
+    pub(crate) fn park_stackless(self, deadline: u64) -> Option<Outcome> {
         debug_assert_ne!(
             self.token.index, HOST,
             "the OS thread's own code has one stack"

@@ -42,8 +42,8 @@ pub(crate) trait Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     Over,
-    /// The ethread has parked as its last act (`Wait::rest`), and gives up its stack. A wake runs
-    /// it again, on any free stack.
+    /// The ethread has parked as its last act (`Wait::park_stackless`), and gives up its stack. A
+    /// wake runs it again, on any free stack.
     Resting,
 }
 

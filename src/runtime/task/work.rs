@@ -25,7 +25,8 @@ use crate::runtime::stack::coroutine::{Ending, Run};
 
 /// The work of an ethread: a closure that runs once, or turns with rests between them.
 pub(crate) trait Work<T> {
-    /// Runs until the work is done, or until it rests (`Registration::rest`), which returns `None`.
+    /// Runs until the work is done, or until it rests (`Registration::park_stackless`), which
+    /// returns `None`.
     /// `outcome` is how the last rest ended. It is never `Cancelled`: a cancel drops the work.
     fn go_on(&mut self, outcome: Outcome) -> Option<T>;
 

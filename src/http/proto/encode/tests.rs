@@ -47,7 +47,7 @@ fn encode(
 ) -> (String, Plan) {
     let mut out = Vec::new();
     let status = StatusCode::from_u16(status).unwrap();
-    let mut opening = Opening::new(0, Some(&HeaderValue::from_static("s")));
+    let mut opening = HeadCache::new(0, Some(&HeaderValue::from_static("s")));
     let headers = headers(pairs);
     let plan = encode_head(&mut out, answer, status, &headers, body_len, &mut opening);
     // The opening may have kept lines of the first response; the second response must be the same.
@@ -397,7 +397,8 @@ proptest! {
         let mut out = Vec::new();
         let answer = AnswerTo { version, is_head, keep_alive };
         let code = StatusCode::from_u16(status).unwrap();
-        let plan = encode_head(&mut out, answer, code, &list, body_len, &mut Opening::new(0, None));
+        let mut cache = HeadCache::new(0, None);
+        let plan = encode_head(&mut out, answer, code, &list, body_len, &mut cache);
 
         let mut slots = [httparse::EMPTY_HEADER; 20];
         let mut response = httparse::Response::new(&mut slots);

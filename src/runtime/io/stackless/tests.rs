@@ -42,7 +42,9 @@ impl Work<usize> for Rester {
             |()| Left::Unknown,
             || Err(io::ErrorKind::WouldBlock.into()),
         );
-        let rests = self.registration.rest(self.socket.as_fd(), operation);
+        let rests = self
+            .registration
+            .park_stackless(self.socket.as_fd(), operation);
         assert!(rests.expect("it can be watched"));
         None
     }

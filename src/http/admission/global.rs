@@ -10,7 +10,7 @@ use crate::runtime::base::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard
 
 /// How many connections all servers together serve and queue.
 #[derive(Default)]
-pub(in crate::http) struct Whole {
+pub(in crate::http) struct GlobalLimit {
     /// Served in the low half, waiting in the high half: a decision depends on both.
     load: AtomicU64,
     members: Mutex<Vec<Member>>,
@@ -44,7 +44,7 @@ impl Load {
     }
 }
 
-impl Whole {
+impl GlobalLimit {
     /// Adds a server. `wake` makes it look at its queue, and is called on any OS thread.
     pub(in crate::http) fn add(
         &self,
@@ -149,10 +149,10 @@ impl Whole {
     }
 }
 
-impl fmt::Debug for Whole {
+impl fmt::Debug for GlobalLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = self.load();
-        f.debug_struct("Whole")
+        f.debug_struct("GlobalLimit")
             .field("serving", &load.serving)
             .field("queued", &load.queued)
             .finish_non_exhaustive()

@@ -14,7 +14,7 @@ use crate::http::message::Headers;
 use crate::http::proto::date::DateCache;
 
 /// The opening of a server's responses.
-pub(crate) struct Opening {
+pub(crate) struct HeadCache {
     date: DateCache,
     /// The status of the response whose lines are kept; `None` if there is none.
     of: Option<StatusCode>,
@@ -23,7 +23,7 @@ pub(crate) struct Opening {
     lines: Vec<u8>,
 }
 
-impl Opening {
+impl HeadCache {
     /// Creates the opening as of `unix_secs`, seconds since 1970 in UTC, for a server of that name.
     pub(crate) fn new(unix_secs: u64, server: Option<&HeaderValue>) -> Self {
         Self {
@@ -88,14 +88,14 @@ mod tests {
 
     #[test]
     fn only_what_is_the_same_is_repeated() {
-        let mut opening = Opening::new(0, None);
+        let mut cache = HeadCache::new(0, None);
         let (ok, html) = (StatusCode::OK, one(CONTENT_TYPE, "text/html"));
-        assert_eq!(opening.repeated_by(ok, &html), None);
-        opening.remember(ok, &html, b"lines");
-        assert_eq!(opening.repeated_by(ok, &html), Some(&b"lines"[..]));
+        assert_eq!(cache.repeated_by(ok, &html), None);
+        cache.remember(ok, &html, b"lines");
+        assert_eq!(cache.repeated_by(ok, &html), Some(&b"lines"[..]));
         let again = one(CONTENT_TYPE, "text/html");
-        assert_eq!(opening.repeated_by(ok, &again), Some(&b"lines"[..]));
-        assert_eq!(opening.repeated_by(StatusCode::CREATED, &html), None);
+        assert_eq!(cache.repeated_by(ok, &again), Some(&b"lines"[..]));
+        assert_eq!(cache.repeated_by(StatusCode::CREATED, &html), None);
         let mut more = html.clone();
         more.append(LOCATION, HeaderValue::from_static("/"));
         for other in [
@@ -105,26 +105,26 @@ mod tests {
             one(CONTENT_TYPE, "text/plain"),
             more,
         ] {
-            assert_eq!(opening.repeated_by(ok, &other), None, "{other:?}");
+            assert_eq!(cache.repeated_by(ok, &other), None, "{other:?}");
         }
     }
 
     #[test]
     fn nothing_but_a_type_is_kept() {
-        let mut opening = Opening::new(0, None);
+        let mut cache = HeadCache::new(0, None);
         let secret = one(http::header::SET_COOKIE, "id=1");
-        opening.remember(StatusCode::OK, &secret, b"lines");
-        assert!(opening.repeated_by(StatusCode::OK, &secret).is_none());
+        cache.remember(StatusCode::OK, &secret, b"lines");
+        assert!(cache.repeated_by(StatusCode::OK, &secret).is_none());
     }
 
     #[test]
     fn another_second_has_other_lines() {
-        let mut opening = Opening::new(7, None);
+        let mut cache = HeadCache::new(7, None);
         let html = one(CONTENT_TYPE, "text/html");
-        opening.remember(StatusCode::OK, &html, b"lines");
-        opening.update(7);
-        assert!(opening.repeated_by(StatusCode::OK, &html).is_some());
-        opening.update(8);
-        assert!(opening.repeated_by(StatusCode::OK, &html).is_none());
+        cache.remember(StatusCode::OK, &html, b"lines");
+        cache.update(7);
+        assert!(cache.repeated_by(StatusCode::OK, &html).is_some());
+        cache.update(8);
+        assert!(cache.repeated_by(StatusCode::OK, &html).is_none());
     }
 }

@@ -19,11 +19,11 @@ use crate::runtime::driver::{ops, socket};
 
 /// The 503 response.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Overload {
     response: Response,
 }
 
-impl Refusal {
+impl Overload {
     pub(super) fn new(taskmaster: &Taskmaster) -> Self {
         // RFC 9110 section 10.2.3: a number of seconds. Zero would make all clients retry at once.
         let seconds = taskmaster.retry_after.as_secs().max(1).to_string();
@@ -50,8 +50,8 @@ impl Refusal {
             self.response.body(),
         );
         let mut bytes = Vec::with_capacity(256);
-        context.with_opening(|opening| {
-            encode_head(&mut bytes, answer, status, headers, body.len(), opening)
+        context.with_head_cache(|cache| {
+            encode_head(&mut bytes, answer, status, headers, body.len(), cache)
         });
         bytes.extend_from_slice(body.as_bytes().unwrap_or_default());
         bytes

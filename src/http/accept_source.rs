@@ -9,12 +9,12 @@ use super::transport::{Deadline, Family};
 use crate::thread::Thread;
 
 #[derive(Debug)]
-pub(super) enum Inlet {
+pub(super) enum AcceptSource {
     Listener(Listener),
     Handed(Receiver),
 }
 
-impl Inlet {
+impl AcceptSource {
     pub(super) fn family(&self) -> Family {
         match self {
             Self::Listener(listener) => listener.family,
@@ -68,7 +68,7 @@ impl Inlet {
         }
     }
 
-    /// Whether the inlet ends once no connection is pending: a listener does when its server
+    /// Whether the source ends once no connection is pending: a listener does when its server
     /// drains, a receiver when its sender has ended.
     pub(super) fn ends(&self, draining: bool) -> bool {
         match self {

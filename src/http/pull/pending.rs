@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  connection                       desk                        program
-//!  Gate::handle ── suspend ──► queue, or a reader ───► read ──► (Client, Request)
+//!  PullHandler::handle ── suspend ──► queue, or a reader ───► read ──► (Client, Request)
 //!       ▲                        outstanding ◄───────────────── write, drop, close
 //!       └──────── resume ────────────┘
 //! ```
@@ -118,7 +118,7 @@ impl Reader {
 
 /// The state of a pull server.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct PendingRequests {
     last_number: Cell<u64>,
     phase: Cell<Phase>,
     /// Why the server has ended, until a call has returned the error.
@@ -130,7 +130,7 @@ pub(super) struct Desk {
     outstanding: RefCell<BTreeMap<u64, Waiting>>,
 }
 
-impl Desk {
+impl PendingRequests {
     /// A number for a request or a reader.
     fn number(&self) -> u64 {
         let number = self.last_number.get() + 1;
@@ -230,7 +230,7 @@ impl Desk {
 }
 
 /// Ends the desk when its server has ended.
-pub(super) struct EndOnDrop(pub(super) Rc<Desk>);
+pub(super) struct EndOnDrop(pub(super) Rc<PendingRequests>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
@@ -241,7 +241,7 @@ impl Drop for EndOnDrop {
 
 /// Removes a reader that no longer waits: it was cancelled, or the shard failed.
 struct LeaveOnDrop<'a> {
-    desk: &'a Desk,
+    desk: &'a PendingRequests,
     place: u64,
 }
 
@@ -253,9 +253,9 @@ impl Drop for LeaveOnDrop<'_> {
 }
 
 /// The handler of a pull server: leaves its request at the desk and waits for the answer.
-pub(super) struct Gate(pub(super) Rc<Desk>);
+pub(super) struct PullHandler(pub(super) Rc<PendingRequests>);
 
-impl Handler for Gate {
+impl Handler for PullHandler {
     fn handle(&self, connected: &mut Connected) -> Response {
         // Sends the answers to earlier pipelined requests completely, as `write` promises, although
         // this ethread is about to wait for something else. If that fails, the connection is at its
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn readers_that_were_cancelled_do_not_pile_up() {
-        let desk = Rc::<Desk>::default();
+        let desk = Rc::<PendingRequests>::default();
         let readers: Vec<_> = (0..10)
             .map(|_| {
                 let desk = desk.clone();
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_os_thread_that_waits_in_vain_does_not_stay_in_line() {
-        let desk = Desk::default();
+        let desk = PendingRequests::default();
         let error = desk.wait().expect_err("no reader is there");
         assert!(error.to_string().contains("deadlock"), "{error}");
         assert!(desk.readers.borrow().is_empty());
