@@ -37,7 +37,7 @@ pub(super) struct Acceptor {
     state: Rc<ServerState>,
     admission: Rc<Admission>,
     taskmaster: Taskmaster,
-    refusal: Overload,
+    overload: Overload,
     family: Family,
     /// `None` once no more connections arrive.
     source: RefCell<Option<Rc<AcceptSource>>>,
@@ -79,7 +79,7 @@ impl Acceptor {
             };
             Self {
                 admission: Admission::new(bounds, counts, global, freed),
-                refusal: Overload::new(&taskmaster),
+                overload: Overload::new(&taskmaster),
                 state,
                 taskmaster,
                 family: source.family(),
@@ -187,7 +187,7 @@ impl Acceptor {
                 state: CutState::Queued,
             });
             self.admission.count_refusal();
-            self.refusal
+            self.overload
                 .answer_and_close(&self.state.context, queued.socket);
         }
         if let Some(source) = self.source.take() {
@@ -265,7 +265,7 @@ impl Acceptor {
 
     fn refuse(&self, why: &str, socket: OwnedFd) {
         let connection = self.connection(socket);
-        self.refusal.answer(&self.state.context, connection);
+        self.overload.answer(&self.state.context, connection);
         self.overloaded.tell(|times| {
             let counts = self.admission.counts();
             log::warn!("refused {times} connections with 503: {why}; {counts:?}");
@@ -282,7 +282,7 @@ impl Acceptor {
 
     fn refuse_and_close(&self, source: &AcceptSource, socket: OwnedFd) {
         self.admission.count_refusal();
-        self.refusal.answer_and_close(&self.state.context, socket);
+        self.overload.answer_and_close(&self.state.context, socket);
         if let Some(listener) = source.listener() {
             listener.take_reserve();
         }
@@ -319,7 +319,7 @@ impl Acceptor {
             }
             Err(error) => {
                 self.admission.count_refusal();
-                self.refusal.answer(&state.context, connection);
+                self.overload.answer(&state.context, connection);
                 self.failed.tell(|times| {
                     log::error!(
                         "refused {times} connections with 503: no ethread for them: {error}"

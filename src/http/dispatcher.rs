@@ -40,7 +40,7 @@ struct Accepting {
     counts: Arc<Counts>,
     /// For the 503 that the dispatcher itself sends, for example when descriptors run out.
     context: Context,
-    refusal: Overload,
+    overload: Overload,
     exhaustion: Exhaustion,
 }
 
@@ -58,7 +58,7 @@ impl Dispatcher {
         let lingering = Lingering::new(config.timeouts.clone(), 1, counts.clone());
         listener.take_reserve();
         let accepting = Rc::new(Accepting {
-            refusal: Overload::new(&server.plan.taskmaster),
+            overload: Overload::new(&server.plan.taskmaster),
             context: Context::new(config, lingering),
             listener: RefCell::new(Some(Rc::new(listener))),
             draining: Cell::new(false),
@@ -133,7 +133,7 @@ impl Accepting {
 
     fn refuse(&self, socket: OwnedFd) {
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        self.refusal.answer_and_close(&self.context, socket);
+        self.overload.answer_and_close(&self.context, socket);
     }
 
     /// Hands a connection to the shard whose turn it is, or to a later one if that shard's server

@@ -28,16 +28,16 @@ use crate::thread;
 /// [`WebServer::read`]: super::WebServer::read
 #[must_use = "dropping it answers 500"]
 pub struct Client {
-    desk: Rc<PendingRequests>,
+    pending: Rc<PendingRequests>,
     id: u64,
     peer_addr: Option<SocketAddr>,
 }
 
 impl Client {
-    pub(super) fn of(desk: &Rc<PendingRequests>, arrived: Arrived) -> (Self, Request) {
+    pub(super) fn of(pending: &Rc<PendingRequests>, arrived: Arrived) -> (Self, Request) {
         let Arrived { id, request } = arrived;
         let client = Self {
-            desk: desk.clone(),
+            pending: pending.clone(),
             id,
             peer_addr: request.peer_addr(),
         };
@@ -68,7 +68,7 @@ impl Client {
     #[track_caller]
     pub fn write(self, response: impl IntoResponse) -> io::Result<()> {
         let mut response = response.into_response();
-        let waiting = self.desk.take(self.id).ok_or_else(gone)?;
+        let waiting = self.pending.take(self.id).ok_or_else(gone)?;
         let judged = response.make_final();
         // The connection's flusher sends the head of a stream, in the turn after the connection's
         // own.
@@ -106,7 +106,7 @@ impl Client {
     /// ```
     #[must_use = "dropping it answers 500"]
     pub fn into_remote(self) -> RemoteClient {
-        let waiting = self.desk.take(self.id);
+        let waiting = self.pending.take(self.id);
         RemoteClient {
             waiting: waiting.map(|waiting| waiting.me.into_remote()),
             peer_addr: self.peer_addr,
@@ -116,7 +116,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if let Some(waiting) = self.desk.take(self.id) {
+        if let Some(waiting) = self.pending.take(self.id) {
             log_dropped(self.peer_addr);
             // Fails if the connection was cut, which then needs no answer.
             let _ = waiting.answer(Response::internal_error());

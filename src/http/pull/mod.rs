@@ -97,7 +97,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// send(ethreads::http::WebServer::open());
 /// ```
 pub struct WebServer {
-    desk: Rc<PendingRequests>,
+    pending: Rc<PendingRequests>,
     /// `None` once it is served.
     server: RefCell<Option<Server>>,
     /// Set from then on, until it is joined.
@@ -177,13 +177,13 @@ impl WebServer {
     #[track_caller]
     pub fn read(&self) -> io::Result<Option<(Client, Request)>> {
         self.start()?;
-        let arrived = match self.desk.next() {
-            None if !self.desk.is_over() => self.desk.wait()?,
+        let arrived = match self.pending.next() {
+            None if !self.pending.is_over() => self.pending.wait()?,
             arrived => arrived,
         };
         match arrived {
-            Some(arrived) => Ok(Some(Client::of(&self.desk, arrived))),
-            None => self.desk.take_failure().map(|()| None),
+            Some(arrived) => Ok(Some(Client::of(&self.pending, arrived))),
+            None => self.pending.take_failure().map(|()| None),
         }
     }
 
@@ -236,7 +236,7 @@ impl WebServer {
             let location = Location::caller();
             return Err(io::Error::other(WouldPark { location }));
         }
-        self.desk.take_failure()
+        self.pending.take_failure()
     }
 
     /// Begins to serve, unless it has begun.
@@ -246,15 +246,15 @@ impl WebServer {
         };
         // With this a write gives the kernel all that it takes, in one turn, before it returns.
         server.plan.config.write_slice = usize::MAX;
-        let desk = self.desk.clone();
+        let pending = self.pending.clone();
         // Moved into the closure, so it is dropped with the closure if that never runs.
-        let end = EndOnDrop(desk.clone());
+        let end = EndOnDrop(pending.clone());
         let serving = thread::Builder::new()
             .name(format!("web-server {server}"))
             .spawn(move || {
-                let EndOnDrop(desk) = &end;
-                if let Err(error) = server.serve(PullHandler(desk.clone())) {
-                    desk.fail(error);
+                let EndOnDrop(pending) = &end;
+                if let Err(error) = server.serve(PullHandler(pending.clone())) {
+                    pending.fail(error);
                 }
                 // Connections that were cut unwind in their next turn, which is before the next
                 // turn of this ethread. So no connection is left when the end of the server is
@@ -269,7 +269,7 @@ impl WebServer {
     fn stop(&self) {
         // A server that was never served has nothing but its listener.
         drop(self.server.take());
-        self.desk.close();
+        self.pending.close();
         self.handle.drain(CLOSE_GRACE);
     }
 }
@@ -284,7 +284,7 @@ impl From<Server> for WebServer {
     /// Takes a server that is set up and not served yet.
     fn from(server: Server) -> Self {
         Self {
-            desk: Rc::default(),
+            pending: Rc::default(),
             serving: RefCell::default(),
             handle: server.handle(),
             local_addr: server.local_addr().ok(),

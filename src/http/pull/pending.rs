@@ -1,7 +1,7 @@
 //! The place where connections leave their requests and the program takes them.
 //!
 //! ```text
-//!  connection                       desk                        program
+//!  connection                      pending                       program
 //!  PullHandler::handle ── suspend ──► queue, or a reader ───► read ──► (Client, Request)
 //!       ▲                        outstanding ◄───────────────── write, drop, close
 //!       └──────── resume ────────────┘
@@ -156,7 +156,10 @@ impl PendingRequests {
             return Err(io::Error::other(WouldPark { location }));
         }
         let place = self.number();
-        let _leave = LeaveOnDrop { desk: self, place };
+        let _leave = LeaveOnDrop {
+            pending: self,
+            place,
+        };
         let line_up = |reader| {
             self.readers.borrow_mut().insert(place, reader);
         };
@@ -229,7 +232,7 @@ impl PendingRequests {
     }
 }
 
-/// Ends the desk when its server has ended.
+/// Ends the pending requests when their server has ended.
 pub(super) struct EndOnDrop(pub(super) Rc<PendingRequests>);
 
 impl Drop for EndOnDrop {
@@ -241,18 +244,19 @@ impl Drop for EndOnDrop {
 
 /// Removes a reader that no longer waits: it was cancelled, or the shard failed.
 struct LeaveOnDrop<'a> {
-    desk: &'a PendingRequests,
+    pending: &'a PendingRequests,
     place: u64,
 }
 
 impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
-        let reader = self.desk.readers.borrow_mut().remove(&self.place);
+        let reader = self.pending.readers.borrow_mut().remove(&self.place);
         drop(reader);
     }
 }
 
-/// The handler of a pull server: leaves its request at the desk and waits for the answer.
+/// The handler of a pull server: leaves its request among the pending ones and waits for the
+/// answer.
 pub(super) struct PullHandler(pub(super) Rc<PendingRequests>);
 
 impl Handler for PullHandler {
@@ -267,13 +271,13 @@ impl Handler for PullHandler {
             Ok(request) => request,
             Err(error) => return HandlerError::from(error).into_response(),
         };
-        let desk = &*self.0;
-        let id = desk.number();
+        let pending = &*self.0;
+        let id = pending.number();
         let slot = Rc::<Slot>::default();
         let theirs = slot.clone();
         let make = suspend(|me| {
             let arrived = Arrived { id, request };
-            desk.arrive(arrived, Waiting { me, slot: theirs });
+            pending.arrive(arrived, Waiting { me, slot: theirs });
         });
         slot.taken.set(true);
         let Some(make) = make else {
@@ -291,27 +295,27 @@ mod tests {
 
     #[test]
     fn readers_that_were_cancelled_do_not_pile_up() {
-        let desk = Rc::<PendingRequests>::default();
+        let pending = Rc::<PendingRequests>::default();
         let readers: Vec<_> = (0..10)
             .map(|_| {
-                let desk = desk.clone();
-                thread::spawn(move || desk.wait().is_ok())
+                let pending = pending.clone();
+                thread::spawn(move || pending.wait().is_ok())
             })
             .collect();
         thread::yield_now();
-        assert_eq!(desk.readers.borrow().len(), 10);
+        assert_eq!(pending.readers.borrow().len(), 10);
         for reader in readers {
             reader.cancel();
             assert!(reader.join().is_err());
         }
-        assert!(desk.readers.borrow().is_empty());
+        assert!(pending.readers.borrow().is_empty());
     }
 
     #[test]
     fn an_os_thread_that_waits_in_vain_does_not_stay_in_line() {
-        let desk = PendingRequests::default();
-        let error = desk.wait().expect_err("no reader is there");
+        let pending = PendingRequests::default();
+        let error = pending.wait().expect_err("no reader is there");
         assert!(error.to_string().contains("deadlock"), "{error}");
-        assert!(desk.readers.borrow().is_empty());
+        assert!(pending.readers.borrow().is_empty());
     }
 }

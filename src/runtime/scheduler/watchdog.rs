@@ -5,8 +5,9 @@
 //! samples each shard every few milliseconds. If a shard runs ethreads and has not looked for
 //! events since the last sample, the watchdog ends its batch. The watchdog also compares the
 //! current run with the run of the last sample. Only if they are the same for longer than the
-//! threshold does it look up the ethread in the shard's roster. The watchdog sleeps while all
-//! shards wait, so an idle process has no wake-ups; the first shard that goes on rings its bell.
+//! threshold does it look up the ethread in the shard's table of names. The watchdog sleeps while
+//! all shards wait, so an idle process has no wake-ups; the first shard that goes on rings its
+//! bell.
 
 // One pointer that was a `&'static` is turned back into one.
 #![allow(unsafe_code)]
