@@ -138,9 +138,8 @@ impl Work<()> for ConnTask {
 
 impl Drop for ConnTask {
     fn drop(&mut self) {
-        // Values that handlers have stored, and perhaps the last reference to the hooks.
+        // It holds values that handlers have stored.
         guarded(|| drop(self.request.take()));
-        guarded(|| drop(self.observer.take()));
     }
 }
 

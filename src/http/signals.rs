@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::handle::ServerHandle;
@@ -17,6 +18,8 @@ use crate::thread::{self, JoinHandle};
 /// Watches for the signals that end a server, until it is dropped.
 pub(super) struct Signals {
     watch: Option<Watch>,
+    /// Open for longer than the watch: a write into a pipe without a reader raises SIGPIPE.
+    _receiver: Rc<PipeReader>,
     /// `None` once [`end`](Self::end) waits for it.
     drainer: Option<JoinHandle<()>>,
 }
@@ -26,13 +29,14 @@ impl Signals {
     pub(super) fn drain(server: ServerHandle, grace: Duration) -> io::Result<Self> {
         // Non-blocking at both ends: a signal handler must not wait.
         let (receiver, sender) = ops::pipe()?;
-        let mut receiver = PipeReader::from(receiver);
+        let receiver = Rc::new(PipeReader::from(receiver));
+        let theirs = receiver.clone();
         let watch = Watch::for_termination(sender)?;
         // A daemon, so that waiting for a signal keeps no shard alive.
         let drainer = thread::Builder::new()
             .name("http-signals")
             .daemon(true)
-            .spawn(move || match receiver.read(&mut [0]) {
+            .spawn(move || match (&*theirs).read(&mut [0]) {
                 // The watch has ended.
                 Ok(0) => {}
                 Ok(_) => {
@@ -45,6 +49,7 @@ impl Signals {
             })?;
         Ok(Self {
             watch: Some(watch),
+            _receiver: receiver,
             drainer: Some(drainer),
         })
     }

@@ -25,7 +25,8 @@ use crate::sync::line::{Line, Missed, Wait};
 ///
 /// # Panics
 ///
-/// If `capacity` is zero: a write could never end.
+/// If `capacity` is zero: a write could never end. A read or write on the OS thread's own side
+/// panics if nothing can end its wait, as all waits there do.
 ///
 /// # Examples
 ///

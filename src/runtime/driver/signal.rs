@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{ops, sigaction};
@@ -33,6 +33,9 @@ struct Slot {
     writer: AtomicI32,
     /// Whether the second signal ends the process.
     ends: AtomicBool,
+    /// The process that the watch is in. A child that was forked off has a copy of the table, and
+    /// the pipes of its parent.
+    owner: AtomicI32,
 }
 
 static SLOTS: [Slot; MOST_WATCHES] = [const {
@@ -41,6 +44,7 @@ static SLOTS: [Slot; MOST_WATCHES] = [const {
         came: AtomicU32::new(0),
         writer: AtomicI32::new(-1),
         ends: AtomicBool::new(false),
+        owner: AtomicI32::new(0),
     }
 }; MOST_WATCHES];
 
@@ -54,19 +58,11 @@ static OWNER: AtomicI32 = AtomicI32::new(0);
 /// Handlers that are running, on whatever OS thread. No pipe is closed before it is zero.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 
-/// The handler that was in place before, as `sa_sigaction` has it, and its flags.
-struct Previous {
-    handler: AtomicUsize,
-    flags: AtomicI32,
-}
-
-/// By the number of the signal.
-static PREVIOUS: [Previous; SIGNALS] = [const {
-    Previous {
-        handler: AtomicUsize::new(libc::SIG_DFL),
-        flags: AtomicI32::new(0),
-    }
-}; SIGNALS];
+/// The action that was in place before, by the number of the signal; null for none. One pointer, so
+/// that a handler reads one action and not parts of two. An action is leaked: a handler may read it
+/// at any time.
+static PREVIOUS: [AtomicPtr<libc::sigaction>; SIGNALS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
 
 static STATE: Mutex<State> = Mutex::new(State {
     watches: [0; SIGNALS],
@@ -138,14 +134,19 @@ impl Watch {
         if ends && state.ending == 0 {
             ENDING.store(0, Ordering::SeqCst);
         }
-        // SAFETY: getpid(2) has no preconditions.
-        OWNER.store(unsafe { libc::getpid() }, Ordering::SeqCst);
+        let process = this_process();
+        if OWNER.swap(process, Ordering::SeqCst) != process {
+            // The first watch of a child: handlers that ran on other OS threads at the fork do not
+            // run here.
+            RUNNING.store(0, Ordering::SeqCst);
+        }
         // Filled before the handler is in place: a handler without a slot would lose the signal.
         SLOTS[slot].came.store(0, Ordering::SeqCst);
         SLOTS[slot]
             .writer
             .store(writer.as_raw_fd(), Ordering::SeqCst);
         SLOTS[slot].ends.store(ends, Ordering::SeqCst);
+        SLOTS[slot].owner.store(process, Ordering::SeqCst);
         SLOTS[slot].signals.store(signals, Ordering::SeqCst);
         let taken = state.add(signals, ends);
         // Released first: the drop of `Self` below takes it.
@@ -180,16 +181,31 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut state = state();
+        let is_ours = SLOTS[self.slot].owner.load(Ordering::SeqCst) == this_process();
         let ends = SLOTS[self.slot].ends.load(Ordering::SeqCst);
         state.remove(self.signals, ends);
         SLOTS[self.slot].signals.store(0, Ordering::SeqCst);
         // A handler that has seen the slot before is still going to write. It takes a few system
         // calls and never waits; and it cannot be one that this OS thread has interrupted. The lock
         // is kept, so that the slot is not used again before.
-        while RUNNING.load(Ordering::SeqCst) != 0 {
+        while is_ours && RUNNING.load(Ordering::SeqCst) != 0 {
             std::thread::yield_now();
         }
     }
+}
+
+fn this_process() -> libc::pid_t {
+    // SAFETY: getpid(2) has no preconditions, and is async-signal-safe.
+    unsafe { libc::getpid() }
+}
+
+/// Whether an action calls no handler, so that none can be calling ours.
+fn is_no_handler(action: &libc::sigaction) -> bool {
+    matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+}
+
+fn is_ours(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == on_signal as *const () as usize
 }
 
 /// The numbers of a set of signals.
@@ -218,55 +234,82 @@ impl State {
     }
 
     fn take_over(&mut self, signal: c_int) -> io::Result<()> {
+        let action = sigaction::current(signal)?;
         let original = &mut self.originals[signal as usize];
         // Another handler was installed over ours and calls it. Ours must not come on top again:
         // the two would call each other for ever.
-        if original.is_some() {
+        if original.is_some() && !is_no_handler(&action) {
             return Ok(());
         }
-        let action = sigaction::current(signal)?;
-        // What the handler reads is stored before it can run.
-        let previous = &PREVIOUS[signal as usize];
-        previous
-            .handler
-            .store(action.sa_sigaction, Ordering::SeqCst);
-        previous.flags.store(action.sa_flags, Ordering::SeqCst);
+        // A library may have put ours back after it had saved it. What was before ours stays so.
+        if !is_ours(&action) {
+            // What the handler reads is stored before it can run.
+            remember(signal, action);
+            *original = Some(action);
+        }
         // No system call is to fail by a signal.
         // SAFETY: `on_signal` is async-signal-safe: it uses atomics and calls getpid(2), write(2),
-        // sigaction(2), raise(3) or the previous handler.
-        unsafe { sigaction::install(signal, on_signal, libc::SA_RESTART)? };
-        *original = Some(action);
-        Ok(())
+        // sigaction(2), raise(3), pthread_sigmask(3), _exit(2) or the previous handler.
+        unsafe { sigaction::install(signal, on_signal, libc::SA_RESTART) }
     }
 
     fn put_back(&mut self, signal: c_int) {
-        let ours = on_signal as *const () as usize;
-        // Another handler may have been put over ours. It may still call ours, which then only
-        // calls the one before it.
-        let is_on_top = sigaction::current(signal).is_ok_and(|now| now.sa_sigaction == ours);
+        let Ok(now) = sigaction::current(signal) else {
+            return;
+        };
         let original = &mut self.originals[signal as usize];
-        if let Some(action) = original.take_if(|_| is_on_top) {
+        if is_no_handler(&now) {
+            // Ours was taken away already.
+            *original = None;
+        } else if is_ours(&now)
+            && let Some(action) = original.take()
+        {
             // SAFETY: this is the action that the kernel gave us.
             unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
         }
+        // Else another handler was put over ours. It may still call ours, which then only calls the
+        // one before it.
     }
 }
 
+/// Keeps an action for the handler, which may be reading the one that was kept before.
+fn remember(signal: c_int, action: libc::sigaction) {
+    let kept = &PREVIOUS[signal as usize];
+    // SAFETY: null, or leaked below.
+    let is_same = unsafe { kept.load(Ordering::SeqCst).as_ref() }.is_some_and(|before| {
+        (before.sa_sigaction, before.sa_flags) == (action.sa_sigaction, action.sa_flags)
+    });
+    if !is_same {
+        kept.store(Box::leak(Box::new(action)), Ordering::SeqCst);
+    }
+}
+
+/// The action that was in place before ours.
+fn previous(signal: c_int) -> Option<&'static libc::sigaction> {
+    // SAFETY: null, or leaked by `remember`.
+    unsafe { PREVIOUS[signal as usize].load(Ordering::SeqCst).as_ref() }
+}
+
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: getpid(2) has no preconditions and is async-signal-safe.
-    if unsafe { libc::getpid() } != OWNER.load(Ordering::SeqCst) {
+    let process = this_process();
+    if process != OWNER.load(Ordering::SeqCst) {
         return in_a_child(signal, info, context);
     }
     RUNNING.fetch_add(1, Ordering::SeqCst);
-    let watches = |slot: &&Slot| slot.signals.load(Ordering::SeqCst) & bit(signal) != 0;
+    let watches = |slot: &&Slot| {
+        slot.signals.load(Ordering::SeqCst) & bit(signal) != 0
+            && slot.owner.load(Ordering::SeqCst) == process
+    };
     let ends = |slot: &Slot| slot.ends.load(Ordering::SeqCst);
     if SLOTS.iter().filter(watches).any(ends) && ENDING.fetch_add(1, Ordering::SeqCst) > 0 {
-        return default_action(signal);
+        end_process(signal);
     }
     let place = errno_place();
     // SAFETY: it is this OS thread's own `errno`, and lives as long as the thread.
     let errno = unsafe { *place };
+    let mut is_watched = false;
     for slot in SLOTS.iter().filter(watches) {
+        is_watched = true;
         // In this order: a waiter that the byte wakes finds the bit.
         slot.came.fetch_or(bit(signal), Ordering::SeqCst);
         let writer = slot.writer.load(Ordering::SeqCst);
@@ -275,20 +318,26 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         // no handler runs. The buffer has one byte.
         unsafe { libc::write(writer, [0_u8].as_ptr().cast(), 1) };
     }
+    RUNNING.fetch_sub(1, Ordering::SeqCst);
+    if !is_watched && sigaction::current(signal).is_ok_and(|now| is_ours(&now)) {
+        // A library put ours back after the last watch had gone.
+        in_a_child(signal, info, context);
+    } else {
+        pass_on(signal, info, context);
+    }
     // SAFETY: as above.
     unsafe { *place = errno };
-    RUNNING.fetch_sub(1, Ordering::SeqCst);
-    pass_on(signal, info, context);
 }
 
-/// In a child between its fork(2) and exec(2) a signal does what it did before, and is not reported
-/// to the watches of the parent.
+/// Without a watch in this process, as in a child between its fork(2) and exec(2), a signal does
+/// what it did before, and is not reported to the watches of the parent.
 fn in_a_child(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let previous = &PREVIOUS[signal as usize];
-    if previous.handler.load(Ordering::SeqCst) == libc::SIG_DFL {
-        return default_action(signal);
+    let default = |action: &libc::sigaction| action.sa_sigaction == libc::SIG_DFL;
+    if previous(signal).is_none_or(default) {
+        default_action(signal);
+    } else {
+        pass_on(signal, info, context);
     }
-    pass_on(signal, info, context);
 }
 
 /// Lets a signal do what it does by default: most of them end the process.
@@ -301,6 +350,20 @@ fn default_action(signal: c_int) {
         if libc::sigaction(signal, &action, ptr::null_mut()) != 0 || libc::raise(signal) != 0 {
             libc::_exit(128 + signal);
         }
+    }
+}
+
+/// Ends the process by a signal whose default action does that, and at once. The first process of a
+/// container is not ended by default actions; it exits with the status that a shell gives.
+fn end_process(signal: c_int) -> ! {
+    default_action(signal);
+    // SAFETY: a set of signals may be zero; sigaddset(3), pthread_sigmask(3) and _exit(2) are
+    // async-signal-safe.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, ptr::null_mut());
+        libc::_exit(128 + signal)
     }
 }
 
@@ -317,10 +380,10 @@ fn errno_place() -> *mut c_int {
 
 /// Calls the previous handler, if there is one.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let previous = &PREVIOUS[signal as usize];
-    let (handler, flags) = (&previous.handler, &previous.flags);
-    let (handler, flags) = (handler.load(Ordering::SeqCst), flags.load(Ordering::SeqCst));
-    // SAFETY: `State::take_over` has stored both from one action, before the handler could run, and
-    // the rest are its arguments.
-    unsafe { sigaction::call(handler, flags, signal, info, context) };
+    if let Some(previous) = previous(signal) {
+        let (handler, flags) = (previous.sa_sigaction, previous.sa_flags);
+        // SAFETY: the kernel has returned this action, and the rest are the arguments of the
+        // handler.
+        unsafe { sigaction::call(handler, flags, signal, info, context) };
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) mod scopes;
 pub(crate) mod shards;
 pub(crate) mod shards_end;
 pub(crate) mod shutdown;
+pub(crate) mod signal_handlers;
 pub(crate) mod signals;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;

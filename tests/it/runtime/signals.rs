@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SOON: Duration = Duration::from_millis(2);
 
 /// Sends a signal to this OS thread; the signal has been handled when this returns.
-fn send(signal: Signal) {
+pub(super) fn send(signal: Signal) {
     signal_hook::low_level::raise(signal.as_raw()).unwrap();
 }
 
@@ -37,7 +36,7 @@ fn assert_success(output: &Output) {
 
 /// Runs a test in a process of its own, on each driver.
 #[track_caller]
-fn in_a_child(name: &str, test: fn()) {
+pub(super) fn in_a_child(name: &str, test: fn()) {
     match in_child(name) {
         Some(output) => assert_success(&output),
         None => on_each_driver(test),
@@ -306,94 +305,8 @@ fn what_cannot_be_received_is_refused_and_nothing_has_happened() {
     send(Signal::TERMINATE);
 }
 
-fn open_descriptors() -> usize {
+pub(super) fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-#[test]
-fn the_last_drop_gives_the_signal_back_and_until_then_the_others_are_told() {
-    const NAME: &str =
-        "runtime::signals::the_last_drop_gives_the_signal_back_and_until_then_the_others_are_told";
-    if let Some(output) = in_child(NAME) {
-        let text = stderr(&output);
-        assert!(text.contains("all dropped"), "{text}");
-        assert_eq!(output.status.signal(), Some(libc::SIGTERM), "{text}");
-        return;
-    }
-    // One creation beforehand, for what the process keeps.
-    drop(Signals::new([Signal::TERMINATE]).unwrap());
-    let before = open_descriptors();
-    let first = Signals::new([Signal::TERMINATE, Signal::CHILD]).unwrap();
-    let second = Signals::new([Signal::TERMINATE]).unwrap();
-    drop(first);
-    send(Signal::TERMINATE);
-    assert_eq!(second.recv().unwrap(), Signal::TERMINATE);
-    drop(second);
-    assert_eq!(open_descriptors(), before);
-    // The default action of SIGCHLD is none.
-    send(Signal::CHILD);
-    eprintln!("all dropped");
-    // The default action of SIGTERM ends the process.
-    send(Signal::TERMINATE);
-}
-
-#[test]
-fn a_handler_that_was_there_before_is_called_and_put_back() {
-    in_a_child(
-        "runtime::signals::a_handler_that_was_there_before_is_called_and_put_back",
-        || {
-            let told = Arc::<AtomicBool>::default();
-            signal_hook::flag::register(libc::SIGUSR1, told.clone()).unwrap();
-            let signals = Signals::new([Signal::USER1]).unwrap();
-            send(Signal::USER1);
-            assert_eq!(signals.try_recv(), Some(Signal::USER1));
-            assert!(told.swap(false, Ordering::SeqCst));
-            drop(signals);
-            send(Signal::USER1);
-            assert!(told.swap(false, Ordering::SeqCst));
-        },
-    );
-}
-
-#[test]
-fn a_handler_that_came_after_ours_stays_on_top() {
-    in_a_child(
-        "runtime::signals::a_handler_that_came_after_ours_stays_on_top",
-        || {
-            let first = Signals::new([Signal::USER1]).unwrap();
-            let told = Arc::<AtomicBool>::default();
-            signal_hook::flag::register(libc::SIGUSR1, told.clone()).unwrap();
-            drop(first);
-            // The handler on top calls the one of the crate, which has no watch.
-            send(Signal::USER1);
-            assert!(told.swap(false, Ordering::SeqCst));
-            let second = Signals::new([Signal::USER1]).unwrap();
-            send(Signal::USER1);
-            assert_eq!(second.try_recv(), Some(Signal::USER1));
-            assert!(told.swap(false, Ordering::SeqCst));
-        },
-    );
-}
-
-#[test]
-fn the_number_of_watches_has_a_limit_that_its_error_names() {
-    in_a_child(
-        "runtime::signals::the_number_of_watches_has_a_limit_that_its_error_names",
-        || {
-            let mut all: Vec<_> = (0..256)
-                .map(|_| Signals::new([Signal::USER1]).unwrap())
-                .collect();
-            let error = Signals::new([Signal::USER2]).unwrap_err();
-            assert!(error.to_string().contains("256"), "{error}");
-            all.pop();
-            drop(Signals::new([Signal::USER2]).unwrap());
-            send(Signal::USER1);
-            assert!(
-                all.iter()
-                    .all(|signals| signals.try_recv() == Some(Signal::USER1))
-            );
-        },
-    );
 }
 
 #[test]
