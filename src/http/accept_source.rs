@@ -38,7 +38,7 @@ impl AcceptSource {
     }
 
     /// Waits for a connection, until `deadline`. If none is pending and `look` returns true,
-    /// returns `Accepted::Nobody` instead of waiting. [`wake`](Self::wake) makes a waiting call
+    /// returns `Accepted::Nothing` instead of waiting. [`wake`](Self::wake) makes a waiting call
     /// check `look` again.
     pub(super) fn accept(
         &self,

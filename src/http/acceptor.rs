@@ -113,13 +113,13 @@ impl Acceptor {
                 Ok(Accepted::OnReserve(socket, error)) => {
                     self.refuse_on_reserve(&source, socket, &error);
                 }
-                Ok(Accepted::Nobody) if ends() => {
+                Ok(Accepted::Nothing) if ends() => {
                     // Closed as soon as no connection is pending, so that later ones are refused at
                     // once.
                     self.source.take();
                     self.admit_last(&source);
                 }
-                Ok(Accepted::Nobody) => {}
+                Ok(Accepted::Nothing) => {}
                 // The queue's deadline has passed. ETIMEDOUT of a pending connection carries an OS
                 // error, and the deadline of a scope around the acceptor is recognized by
                 // `is_elapsed`.
@@ -204,7 +204,7 @@ impl Acceptor {
                     self.refuse_and_close(source, socket);
                 }
                 Err(error) if classify(&error) == AcceptError::Connection => {}
-                Ok(Accepted::Nobody) | Err(_) => return,
+                Ok(Accepted::Nothing) | Err(_) => return,
             }
         }
     }

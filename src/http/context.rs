@@ -21,7 +21,7 @@ pub(super) struct Context {
     pub(super) flusher: Rc<Flusher>,
     pub(super) lingering: Rc<Lingering>,
     cache: RefCell<HeadCache>,
-    /// The turn of the scheduler in which the date of `opening` was checked last.
+    /// The turn of the scheduler in which the date of `cache` was checked last.
     date_turn: Cell<u64>,
     pub(super) draining: Cell<bool>,
     /// Set during a drain, when no request is on its way to an idle connection any more.

@@ -124,8 +124,8 @@ impl Accepting {
                     listener.take_reserve();
                     self.exhaustion.refused(&error);
                 }
-                Ok(Accepted::Nobody) if self.draining.get() => return Ok(()),
-                Ok(Accepted::Nobody) => {}
+                Ok(Accepted::Nothing) if self.draining.get() => return Ok(()),
+                Ok(Accepted::Nothing) => {}
                 Err(error) => self.exhaustion.survive(&listener, error)?,
             }
         }

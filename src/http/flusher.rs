@@ -26,7 +26,7 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    /// Ends the flusher, which holds the server's state.
+    /// Ends the ethread, which keeps this and its connections alive.
     pub(super) fn stop(&self) {
         self.stopped.set(true);
         if let Some(flusher) = self.ethread.take() {

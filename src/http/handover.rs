@@ -129,7 +129,7 @@ impl Receiver {
                 result => return result,
             }
             if look() {
-                return Ok(Accepted::Nobody);
+                return Ok(Accepted::Nothing);
             }
             match deadline {
                 None => thread::park(),
@@ -199,7 +199,7 @@ mod tests {
             }
             receiver.has_ended()
         };
-        assert!(matches!(receiver.accept(None, look), Ok(Accepted::Nobody)));
+        assert!(matches!(receiver.accept(None, look), Ok(Accepted::Nothing)));
         let last = receiver.accept_now();
         assert!(matches!(last, Ok(Accepted::Connection(..))), "{last:?}");
         assert!(receiver.accept_now().is_err());

@@ -36,7 +36,7 @@ pub(super) enum Accepted {
     /// caller closes the connection and then takes the reserve again.
     OnReserve(OwnedFd, io::Error),
     /// No connection is pending, and the caller asked not to wait.
-    Nobody,
+    Nothing,
 }
 
 impl Listener {
@@ -65,7 +65,7 @@ impl Listener {
     }
 
     /// Waits for a connection, until `deadline`. If none is pending and `look` returns true,
-    /// returns [`Accepted::Nobody`] instead of waiting. [`wake`](Self::wake) makes a waiting call
+    /// returns [`Accepted::Nothing`] instead of waiting. [`wake`](Self::wake) makes a waiting call
     /// check `look` again.
     pub(super) fn accept(
         &self,
@@ -83,7 +83,7 @@ impl Listener {
             |_| Left::Unknown,
             |_| match self.accept_now() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && look() => {
-                    Ok(Accepted::Nobody)
+                    Ok(Accepted::Nothing)
                 }
                 result => result,
             },

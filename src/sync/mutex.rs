@@ -77,7 +77,7 @@ impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
         Self {
             line: Line::new(),
-            holder: Cell::new(Peer::NOBODY),
+            holder: Cell::new(Peer::NONE),
             owner: Owner::new(),
             poison: Poison::new(),
             value: UnsafeCell::new(value),
@@ -112,7 +112,7 @@ impl<T: ?Sized> Mutex<T> {
         &self,
         location: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != Peer::NOBODY {
+        if self.holder.get() != Peer::NONE {
             let wait = Wait::new(WaitKind::Lock, location).on(&self.owner, self.holder.get());
             line::unlimited(self.line.wait(wait, line::me()), "Mutex::lock", location);
         } else {
@@ -127,7 +127,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// `WouldBlock` if the mutex is locked; `Poisoned` with the guard if a holder has unwound.
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != Peer::NOBODY {
+        if self.holder.get() != Peer::NONE {
             return Err(TryLockError::WouldBlock);
         }
         self.holder.set(line::me());
@@ -175,7 +175,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         self.holding.end(&mutex.poison);
         // The mutex stays held during the hand-over, so that no other ethread locks it in between.
         let next = mutex.line.serve(|next| *next);
-        let next = next.unwrap_or(Peer::NOBODY);
+        let next = next.unwrap_or(Peer::NONE);
         mutex.holder.set(next);
         mutex.owner.set(next);
     }

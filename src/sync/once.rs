@@ -79,7 +79,7 @@ impl<T> Drop for Making<'_, T> {
                 }
             }
         }
-        cell.make_it(Peer::NOBODY);
+        cell.make_it(Peer::NONE);
         cell.line.serve_all(|_| ());
     }
 }
@@ -90,7 +90,7 @@ impl<T> OnceCell<T> {
     pub const fn new() -> Self {
         Self {
             value: cell::OnceCell::new(),
-            maker: Cell::new(Peer::NOBODY),
+            maker: Cell::new(Peer::NONE),
             owner: Owner::new(),
             line: Line::new(),
         }
@@ -217,7 +217,7 @@ impl<T> OnceCell<T> {
 
     /// Whether an ethread makes the value, or is about to.
     fn is_made(&self) -> bool {
-        self.maker.get() != Peer::NOBODY
+        self.maker.get() != Peer::NONE
     }
 
     /// Records which ethread makes the value from now on, if any.

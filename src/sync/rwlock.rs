@@ -214,7 +214,7 @@ impl<T: ?Sized> RwLock<T> {
     fn set(&self, state: State) {
         self.state.set(state);
         self.owner.set(match state {
-            State::Read(_) => Peer::NOBODY,
+            State::Read(_) => Peer::NONE,
             State::Written(writer) => writer,
         });
     }

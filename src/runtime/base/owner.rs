@@ -17,7 +17,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Stands for the absence of a peer.
-    pub(crate) const NOBODY: Self = Self { place: HOST, id: 0 };
+    pub(crate) const NONE: Self = Self { place: HOST, id: 0 };
 
     /// Code on an OS thread without ethreads: no ethread there can wait for it.
     pub(crate) const OUTSIDE: Self = Self {

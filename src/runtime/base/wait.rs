@@ -39,7 +39,7 @@ impl Token {
 
     #[cfg(test)]
     pub(crate) fn of_test(park: u64) -> Self {
-        Self { park, ..NOBODY }
+        Self { park, ..NO_TOKEN }
     }
 }
 
@@ -189,7 +189,7 @@ const PRUNE_FROM: usize = 8;
 /// Waiters in order of arrival. A single waiter, the usual case, needs no allocation.
 #[derive(Debug)]
 pub(crate) struct WaitList {
-    /// The first waiter. [`NOBODY`] if the queue is empty, or if the first waiter is at the front
+    /// The first waiter. [`NO_TOKEN`] if the queue is empty, or if the first waiter is at the front
     /// of `rest`.
     first: Token,
     /// Boxed, as almost no queue needs it.
@@ -198,7 +198,7 @@ pub(crate) struct WaitList {
 }
 
 /// Stands for the absence of a token: no ethread has this index.
-pub(in crate::runtime) const NOBODY: Token = Token {
+pub(in crate::runtime) const NO_TOKEN: Token = Token {
     index: u32::MAX,
     case: 0,
     park: 0,
@@ -213,13 +213,13 @@ impl Default for WaitList {
 impl WaitList {
     pub(crate) const fn new() -> Self {
         Self {
-            first: NOBODY,
+            first: NO_TOKEN,
             rest: None,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first == NOBODY && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
+        self.first == NO_TOKEN && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
     #[inline]
@@ -236,7 +236,7 @@ impl WaitList {
     #[inline(always)]
     pub(crate) fn push_front(&mut self, token: Token) {
         let first = std::mem::replace(&mut self.first, token);
-        if first != NOBODY {
+        if first != NO_TOKEN {
             let rest = self.rest.get_or_insert_default();
             rest.push_front(first);
         }
@@ -244,8 +244,8 @@ impl WaitList {
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<Token> {
-        match std::mem::replace(&mut self.first, NOBODY) {
-            NOBODY => self.rest.as_mut()?.pop_front(),
+        match std::mem::replace(&mut self.first, NO_TOKEN) {
+            NO_TOKEN => self.rest.as_mut()?.pop_front(),
             token => Some(token),
         }
     }
@@ -264,7 +264,7 @@ impl WaitList {
     /// Removes the waiter that parked with `token`, if it is still in the queue.
     pub(crate) fn remove(&mut self, token: Token) {
         if self.first == token {
-            self.first = NOBODY;
+            self.first = NO_TOKEN;
         } else if let Some(rest) = &mut self.rest
             && let Some(place) = rest.iter().position(|waiter| *waiter == token)
         {

@@ -135,10 +135,11 @@ impl Watch {
             ENDING.store(0, Ordering::SeqCst);
         }
         let process = this_process();
-        if OWNER.swap(process, Ordering::SeqCst) != process {
+        if OWNER.load(Ordering::SeqCst) != process {
             // The first watch of a child: handlers that ran on other OS threads at the fork do not
-            // run here.
+            // run here. In this order, as a handler counts itself once it finds its process here.
             RUNNING.store(0, Ordering::SeqCst);
+            OWNER.store(process, Ordering::SeqCst);
         }
         // Filled before the handler is in place: a handler without a slot would lose the signal.
         SLOTS[slot].came.store(0, Ordering::SeqCst);
@@ -293,7 +294,7 @@ fn previous(signal: c_int) -> Option<&'static libc::sigaction> {
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let process = this_process();
     if process != OWNER.load(Ordering::SeqCst) {
-        return in_a_child(signal, info, context);
+        return act_as_before(signal, info, context);
     }
     RUNNING.fetch_add(1, Ordering::SeqCst);
     let watches = |slot: &&Slot| {
@@ -321,7 +322,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     RUNNING.fetch_sub(1, Ordering::SeqCst);
     if !is_watched && sigaction::current(signal).is_ok_and(|now| is_ours(&now)) {
         // A library put ours back after the last watch had gone.
-        in_a_child(signal, info, context);
+        act_as_before(signal, info, context);
     } else {
         pass_on(signal, info, context);
     }
@@ -331,7 +332,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 
 /// Without a watch in this process, as in a child between its fork(2) and exec(2), a signal does
 /// what it did before, and is not reported to the watches of the parent.
-fn in_a_child(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+fn act_as_before(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let default = |action: &libc::sigaction| action.sa_sigaction == libc::SIG_DFL;
     if previous(signal).is_none_or(default) {
         default_action(signal);

@@ -50,7 +50,7 @@ const IDLE_SAMPLES: u32 = 10;
 const LOG_WAIT: Duration = Duration::from_millis(100);
 
 /// The place stored while the scheduler itself runs, instead of an ethread's.
-const NOBODY: u32 = u32::MAX;
+const BETWEEN_RUNS: u32 = u32::MAX;
 
 /// The limit stored once the shard must look for events, instead of the end of a batch.
 const OVERDUE: u64 = 0;
@@ -64,8 +64,8 @@ pub(crate) struct Heartbeat {
     /// watchdog, ends the batch with the run in progress.
     limit: AtomicU64,
     /// The place of the ethread that runs or ran last, which is never 0 (the OS thread's own
-    /// place). Zero while the shard waits or its OS thread runs its own code; [`NOBODY`] between a
-    /// wait and the next run.
+    /// place). Zero while the shard waits or its OS thread runs its own code; [`BETWEEN_RUNS`]
+    /// between a wait and the next run.
     index: AtomicU32,
     /// Where that ethread last parked before its run, or was spawned.
     location: AtomicPtr<Location<'static>>,
@@ -139,7 +139,7 @@ impl Heartbeat {
 
     #[inline(always)]
     fn rise_beside<S>(&self, watchdog: &Sleeper<S>) {
-        self.index.store(NOBODY, Ordering::Relaxed);
+        self.index.store(BETWEEN_RUNS, Ordering::Relaxed);
         watchdog.ring_if_asleep();
     }
 
@@ -364,17 +364,17 @@ impl Watched {
         }
         let held = Duration::from_nanos(now.saturating_sub(self.since));
         let (_, index) = run;
-        if index == 0 || index == NOBODY || self.reported || held < threshold {
+        if index == 0 || index == BETWEEN_RUNS || self.reported || held < threshold {
             return None;
         }
-        let who = self.names.snapshot(index)?;
+        let ethread = self.names.snapshot(index)?;
         let location = self.heartbeat.location();
         // That ethread may have ended, and another may run in its place.
         if self.heartbeat.read() != run {
             return None;
         }
         self.reported = true;
-        let name = who
+        let name = ethread
             .name()
             .map(|name| format!("'{name}' "))
             .unwrap_or_default();
@@ -385,7 +385,7 @@ impl Watched {
             "ethread {name}(#{}) has held its shard for more than {} ms{line}: it computes, calls \
              something that blocks the OS thread, or waits for a std lock that a parked ethread \
              holds",
-            who.id,
+            ethread.id,
             held.as_millis(),
         ))
     }

@@ -67,13 +67,14 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         // SAFETY: null, or set by `Stack::set_occupant` to the name slot of the ethread that runs
         // on this stack; name slots live as long as the scheduler's `names`, which is dropped
         // after its stacks.
-        let who = unsafe { hit.occupant.cast::<NameSlot>().as_ref() }.and_then(NameSlot::snapshot);
+        let occupant =
+            unsafe { hit.occupant.cast::<NameSlot>().as_ref() }.and_then(NameSlot::snapshot);
         let mut line = Line::default();
         // `Line` never fails: it truncates.
-        let _ = match &who {
-            Some(who) => match who.name() {
-                Some(name) => write!(line, "ethread '{name}' (#{})", who.id),
-                None => write!(line, "ethread #{}", who.id),
+        let _ = match &occupant {
+            Some(occupant) => match occupant.name() {
+                Some(name) => write!(line, "ethread '{name}' (#{})", occupant.id),
+                None => write!(line, "ethread #{}", occupant.id),
             },
             None => line.write_str("an ethread"),
         };

@@ -28,7 +28,7 @@ use crate::runtime::stack::coroutine::{Coroutine, Run};
 
 /// Marks the end of the run queue, which never contains the OS thread's own code. It is also the
 /// `next_ready` of a block that is not in the queue.
-pub(in crate::runtime) const NOBODY: u32 = HOST;
+pub(in crate::runtime) const END_OF_QUEUE: u32 = HOST;
 
 /// A unique number of an ethread, in this process. Never reused.
 ///
@@ -336,7 +336,7 @@ impl Blocks {
             permit: false,
             cancel: Cancel::default(),
             masks: 0,
-            next_ready: NOBODY,
+            next_ready: END_OF_QUEUE,
             kind: WaitKind::Start,
             detail: 0,
             location: params.location,
@@ -417,8 +417,8 @@ impl Blocks {
     #[inline]
     pub(in crate::runtime) fn set_peer(&mut self, index: u32, waits_on: KeptWaitsOn) {
         if self.peers.len() <= index as usize {
-            let nobody = KeptWaitsOn::Ethread(Peer::NOBODY);
-            self.peers.resize(index as usize + 1, nobody);
+            let none = KeptWaitsOn::Ethread(Peer::NONE);
+            self.peers.resize(index as usize + 1, none);
         }
         self.peers[index as usize] = waits_on;
     }
@@ -426,7 +426,7 @@ impl Blocks {
     /// The ethread that the wait in place `index` depends on, if the kind of the wait has a peer.
     pub(in crate::runtime) fn peer(&self, index: u32) -> Peer {
         let waits_on = self.peers.get(index as usize);
-        waits_on.map_or(Peer::NOBODY, KeptWaitsOn::now)
+        waits_on.map_or(Peer::NONE, KeptWaitsOn::now)
     }
 
     /// An ethread as reports show it, if it has not ended.

@@ -1,6 +1,6 @@
 //! The run queue: which ethread runs next.
 
-use super::control_block::{Blocks, ControlBlock, NOBODY};
+use super::control_block::{Blocks, ControlBlock, END_OF_QUEUE};
 
 /// The ethreads that are ready: a list linked through their control blocks, which every push and
 /// pop has at hand.
@@ -9,7 +9,7 @@ use super::control_block::{Blocks, ControlBlock, NOBODY};
 /// driver with seeded order picks any ready ethread instead; see [`RunQueue::pop_any`].
 #[derive(Debug, Default)]
 pub(crate) struct RunQueue {
-    /// [`NOBODY`] if the queue is empty.
+    /// [`END_OF_QUEUE`] if the queue is empty.
     first: u32,
     /// Valid only if the queue is not empty.
     last: u32,
@@ -25,9 +25,9 @@ impl RunQueue {
     /// Puts an ethread that is not in the queue at its end.
     #[inline]
     pub(in crate::runtime) fn push(&mut self, blocks: &mut Blocks, index: u32) {
-        debug_assert_eq!(blocks.get(index).next_ready, NOBODY);
-        debug_assert!(self.first == NOBODY || self.last != index);
-        if self.first == NOBODY {
+        debug_assert_eq!(blocks.get(index).next_ready, END_OF_QUEUE);
+        debug_assert!(self.first == END_OF_QUEUE || self.last != index);
+        if self.first == END_OF_QUEUE {
             self.first = index;
         } else {
             blocks.get_mut(self.last).next_ready = index;
@@ -38,12 +38,12 @@ impl RunQueue {
     #[inline]
     pub(in crate::runtime) fn pop<'b>(&mut self, blocks: &'b mut Blocks) -> Option<Ready<'b>> {
         let index = self.first;
-        if index == NOBODY {
+        if index == END_OF_QUEUE {
             return None;
         }
         let block = blocks.get_mut(index);
         self.first = block.next_ready;
-        block.next_ready = NOBODY;
+        block.next_ready = END_OF_QUEUE;
         Some(Ready { index, block })
     }
 
@@ -58,18 +58,18 @@ impl RunQueue {
         if self.is_empty() {
             return None;
         }
-        let mut before = NOBODY;
+        let mut before = END_OF_QUEUE;
         let mut index = self.first;
         for _ in 0..choose(self.iter(blocks).count()) {
             before = index;
             index = blocks.get(index).next_ready;
         }
-        if before == NOBODY {
+        if before == END_OF_QUEUE {
             return self.pop(blocks);
         }
-        let next = std::mem::replace(&mut blocks.get_mut(index).next_ready, NOBODY);
+        let next = std::mem::replace(&mut blocks.get_mut(index).next_ready, END_OF_QUEUE);
         blocks.get_mut(before).next_ready = next;
-        if next == NOBODY {
+        if next == END_OF_QUEUE {
             self.last = before;
         }
         let block = blocks.get_mut(index);
@@ -82,14 +82,14 @@ impl RunQueue {
         &self,
         blocks: &'b Blocks,
     ) -> impl Iterator<Item = u32> + use<'b> {
-        let some = |index: u32| (index != NOBODY).then_some(index);
+        let some = |index: u32| (index != END_OF_QUEUE).then_some(index);
         std::iter::successors(some(self.first), move |&index| {
             some(blocks.get(index).next_ready)
         })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first == NOBODY
+        self.first == END_OF_QUEUE
     }
 }
 

@@ -16,7 +16,7 @@ use super::thread::Thread;
 use crate::runtime::base::error::{Cancelled, Elapsed, WouldPark};
 use crate::runtime::base::owner::WaitsOn;
 use crate::runtime::base::panic::{message, without_unwinding};
-use crate::runtime::base::wait::{NEVER, NOBODY, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{NEVER, NO_TOKEN, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::park::Unwinding;
 use crate::runtime::scheduler::unwind::{AtRoot, at_root};
 use crate::runtime::scheduler::{current, locals};
@@ -76,7 +76,7 @@ impl<W> AnySlot for Slot<W> {}
 pub(crate) struct Packet<T> {
     owner: TaskOwner,
     result: Cell<Option<thread::Result<T>>>,
-    /// The park of the ethread that joins; [`NOBODY`] if none does.
+    /// The park of the ethread that joins; [`NO_TOKEN`] if none does.
     waiter: Cell<Token>,
     /// The waker of a caller that polls for the end.
     // Boxed, as nearly no task has one.
@@ -128,7 +128,7 @@ impl<W, T> Task<Slot<W>, T> {
             packet: Packet {
                 owner: TaskOwner::default(),
                 result: Cell::new(None),
-                waiter: Cell::new(NOBODY),
+                waiter: Cell::new(NO_TOKEN),
                 task: Cell::new(None),
                 ended: Cell::new(false),
                 detached: Cell::new(false),
@@ -210,8 +210,8 @@ impl<T> Packet<T> {
             return;
         }
         self.result.set(Some(result));
-        let waiter = self.waiter.replace(NOBODY);
-        if waiter != NOBODY {
+        let waiter = self.waiter.replace(NO_TOKEN);
+        if waiter != NO_TOKEN {
             current::with(|scheduler| scheduler.map(|scheduler| scheduler.wake(waiter)));
         }
         if let Some(task) = self.task.take() {
@@ -228,7 +228,7 @@ impl<T> Packet<T> {
     }
 
     pub(in crate::runtime) fn set_waiter(&self, waiter: Option<Token>) {
-        self.waiter.set(waiter.unwrap_or(NOBODY));
+        self.waiter.set(waiter.unwrap_or(NO_TOKEN));
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -273,11 +273,11 @@ impl<T> Packet<T> {
     /// Drops a result that is not asked for, and reports a panic.
     // Not inlined, so that nothing is prepared for it where the result is asked for.
     #[inline(never)]
-    fn orphan(&self, result: thread::Result<T>, who: impl Fn() -> String) {
+    fn orphan(&self, result: thread::Result<T>, label: impl Fn() -> String) {
         match (result, &self.family) {
             (Err(payload), Some(family)) if !self.interrupted.get() => family.failed(payload),
             (Err(payload), Some(family)) if payload.is::<Elapsed>() => family.elapsed(),
-            (result, _) => discard_of(result, who, self.interrupted.get()),
+            (result, _) => discard_of(result, label, self.interrupted.get()),
         }
     }
 
@@ -341,20 +341,20 @@ struct ForgetWaiter<'a>(&'a Cell<Token>);
 
 impl Drop for ForgetWaiter<'_> {
     fn drop(&mut self) {
-        self.0.set(NOBODY);
+        self.0.set(NO_TOKEN);
     }
 }
 
 /// Drops a result that was not asked for. Its destructor may panic, and the payload of that panic
 /// may panic again when it is dropped, so the payload is leaked.
-pub(crate) fn discard<T>(result: thread::Result<T>, who: impl Fn() -> String) {
-    discard_of(result, who, false);
+pub(crate) fn discard<T>(result: thread::Result<T>, label: impl Fn() -> String) {
+    discard_of(result, label, false);
 }
 
 /// As [`discard`]; a requested end does not count as a panic.
-fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupted: bool) {
+fn discard_of<T>(result: thread::Result<T>, label: impl Fn() -> String, interrupted: bool) {
     if interrupted {
-        return drop_result(result, who);
+        return drop_result(result, label);
     }
     if result.is_err() {
         current::with(|scheduler| {
@@ -363,26 +363,29 @@ fn discard_of<T>(result: thread::Result<T>, who: impl Fn() -> String, interrupte
             }
         });
     }
-    discard_elsewhere(result, who);
+    discard_elsewhere(result, label);
 }
 
 /// As [`discard`], for an ethread of another shard: a panic does not count for this shard.
 pub(in crate::runtime) fn discard_elsewhere<T>(
     result: thread::Result<T>,
-    who: impl Fn() -> String,
+    label: impl Fn() -> String,
 ) {
     if let Err(payload) = &result {
         let text = message(&**payload);
-        let line = format!("detached ethread {} panicked: {text}", who());
+        let line = format!("detached ethread {} panicked: {text}", label());
         current::log(Level::Error, &line);
     }
-    drop_result(result, who);
+    drop_result(result, label);
 }
 
-fn drop_result<T>(result: thread::Result<T>, who: impl Fn() -> String) {
+fn drop_result<T>(result: thread::Result<T>, label: impl Fn() -> String) {
     if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(result))) {
         let text = message(&*payload);
-        let line = format!("dropping the result of ethread {} panicked: {text}", who());
+        let line = format!(
+            "dropping the result of ethread {} panicked: {text}",
+            label()
+        );
         current::log(Level::Error, &line);
         std::mem::forget(payload);
     }
