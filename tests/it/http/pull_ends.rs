@@ -358,7 +358,7 @@ fn what_goes_wrong_elsewhere_is_a_500_and_a_line_in_the_log() {
     collect_log();
     on_a_shard(|| {
         let server = pull_server();
-        let mut peer = Client::new(addr(&server));
+        let mut peer = Client::from_host(addr(&server), 3);
         let me = peer.stream.local_addr().unwrap();
         let mut answer = |reply: fn(RemoteClient)| {
             peer.send(GET);

@@ -164,7 +164,7 @@ fn a_client_that_is_dropped_gets_a_500() {
     collect_log();
     on_a_shard(|| {
         let server = pull_server();
-        let mut peer = Client::new(addr(&server));
+        let mut peer = Client::from_host(addr(&server), 2);
         let me = peer.stream.local_addr().unwrap();
         peer.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
         drop(next(&server));

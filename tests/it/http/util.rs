@@ -8,6 +8,7 @@ use std::time::Duration;
 use ethreads::http::{Handler, Server, ServerHandle, Timeouts};
 use ethreads::net::TcpStream;
 use ethreads::thread::{self, JoinHandle};
+use socket2::{Domain, Socket, Type};
 
 use crate::support::fresh;
 
@@ -111,6 +112,17 @@ pub(crate) struct Answer {
 impl Client {
     pub(crate) fn new(addr: SocketAddr) -> Self {
         Self::from(TcpStream::connect(addr).unwrap())
+    }
+
+    /// Connects from the loopback address 127.0.0.`host`. With a `host` of its own, a test finds its
+    /// connection in the log, whatever ports the other tests get.
+    pub(crate) fn from_host(addr: SocketAddr, host: u8) -> Self {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, host], 0)).into())
+            .unwrap();
+        socket.connect(&addr.into()).unwrap();
+        Self::from(TcpStream::from(std::net::TcpStream::from(socket)))
     }
 
     /// Connects and sends `input` before any other ethread of this shard runs. A server on this
