@@ -70,69 +70,42 @@
 
 #![forbid(unsafe_code)]
 
-mod accept_source;
-mod acceptor;
-mod access_log;
+mod accept;
 mod admission;
-mod as_root;
-mod backoff;
-mod buffers;
-mod client_connection;
-mod config;
-mod conn_io;
-mod conn_task;
-mod connection;
-mod context;
-mod dispatcher;
-mod drain;
+mod conn;
 mod error;
-mod file;
-mod flusher;
+mod exchange;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handle;
-mod handler;
-mod handover;
-mod hooks;
-mod lingering;
-mod listener;
 pub(crate) mod message;
-mod overload;
 pub(crate) mod proto;
 pub mod pull;
-mod report;
-mod request;
-mod serve;
 mod server;
-mod sharded;
-mod signals;
-mod state;
-mod taskmaster;
-mod termination;
 #[cfg(test)]
 mod tests;
-mod transport;
-mod upgrade;
 
 /// Types of the crate `http`, version 1.
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
-pub use access_log::{CombinedLog, CommonLog};
-pub use client_connection::ClientConnection;
-pub use config::Timeouts;
+pub use accept::taskmaster::{ServerCounts, Taskmaster, TaskmasterError};
+pub use conn::config::Timeouts;
+pub use conn::hooks::Exchange;
+pub use conn::report::{CutConnection, CutState, DrainReport};
+pub use conn::stream::Stream;
+pub use conn::upgrade::Upgraded;
 pub use error::{Error, HandlerError, Result};
-pub use handle::ServerHandle;
-pub use handler::Handler;
-pub use hooks::Exchange;
+pub use exchange::body::RequestBody;
+pub use exchange::builder::RequestBuilder;
+pub use exchange::client_connection::ClientConnection;
+pub use exchange::handler::Handler;
+pub use exchange::request::{BodyReader, Request};
 pub use message::{
     Body, BodyWriter, HeaderView, Headers, IntoResponse, MalformedPath, QueryPairs, Response,
     decode_path, query_pairs,
 };
 pub use proto::limits::Limits;
 pub use pull::WebServer;
-pub use report::{CutConnection, CutState, DrainReport};
-pub use request::{BodyReader, Request};
 pub use server::Server;
-pub use sharded::ShardedServer;
-pub use taskmaster::{ServerCounts, Taskmaster, TaskmasterError};
-pub use upgrade::Upgraded;
+pub use server::access_log::{CombinedLog, CommonLog};
+pub use server::handle::ServerHandle;
+pub use server::sharded::ShardedServer;

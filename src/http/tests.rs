@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::conn_io::DRAIN_LIMIT;
-use super::lingering::MOST_LINGERING;
 use super::{Limits, Taskmaster, Timeouts};
+use crate::http::conn::body::DRAIN_LIMIT;
+use crate::http::conn::lingering::MOST_LINGERING;
 
 fn size(bytes: u64) -> String {
     match bytes {

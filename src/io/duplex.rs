@@ -4,14 +4,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::runtime::base::error::WouldPark;
-use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
+#[cfg(feature = "http")]
+use crate::runtime::base::error::is_elapsed;
+use crate::runtime::base::wait::WaitKind;
+use crate::runtime::io::operation::Limit;
 use crate::runtime::scheduler::clock::Instant;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
@@ -68,6 +71,9 @@ pub struct Duplex {
     output: Rc<Direction>,
     read_timeout: Cell<Option<Duration>>,
     write_timeout: Cell<Option<Duration>>,
+    /// Changes when the waiters have to try again.
+    #[cfg(feature = "http")]
+    looks_again: Cell<u32>,
 }
 
 /// The bytes that are on their way from one stream to the other.
@@ -92,6 +98,12 @@ impl Direction {
             readers: Line::new(),
             writers: Line::new(),
         })
+    }
+
+    /// Whether a read need not wait.
+    #[cfg(feature = "http")]
+    fn has_result(&self) -> bool {
+        self.refused.get() || self.ended.get() || !self.bytes.borrow().is_empty()
     }
 
     /// Takes what is there; `None` if a read has to wait.
@@ -156,7 +168,7 @@ impl Direction {
 fn retry<R>(
     queue: &Line,
     kind: WaitKind,
-    timeout: Option<Duration>,
+    limit: Limit,
     location: &'static Location<'static>,
     mut attempt: impl FnMut() -> Option<R>,
 ) -> io::Result<R> {
@@ -169,8 +181,11 @@ fn retry<R>(
         if let Some(result) = attempt() {
             return Ok(result);
         }
-        let end = |timeout| deadline_after(Instant::now().as_nanos(), timeout);
-        let deadline = *deadline.get_or_insert_with(|| timeout.map_or(NEVER, end));
+        if limit == Limit::Now {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let deadline =
+            *deadline.get_or_insert_with(|| limit.deadline(|| Instant::now().as_nanos()));
         let wait = Wait::new(kind, location).until(deadline);
         match as_io(|| Ok(queue.wait(wait, ())))? {
             Ok(()) => {}
@@ -180,6 +195,10 @@ fn retry<R>(
     }
 }
 
+fn limit_of(timeout: &Cell<Option<Duration>>) -> Limit {
+    timeout.get().map_or(Limit::Never, Limit::After)
+}
+
 impl Duplex {
     fn new(input: Rc<Direction>, output: Rc<Direction>) -> Self {
         Self {
@@ -187,6 +206,8 @@ impl Duplex {
             output,
             read_timeout: Cell::new(None),
             write_timeout: Cell::new(None),
+            #[cfg(feature = "http")]
+            looks_again: Cell::new(0),
         }
     }
 
@@ -220,6 +241,92 @@ impl Duplex {
     }
 }
 
+#[cfg(feature = "http")]
+impl Duplex {
+    /// Waits until a read has a result, without reading; false at the limit.
+    #[track_caller]
+    pub(crate) fn wait_readable(&self, limit: Limit) -> io::Result<bool> {
+        let (location, input) = (Location::caller(), &*self.input);
+        let looks_again = self.looks_again.get();
+        let waited = retry(
+            &input.readers,
+            WaitKind::DuplexRead,
+            limit,
+            location,
+            || (input.has_result() || self.looks_again.get() != looks_again).then_some(()),
+        );
+        match waited {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && !is_elapsed(&error) => {
+                Ok(false)
+            }
+            result => result.map(|()| true),
+        }
+    }
+
+    /// Makes the waiters here try again.
+    pub(crate) fn look_again(&self) {
+        self.looks_again.set(self.looks_again.get().wrapping_add(1));
+        self.input.wake_all();
+        self.output.wake_all();
+    }
+
+    /// Writes what there is room for, without waiting.
+    pub(crate) fn write_now(&self, data: &[u8]) -> usize {
+        match self.output.try_write(data) {
+            Some(Ok(taken)) => taken,
+            Some(Err(_)) | None => 0,
+        }
+    }
+
+    /// Whether the peer has ended its writing half, or was dropped.
+    pub(crate) fn peer_gone(&self) -> bool {
+        self.input.ended.get()
+    }
+}
+
+impl Duplex {
+    /// Reads what has arrived, within a limit. Each try calls `check` first, and an error of it
+    /// ends the read.
+    #[track_caller]
+    pub(crate) fn read_within(
+        &self,
+        buf: &mut [u8],
+        limit: Limit,
+        check: impl Fn() -> io::Result<()>,
+    ) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let (location, input) = (Location::caller(), &*self.input);
+        retry(
+            &input.readers,
+            WaitKind::DuplexRead,
+            limit,
+            location,
+            || match check() {
+                Ok(()) => input.try_read(buf).map(Ok),
+                Err(error) => Some(Err(error)),
+            },
+        )?
+    }
+
+    /// Writes what there is room for, within a limit.
+    #[track_caller]
+    pub(crate) fn write_within(&self, bufs: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
+        let Some(data) = bufs.iter().find(|buf| !buf.is_empty()) else {
+            return Ok(0);
+        };
+        let (location, output) = (Location::caller(), &*self.output);
+        retry(
+            &output.writers,
+            WaitKind::DuplexWrite,
+            limit,
+            location,
+            || output.try_write(data),
+        )?
+    }
+}
+
 fn check(timeout: Option<Duration>) -> io::Result<Option<Duration>> {
     match timeout {
         Some(Duration::ZERO) => Err(io::Error::new(
@@ -241,18 +348,7 @@ impl Read for &Duplex {
     /// over (`TimedOut`). `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        let (location, timeout) = (Location::caller(), self.read_timeout.get());
-        let input = &*self.input;
-        retry(
-            &input.readers,
-            WaitKind::DuplexRead,
-            timeout,
-            location,
-            || input.try_read(buf),
-        )
+        self.read_within(buf, limit_of(&self.read_timeout), || Ok(()))
     }
 }
 
@@ -261,18 +357,7 @@ impl Write for &Duplex {
     /// timeout is over (`TimedOut`).
     #[track_caller]
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if data.is_empty() {
-            return Ok(0);
-        }
-        let (location, timeout) = (Location::caller(), self.write_timeout.get());
-        let output = &*self.output;
-        retry(
-            &output.writers,
-            WaitKind::DuplexWrite,
-            timeout,
-            location,
-            || output.try_write(data),
-        )?
+        self.write_within(&[IoSlice::new(data)], limit_of(&self.write_timeout))
     }
 
     /// Does nothing: what is written can be read at once.

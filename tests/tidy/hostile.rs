@@ -20,12 +20,11 @@ const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
 
 /// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the writer,
 /// user code, runs. No public type prints those.
-const PRINT_CELLS: [&str; 10] = [
-    "src/http/buffers.rs: Buffers",
-    "src/http/flusher.rs: Flusher",
-    "src/http/handover.rs: Shared",
-    "src/http/listener.rs: Listener",
-    "src/http/connection.rs: Connection",
+const PRINT_CELLS: [&str; 9] = [
+    "src/http/conn/buffers.rs: Buffers",
+    "src/http/accept/handover.rs: Shared",
+    "src/http/accept/listener.rs: Listener",
+    "src/http/conn/connection.rs: Connection",
     "src/runtime/driver/sim.rs: Bell",
     "src/runtime/scheduler/queue.rs: Queue",
     "src/runtime/task/oneshot.rs: Oneshot",
@@ -110,6 +109,7 @@ fn word(bound: &str) -> Option<&'static str> {
         "Hash" => "Hash",
         "IntoResponse" => "IntoResponse",
         "Read" => "Read",
+        "Write" => "IoWrite",
         "ToSocketAddrs" => "ToSocketAddrs",
         other => panic!("tests/tidy/hostile.rs does not know what `{other}` calls"),
     })

@@ -11,8 +11,8 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 use super::{Source, assert_none, sources};
 
-/// The rooms, from the bottom up: a file imports files of its own room and of those before it. What
-/// stands beside them in `src/runtime` is above them all.
+/// The rooms of the runtime, from the bottom up: a file imports files of its own room and of those
+/// before it. What stands beside them in `src/runtime` is above them all.
 const ROOMS: [&str; 8] = [
     "src/runtime/base/",
     "src/runtime/driver/",
@@ -22,6 +22,20 @@ const ROOMS: [&str; 8] = [
     "src/runtime/io/",
     "src/runtime/task/",
     "src/runtime/",
+];
+
+/// The rooms of the server.
+const ROOMS_OF_HTTP: [&str; 10] = [
+    "src/http/message/",
+    "src/http/admission/",
+    "src/http/proto/",
+    "src/http/error/",
+    "src/http/exchange/",
+    "src/http/conn/",
+    "src/http/accept/",
+    "src/http/server/",
+    "src/http/pull/",
+    "src/http/",
 ];
 
 /// The keywords after which the name of an item stands.
@@ -428,7 +442,9 @@ fn upward_imports(sources: &[Source], rooms: &[&str]) -> Vec<String> {
 
 #[test]
 fn rooms_import_downwards() {
-    assert_none(upward_imports(&shipped(), &ROOMS));
+    let mut found = upward_imports(&shipped(), &ROOMS);
+    found.extend(upward_imports(&shipped(), &ROOMS_OF_HTTP));
+    assert_none(found);
 }
 
 #[test]

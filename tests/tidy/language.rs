@@ -19,7 +19,7 @@ const PERSONS: [&str; 7] = [
 const EXCEPTIONS: &[(&str, &str)] = &[
     // Data of requests and messages.
     ("tests/it/rfc/fields.rs", "nobody"),
-    ("src/http/request.rs", "nobody"),
+    ("src/http/exchange/request.rs", "nobody"),
     ("src/http/pull/request.rs", "nobody"),
     ("src/sync/broadcast.rs", "anybody"),
 ];

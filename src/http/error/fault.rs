@@ -114,6 +114,13 @@ impl Error {
         Kind::Peer(Peer::BodyIncomplete { got, expected }).into()
     }
 
+    /// The request of this body has ended.
+    pub(crate) fn body_revoked() -> Self {
+        let kind = io::ErrorKind::ConnectionAborted;
+        let text = "the request has ended, and with it its body";
+        Self::wrap(Kind::Io(kind), io::Error::new(kind, text))
+    }
+
     /// The body is larger than the `limit` of the caller.
     pub(crate) fn body_too_large(limit: u64) -> Self {
         Kind::Limit(Limit::Body { limit }).into()

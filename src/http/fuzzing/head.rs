@@ -6,7 +6,7 @@ use http::{Method, Version};
 use super::settings::settings;
 use crate::http::message::Target;
 use crate::http::proto::ProtoError;
-use crate::http::proto::framing::{Framing, RequestBody};
+use crate::http::proto::framing::{BodyLength, Framing};
 use crate::http::proto::grammar::is_token_byte;
 use crate::http::proto::head::RequestHead;
 use crate::http::proto::limits::Limits;
@@ -187,12 +187,12 @@ impl Parsed {
             .map(|coding| coding.trim_matches([' ', '\t']));
         let coding: Vec<_> = coding.filter(|coding| !coding.is_empty()).collect();
         let body = match (&length[..], &coding[..]) {
-            ([], []) => RequestBody::None,
+            ([], []) => BodyLength::None,
             ([digits], []) => {
                 assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
-                RequestBody::Length(digits.parse().unwrap_or_else(|_| panic!("{digits}")))
+                BodyLength::Known(digits.parse().unwrap_or_else(|_| panic!("{digits}")))
             }
-            ([], ["chunked"]) if !is_http10 => RequestBody::Chunked,
+            ([], ["chunked"]) if !is_http10 => BodyLength::Chunked,
             other => panic!("accepted {other:?}"),
         };
         assert_eq!(self.framing.body, body);

@@ -25,6 +25,7 @@ pub use response::Response;
 pub(crate) use body::Content;
 pub(crate) use header_view::{Field, Span, StoredFields};
 pub(crate) use request_head::request_head;
+pub(crate) use response::header;
 pub(crate) use target::{
     Target, TargetFault, authority_form_is_valid, authority_is_valid, leading_path, target_fault,
 };

@@ -221,7 +221,8 @@ where
     }
 }
 
-fn header<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), http::Error>
+/// Converts a header.
+pub(crate) fn header<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), http::Error>
 where
     N: TryInto<HeaderName, Error: Into<http::Error>>,
     V: TryInto<HeaderValue, Error: Into<http::Error>>,

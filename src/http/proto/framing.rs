@@ -13,12 +13,12 @@ use crate::http::message::authority_is_valid;
 
 /// How the body of a request is delimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RequestBody {
+pub(crate) enum BodyLength {
     /// There is none.
     #[default]
     None,
     /// That many bytes follow the head; possibly zero.
-    Length(u64),
+    Known(u64),
     /// Chunks follow the head.
     Chunked,
 }
@@ -26,7 +26,7 @@ pub(crate) enum RequestBody {
 /// What the fields of a head say about the message and the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Framing {
-    pub(crate) body: RequestBody,
+    pub(crate) body: BodyLength,
     /// Whether the peer wants the connection to stay open.
     pub(crate) keep_alive: bool,
     /// Whether the peer waits for a 100 (Continue) before it sends the body.
@@ -114,8 +114,8 @@ impl Survey {
             return Err(ProtoError::HostMissing);
         }
         let body = match (self.coding, self.length) {
-            (Coding::Absent, None) => RequestBody::None,
-            (Coding::Absent, Some(length)) => RequestBody::Length(length),
+            (Coding::Absent, None) => BodyLength::None,
+            (Coding::Absent, Some(length)) => BodyLength::Known(length),
             // RFC 9112 section 6.1: the framing of such a message is faulty.
             _ if is_http10 => return Err(ProtoError::CodingOnHttp10),
             // RFC 9112 section 6.1 allows to refuse it, as "might indicate an attempt to perform
@@ -125,7 +125,7 @@ impl Survey {
             (Coding::Empty | Coding::Other, None) => return Err(ProtoError::CodingNotChunkedLast),
             // RFC 9112 section 6.1: a coding that is not understood.
             (Coding::OtherThenChunked, None) => return Err(ProtoError::CodingUnknown),
-            (Coding::Chunked, None) => RequestBody::Chunked,
+            (Coding::Chunked, None) => BodyLength::Chunked,
         };
         // RFC 9110 section 10.1.1: HTTP/1.0 knows no expectations, they must be ignored.
         let expectation = if is_http10 {
@@ -141,7 +141,7 @@ impl Survey {
             // RFC 9112 section 9.3: close takes precedence, then the version's default applies.
             keep_alive: !self.close && (!is_http10 || self.keep_alive),
             expect_continue: expectation == Expectation::Continue
-                && !matches!(body, RequestBody::None | RequestBody::Length(0)),
+                && !matches!(body, BodyLength::None | BodyLength::Known(0)),
         })
     }
 

@@ -60,9 +60,9 @@ pub use client::{Client, RemoteClient};
 pub use request::Request;
 
 use self::pending::{EndOnDrop, PendingRequests, PullHandler};
-use super::handle::ServerHandle;
-use super::message::IntoResponse;
-use super::server::Server;
+use crate::http::message::IntoResponse;
+use crate::http::server::Server;
+use crate::http::server::handle::ServerHandle;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 use crate::runtime::base::error::WouldPark;
 use crate::runtime::scheduler::unwind::as_io;

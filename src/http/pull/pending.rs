@@ -22,9 +22,9 @@ use super::request::Request;
 use crate::bridge::suspend::suspend_at;
 use crate::bridge::{Exit, Suspended, run_until, suspend};
 use crate::http::error::HandlerError;
-use crate::http::handler::Handler;
+use crate::http::exchange::handler::Handler;
+use crate::http::exchange::request::Request as Connected;
 use crate::http::message::{IntoResponse, Response};
-use crate::http::request::Request as Connected;
 use crate::runtime::RunError;
 use crate::runtime::base::error::WouldPark;
 use crate::runtime::scheduler::current;
@@ -264,7 +264,7 @@ impl Handler for PullHandler {
         // Sends the answers to earlier pipelined requests completely, as `write` promises, although
         // this ethread is about to wait for something else. If that fails, the connection is at its
         // end and the value returned here does not matter.
-        if connected.io.flush().is_err() {
+        if connected.flush().is_err() {
             return Response::default();
         }
         let request = match Request::receive(connected) {

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use http::{Method, Version};
 
 use crate::http::error::Error;
+use crate::http::exchange::request::Request as Connected;
 use crate::http::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, StoredFields, Target, decode_path, query_pairs,
     request_head,
 };
-use crate::http::request::Request as Connected;
 
 /// A request as [`WebServer::read`](super::WebServer::read) returns it: whole, and with storage of
 /// its own.

@@ -4,10 +4,10 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 
 use super::{CLOSE_GRACE, Request, WebServer};
-use crate::http::as_root::AsRoot;
 use crate::http::error::Result;
 use crate::http::message::{IntoResponse, Response};
-use crate::http::signals::Signals;
+use crate::http::server::AsRoot;
+use crate::http::server::Signals;
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 

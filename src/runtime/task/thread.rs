@@ -203,6 +203,10 @@ pub(crate) struct WeakThread {
 
 #[cfg(feature = "http")]
 impl WeakThread {
+    pub(crate) fn id(&self) -> ThreadId {
+        self.id
+    }
+
     pub(crate) fn unpark(&self) {
         self.inbox.send(Message::Unpark {
             index: self.index,

@@ -409,6 +409,7 @@ mod messages {
     use std::fs::File;
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use ethreads::http::Body;
     use http::{HeaderName, HeaderValue};
 
@@ -425,6 +426,13 @@ mod messages {
         fn from(value: Hostile) -> Self {
             value.strike("Into");
             Self::from_static("hostile")
+        }
+    }
+
+    impl From<Hostile> for Bytes {
+        fn from(value: Hostile) -> Self {
+            value.strike("Into");
+            Self::from_static(b"hostile")
         }
     }
 

@@ -19,6 +19,8 @@ mod promises;
 mod pulls;
 #[cfg(feature = "http")]
 mod servers;
+#[cfg(feature = "http")]
+mod streams;
 mod sync_texts;
 mod texts;
 mod threads;
@@ -323,6 +325,8 @@ fn tables() -> Vec<fn() -> Vec<Row>> {
         sync_texts::rows,
         #[cfg(feature = "http")]
         servers::rows,
+        #[cfg(feature = "http")]
+        streams::rows,
         #[cfg(feature = "http")]
         pulls::rows,
     ]

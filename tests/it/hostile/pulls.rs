@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ethreads::http::{
     Body, CombinedLog, CommonLog, HandlerError, Headers, IntoResponse, Request, Response, Server,
-    StatusCode, Taskmaster, WebServer,
+    StatusCode, Stream, Taskmaster, WebServer,
 };
 use ethreads::thread;
 use http::{HeaderName, HeaderValue};
@@ -191,6 +191,9 @@ fn printed() -> Vec<Row> {
         row("http::BodyReader::fmt", "Write", |kit| {
             handled(kit, |request, to| write!(to, "{:?}", request.body()))
         }),
+        row("http::RequestBody::fmt", "Write", |kit| {
+            handled(kit, |request, to| write!(to, "{:?}", request.take_body()))
+        }),
         row("http::ClientConnection::fmt", "Write", |kit| {
             handled(kit, |request, to| write!(to, "{:?}", request.connection()))
         }),
@@ -288,6 +291,22 @@ fn printed() -> Vec<Row> {
                 |_| (),
             )
         }),
+        row("http::RequestBuilder::fmt", "Write", |kit| {
+            text(
+                kit,
+                Request::builder().header("x-a", "b").body("some"),
+                |builder, to| write!(to, "{builder:?}"),
+                |_| (),
+            )
+        }),
+        row("http::Stream::fmt", "Write", |kit| {
+            text(
+                kit,
+                Stream::from(ethreads::io::duplex(8).0),
+                |stream, to| write!(to, "{stream:?}"),
+                |_| (),
+            )
+        }),
         row("http::HandlerError::fmt", "Write", |kit| {
             let error = HandlerError::from(std::io::Error::other("no"));
             text(
@@ -333,6 +352,15 @@ fn converted() -> Vec<Row> {
             Play::call(move || drop("done".into_response().with_header(name, value)))
         })
         .times(2),
+        row("http::RequestBuilder::header", "Into", |kit| {
+            let (name, value) = (kit.value(), kit.value());
+            Play::call(move || drop(Request::builder().header(name, value)))
+        })
+        .times(2),
+        row("http::RequestBuilder::body", "Into", |kit| {
+            let value = kit.value();
+            Play::call(move || drop(Request::builder().body(value)))
+        }),
         row("http::Response::try_with_header", "Into", |kit| {
             let (name, value) = (kit.value(), kit.value());
             Play::call(move || drop("done".into_response().try_with_header(name, value)))

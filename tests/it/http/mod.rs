@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod bodies;
+pub(crate) mod builder;
 pub(crate) mod closing;
 pub(crate) mod corpus;
 pub(crate) mod descriptors;
@@ -18,6 +19,7 @@ pub(crate) mod hooks;
 pub(crate) mod keep_alive;
 pub(crate) mod limits;
 pub(crate) mod lingering;
+pub(crate) mod one_connection;
 pub(crate) mod panics;
 pub(crate) mod pipelining;
 pub(crate) mod pull;
@@ -31,6 +33,7 @@ pub(crate) mod shutdown;
 pub(crate) mod splits;
 pub(crate) mod streaming;
 pub(crate) mod styles;
+pub(crate) mod take_body;
 pub(crate) mod unix;
 pub(crate) mod upgrade;
 pub(crate) mod util;

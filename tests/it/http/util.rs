@@ -114,8 +114,8 @@ impl Client {
         Self::from(TcpStream::connect(addr).unwrap())
     }
 
-    /// Connects from the loopback address 127.0.0.`host`. With a `host` of its own, a test finds its
-    /// connection in the log, whatever ports the other tests get.
+    /// Connects from the loopback address 127.0.0.`host`. With a `host` of its own, a test finds
+    /// its connection in the log, whatever ports the other tests get.
     pub(crate) fn from_host(addr: SocketAddr, host: u8) -> Self {
         let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None).unwrap();
         socket

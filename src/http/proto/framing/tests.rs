@@ -10,34 +10,34 @@ fn survey(version: Version, fields: &str) -> Result<Framing, ProtoError> {
 }
 
 #[track_caller]
-fn check_body(fields: &str, expected: Result<RequestBody, ProtoError>) {
+fn check_body(fields: &str, expected: Result<BodyLength, ProtoError>) {
     let got = survey(Version::HTTP_11, &format!("Host:a|{fields}"));
     assert_eq!(got.map(|framing| framing.body), expected, "{fields}");
 }
 
 #[track_caller]
-fn check_body_10(fields: &str, expected: Result<RequestBody, ProtoError>) {
+fn check_body_10(fields: &str, expected: Result<BodyLength, ProtoError>) {
     let got = survey(Version::HTTP_10, fields);
     assert_eq!(got.map(|framing| framing.body), expected, "{fields}");
 }
 
 #[test]
 fn no_length_no_body_rfc9112_6_3_item_7() {
-    check_body("", Ok(RequestBody::None));
-    check_body("Content-Type:a/b", Ok(RequestBody::None));
-    check_body_10("", Ok(RequestBody::None));
+    check_body("", Ok(BodyLength::None));
+    check_body("Content-Type:a/b", Ok(BodyLength::None));
+    check_body_10("", Ok(BodyLength::None));
 }
 
 #[test]
 fn content_length_rfc9110_8_6() {
-    check_body("Content-Length:0", Ok(RequestBody::Length(0)));
-    check_body("content-LENGTH:5", Ok(RequestBody::Length(5)));
-    check_body("content-length:007", Ok(RequestBody::Length(7)));
+    check_body("Content-Length:0", Ok(BodyLength::Known(0)));
+    check_body("content-LENGTH:5", Ok(BodyLength::Known(5)));
+    check_body("content-length:007", Ok(BodyLength::Known(7)));
     check_body(
         "content-length:18446744073709551615",
-        Ok(RequestBody::Length(u64::MAX)),
+        Ok(BodyLength::Known(u64::MAX)),
     );
-    check_body_10("content-length:5", Ok(RequestBody::Length(5)));
+    check_body_10("content-length:5", Ok(BodyLength::Known(5)));
     for malformed in [
         "",
         "+5",
@@ -70,8 +70,8 @@ fn content_length_rfc9110_8_6() {
 
 #[test]
 fn transfer_encoding_rfc9112_6_1() {
-    check_body("Transfer-Encoding:chunked", Ok(RequestBody::Chunked));
-    check_body("transfer-encoding:CHUNKED", Ok(RequestBody::Chunked));
+    check_body("Transfer-Encoding:chunked", Ok(BodyLength::Chunked));
+    check_body("transfer-encoding:CHUNKED", Ok(BodyLength::Chunked));
     check_body(
         "transfer-encoding:gzip, chunked",
         Err(ProtoError::CodingUnknown),
@@ -112,11 +112,11 @@ fn transfer_encoding_rfc9112_6_1() {
     check_body(not_last, Err(ProtoError::CodingNotChunkedLast));
     for with_empty_elements in [",chunked", "chunked,", " ,\t,chunked, ,"] {
         let field = format!("transfer-encoding:{with_empty_elements}");
-        check_body(&field, Ok(RequestBody::Chunked));
+        check_body(&field, Ok(BodyLength::Chunked));
     }
     check_body(
         "transfer-encoding:|transfer-encoding:chunked",
-        Ok(RequestBody::Chunked),
+        Ok(BodyLength::Chunked),
     );
     check_body(
         "transfer-encoding:a;b=\"c, chunked\", chunked",

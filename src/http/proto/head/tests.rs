@@ -2,7 +2,7 @@ use http::StatusCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::http::proto::framing::RequestBody;
+use crate::http::proto::framing::BodyLength;
 
 /// The outcome of a parse, in owned form.
 #[derive(Debug, PartialEq)]
@@ -108,7 +108,7 @@ fn a_head_becomes_offsets() {
             ("Content-Length", b"3")
         ]
     );
-    assert_eq!(parsed.framing.body, RequestBody::Length(3));
+    assert_eq!(parsed.framing.body, BodyLength::Known(3));
     assert!(parsed.framing.keep_alive);
 }
 
@@ -346,7 +346,7 @@ fn framing_is_decided_with_the_head_rfc9112_6_3() {
     );
     refuse(b"GET http://a/ HTTP/1.1\r\n\r\n", ProtoError::HostMissing);
     let parsed = accept(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked \r\n\r\n");
-    assert_eq!(parsed.framing.body, RequestBody::Chunked);
+    assert_eq!(parsed.framing.body, BodyLength::Chunked);
 }
 
 fn small() -> Limits {

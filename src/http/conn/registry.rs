@@ -1,0 +1,229 @@
+//! The state of a server that is being served, on one shard: its handler, and its open connections.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use super::config::Config;
+use super::connection::Connection;
+use super::context::Context;
+use super::hooks::Hooks;
+use super::lingering::Lingering;
+use super::report::{CutConnection, CutState};
+use crate::http::admission::Permit;
+use crate::http::exchange::handler::Handler;
+use crate::runtime::task::join::JoinHandle;
+use crate::runtime::task::thread::Thread;
+
+/// What accepting, serving and draining share.
+pub(in crate::http) struct ServerState {
+    pub(in crate::http) context: Rc<Context>,
+    pub(in crate::http) handler: Box<dyn Handler>,
+    pub(in crate::http) hooks: Option<Box<Hooks>>,
+    /// All connections are cut, including any that are accepted later.
+    cut: Cell<bool>,
+    /// The ethread that waits for the last connection to end.
+    watcher: RefCell<Option<Thread>>,
+    connections: RefCell<Vec<Option<Member>>>,
+    free: RefCell<Vec<usize>>,
+    count: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Member {
+    connection: Rc<Connection>,
+    peer: Option<SocketAddr>,
+    /// `None` before the ethread is attached, and if the acceptor itself serves the connection.
+    ethread: Option<JoinHandle<()>>,
+}
+
+impl ServerState {
+    pub(in crate::http) fn new(
+        config: Config,
+        handler: Box<dyn Handler>,
+        hooks: Option<Box<Hooks>>,
+        lingering: Rc<Lingering>,
+    ) -> Self {
+        Self {
+            context: Rc::new(Context::new(config, lingering)),
+            handler,
+            hooks,
+            cut: Cell::new(false),
+            watcher: RefCell::default(),
+            connections: RefCell::default(),
+            free: RefCell::default(),
+            count: Cell::new(0),
+        }
+    }
+
+    /// Begins a drain: no connection lives beyond its current request. `watcher` is unparked when
+    /// the last served connection is gone, and when the last lingering connection is gone.
+    pub(in crate::http) fn start_draining(&self, watcher: &Thread) {
+        self.context.draining.set(true);
+        self.context.lingering.start_draining(watcher);
+        *self.watcher.borrow_mut() = Some(watcher.clone());
+    }
+
+    /// Ends idle connections, unless a request has arrived, and the reading halves of upgraded
+    /// ones.
+    pub(in crate::http) fn close_idle(&self) {
+        self.context.closes_idle.set(true);
+        for member in self.connections.borrow().iter().flatten() {
+            if member.connection.idle.get() {
+                member.connection.stream.look_again();
+            } else if member.connection.upgraded.get() {
+                // Reads return the end of the stream, and the protocol may still write. The call
+                // fails only if the connection is gone.
+                let _ = member.connection.stream.shutdown(Shutdown::Read);
+            }
+        }
+    }
+
+    /// Adds a connection and returns its place.
+    fn enter(&self, connection: Rc<Connection>, peer: Option<SocketAddr>) -> usize {
+        let member = Some(Member {
+            connection,
+            peer,
+            ethread: None,
+        });
+        let mut connections = self.connections.borrow_mut();
+        self.count.set(self.count.get() + 1);
+        match self.free.borrow_mut().pop() {
+            Some(place) => {
+                connections[place] = member;
+                place
+            }
+            None => {
+                connections.push(member);
+                connections.len() - 1
+            }
+        }
+    }
+
+    /// Keeps the handle of a connection's ethread.
+    pub(in crate::http) fn attach(&self, place: usize, ethread: JoinHandle<()>) {
+        if self.cut.get() {
+            ethread.cancel();
+        }
+        if let Some(Some(member)) = self.connections.borrow_mut().get_mut(place) {
+            member.ethread = Some(ethread);
+        }
+    }
+
+    fn leave(&self, place: usize) {
+        let member = self.connections.borrow_mut()[place].take();
+        self.free.borrow_mut().push(place);
+        self.count.set(self.count.get() - 1);
+        if self.count.get() == 0
+            && let Some(watcher) = &*self.watcher.borrow()
+        {
+            watcher.unpark();
+        }
+        drop(member);
+    }
+
+    pub(in crate::http) fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    /// Whether no connection is left, neither served nor lingering.
+    pub(in crate::http) fn is_quiet(&self) -> bool {
+        self.count.get() == 0 && self.context.lingering.is_empty()
+    }
+
+    /// Returns the connections that lose something if they are cut now: all except idle
+    /// connections.
+    pub(in crate::http) fn busy(&self) -> Vec<CutConnection> {
+        let busy: Vec<_> = {
+            let connections = self.connections.borrow();
+            let busy = connections.iter().flatten();
+            let busy = busy.filter(|member| !member.connection.idle.get());
+            busy.map(|member| {
+                let ethread = member.ethread.as_ref().map(JoinHandle::thread);
+                (ethread.cloned(), member.peer)
+            })
+            .collect()
+        };
+        // User code may make the name, so nothing is borrowed here.
+        let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
+            Some(name) => name.to_owned(),
+            None => self.context.config.ethread_hooks.client_name(peer),
+        };
+        busy.into_iter()
+            .map(|(ethread, peer)| CutConnection {
+                name: name(ethread, peer),
+                peer,
+                state: CutState::Serving,
+            })
+            .collect()
+    }
+
+    /// Closes the streams of all connections.
+    pub(in crate::http) fn close_streams(&self) {
+        for member in self.connections.borrow().iter().flatten() {
+            // The call fails only if the connection is gone.
+            let _ = member.connection.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Cancels the ethreads of all connections.
+    pub(in crate::http) fn cut_all(&self) {
+        self.cut.set(true);
+        for member in self.connections.borrow().iter().flatten() {
+            if let Some(ethread) = &member.ethread {
+                ethread.cancel();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerState")
+            .field("connections", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The place of a connection in its [`ServerState`], and its permit. Both are given back on drop,
+/// however the connection ends. If a handler took the connection over, this would move along with
+/// it.
+#[derive(Debug)]
+pub(in crate::http) struct Membership {
+    state: Rc<ServerState>,
+    place: usize,
+    /// Dropped last: the connection counts as long as it is open. `None` for a connection that
+    /// needs none.
+    _permit: Option<Permit>,
+}
+
+impl Membership {
+    pub(in crate::http) fn new(
+        state: &Rc<ServerState>,
+        connection: Rc<Connection>,
+        peer: Option<SocketAddr>,
+        permit: Option<Permit>,
+    ) -> Self {
+        Self {
+            place: state.enter(connection, peer),
+            state: state.clone(),
+            _permit: permit,
+        }
+    }
+
+    pub(in crate::http) fn state(&self) -> &Rc<ServerState> {
+        &self.state
+    }
+
+    pub(in crate::http) fn place(&self) -> usize {
+        self.place
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.state.leave(self.place);
+    }
+}

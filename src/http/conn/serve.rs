@@ -1,0 +1,453 @@
+//! The loop of one connection: read a request, call the handler, send the response.
+//!
+//! Responses are collected while pipelined requests are in the buffer, and sent before the loop
+//! waits for anything: one write for a burst of requests. If a handler waits, the earlier responses
+//! are sent meanwhile: see [`flusher`](super::flusher).
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::io::{self, Read, Write};
+use std::mem;
+use std::net::Shutdown;
+use std::panic::AssertUnwindSafe;
+use std::ptr;
+use std::rc::Rc;
+
+use http::{Method, Version};
+
+use super::connection::{COLLECT, Connection};
+use super::file::send_file;
+use super::hooks::Observer;
+use super::io::{Answered, Arrival, ConnIo};
+use super::registry::ServerState;
+use super::upgrade::{self, Switch};
+use crate::http::error::{Error, WithCauses};
+use crate::http::exchange::request::RequestState;
+use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
+use crate::http::proto::encode::{
+    AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
+};
+use crate::runtime::base::panic::{drop_payload, message};
+use crate::thread;
+
+/// What happens to a connection after a response.
+enum Next {
+    Request,
+    /// Close; no more input is expected.
+    Close,
+    /// Close, but the peer may still be sending.
+    Linger,
+}
+
+/// How a connection continues after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Turn {
+    /// The connection waits for input; no request is in progress.
+    Idle,
+    /// As `Idle`, and no input had arrived in this turn.
+    Nothing,
+    Over,
+}
+
+/// Serves the requests that have arrived.
+pub(in crate::http) fn serve(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+) -> Turn {
+    let mut arrival = io.receive();
+    if matches!(arrival, Ok(Arrival::Nothing)) {
+        return Turn::Nothing;
+    }
+    loop {
+        if matches!(arrival, Ok(Arrival::Input)) {
+            arrival = io.next_head();
+        }
+        let next = match arrival {
+            Ok(Arrival::Nothing) => return Turn::Idle,
+            Ok(Arrival::End) => return Turn::Over,
+            Ok(Arrival::Input) => match observer {
+                Some(observer) => answer_observed(state, io, observer),
+                None => answer(state, io, None),
+            },
+            Err(error) => refuse(io, observer, &error),
+        };
+        match next {
+            // More input may be buffered.
+            Ok(Next::Request) => arrival = Ok(Arrival::Input),
+            Ok(Next::Close) => return Turn::Over,
+            Ok(Next::Linger) => {
+                io.connection.linger();
+                return Turn::Over;
+            }
+            Err(error) => {
+                break_off(io, observer, &error);
+                return Turn::Over;
+            }
+        }
+    }
+}
+
+/// Ends a connection that cannot go on.
+#[cold]
+pub(in crate::http) fn break_off(io: &mut ConnIo, observer: Option<&Observer>, error: &Error) {
+    log::debug!("connection ended: {}", WithCauses(error));
+    if let Some(observer) = observer {
+        observer.report_error(&io.connection, error);
+    }
+    io.connection.break_off();
+}
+
+/// As [`answer`], for a server with hooks.
+#[cold]
+#[inline(never)]
+fn answer_observed(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: &Observer,
+) -> Result<Next, Error> {
+    io.answered = Answered::default();
+    observer.begin();
+    let result = answer(state, io, Some(observer));
+    observer.end(io, false, result.is_ok());
+    result
+}
+
+/// Calls the handler and sends its response.
+#[inline]
+fn answer(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+) -> Result<Next, Error> {
+    io.connection.send_early();
+    // The conversion into a response is user code too. The response is used in place, as copies of
+    // it would be most of the memory that a request touches.
+    let begun: *const RequestState = &*io.request.state;
+    let handle = AssertUnwindSafe(|| state.handler.handle(&mut io.request));
+    let mut result = thread::catch_panic(handle);
+    if !ptr::eq(begun, &*io.request.state) {
+        return Err(request_replaced(&io.connection));
+    }
+    let mut failed = None;
+    let response = match &mut result {
+        Ok(response) => response,
+        Err(payload) => failed.insert(internal_error(&**payload)),
+    };
+    respond(io, observer, response)
+}
+
+/// Ends a connection whose handler has put another request into the place of its own, and with it
+/// the bytes that were received.
+#[cold]
+#[inline(never)]
+fn request_replaced(connection: &Connection) -> Error {
+    log::error!(
+        "connection closed in ethread {}: its handler has replaced the request; take the body out \
+         with `take_body` instead",
+        thread::current()
+    );
+    // The request may live on, and with it the stream.
+    let _ = connection.flush();
+    let _ = connection.stream.shutdown(Shutdown::Both);
+    connection.write_failed.set(true);
+    Error::response_failed(io::Error::other("the handler has replaced the request"))
+}
+
+/// The answer to a request whose handler panicked.
+#[cold]
+#[inline(never)]
+fn internal_error(payload: &(dyn Any + Send)) -> Response {
+    let text = message(payload);
+    log::error!("handler panicked in ethread {}: {text}", thread::current());
+    Response::internal_error().with_header("connection", "close")
+}
+
+/// Sends the response to a request that was read.
+#[inline(always)]
+fn respond(
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    response: &mut Response,
+) -> Result<Next, Error> {
+    if response.status().is_informational() {
+        return answer_with_interim(io, observer, response);
+    }
+    let answer = AnswerTo {
+        version: io.request.state.head.version(),
+        is_head: *io.request.state.head.method() == Method::HEAD,
+        keep_alive: io.request.state.head.framing().keep_alive
+            && io.can_go_on()
+            && io.connection.context.config.persistent
+            && !io.connection.context.is_draining(),
+    };
+    let keep_alive = send(io, answer, response)?;
+    io.end_body();
+    if !keep_alive {
+        io.connection.flush()?;
+        // A peer that did not ask to close may have sent its next request already.
+        let done = io.is_done() && !io.has_more();
+        let expected = !io.request.state.head.framing().keep_alive;
+        return Ok(if done && expected {
+            Next::Close
+        } else {
+            Next::Linger
+        });
+    }
+    if !io.is_done() {
+        io.connection.flush()?;
+        if !io.drain() {
+            return Ok(Next::Linger);
+        }
+    }
+    Ok(Next::Request)
+}
+
+/// Answers with 101 and hands the connection over, or answers with a refusal.
+#[cold]
+#[inline(never)]
+fn answer_with_interim(
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    response: &mut Response,
+) -> Result<Next, Error> {
+    if let Err(fault) = response.make_final() {
+        log::error!("a handler gave a response that cannot be sent: {fault}");
+        return respond(io, observer, response);
+    }
+    match upgrade::prepare(io, response) {
+        Switch::Refused(mut refusal) => respond(io, observer, &mut refusal),
+        Switch::Agreed(take_over) => {
+            let answer = AnswerTo {
+                version: Version::HTTP_11,
+                is_head: false,
+                keep_alive: false,
+            };
+            send(io, answer, response)?;
+            io.connection.flush()?;
+            // From here on the connection speaks another protocol.
+            if let Some(observer) = observer {
+                observer.end(io, false, true);
+            }
+            Ok(if upgrade::hand_over(io, take_over) {
+                Next::Linger
+            } else {
+                Next::Close
+            })
+        }
+    }
+}
+
+/// Answers input that is no valid request, if an answer is possible, and closes.
+#[cold]
+#[inline(never)]
+fn refuse(io: &mut ConnIo, observer: Option<&Observer>, error: &Error) -> Result<Next, Error> {
+    log::debug!("refused a request: {}", WithCauses(error));
+    if let Some(observer) = observer {
+        observer.report_error(&io.connection, error);
+    }
+    let Some(status) = error.status() else {
+        return Ok(Next::Close);
+    };
+    let answer = AnswerTo {
+        version: Version::HTTP_11,
+        // RFC 9110 section 9.3.2: no content in answer to HEAD, not even an explanation.
+        is_head: io.has_begun_with_head(),
+        keep_alive: false,
+    };
+    // RFC 9110 section 15.5: the answer explains the error.
+    let text = format!(
+        "{}: {error}\n",
+        status.canonical_reason().unwrap_or_default()
+    );
+    io.answered = Answered::default();
+    let sent = send(io, answer, &mut (status, text).into_response());
+    let sent = sent.and_then(|_| io.connection.flush());
+    if let Some(observer) = observer {
+        observer.end(io, true, sent.is_ok());
+    }
+    sent.map(|()| Next::Linger)
+}
+
+/// Sends a response, or collects it to be sent with other responses. Returns whether the connection
+/// is kept.
+#[inline(always)]
+fn send(io: &mut ConnIo, answer: AnswerTo, response: &mut Response) -> Result<bool, Error> {
+    let context = &io.connection.context;
+    let mut output = io.connection.output.borrow_mut();
+    if output.capacity() == 0 {
+        *output = context.buffers.take_output();
+    }
+    let (status, headers, len) = (response.status(), response.headers(), response.body().len());
+    let plan = context
+        .with_head_cache(|cache| encode_head(&mut output, answer, status, headers, len, cache));
+    io.answered.status = Some(status);
+    let is_full = output.len() >= COLLECT;
+    drop(output);
+    if is_full {
+        io.connection.flush()?;
+    }
+    if plan.body != ResponseBody::None {
+        match response.body().as_bytes() {
+            Some(bytes) => {
+                send_bytes(io, bytes)?;
+                io.answered.bytes = bytes.len() as u64;
+            }
+            None => send_stream(io, plan, mem::take(response.body_mut()))?,
+        }
+    }
+    Ok(plan.keep_alive)
+}
+
+fn send_stream(io: &mut ConnIo, plan: Plan, body: Body) -> Result<(), Error> {
+    match body.into_content() {
+        Content::Empty | Content::Static(_) | Content::Bytes(_) | Content::TakeOver(_) => Ok(()),
+        Content::File { file, offset, len } => send_file(io, file, offset, len),
+        Content::Reader { mut reader, .. } => stream(io, plan, move |out| {
+            let buffers = &out.connection.context.buffers;
+            let mut buffer = buffers.take_input();
+            let result = match plan.body {
+                ResponseBody::Length(length) => copy(&mut reader.take(length), out, &mut buffer),
+                _ => copy(&mut reader, out, &mut buffer),
+            };
+            buffers.give_input(buffer);
+            result
+        }),
+        Content::Writer { write, .. } => stream(io, plan, |out| write(&mut BodyWriter::new(out))),
+    }
+}
+
+fn send_bytes(io: &mut ConnIo, bytes: &[u8]) -> Result<(), Error> {
+    let mut output = io.connection.output.borrow_mut();
+    if output.len() + bytes.len() <= COLLECT {
+        output.extend_from_slice(bytes);
+        return Ok(());
+    }
+    drop(output);
+    io.connection.send(bytes)
+}
+
+fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io::Result<()> {
+    loop {
+        match reader.read(buffer) {
+            Ok(0) => return Ok(()),
+            Ok(got) => {
+                out.write_all(&buffer[..got])?;
+                // The peer gets this piece while the reader waits for the next one.
+                out.frame_pending()?;
+                out.connection.send_early();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a body that is produced while it is sent. If the body breaks off or has the wrong length,
+/// the connection ends: the peer must not take the part for the whole.
+#[inline(never)]
+fn stream(
+    io: &mut ConnIo,
+    plan: Plan,
+    produce: impl FnOnce(&mut Outgoing<'_>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let connection = &io.connection;
+    let pending = connection.context.buffers.take_output();
+    connection.send_early();
+    let mut out = Outgoing {
+        connection,
+        framing: plan.body,
+        pending,
+        sent: 0,
+    };
+    let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
+    let result = match result {
+        Ok(Ok(())) => out.finish(),
+        // A write failed, so the error is the connection's, not the producer's.
+        Ok(Err(error)) if connection.write_failed.get() => Err(error.into()),
+        Ok(Err(error)) => Err(Error::response_failed(error)),
+        Err(payload) => {
+            let text = message(&*payload);
+            log::error!(
+                "response body panicked in ethread {}: {text}",
+                thread::current()
+            );
+            drop_payload(payload);
+            Err(Error::response_failed(io::Error::other("it panicked")))
+        }
+    };
+    io.answered.bytes = out.sent;
+    connection.context.buffers.give_output(out.pending);
+    if let Err(error) = &result
+        && !connection.write_failed.get()
+    {
+        log::warn!("a response was broken off: {}", WithCauses(error));
+    }
+    result
+}
+
+/// The sink of a streamed body.
+struct Outgoing<'a> {
+    connection: &'a Rc<Connection>,
+    framing: ResponseBody,
+    /// Small writes, collected into one chunk.
+    pending: Vec<u8>,
+    /// Bytes taken from the handler.
+    sent: u64,
+}
+
+impl Outgoing<'_> {
+    /// Frames the pending bytes and moves them to the output.
+    fn frame_pending(&mut self) -> Result<(), Error> {
+        let mut output = self.connection.output.borrow_mut();
+        match self.framing {
+            ResponseBody::Chunked => write_chunk(&mut output, &self.pending),
+            _ => output.extend_from_slice(&self.pending),
+        }
+        self.pending.clear();
+        if output.len() < COLLECT {
+            return Ok(());
+        }
+        drop(output);
+        self.connection.flush()
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        self.frame_pending()?;
+        match self.framing {
+            ResponseBody::Chunked => {
+                let mut output = self.connection.output.borrow_mut();
+                output.extend_from_slice(LAST_CHUNK);
+                Ok(())
+            }
+            ResponseBody::Length(declared) if self.sent < declared => {
+                self.connection.flush()?;
+                Err(Error::response_too_short(declared, self.sent))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Write for Outgoing<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if let ResponseBody::Length(declared) = self.framing
+            && self.sent + data.len() as u64 > declared
+        {
+            return Err(Error::response_too_long(declared).into());
+        }
+        // A large piece is taken in parts, so that a body of any size needs little memory.
+        let data = &data[..data.len().min(COLLECT)];
+        self.pending.extend_from_slice(data);
+        self.sent += data.len() as u64;
+        if self.pending.len() >= COLLECT / 2 {
+            self.frame_pending()?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.frame_pending()?;
+        Ok(self.connection.flush()?)
+    }
+}

@@ -1,0 +1,9 @@
+//! One request and its answer, whatever carries them.
+#![forbid(unsafe_code)]
+
+pub(in crate::http) mod body;
+pub(in crate::http) mod builder;
+pub(in crate::http) mod client_connection;
+pub(in crate::http) mod handler;
+pub(in crate::http) mod received;
+pub(in crate::http) mod request;

@@ -1,0 +1,311 @@
+//! The request that a handler is given.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::{Method, Version};
+
+use super::body::RequestBody;
+use super::client_connection::ClientConnection;
+use super::received::Received;
+use crate::http::error::Error;
+use crate::http::message::{
+    HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs, request_head,
+};
+use crate::http::proto::framing::BodyLength;
+use crate::http::proto::head::RequestHead;
+
+/// A request, and the connection that its body comes from.
+///
+/// The head stays in the buffer that received it; the methods look it up in place. The body is read
+/// when the handler asks for it: with [`body`](Self::body) as a stream, or whole, up to the
+/// server's limit, with [`bytes`](Self::bytes) and [`text`](Self::text). With
+/// [`take_body`](Self::take_body) it is read while the response is sent.
+///
+/// A request belongs to its connection. A handler that puts another value into its place, such as
+/// one of [`builder`](Self::builder), ends the connection with its answer.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::{Request, Result};
+///
+/// fn upload(request: &mut Request) -> Result<String> {
+///     let name = request.query_pairs().find(|(key, _)| key == "name");
+///     let name = name.map_or("nobody".to_owned(), |(_, value)| value.into_owned());
+///     let kind = request.header("content-type").unwrap_or("something").to_owned();
+///     let body = request.bytes()?;
+///     Ok(format!("{name} sent {} bytes of {kind}\n", body.len()))
+/// }
+/// ```
+pub struct Request {
+    pub(in crate::http) state: Box<RequestState>,
+    pub(in crate::http) received: Received,
+    pub(in crate::http) body: RequestBody,
+    carrier: Rc<dyn Carrier>,
+}
+
+/// What a request was received by.
+pub(in crate::http) trait Carrier {
+    fn peer_addr(&self) -> Option<SocketAddr>;
+    fn local_addr(&self) -> Option<SocketAddr>;
+
+    /// Whether the peer has ended its side, or is gone.
+    fn peer_gone(&self) -> bool;
+
+    /// Sends the answers to earlier requests; suspends the caller until the peer takes them.
+    fn flush(&self) -> Result<(), Error>;
+}
+
+/// What a connection keeps from one request to the next.
+pub(in crate::http) struct RequestState {
+    pub(in crate::http) head: RequestHead,
+    pub(in crate::http) connection: ClientConnection,
+}
+
+impl RequestState {
+    pub(in crate::http) fn new() -> Box<Self> {
+        Box::new(Self {
+            head: RequestHead::new(),
+            connection: ClientConnection::new(),
+        })
+    }
+}
+
+impl Request {
+    #[inline(always)]
+    pub(in crate::http) fn new(state: Box<RequestState>, carrier: Rc<dyn Carrier>) -> Self {
+        Self {
+            state,
+            received: Received::default(),
+            body: RequestBody::default(),
+            carrier,
+        }
+    }
+
+    /// Sends the answers to earlier requests; see [`Carrier::flush`].
+    pub(in crate::http) fn flush(&self) -> Result<(), Error> {
+        self.carrier.flush()
+    }
+
+    /// Returns the method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.state.head.method()
+    }
+
+    /// Returns the target as it was sent: usually path and query, still percent-encoded.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.state.head.target()
+    }
+
+    /// Returns the path, still percent-encoded. It begins with `/`, or is `*` for a server-wide
+    /// OPTIONS.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        // The form of nearly every request.
+        match self.state.head.origin_path() {
+            Some(path) => path,
+            None => self.parsed_target().path,
+        }
+    }
+
+    /// Returns the version: HTTP/1.0 or HTTP/1.1.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.state.head.version()
+    }
+
+    /// Returns the header fields.
+    #[must_use]
+    pub fn headers(&self) -> HeaderView<'_> {
+        self.state.head.headers(self.received.head())
+    }
+
+    /// Returns the peer's address; `None` on a Unix socket.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.carrier.peer_addr()
+    }
+
+    /// Returns the address that the peer connected to; `None` on a Unix socket.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.carrier.local_addr()
+    }
+
+    /// Returns the connection that this request came over: its number, its name, and values that
+    /// stay with it from one request to the next.
+    #[must_use]
+    pub fn connection(&self) -> &ClientConnection {
+        &self.state.connection
+    }
+
+    /// Returns the connection that this request came over, to store values with it.
+    pub fn connection_mut(&mut self) -> &mut ClientConnection {
+        &mut self.state.connection
+    }
+
+    /// Whether the client has left: it has ended its side of the connection, or reset it.
+    ///
+    /// For handlers that work for long without a read or write, which would report it. The call
+    /// never waits, and costs one system call. A client that ends its side after its request but
+    /// still reads, as `nc -N` does, looks the same; the answer is sent nevertheless.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{HandlerError, Request, Result, StatusCode};
+    ///
+    /// fn search(request: &mut Request) -> Result<String> {
+    ///     let mut found = String::new();
+    ///     for shelf in 0..100 {
+    ///         if request.peer_gone() {
+    ///             // nginx's status for this case, which the client never reads.
+    ///             let status = StatusCode::from_u16(499)?;
+    ///             return Err(HandlerError::status(status, "the client has left"));
+    ///         }
+    ///         found.push_str(&look_through(shelf));
+    ///     }
+    ///     Ok(found)
+    /// }
+    /// # fn look_through(_: u32) -> String { String::new() }
+    /// ```
+    #[must_use]
+    pub fn peer_gone(&self) -> bool {
+        self.carrier.peer_gone()
+    }
+
+    /// Returns the declared length of the body: 0 without a body, `None` if it is chunked.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        match self.state.head.framing().body {
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => None,
+        }
+    }
+
+    /// Returns the body as a stream, without a limit on its length.
+    ///
+    /// A read suspends the ethread until bytes arrive. If the client waits for a 100 before it
+    /// sends the body (`Expect: 100-continue`, RFC 9110 section 10.1.1), the first read sends it.
+    /// The errors carry an [`Error`]; with `?` in a handler they answer with the fitting status.
+    pub fn body(&mut self) -> BodyReader<'_> {
+        BodyReader {
+            body: &mut self.body,
+            received: &mut self.received,
+        }
+    }
+
+    /// Takes the rest of the body out of the request, to read it while the response is sent, or in
+    /// another ethread. What is left in the request is an empty body.
+    ///
+    /// The length is not limited. If the client waits for a 100 before it sends the body, the 100
+    /// is sent. Once the response has been sent, the body can no longer be read: a read that waits
+    /// then fails. A rest of at most 64 KiB is discarded; with a longer one the connection is
+    /// closed. If the handler drops the body, the rest counts as unread.
+    ///
+    /// # Examples
+    ///
+    /// An echo, which needs the same memory for a body of any length:
+    ///
+    /// ```
+    /// use ethreads::http::{Body, Request};
+    ///
+    /// fn echo(request: &mut Request) -> Body {
+    ///     Body::reader(request.take_body())
+    /// }
+    /// ```
+    pub fn take_body(&mut self) -> RequestBody {
+        self.body.take_from(&mut self.received)
+    }
+
+    /// Reads the rest of the body, suspending the caller until all of it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// If the body is longer than [`Limits::body_bytes`](crate::http::Limits::body_bytes), which
+    /// answers 413; if the peer closes within the body, breaks the protocol, or takes too long.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled ethread unwinds from here, and its connection is closed.
+    pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
+        let declared = self.content_length();
+        self.body.collect(&mut self.received, declared)
+    }
+
+    /// Reads the rest of the body as text, suspending the caller until all of it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::bytes`]; and if the body is not UTF-8, which answers 400.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Request::bytes`].
+    pub fn text(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.bytes()?).map_err(|_| Error::body_not_text())
+    }
+
+    /// Returns the fields that followed a chunked body, such as a checksum (RFC 9112 section
+    /// 7.1.2).
+    ///
+    /// Empty until the body has been read to its end. Fields that must not be trailers are left
+    /// out: fields of framing, routing and authentication, and modifiers of the request (RFC 9110
+    /// section 6.5.1). Trailers are not headers, and are never merged with the headers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{Request, Result};
+    /// use ::http::HeaderName;
+    ///
+    /// fn upload(request: &mut Request) -> Result<String> {
+    ///     let body = request.bytes()?;
+    ///     let sum = request.trailers().get(&HeaderName::from_static("x-checksum"));
+    ///     Ok(format!("{} bytes, checksum {sum:?}\n", body.len()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn trailers(&self) -> &Headers {
+        self.body.trailers()
+    }
+}
+
+request_head!(Request);
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", self.method())
+            .field("target", &self.target())
+            .field("version", &self.version())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of a request as a stream. Made by [`Request::body`].
+///
+/// A read suspends the ethread until bytes arrive.
+pub struct BodyReader<'a> {
+    body: &'a mut RequestBody,
+    received: &'a mut Received,
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(self.body.read_from(self.received, buf)?)
+    }
+}
+
+impl fmt::Debug for BodyReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyReader").finish_non_exhaustive()
+    }
+}

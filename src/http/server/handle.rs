@@ -1,0 +1,244 @@
+//! A server's handle, for other ethreads and OS threads.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use crate::bridge::{RemoteSuspended, suspend};
+use crate::http::accept::taskmaster::ServerCounts;
+use crate::http::admission::Counts;
+use crate::http::conn::report::DrainReport;
+use crate::runtime::base::error::WouldPark;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::unwind::as_io;
+use crate::runtime::state::control_block::ThreadId;
+use crate::runtime::task::thread::{Thread, WeakThread};
+
+/// Ends a server, and reports its state. Made by [`Server::handle`](crate::http::Server::handle).
+#[derive(Clone, Debug)]
+pub struct ServerHandle {
+    control: Arc<Control>,
+}
+
+/// What a server and its handles share.
+#[derive(Default)]
+pub(in crate::http) struct Control {
+    state: Mutex<State>,
+    /// Notified when the server has ended, for OS threads without ethreads.
+    ended: Condvar,
+    pub(in crate::http) counts: Arc<Counts>,
+    /// The controls of its shards, once the server is served on several.
+    shards: OnceLock<Box<[Arc<Self>]>>,
+}
+
+impl fmt::Debug for Control {
+    /// Leaves out the locked state, since the writer may call back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// The drain that was requested: how long it may take.
+    drain: Option<Duration>,
+    /// The ethreads that are unparked when a drain is requested.
+    told: Vec<WeakThread>,
+    /// Set once the server will never be served again; with the report, if it ended in order.
+    ended: Option<Option<DrainReport>>,
+    /// Ethreads that wait for the end of the server.
+    waiting: Vec<RemoteSuspended<()>>,
+}
+
+impl ServerHandle {
+    pub(in crate::http) fn new(control: Arc<Control>) -> Self {
+        Self { control }
+    }
+
+    /// Asks the server to drain. The server accepts the connections that are pending, stops
+    /// listening, answers the requests that have begun or are on their way, closes idle
+    /// connections, and cuts what is left after `grace`.
+    /// [`Server::serve`](crate::http::Server::serve) then returns. This method does not wait for
+    /// the end; [`drained`](Self::drained) does.
+    ///
+    /// Connections that wait for their turn are served meanwhile, and answered with 503 after
+    /// `grace` at the latest; so are connections that have not been accepted by then.
+    ///
+    /// A second call does nothing. A call before the server is served takes effect when it is.
+    pub fn drain(&self, grace: Duration) {
+        self.control.ask_to_drain(grace);
+    }
+
+    /// Suspends the caller until the server has ended, and returns the report of its drain. On an
+    /// OS thread without ethreads it blocks.
+    ///
+    /// # Errors
+    ///
+    /// `Other` if the server has ended in another way, or was dropped without having been served;
+    /// `Other` with the source [`WouldPark`] if it has not ended and the caller unwinds.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to [`suspend`], if the server has not ended.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds from here; the server is not affected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ethreads::http::{Request, Server};
+    ///
+    /// ethreads::run_main(|| {
+    ///     let server = Server::bind("127.0.0.1:0")?;
+    ///     let handle = server.handle();
+    ///     ethreads::spawn(move || server.serve(|_: &mut Request| "hello"));
+    ///     handle.drain(Duration::from_secs(5));
+    ///     let report = handle.drained()?;
+    ///     assert!(report.cut.is_empty());
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn drained(&self) -> io::Result<DrainReport> {
+        if self.control.lock().ended.is_none() {
+            if std::thread::panicking() {
+                let location = Location::caller();
+                return Err(io::Error::other(WouldPark { location }));
+            }
+            as_io(|| {
+                self.control.wait();
+                Ok(())
+            })?;
+        }
+        match self.control.report() {
+            Some(report) => Ok(report),
+            None => Err(io::Error::other("the server has ended without a drain")),
+        }
+    }
+
+    /// Returns how many connections the server has.
+    #[must_use]
+    pub fn counts(&self) -> ServerCounts {
+        self.control.counts()
+    }
+}
+
+impl Control {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the server is served on several shards, each with a control of its own.
+    pub(in crate::http) fn spread(&self, shards: Box<[Arc<Self>]>) {
+        let set = self.shards.set(shards);
+        debug_assert!(set.is_ok(), "a server is served once");
+    }
+
+    /// The report of the drain; `None` if there was no drain, or it is not over.
+    pub(in crate::http) fn report(&self) -> Option<DrainReport> {
+        self.lock().ended.clone().flatten()
+    }
+
+    pub(in crate::http) fn counts(&self) -> ServerCounts {
+        let mut counts = ServerCounts::default();
+        counts.add(&self.counts);
+        for shard in self.shards.get().into_iter().flatten() {
+            counts.add(&shard.counts);
+        }
+        counts
+    }
+
+    /// See [`ServerHandle::drain`].
+    pub(in crate::http) fn ask_to_drain(&self, grace: Duration) {
+        let mut state = self.lock();
+        state.drain.get_or_insert(grace);
+        for ethread in &state.told {
+            ethread.unpark();
+        }
+    }
+
+    /// The grace of the drain that was requested.
+    pub(in crate::http) fn drain(&self) -> Option<Duration> {
+        self.lock().drain
+    }
+
+    /// Registers `ethread`, which is unparked when a drain is requested, until the returned value
+    /// is dropped.
+    pub(in crate::http) fn tell(&self, ethread: &Thread) -> Told<'_> {
+        self.lock().told.push(ethread.downgrade());
+        Told {
+            control: self,
+            ethread: ethread.id(),
+        }
+    }
+
+    /// As [`tell`](Self::tell), for the ethread that serves: dropping the returned value ends the
+    /// server.
+    pub(in crate::http) fn attach(&self, server: &Thread) -> Attached<'_> {
+        Attached(self.tell(server))
+    }
+
+    /// Wakes all waiters, as the server has ended. The first report is kept.
+    pub(in crate::http) fn end(&self, report: Option<DrainReport>) {
+        let mut state = self.lock();
+        state.ended.get_or_insert(report);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.ended.notify_all();
+        for ethread in waiting {
+            ethread.resume(());
+        }
+    }
+
+    #[track_caller]
+    fn wait(&self) {
+        if current::with(|scheduler| scheduler.is_some()) {
+            suspend(|me| {
+                let mut state = self.lock();
+                if state.ended.is_none() {
+                    state.waiting.push(me.into_remote());
+                } else {
+                    drop(state);
+                    // Cannot fail: the ethread waits, and nothing else can resume it.
+                    let _ = me.resume(());
+                }
+            });
+            return;
+        }
+        let ended = self
+            .ended
+            .wait_while(self.lock(), |state| state.ended.is_none());
+        drop(ended.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Removes an ethread from the control.
+pub(in crate::http) struct Told<'a> {
+    control: &'a Control,
+    ethread: ThreadId,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let mut state = self.control.lock();
+        state.told.retain(|told| told.id() != self.ethread);
+    }
+}
+
+/// Ends the server when serving ends, in whatever way.
+pub(in crate::http) struct Attached<'a>(Told<'a>);
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        self.0.control.end(None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Serving one connection that the program has opened, in the ethread of the caller.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::handle::Control;
+use super::plan::Plan;
+use crate::http::conn::connection::Connection;
+use crate::http::conn::lingering::Lingering;
+use crate::http::conn::registry::{Membership, ServerState};
+use crate::http::conn::stream::Stream;
+use crate::http::conn::task::ConnTask;
+use crate::http::exchange::handler::Handler;
+use crate::thread;
+use crate::time::Instant;
+
+/// See [`Server::serve_connection`](super::Server::serve_connection).
+#[track_caller]
+pub(super) fn serve(
+    plan: &Plan,
+    control: &Arc<Control>,
+    stream: Stream,
+    handler: Box<dyn Handler>,
+) {
+    let lingering = Lingering::new(plan.config.timeouts.clone(), 1, Arc::default());
+    let state = ServerState::new(plan.config.clone(), handler, plan.hooks.clone(), lingering);
+    let state = Rc::new(state);
+    state.context.draining.set(control.drain().is_some());
+    let drain = {
+        let (state, control) = (state.clone(), control.clone());
+        let builder = thread::Builder::new().name("http-drain").inherits_nothing();
+        builder.spawn(move || drain(&state, &control))
+    };
+    let _drain = match drain {
+        Ok(ethread) => ethread.cancel_on_drop(),
+        Err(error) => panic!("no ethread to drain the connection: {error}"),
+    };
+    let peer = stream.peer_addr();
+    let connection = Connection::new(stream, state.context.clone());
+    let member = Membership::new(&state, connection.clone(), peer, None);
+    ConnTask::new(member, connection).serve();
+    state.context.flusher.stop();
+}
+
+/// Waits for a drain, and ends the connection as [`Drain`](super::drain::Drain) does. Nothing is
+/// cancelled: at the end of the grace the stream is closed.
+fn drain(state: &ServerState, control: &Control) {
+    let me = thread::current();
+    let _told = control.tell(&me);
+    let grace = loop {
+        match control.drain() {
+            Some(grace) => break grace,
+            None => thread::park(),
+        }
+    };
+    let began = Instant::now();
+    state.start_draining(&me);
+    thread::sleep(grace.min(state.context.config.timeouts.in_flight));
+    state.close_idle();
+    thread::sleep(grace.saturating_sub(began.elapsed()));
+    state.close_streams();
+}
