@@ -43,7 +43,7 @@ macro_rules! conversions {
         impl From<$ours> for OwnedFd {
             /// Restores the blocking mode, unless `set_nonblocking` was called.
             fn from(socket: $ours) -> Self {
-                socket.into_socket().into_fd()
+                socket.into_socket().into_std().into()
             }
         }
 
@@ -70,7 +70,7 @@ macro_rules! conversions {
         impl From<$ours> for $std {
             /// Restores the blocking mode, unless `set_nonblocking` was called.
             fn from(socket: $ours) -> Self {
-                Self::from(OwnedFd::from(socket))
+                socket.into_socket().into_std()
             }
         }
     )+};

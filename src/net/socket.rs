@@ -1,6 +1,7 @@
-//! What all sockets have in common: the descriptor, and the settings that its clones share.
+//! What all sockets have in common: the socket of std, the settings that its clones share, and the
+//! operations.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,10 +20,11 @@ use crate::runtime::scheduler::park;
 use crate::runtime::state::slots::Direction;
 use crate::time::Instant;
 
-/// A non-blocking socket.
+/// A non-blocking socket over a socket type of std. Options and addresses are calls of std; the
+/// operations are the driver's.
 #[derive(Debug)]
-pub(super) struct Socket {
-    watched: Watched<OwnedFd>,
+pub(super) struct Socket<S: AsFd> {
+    watched: Watched<S>,
     /// Made by the first setting or clone, so that a connection with neither does not pay for it.
     settings: OnceLock<Arc<Settings>>,
 }
@@ -45,29 +47,29 @@ impl Settings {
     }
 }
 
-impl AsFd for Socket {
+impl<S: AsFd> AsFd for Socket<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd()
+        self.watched.fd()
     }
 }
 
-impl Source for Socket {
+impl<S: AsFd> Source for Socket<S> {
     fn registration(&self) -> &Registration {
         self.watched.registration()
     }
 }
 
-impl Socket {
+impl<S: AsFd + From<OwnedFd>> Socket<S> {
     /// Takes a descriptor that is non-blocking already.
     #[inline]
     pub(super) fn new(fd: OwnedFd) -> Self {
         Self {
-            watched: Watched::new(fd),
+            watched: Watched::new(S::from(fd)),
             settings: OnceLock::new(),
         }
     }
 
-    /// Takes a descriptor from elsewhere.
+    /// Takes a socket from elsewhere.
     pub(super) fn adopt(fd: OwnedFd) -> Self {
         // A descriptor that refuses this is no socket; its first operation returns the error.
         let _ = ops::set_nonblocking(fd.as_fd(), true);
@@ -79,20 +81,24 @@ impl Socket {
         self.watched.fd()
     }
 
-    /// Gives the descriptor away in the blocking mode that the program has chosen.
-    pub(super) fn into_fd(self) -> OwnedFd {
+    pub(super) fn std(&self) -> &S {
+        self.watched.get()
+    }
+
+    /// Gives the socket away in the blocking mode that the program has chosen.
+    pub(super) fn into_std(self) -> S {
         let nonblocking = self.is_nonblocking();
-        let fd = self.watched.into_inner();
+        let socket = self.watched.into_inner();
         // As in `adopt`: only a descriptor that is no socket refuses.
-        let _ = ops::set_nonblocking(fd.as_fd(), nonblocking);
-        fd
+        let _ = ops::set_nonblocking(socket.as_fd(), nonblocking);
+        socket
     }
 
     pub(super) fn try_clone(&self) -> io::Result<Self> {
-        let fd = self.watched.get().try_clone()?;
+        let fd = self.fd().try_clone_to_owned()?;
         let settings = self.settings().clone();
         Ok(Self {
-            watched: Watched::new(fd),
+            watched: Watched::new(S::from(fd)),
             settings: OnceLock::from(settings),
         })
     }
@@ -153,7 +159,7 @@ impl Socket {
     /// Runs `try_once` until its result is not `WouldBlock`, within the socket's own limit.
     #[inline]
     #[track_caller]
-    pub(super) fn perform<R>(
+    fn perform<R>(
         &self,
         direction: Direction,
         kind: WaitKind,
@@ -183,29 +189,102 @@ impl Socket {
             .perform(operation, left, |fd| try_once(fd.as_fd()))
     }
 
-    /// Runs an operation after which only `WouldBlock` proves that nothing is left.
+    /// Accepts a connection.
     #[inline]
     #[track_caller]
-    pub(super) fn read_with<R>(
+    pub(super) fn accept<T: AsFd + From<OwnedFd>>(
         &self,
-        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
-    ) -> io::Result<R> {
-        self.perform(Direction::Read, WaitKind::Read, |_| Left::Unknown, try_once)
+    ) -> io::Result<(Socket<T>, Option<ops::PeerAddr>)> {
+        let (read, kind) = (Direction::Read, WaitKind::Accept);
+        let (fd, from) = self.perform(read, kind, |_| Left::Unknown, ops::accept)?;
+        Ok((Socket::new(fd), from))
     }
 
-    /// See [`Socket::read_with`].
+    /// Reads from a stream; `left` says what `n` bytes of those asked for leave.
+    #[inline]
+    #[track_caller]
+    pub(super) fn read(
+        &self,
+        buf: &mut [u8],
+        left: impl Fn(usize, usize) -> Left,
+    ) -> io::Result<usize> {
+        let asked = buf.len();
+        self.read_with(|&n| left(n, asked), |fd| ops::recv(fd, buf, false))
+    }
+
+    /// As [`Socket::read`].
+    #[track_caller]
+    pub(super) fn read_vectored(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        left: impl Fn(usize, usize) -> Left,
+    ) -> io::Result<usize> {
+        let asked = bufs.iter().map(|buf| buf.len()).sum();
+        self.read_with(|&n| left(n, asked), |fd| ops::read_vectored(fd, bufs))
+    }
+
+    /// Writes to a stream; `left` is that of [`Socket::read`].
+    #[inline]
+    #[track_caller]
+    pub(super) fn write(
+        &self,
+        buf: &[u8],
+        left: impl Fn(usize, usize) -> Left,
+    ) -> io::Result<usize> {
+        self.write_with(|&n| left(n, buf.len()), |fd| ops::send(fd, buf))
+    }
+
+    /// As [`Socket::write`].
+    #[track_caller]
+    pub(super) fn write_vectored(
+        &self,
+        bufs: &[IoSlice<'_>],
+        left: impl Fn(usize, usize) -> Left,
+    ) -> io::Result<usize> {
+        let left = |&n: &usize| left(n, bufs.iter().map(|buf| buf.len()).sum());
+        self.write_with(left, |fd| ops::send_vectored(fd, bufs))
+    }
+
+    /// Receives from a connected peer; with `peek` the data stays in the socket.
+    #[track_caller]
+    pub(super) fn recv(&self, buf: &mut [u8], peek: bool) -> io::Result<usize> {
+        self.read_with(|_| Left::Unknown, |fd| ops::recv(fd, buf, peek))
+    }
+
+    /// Receives a datagram; with `peek` it stays in the socket.
+    #[track_caller]
+    pub(super) fn recv_from(
+        &self,
+        buf: &mut [u8],
+        peek: bool,
+    ) -> io::Result<(usize, Option<ops::PeerAddr>)> {
+        self.read_with(|_| Left::Unknown, |fd| ops::recv_from(fd, buf, peek))
+    }
+
+    /// Sends a datagram to the connected peer.
+    #[track_caller]
+    pub(super) fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.write_with(|_| Left::Unknown, |fd| ops::send(fd, buf))
+    }
+
+    #[inline]
+    #[track_caller]
+    fn read_with<R>(
+        &self,
+        left: impl Fn(&R) -> Left,
+        try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.perform(Direction::Read, WaitKind::Read, left, try_once)
+    }
+
     #[inline]
     #[track_caller]
     pub(super) fn write_with<R>(
         &self,
+        left: impl Fn(&R) -> Left,
         try_once: impl FnMut(BorrowedFd<'_>) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.perform(
-            Direction::Write,
-            WaitKind::Write,
-            |_| Left::Unknown,
-            try_once,
-        )
+        self.perform(Direction::Write, WaitKind::Write, left, try_once)
     }
 
     /// Connects: `start` begins the attempt, and the socket's error is the outcome.

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use super::addr::{ToSocketAddrs, each_addr, invalid};
 use super::mirror::mirror;
 use super::socket::Socket;
-use crate::runtime::driver::{ops, socket};
+use crate::runtime::driver::socket;
+use crate::runtime::io::operation::Left;
 use crate::runtime::io::source::check_world;
 use crate::runtime::state::slots::Direction;
 
@@ -38,7 +38,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UdpSocket(Socket);
+pub struct UdpSocket(Socket<std::net::UdpSocket>);
 
 impl UdpSocket {
     /// Makes a socket with the first of the addresses that can be bound; suspends the ethread for
@@ -59,21 +59,6 @@ impl UdpSocket {
         Ok(Self(Socket::new(fd)))
     }
 
-    /// Receives a datagram and its sender; suspends the ethread until one comes. Bytes that do not
-    /// fit into the buffer are lost.
-    ///
-    /// # Errors
-    ///
-    /// `TimedOut` after the read timeout; errors of earlier datagrams.
-    ///
-    /// # Cancellation
-    ///
-    /// A cancelled ethread unwinds from here; no datagram is lost.
-    #[track_caller]
-    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.receive(buf, false)
-    }
-
     /// Receives a datagram like [`recv_from`](Self::recv_from), but leaves it in the queue;
     /// suspends the ethread until one comes.
     ///
@@ -86,12 +71,7 @@ impl UdpSocket {
     /// As [`recv_from`](Self::recv_from).
     #[track_caller]
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.receive(buf, true)
-    }
-
-    #[track_caller]
-    fn receive(&self, buf: &mut [u8], peek: bool) -> io::Result<(usize, SocketAddr)> {
-        let (n, from) = self.0.read_with(|fd| ops::recv_from(fd, buf, peek))?;
+        let (n, from) = self.0.recv_from(buf, true)?;
         Ok((n, socket::inet_addr(from)?))
     }
 
@@ -109,7 +89,9 @@ impl UdpSocket {
     pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         let addr = addr.to_socket_addrs()?.next();
         let addr = addr.ok_or_else(|| invalid("no addresses to send data to"))?;
-        self.0.write_with(|fd| socket::send_to(fd, buf, &addr))
+        let left = |_: &_| Left::Unknown;
+        self.0
+            .write_with(left, |fd| socket::send_to(fd, buf, &addr))
     }
 
     /// Connects the socket to an address, which [`send`](Self::send) sends to and
@@ -126,36 +108,7 @@ impl UdpSocket {
     /// as it was.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
-        each_addr(addr, |addr| socket::connect(self.fd(), &addr))
-    }
-
-    /// Sends a datagram to the connected address; suspends the ethread until there is room for it.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to); `ConnectionRefused` if no socket was at the address of an
-    /// earlier datagram.
-    ///
-    /// # Cancellation
-    ///
-    /// A cancelled ethread unwinds from here, and nothing was sent.
-    #[track_caller]
-    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write_with(|fd| ops::send(fd, buf))
-    }
-
-    /// Receives a datagram from the connected address; suspends the ethread until one comes.
-    ///
-    /// # Errors
-    ///
-    /// As [`recv_from`](Self::recv_from).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`recv_from`](Self::recv_from).
-    #[track_caller]
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_with(|fd| ops::recv(fd, buf, false))
+        each_addr(addr, |addr| socket::connect(self.0.fd(), &addr))
     }
 
     /// Receives a datagram like [`recv`](Self::recv), but leaves it in the queue; suspends the
@@ -170,30 +123,13 @@ impl UdpSocket {
     /// As [`recv_from`](Self::recv_from).
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_with(|fd| ops::recv(fd, buf, true))
-    }
-
-    /// Returns the connected address.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` without one.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        socket::peer_addr(self.fd())
-    }
-
-    /// Returns the socket's own address.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::local_addr(self.fd())
+        self.0.recv(buf, true)
     }
 }
 
-mirror!(handle of UdpSocket);
-mirror!(timeouts of UdpSocket);
+mirror!(socket of UdpSocket over std::net::UdpSocket, SocketAddr);
+mirror!(peer of UdpSocket, SocketAddr);
+mirror!(datagram of UdpSocket, SocketAddr, socket::inet_addr);
 mirror!(ttl of UdpSocket);
 
 /// Options.
@@ -204,7 +140,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        socket::set_broadcast(self.fd(), broadcast)
+        self.0.std().set_broadcast(broadcast)
     }
 
     /// Returns `SO_BROADCAST`.
@@ -213,7 +149,7 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn broadcast(&self) -> io::Result<bool> {
-        socket::broadcast(self.fd())
+        self.0.std().broadcast()
     }
 
     /// Sets whether multicast datagrams come back to this host (`IP_MULTICAST_LOOP`).
@@ -222,7 +158,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
-        socket::set_multicast_loop_v4(self.fd(), on)
+        self.0.std().set_multicast_loop_v4(on)
     }
 
     /// Returns `IP_MULTICAST_LOOP`.
@@ -231,7 +167,7 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn multicast_loop_v4(&self) -> io::Result<bool> {
-        socket::multicast_loop_v4(self.fd())
+        self.0.std().multicast_loop_v4()
     }
 
     /// Sets how many networks a multicast datagram may cross (`IP_MULTICAST_TTL`).
@@ -240,7 +176,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
-        socket::set_multicast_ttl_v4(self.fd(), ttl)
+        self.0.std().set_multicast_ttl_v4(ttl)
     }
 
     /// Returns `IP_MULTICAST_TTL`.
@@ -249,7 +185,7 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
-        socket::multicast_ttl_v4(self.fd())
+        self.0.std().multicast_ttl_v4()
     }
 
     /// Sets whether multicast datagrams come back to this host (`IPV6_MULTICAST_LOOP`).
@@ -258,7 +194,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
-        socket::set_multicast_loop_v6(self.fd(), on)
+        self.0.std().set_multicast_loop_v6(on)
     }
 
     /// Returns `IPV6_MULTICAST_LOOP`.
@@ -267,7 +203,7 @@ impl UdpSocket {
     ///
     /// Those of getsockopt(2).
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
-        socket::multicast_loop_v6(self.fd())
+        self.0.std().multicast_loop_v6()
     }
 
     /// Joins a multicast group on an interface (`IP_ADD_MEMBERSHIP`).
@@ -276,7 +212,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
-        socket::join_multicast_v4(self.fd(), group, interface)
+        self.0.std().join_multicast_v4(group, interface)
     }
 
     /// Joins a multicast group on an interface (`IPV6_ADD_MEMBERSHIP`).
@@ -285,7 +221,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
-        socket::join_multicast_v6(self.fd(), group, interface)
+        self.0.std().join_multicast_v6(group, interface)
     }
 
     /// Leaves a multicast group (`IP_DROP_MEMBERSHIP`).
@@ -294,7 +230,7 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
-        socket::leave_multicast_v4(self.fd(), group, interface)
+        self.0.std().leave_multicast_v4(group, interface)
     }
 
     /// Leaves a multicast group (`IPV6_DROP_MEMBERSHIP`).
@@ -303,16 +239,12 @@ impl UdpSocket {
     ///
     /// Those of setsockopt(2).
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
-        socket::leave_multicast_v6(self.fd(), group, interface)
+        self.0.std().leave_multicast_v6(group, interface)
     }
 }
 
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("UdpSocket");
-        if let Ok(addr) = self.local_addr() {
-            debug.field("addr", &addr);
-        }
-        debug.field("fd", &self.fd().as_raw_fd()).finish()
+        self.0.std().fmt(f)
     }
 }

@@ -4,18 +4,13 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::super::addr::{ToSocketAddrs, each_addr};
 use super::super::socket::{BACKLOG, Socket};
 use super::TcpStream;
 use crate::net::mirror::mirror;
-use crate::runtime::base::wait::WaitKind;
-use crate::runtime::driver::socket::Listen;
-use crate::runtime::driver::{ops, socket};
-use crate::runtime::io::operation::Left;
+use crate::runtime::driver::socket::{self, Listen};
 use crate::runtime::io::source::check_world;
-use crate::runtime::state::slots::Direction;
 
 /// A TCP socket that accepts connections, as [`std::net::TcpListener`]: where that blocks the OS
 /// thread, this suspends the ethread.
@@ -39,7 +34,7 @@ use crate::runtime::state::slots::Direction;
 ///     })?
 /// }
 /// ```
-pub struct TcpListener(Socket);
+pub struct TcpListener(Socket<std::net::TcpListener>);
 
 impl TcpListener {
     /// Listens on the first of the addresses that can be bound; suspends the ethread for the
@@ -66,75 +61,15 @@ impl TcpListener {
     pub fn builder() -> ListenOptions {
         ListenOptions::default()
     }
-
-    /// Returns the address that is listened on.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::local_addr(self.fd())
-    }
-
-    /// Accepts a connection; suspends the ethread until there is one. Of several waiting ethreads,
-    /// the one that has waited longest is served first.
-    ///
-    /// # Errors
-    ///
-    /// Those of accept(2). Some concern one connection (`ConnectionAborted`), some are temporary
-    /// (too many open files); the listener stays usable, and the call can be repeated.
-    ///
-    /// # Cancellation
-    ///
-    /// A cancelled ethread unwinds from here; no connection is lost.
-    #[inline]
-    #[track_caller]
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (fd, from) = self.0.perform(
-            Direction::Read,
-            WaitKind::Accept,
-            |_| Left::Unknown,
-            ops::accept,
-        )?;
-        Ok((
-            TcpStream::from_socket(Socket::new(fd)),
-            socket::inet_addr(from)?,
-        ))
-    }
-
-    /// Returns an iterator of [`accept`](Self::accept)ed connections, which never ends. Each step
-    /// suspends the ethread like an accept.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
 }
 
-mirror!(handle of TcpListener);
+mirror!(socket of TcpListener over std::net::TcpListener, SocketAddr);
+mirror!(listener of TcpListener, TcpStream, SocketAddr, socket::inet_addr);
 mirror!(ttl of TcpListener);
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("TcpListener");
-        if let Ok(addr) = self.local_addr() {
-            debug.field("addr", &addr);
-        }
-        debug.field("fd", &self.fd().as_raw_fd()).finish()
-    }
-}
-
-/// The connections that a listener accepts. Made by [`TcpListener::incoming`].
-#[derive(Debug)]
-#[must_use = "nothing is accepted before the iterator is asked"]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-}
-
-impl Iterator for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    #[track_caller]
-    fn next(&mut self) -> Option<Self::Item> {
-        Some(self.listener.accept().map(|(stream, _)| stream))
+        self.0.std().fmt(f)
     }
 }
 

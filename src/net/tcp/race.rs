@@ -12,6 +12,8 @@ use crate::runtime::scheduler::current;
 use crate::sync::select::{Either, Operation, any, at, perform_io, writable};
 use crate::time::Instant;
 
+type Attempt = Socket<std::net::TcpStream>;
+
 /// How long an attempt may take before the next one begins: the "Connection Attempt Delay" that RFC
 /// 8305 recommends in section 5.
 const DELAY: Duration = Duration::from_millis(250);
@@ -32,10 +34,10 @@ pub(super) fn can_be_held() -> bool {
 pub(super) fn connect(
     addrs: Vec<SocketAddr>,
     location: &'static Location<'static>,
-) -> io::Result<Socket> {
+) -> io::Result<Attempt> {
     let mut left = interleave(addrs).into_iter();
     // In the order in which they began.
-    let mut attempts: Vec<Socket> = Vec::new();
+    let mut attempts: Vec<Attempt> = Vec::new();
     let mut next_at = Instant::now();
     loop {
         let failed = match wait(&attempts, left.len() > 0, next_at, location) {
@@ -69,7 +71,7 @@ pub(super) fn connect(
             }
             Err(error) => {
                 // A connection that was made in time counts, even if it was not reported yet.
-                let stands = |socket: &Socket| matches!(is_connected(socket), Ok(true));
+                let stands = |socket: &Attempt| matches!(is_connected(socket), Ok(true));
                 return attempts.into_iter().find(stands).ok_or(error);
             }
         };
@@ -80,8 +82,8 @@ pub(super) fn connect(
 }
 
 /// Begins to connect; false means that the attempt goes on, and [`is_connected`] tells the outcome.
-fn begin(addr: &SocketAddr) -> io::Result<(Socket, bool)> {
-    let attempt = Socket::new(socket::tcp(addr)?);
+fn begin(addr: &SocketAddr) -> io::Result<(Attempt, bool)> {
+    let attempt = Attempt::new(socket::tcp(addr)?);
     match socket::connect(attempt.fd(), addr) {
         Ok(()) => Ok((attempt, true)),
         Err(error) if goes_on(&error) => Ok((attempt, false)),
@@ -89,7 +91,7 @@ fn begin(addr: &SocketAddr) -> io::Result<(Socket, bool)> {
     }
 }
 
-fn is_connected(attempt: &Socket) -> io::Result<bool> {
+fn is_connected(attempt: &Attempt) -> io::Result<bool> {
     match socket::connected(attempt.fd()) {
         Ok(()) => Ok(true),
         Err(error) if goes_on(&error) => Ok(false),
@@ -111,7 +113,7 @@ enum Event {
 }
 
 fn wait(
-    attempts: &[Socket],
+    attempts: &[Attempt],
     has_next: bool,
     next_at: Instant,
     location: &'static Location<'static>,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::Location;
 use std::time::Duration;
 
@@ -11,8 +10,7 @@ use super::super::addr::{ToSocketAddrs, invalid};
 use super::super::socket::Socket;
 use super::race;
 use crate::net::mirror::mirror;
-use crate::runtime::base::wait::WaitKind;
-use crate::runtime::driver::{ops, socket};
+use crate::runtime::driver::socket;
 use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::{Left, Limit};
 use crate::runtime::io::source::check_world;
@@ -51,7 +49,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TcpStream(Socket);
+pub struct TcpStream(Socket<std::net::TcpStream>);
 
 impl TcpStream {
     /// Connects to a remote host; suspends the ethread until the connection is established, and
@@ -118,34 +116,6 @@ impl TcpStream {
         Ok(stream)
     }
 
-    /// Returns the address of the other end.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if the connection is gone.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        socket::peer_addr(self.fd())
-    }
-
-    /// Returns the address of this end.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::local_addr(self.fd())
-    }
-
-    /// Shuts down the reading half, the writing half or both. All waiters there are woken: a read
-    /// returns `Ok(0)`, a write fails.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if the connection is gone.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        socket::shutdown(self.fd(), how)
-    }
-
     /// Reads without consuming the data; suspends the ethread until there is any.
     ///
     /// # Errors
@@ -157,7 +127,7 @@ impl TcpStream {
     /// A cancelled ethread unwinds from here.
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_with(|fd| ops::recv(fd, buf, true))
+        self.0.recv(buf, true)
     }
 
     /// Sets `TCP_NODELAY`: small writes are sent at once (Nagle's algorithm is off).
@@ -166,7 +136,7 @@ impl TcpStream {
     ///
     /// Those of setsockopt(2).
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        socket::set_nodelay(self.fd(), nodelay)
+        self.0.std().set_nodelay(nodelay)
     }
 
     /// Returns `TCP_NODELAY`.
@@ -175,12 +145,14 @@ impl TcpStream {
     ///
     /// Those of getsockopt(2).
     pub fn nodelay(&self) -> io::Result<bool> {
-        socket::nodelay(self.fd())
+        self.0.std().nodelay()
     }
 }
 
-mirror!(handle of TcpStream);
-mirror!(timeouts of TcpStream);
+mirror!(socket of TcpStream over std::net::TcpStream, SocketAddr);
+mirror!(peer of TcpStream, SocketAddr);
+mirror!(shutdown of TcpStream);
+mirror!(stream of TcpStream, left);
 mirror!(ttl of TcpStream);
 
 /// After moving fewer bytes than asked for, a TCP stream has no more data, or no more room
@@ -195,69 +167,8 @@ fn left(n: usize, asked: usize) -> Left {
     }
 }
 
-impl Read for &TcpStream {
-    /// Reads what has arrived; suspends the ethread until there is data, or the read timeout is
-    /// over (`TimedOut`). `Ok(0)` is the end.
-    #[inline]
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let asked = buf.len();
-        let left = |&n: &usize| left(n, asked);
-        self.0.perform(Direction::Read, WaitKind::Read, left, |fd| {
-            ops::recv(fd, buf, false)
-        })
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let asked = bufs.iter().map(|buf| buf.len()).sum();
-        let left = |&n: &usize| left(n, asked);
-        self.0.perform(Direction::Read, WaitKind::Read, left, |fd| {
-            ops::read_vectored(fd, bufs)
-        })
-    }
-}
-
-impl Write for &TcpStream {
-    /// Writes as much as the connection takes at once; suspends the ethread until there is room, or
-    /// the write timeout is over (`TimedOut`).
-    #[inline]
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let left = |&n: &usize| left(n, buf.len());
-        self.0
-            .perform(Direction::Write, WaitKind::Write, left, |fd| {
-                ops::send(fd, buf)
-            })
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let left = |&n: &usize| left(n, bufs.iter().map(|buf| buf.len()).sum());
-        self.0
-            .perform(Direction::Write, WaitKind::Write, left, |fd| {
-                ops::send_vectored(fd, bufs)
-            })
-    }
-
-    /// Does nothing: nothing is buffered here.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-by_value!(impl Read for TcpStream);
-by_value!(impl Write for TcpStream);
-
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("TcpStream");
-        if let Ok(addr) = self.local_addr() {
-            debug.field("addr", &addr);
-        }
-        if let Ok(peer) = self.peer_addr() {
-            debug.field("peer", &peer);
-        }
-        debug.field("fd", &self.fd().as_raw_fd()).finish()
+        self.0.std().fmt(f)
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use super::super::socket::{Socket, with_pauses};
 use crate::net::mirror::mirror;
 use crate::runtime::base::wait::WaitKind;
-use crate::runtime::driver::{ops, socket};
+use crate::runtime::driver::socket;
 use crate::runtime::io::operation::{Left, Limit};
 use crate::runtime::io::source::check_world;
 use crate::runtime::state::slots::Direction;
@@ -34,7 +33,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UnixDatagram(Socket);
+pub struct UnixDatagram(Socket<std::os::unix::net::UnixDatagram>);
 
 impl UnixDatagram {
     /// Makes a socket at a path.
@@ -54,7 +53,7 @@ impl UnixDatagram {
     /// As [`bind`](Self::bind).
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<Self> {
         let socket = Self::unbound()?;
-        socket::unix_bind(socket.fd(), addr)?;
+        socket::unix_bind(socket.0.fd(), addr)?;
         Ok(socket)
     }
 
@@ -66,17 +65,6 @@ impl UnixDatagram {
     pub fn unbound() -> io::Result<Self> {
         check_world()?;
         Ok(Self(Socket::new(socket::unix_datagram()?)))
-    }
-
-    /// Makes two sockets that are connected with each other.
-    ///
-    /// # Errors
-    ///
-    /// Those of socketpair(2); `Unsupported` under the simulation driver.
-    pub fn pair() -> io::Result<(Self, Self)> {
-        check_world()?;
-        let (a, b) = socket::unix_datagram_pair()?;
-        Ok((Self(Socket::new(a)), Self(Socket::new(b))))
     }
 
     /// Connects to the socket at a path, which [`send`](Self::send) sends to and
@@ -95,55 +83,7 @@ impl UnixDatagram {
     ///
     /// As [`connect`](Self::connect).
     pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
-        socket::unix_connect(self.fd(), addr)
-    }
-
-    /// Returns the socket's own address.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockname(2).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::unix_local_addr(self.fd())
-    }
-
-    /// Returns the connected address.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` without one.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        socket::unix_peer_addr(self.fd())
-    }
-
-    /// Receives a datagram and its sender; suspends the ethread until one comes. Bytes that do not
-    /// fit into the buffer are lost.
-    ///
-    /// # Errors
-    ///
-    /// `TimedOut` after the read timeout; those of recvfrom(2).
-    ///
-    /// # Cancellation
-    ///
-    /// A cancelled ethread unwinds from here; no datagram is lost.
-    #[track_caller]
-    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.0.read_with(|fd| socket::unix_recv_from(fd, buf))
-    }
-
-    /// Receives a datagram; suspends the ethread until one comes. Bytes that do not fit into the
-    /// buffer are lost.
-    ///
-    /// # Errors
-    ///
-    /// `TimedOut` after the read timeout; those of recv(2).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`recv_from`](Self::recv_from).
-    #[track_caller]
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read_with(|fd| ops::recv(fd, buf, false))
+        self.0.std().connect_addr(addr)
     }
 
     /// Sends a datagram to the socket at a path; suspends the ethread until that socket has room
@@ -185,45 +125,16 @@ impl UnixDatagram {
             )
         })
     }
-
-    /// Sends a datagram to the connected socket; suspends the ethread until that socket has room
-    /// for it.
-    ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to).
-    ///
-    /// # Cancellation
-    ///
-    /// As [`send_to`](Self::send_to).
-    #[track_caller]
-    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write_with(|fd| ops::send(fd, buf))
-    }
-
-    /// Shuts down the reading half, the writing half or both. All waiters there are woken.
-    ///
-    /// # Errors
-    ///
-    /// Those of shutdown(2).
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        socket::shutdown(self.fd(), how)
-    }
 }
 
-mirror!(handle of UnixDatagram);
-mirror!(timeouts of UnixDatagram);
+mirror!(socket of UnixDatagram over std::os::unix::net::UnixDatagram, SocketAddr);
+mirror!(pair of UnixDatagram, socket::unix_datagram_pair);
+mirror!(peer of UnixDatagram, SocketAddr);
+mirror!(shutdown of UnixDatagram);
+mirror!(datagram of UnixDatagram, SocketAddr, socket::unix_addr);
 
 impl fmt::Debug for UnixDatagram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("UnixDatagram");
-        debug.field("fd", &self.fd().as_raw_fd());
-        if let Ok(addr) = self.local_addr() {
-            debug.field("local", &addr);
-        }
-        if let Ok(peer) = self.peer_addr() {
-            debug.field("peer", &peer);
-        }
-        debug.finish()
+        self.0.std().fmt(f)
     }
 }

@@ -45,12 +45,15 @@ pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], peek: bool) -> io::Result
     Ok(received)
 }
 
+/// An address of any family; [`socket`](super::socket) converts it.
+pub(crate) type PeerAddr = SocketAddrAny;
+
 /// Receives a datagram and its sender's address.
 pub(crate) fn recv_from(
     fd: BorrowedFd<'_>,
     buf: &mut [u8],
     peek: bool,
-) -> io::Result<(usize, Option<SocketAddrAny>)> {
+) -> io::Result<(usize, Option<PeerAddr>)> {
     let flags = if peek {
         RecvFlags::PEEK
     } else {
@@ -70,7 +73,7 @@ pub(crate) fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Res
 }
 
 /// Accepts a connection; its descriptor is non-blocking and closed on exec.
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Option<PeerAddr>)> {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     {
         use rustix::net::SocketFlags;

@@ -1,13 +1,13 @@
-//! Making sockets, their options and their addresses. All sockets made here are non-blocking and
-//! closed on exec.
+//! Making sockets, connecting them, and their addresses; what std has no call for, or none that is
+//! non-blocking. All sockets made here are non-blocking and closed on exec.
+#![forbid(unsafe_code)]
 
-// `socket2` receives into memory that may be uninitialised.
-#![allow(unsafe_code)]
-
+use std::ffi::OsStr;
 use std::io;
-use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::mem::offset_of;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
 #[cfg(feature = "http")]
 use std::time::Duration;
@@ -160,14 +160,17 @@ pub(crate) fn unix_connect(fd: BorrowedFd<'_>, addr: &UnixAddr) -> io::Result<()
     Ok(rustix::net::connect(fd, &unix_to_rustix(addr)?)?)
 }
 
+#[cfg(feature = "http")]
 pub(crate) fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     inet(SockRef::from(&fd).local_addr()?)
 }
 
+#[cfg(feature = "http")]
 pub(crate) fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     inet(SockRef::from(&fd).peer_addr()?)
 }
 
+#[cfg(feature = "http")]
 fn inet(addr: SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket().ok_or_else(not_inet)
 }
@@ -187,55 +190,23 @@ fn not_inet() -> io::Error {
     )
 }
 
-pub(crate) fn unix_local_addr(fd: BorrowedFd<'_>) -> io::Result<UnixAddr> {
-    unix(&SockRef::from(&fd).local_addr()?)
-}
-
-pub(crate) fn unix_peer_addr(fd: BorrowedFd<'_>) -> io::Result<UnixAddr> {
-    unix(&SockRef::from(&fd).peer_addr()?)
-}
-
-fn unix(addr: &SockAddr) -> io::Result<UnixAddr> {
-    if addr.is_unix() {
-        unix_or_unnamed(addr)
-    } else {
-        Err(not_unix())
-    }
-}
-
-fn unix_or_unnamed(addr: &SockAddr) -> io::Result<UnixAddr> {
+/// As [`inet_addr`], of a Unix socket. A peer without a name has the unnamed address.
+pub(crate) fn unix_addr(addr: Option<SocketAddrAny>) -> io::Result<UnixAddr> {
+    // rustix takes an address without a name for an abstract name without bytes. Linux lets a peer
+    // have a path of 108 bytes, whose terminator lies behind the end of a `sockaddr_un`: rustix
+    // panics on it, and std has no address for it. Such a peer is shown as unnamed, and its
+    // connection works as any other.
+    let named = offset_of!(libc::sockaddr_un, sun_path) + 1..=size_of::<libc::sockaddr_un>();
+    let addr = addr
+        .filter(|addr| named.contains(&(addr.addr_len() as usize)))
+        .and_then(|addr| SocketAddrUnix::try_from(addr).ok());
     #[cfg(target_os = "linux")]
-    if let Some(name) = addr.as_abstract_namespace() {
+    if let Some(name) = addr.as_ref().and_then(SocketAddrUnix::abstract_name) {
         return <UnixAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name);
     }
-    let path = addr.as_pathname().map(UnixAddr::from_pathname);
-    // An empty path is the unnamed address. Linux lets a peer have a path of 108 bytes, for which
-    // std has no address; such a peer is shown as unnamed, and its connection works as any other.
-    path.and_then(Result::ok)
-        .map_or_else(|| UnixAddr::from_pathname(""), Ok)
-}
-
-/// As [`accept`](super::ops::accept).
-pub(crate) fn unix_accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, UnixAddr)> {
-    let listener = SockRef::from(&fd);
-    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-    let (socket, from) = listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
-    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
-    let (socket, from) = {
-        let (socket, from) = listener.accept()?;
-        socket.set_nonblocking(true)?;
-        (socket, from)
-    };
-    Ok((socket.into(), unix_or_unnamed(&from)?))
-}
-
-/// As [`recv_from`](super::ops::recv_from). A sender without a name has the unnamed address.
-pub(crate) fn unix_recv_from(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
-    // SAFETY: both element types have the same layout, and nothing uninitialised gets into the
-    // buffer: in `recv_from` only the kernel writes to it.
-    let buf = unsafe { &mut *(std::ptr::from_mut(buf) as *mut [MaybeUninit<u8>]) };
-    let (n, from) = SockRef::from(&fd).recv_from(buf)?;
-    Ok((n, unix_or_unnamed(&from)?))
+    let path = addr.as_ref().and_then(SocketAddrUnix::path_bytes);
+    // An empty path is the unnamed address.
+    UnixAddr::from_pathname(OsStr::from_bytes(path.unwrap_or_default()))
 }
 
 fn unix_to_rustix(addr: &UnixAddr) -> io::Result<SocketAddrUnix> {
@@ -248,16 +219,11 @@ fn unix_to_rustix(addr: &UnixAddr) -> io::Result<SocketAddrUnix> {
         #[cfg(target_os = "linux")]
         None => Ok(SocketAddrUnix::new_unnamed()),
         #[cfg(not(target_os = "linux"))]
-        None => Err(not_unix()),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this system has no unnamed address to connect to",
+        )),
     }
-}
-
-#[cold]
-fn not_unix() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "the address is not that of a Unix socket",
-    )
 }
 
 pub(crate) fn send_to(fd: BorrowedFd<'_>, buf: &[u8], addr: &SocketAddr) -> io::Result<usize> {
@@ -277,15 +243,7 @@ pub(crate) fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
     SockRef::from(&fd).shutdown(how)
 }
 
-/// Takes the error that the socket has stored (`SO_ERROR`).
-pub(crate) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
-    SockRef::from(&fd).take_error()
-}
-
-pub(crate) fn nodelay(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    SockRef::from(&fd).tcp_nodelay()
-}
-
+#[cfg(feature = "http")]
 pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, nodelay: bool) -> io::Result<()> {
     SockRef::from(&fd).set_tcp_nodelay(nodelay)
 }
@@ -295,76 +253,4 @@ pub(crate) fn set_nodelay(fd: BorrowedFd<'_>, nodelay: bool) -> io::Result<()> {
 #[cfg(feature = "http")]
 pub(crate) fn reset_at_close(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).set_linger(Some(Duration::ZERO))
-}
-
-pub(crate) fn ttl(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    SockRef::from(&fd).ttl_v4()
-}
-
-pub(crate) fn set_ttl(fd: BorrowedFd<'_>, ttl: u32) -> io::Result<()> {
-    SockRef::from(&fd).set_ttl_v4(ttl)
-}
-
-pub(crate) fn broadcast(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    SockRef::from(&fd).broadcast()
-}
-
-pub(crate) fn set_broadcast(fd: BorrowedFd<'_>, broadcast: bool) -> io::Result<()> {
-    SockRef::from(&fd).set_broadcast(broadcast)
-}
-
-pub(crate) fn multicast_loop_v4(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    SockRef::from(&fd).multicast_loop_v4()
-}
-
-pub(crate) fn set_multicast_loop_v4(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
-    SockRef::from(&fd).set_multicast_loop_v4(on)
-}
-
-pub(crate) fn multicast_ttl_v4(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    SockRef::from(&fd).multicast_ttl_v4()
-}
-
-pub(crate) fn set_multicast_ttl_v4(fd: BorrowedFd<'_>, ttl: u32) -> io::Result<()> {
-    SockRef::from(&fd).set_multicast_ttl_v4(ttl)
-}
-
-pub(crate) fn multicast_loop_v6(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    SockRef::from(&fd).multicast_loop_v6()
-}
-
-pub(crate) fn set_multicast_loop_v6(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
-    SockRef::from(&fd).set_multicast_loop_v6(on)
-}
-
-pub(crate) fn join_multicast_v4(
-    fd: BorrowedFd<'_>,
-    group: &Ipv4Addr,
-    interface: &Ipv4Addr,
-) -> io::Result<()> {
-    SockRef::from(&fd).join_multicast_v4(group, interface)
-}
-
-pub(crate) fn leave_multicast_v4(
-    fd: BorrowedFd<'_>,
-    group: &Ipv4Addr,
-    interface: &Ipv4Addr,
-) -> io::Result<()> {
-    SockRef::from(&fd).leave_multicast_v4(group, interface)
-}
-
-pub(crate) fn join_multicast_v6(
-    fd: BorrowedFd<'_>,
-    group: &Ipv6Addr,
-    interface: u32,
-) -> io::Result<()> {
-    SockRef::from(&fd).join_multicast_v6(group, interface)
-}
-
-pub(crate) fn leave_multicast_v6(
-    fd: BorrowedFd<'_>,
-    group: &Ipv6Addr,
-    interface: u32,
-) -> io::Result<()> {
-    SockRef::from(&fd).leave_multicast_v6(group, interface)
 }
