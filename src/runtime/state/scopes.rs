@@ -8,6 +8,8 @@
 
 use std::panic::Location;
 
+use slab::Slab;
+
 use crate::runtime::base::wait::NEVER;
 
 /// The place of a scope in its shard's slab.
@@ -36,14 +38,12 @@ pub(crate) enum ScopeKind {
 /// The scopes of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    scopes: Vec<Scope>,
-    free: Vec<ScopeIndex>,
+    scopes: Slab<Scope>,
     last: ScopeId,
 }
 
 #[derive(Debug)]
 struct Scope {
-    /// Zero while the place is free.
     id: ScopeId,
     outer: ScopeIndex,
     is_mask: bool,
@@ -69,12 +69,8 @@ impl Scopes {
         kind: ScopeKind,
         location: &'static Location<'static>,
     ) -> (ScopeIndex, ScopeId) {
-        let index = self
-            .free
-            .pop()
-            .unwrap_or(ScopeIndex(self.scopes.len() as u32));
         self.last += 1;
-        let scope = Scope {
+        let index = self.scopes.insert(Scope {
             id: self.last,
             outer,
             is_mask: kind == ScopeKind::Mask,
@@ -88,11 +84,8 @@ impl Scopes {
             deadline: NEVER,
             owner: ScopeIndex::NONE,
             location,
-        };
-        match self.scopes.get_mut(index.0 as usize) {
-            Some(place) => *place = scope,
-            None => self.scopes.push(scope),
-        }
+        });
+        let index = ScopeIndex(index as u32);
         self.bound(index);
         (index, self.last)
     }
@@ -124,8 +117,7 @@ impl Scopes {
                 continue;
             }
             let outer = scope.outer;
-            self.scopes[at.0 as usize].id = 0;
-            self.free.push(at);
+            self.scopes.remove(at.0 as usize);
             let Some(next) = inside.last() else {
                 return outer;
             };
@@ -140,17 +132,13 @@ impl Scopes {
 
     /// Removes all scopes of a chain.
     pub(in crate::runtime) fn forget(&mut self, mut innermost: ScopeIndex) {
-        while let Some(scope) = self.scopes.get_mut(innermost.0 as usize) {
-            scope.id = 0;
-            self.free.push(innermost);
+        while let Some(scope) = self.scopes.try_remove(innermost.0 as usize) {
             innermost = scope.outer;
         }
     }
 
     fn get(&self, index: ScopeIndex) -> Option<&Scope> {
-        self.scopes
-            .get(index.0 as usize)
-            .filter(|scope| scope.id != 0)
+        self.scopes.get(index.0 as usize)
     }
 
     /// The scopes around a place, from the inside out.
@@ -190,7 +178,7 @@ impl Scopes {
     /// Counts an unwinding to a scope of this chain.
     pub(in crate::runtime) fn count_raise(&mut self, innermost: ScopeIndex, id: ScopeId) -> u8 {
         let mut at = innermost;
-        while let Some(scope) = self.scopes.get_mut(at.0 as usize).filter(|s| s.id != 0) {
+        while let Some(scope) = self.scopes.get_mut(at.0 as usize) {
             if scope.id == id {
                 scope.raises = scope.raises.saturating_add(1);
                 return scope.raises;
@@ -203,7 +191,7 @@ impl Scopes {
     /// Cancels a scope of this chain; false if the scope has been left.
     pub(in crate::runtime) fn cancel(&mut self, innermost: ScopeIndex, id: ScopeId) -> bool {
         let mut at = innermost;
-        while let Some(scope) = self.scopes.get_mut(at.0 as usize).filter(|s| s.id != 0) {
+        while let Some(scope) = self.scopes.get_mut(at.0 as usize) {
             if scope.id == id {
                 scope.is_cancelled = true;
                 return true;
@@ -232,7 +220,7 @@ impl Scopes {
 
     /// How many scopes there are.
     pub(in crate::runtime) fn len(&self) -> usize {
-        self.scopes.len() - self.free.len()
+        self.scopes.len()
     }
 }
 

@@ -4,6 +4,8 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use slab::Slab;
+
 use crate::runtime::base::wait::WaitList;
 
 /// A direction of a source.
@@ -13,22 +15,20 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// Bits of a key that name the slot; above them is the generation.
+/// Bits of a key that name the slot's place in the slab; above them is the generation, from 1 on.
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 
 /// The slots of a shard.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Sources {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Slab<Slot>,
 }
 
 /// One cache line: every event and every wait accesses a slot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 pub(in crate::runtime) struct Slot {
-    /// Zero while the slot is free.
     key: u64,
     /// A hangup, an error or urgent data was reported: from then on a short read proves nothing.
     pub(in crate::runtime) hangup: bool,
@@ -62,44 +62,38 @@ impl Slot {
 
 impl Sources {
     pub(in crate::runtime) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len()
     }
 
     pub(in crate::runtime) fn get(&mut self, key: u64) -> Option<&mut Slot> {
         self.slots
             .get_mut((key & SLOT_MASK) as usize)
-            .filter(|slot| slot.key == key && key != 0)
+            .filter(|slot| slot.key == key)
     }
 
     pub(in crate::runtime) fn insert(&mut self) -> io::Result<u64> {
         static LAST_GENERATION: AtomicU64 = AtomicU64::new(0);
-        let place = match self.free.pop() {
-            Some(place) => u64::from(place),
-            None if self.slots.len() as u64 > SLOT_MASK => {
-                return Err(io::Error::other(
-                    "a shard can watch 16,777,216 descriptors at most",
-                ));
-            }
-            None => {
-                self.slots.push(Slot::default());
-                self.slots.len() as u64 - 1
-            }
-        };
+        let entry = self.slots.vacant_entry();
+        let place = entry.key() as u64;
+        if place > SLOT_MASK {
+            return Err(io::Error::other(
+                "a shard can watch 16,777,216 descriptors at most",
+            ));
+        }
         let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
         let key = generation << SLOT_BITS | place;
-        self.slots[place as usize] = Slot {
+        entry.insert(Slot {
             key,
             hangup: false,
             ready: [true; 2],
             waiters: Default::default(),
-        };
+        });
         Ok(key)
     }
 
     /// Frees a slot, and returns it with its waiters.
     pub(in crate::runtime) fn remove(&mut self, key: u64) -> Option<Slot> {
-        let slot = std::mem::take(self.get(key)?);
-        self.free.push((key & SLOT_MASK) as u32);
-        Some(slot)
+        self.get(key)?;
+        Some(self.slots.remove((key & SLOT_MASK) as usize))
     }
 }
