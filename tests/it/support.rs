@@ -7,11 +7,18 @@ use std::sync::{Condvar, Mutex, Once, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use ethreads::RunError;
+use ethreads::thread::JoinHandle;
 
 /// Runs `f` on an OS thread of its own, which has no scheduler yet and ends before this returns.
 pub(crate) fn fresh<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     let result = std::thread::scope(|scope| scope.spawn(f).join());
     result.unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+}
+
+/// Joins ethreads that do not panic.
+pub(crate) fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
+    let joined = handles.into_iter().map(JoinHandle::join);
+    joined.map(|result| result.expect("no panic")).collect()
 }
 
 /// Write-locked while a child process begins. Until exec the child has copies of all descriptors,

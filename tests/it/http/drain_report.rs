@@ -245,29 +245,6 @@ fn a_peer_that_does_not_close_its_side_does_not_keep_a_drain() {
     });
 }
 
-/// hunchentoot#141: a soft stop with two requests.
-#[test]
-fn two_requests_in_flight_are_both_answered() {
-    on_a_shard(|| {
-        let (handler, parked) = parking();
-        let site = Site::new(handler);
-        let mut clients = [site.connect(), site.connect()];
-        for client in &mut clients {
-            client.send(GET);
-            settle();
-        }
-        site.handle.drain(LONG);
-        settle();
-        // The second request ends first.
-        for n in [1, 0] {
-            assert!(!site.served.is_finished());
-            parked.borrow()[n].unpark();
-            clients[n].last_answer(200);
-        }
-        site.served.join().unwrap().unwrap();
-    });
-}
-
 #[test]
 fn whoever_waits_for_the_end_gets_the_report() {
     on_a_shard(|| {

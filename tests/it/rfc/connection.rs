@@ -80,9 +80,15 @@ fn each_answer_says_what_becomes_of_the_connection() {
         client.send(get(&["connection: close"]));
         client.last_answer(200);
 
-        let mut client = site.connect();
-        client.send(head(&["GET / HTTP/1.0"]));
-        client.last_answer(200);
+        for before in [None, Some("connection: keep-alive")] {
+            let mut client = site.connect();
+            if let Some(field) = before {
+                client.send(head(&["GET / HTTP/1.0", field]));
+                client.answer();
+            }
+            client.send(head(&["GET / HTTP/1.0"]));
+            client.last_answer(200);
+        }
         site.end();
     });
 }
@@ -183,9 +189,11 @@ fn a_time_out_is_a_graceful_close() {
             |server| server.timeouts(timeouts(|timeouts| timeouts.idle = SHORT)),
             tell,
         );
-        let mut client = Client::with_input(site.addr, NEXT);
-        assert_eq!(client.answer().text(), NEXT_TOLD);
-        client.end();
+        let mut fresh = site.connect();
+        let mut used = Client::with_input(site.addr, NEXT);
+        assert_eq!(used.answer().text(), NEXT_TOLD);
+        fresh.end();
+        used.end();
         site.end();
     });
     on_a_shard(|| {
@@ -223,12 +231,18 @@ fn the_end_of_an_idle_connection_is_answered_with_the_end() {
 fn a_half_closed_connection_is_answered() {
     on_a_shard(|| {
         let site = Site::new(tell);
-        let mut client = site.connect();
-        client.send(NEXT.to_owned() + &post(&["content-length: 2"], "ab"));
-        client.finish();
-        assert_eq!(client.answer().text(), NEXT_TOLD);
-        assert_eq!(client.answer().text(), "POST / for a: \"ab\"");
-        client.end();
+        // The server accepts the connection before or after the whole input has come.
+        for accepted in [false, true] {
+            let mut client = site.connect();
+            if accepted {
+                settle();
+            }
+            client.send(NEXT.to_owned() + &post(&["content-length: 2"], "ab"));
+            client.finish();
+            assert_eq!(client.answer().text(), NEXT_TOLD);
+            assert_eq!(client.answer().text(), "POST / for a: \"ab\"");
+            client.end();
+        }
         site.end();
     });
 }

@@ -3,16 +3,19 @@
 use ethreads::http::{Request, StatusCode};
 
 use crate::http::util::{Client, Site, on_a_shard, settle};
-use crate::rfc::support::{get, head, post, refused, served, tell};
+use crate::rfc::support::{NEXT, get, head, post, refused, served, tell};
 
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Sends the head, expects a 100, sends the body, and returns the answer.
+/// Sends the head, expects a 100, sends the body in two parts, and returns the answer.
 #[track_caller]
 fn asked(client: &mut Client, head: &str, body: &str) -> String {
     client.send(head);
     assert_eq!(client.head().head, CONTINUE);
-    client.send(body);
+    let (first, second) = body.split_at(body.len() / 2);
+    client.send(first);
+    settle();
+    client.send(second);
     client.answer().text().to_owned()
 }
 
@@ -122,16 +125,23 @@ fn unknown_expectations_fail() {
 #[test]
 fn a_final_answer_instead_of_100_ends_the_connection() {
     on_a_shard(|| {
-        let site = Site::new(|_: &mut Request| StatusCode::FORBIDDEN);
+        let site = Site::new(|_: &mut Request| (StatusCode::FORBIDDEN, "no"));
+        let by_length = post(&["expect: 100-continue", "content-length: 2"], "");
         let mut client = site.connect();
-        client.send(post(&["expect: 100-continue", "content-length: 2"], ""));
-        client.last_answer(403);
+        client.send(&by_length);
+        assert_eq!(client.last_answer(403).text(), "no");
         let mut client = site.connect();
         client.send(post(
             &["expect: 100-continue", "transfer-encoding: chunked"],
             "",
         ));
         client.last_answer(403);
+        // The same with a peer that sends the content all the same, with a request behind it.
+        let mut client = site.connect();
+        client.send(&by_length);
+        settle();
+        client.send("ab".to_owned() + NEXT);
+        assert_eq!(client.last_answer(403).text(), "no");
         site.end();
     });
 }

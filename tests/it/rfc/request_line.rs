@@ -42,6 +42,7 @@ fn malformed_lines_are_refused() {
         ("GET / HTTP/1.1 ", 400),
         ("GET / HTTP/1.1\t", 400),
         ("GET / a HTTP/1.1", 400),
+        ("G ET / HTTP/1.1", 400),
         ("GET", 400),
         ("/", 400),
         ("HTTP/1.1 200 OK", 400),

@@ -9,21 +9,16 @@ use ethreads::sync::channel::{
     self, Receiver, RecvError, RecvTimeoutError, SendError, SendTimeoutError, Sender, TryRecvError,
     TrySendError,
 };
-use ethreads::thread::{self, Cancelled, JoinHandle};
+use ethreads::thread::{self, Cancelled};
 use ethreads::time;
 
-use crate::support::leaving_nothing as check;
+use crate::support::{join_all, leaving_nothing as check};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const CAPACITIES: [Option<usize>; 5] = [Some(0), Some(1), Some(2), Some(64), None];
 
 fn open<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
     capacity.map_or_else(channel::unbounded, channel::bounded)
-}
-
-fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
-    let joined = handles.into_iter().map(JoinHandle::join);
-    joined.map(|result| result.expect("no panic")).collect()
 }
 
 /// A message that counts how many of its kind are alive.

@@ -11,14 +11,9 @@ use ethreads::sync::{Barrier, Condvar, Mutex, RwLock, Semaphore, WaitGroup};
 use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::time;
 
-use crate::support::{OnDrop, deadlock, fresh, leaving_nothing as check, text};
+use crate::support::{OnDrop, deadlock, fresh, join_all, leaving_nothing as check, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
-    let joined = handles.into_iter().map(JoinHandle::join);
-    joined.map(|result| result.expect("no panic")).collect()
-}
 
 #[test]
 fn a_mutex_is_handed_over_in_order_and_nobody_gets_in_between() {

@@ -11,7 +11,7 @@ use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::time::Instant;
 use ethreads::{runtime, sim, time};
 
-use crate::support::{OnDrop, collect_log, fresh, logged, on_log, text};
+use crate::support::{OnDrop, collect_log, fresh, join_all, logged, on_log, text};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -105,11 +105,6 @@ fn callers(resource: &Ours, count: usize) -> Vec<JoinHandle<Result<u32, String>>
         })
     };
     (0..count).map(caller).collect()
-}
-
-fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
-    let joined = handles.into_iter().map(JoinHandle::join);
-    joined.map(|result| result.unwrap()).collect()
 }
 
 /// Spawns `f` with a handle of its own.

@@ -10,7 +10,7 @@ use ethreads::sync::{RwLock, RwLockWriteGuard};
 use ethreads::thread::{self, Cancelled, JoinHandle};
 use ethreads::time;
 
-use crate::support::{OnDrop, deadlock, fresh, leaving_nothing as check};
+use crate::support::{OnDrop, deadlock, fresh, join_all, leaving_nothing as check};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -51,11 +51,6 @@ impl Scene {
     fn log(&self) -> String {
         self.log.borrow().join(" ")
     }
-}
-
-fn join_all<T>(handles: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
-    let joined = handles.into_iter().map(JoinHandle::join);
-    joined.map(|result| result.unwrap()).collect()
 }
 
 #[test]

@@ -145,6 +145,13 @@ pub(super) const GOOD: &[Case] = &[
         "200 200 200 open",
     ),
     case(
+        "POST /one HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+         3;a=\"b\"\r\nabc\r\n2\r\nde\r\n0\r\nchecksum: 1\r\n\r\n\
+         POST /two HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nfg\
+         GET /three?x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        "200 200 200 closed",
+    ),
+    case(
         "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.0\r\n\r\n",
         "200 200 closed",
     ),
