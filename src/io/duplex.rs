@@ -18,7 +18,7 @@ use crate::runtime::io::operation::Limit;
 use crate::runtime::scheduler::clock::Instant;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
-use crate::sync::line::{Line, Missed, Wait};
+use crate::sync::wait_queue::{Wait, WaitError, WaitQueue};
 
 /// Makes two connected streams in memory, for tests and tunnels within an OS thread. What is
 /// written to one is read from the other; each direction holds at most `capacity` bytes that were
@@ -84,8 +84,8 @@ struct Direction {
     ended: Cell<bool>,
     /// Nothing more is read.
     refused: Cell<bool>,
-    readers: Line,
-    writers: Line,
+    readers: WaitQueue,
+    writers: WaitQueue,
 }
 
 impl Direction {
@@ -95,8 +95,8 @@ impl Direction {
             capacity,
             ended: Cell::new(false),
             refused: Cell::new(false),
-            readers: Line::new(),
-            writers: Line::new(),
+            readers: WaitQueue::new(),
+            writers: WaitQueue::new(),
         })
     }
 
@@ -119,9 +119,9 @@ impl Direction {
         let has_more = !bytes.is_empty();
         drop(bytes);
         if has_more {
-            self.readers.serve(|()| ());
+            self.readers.wake_one(|()| ());
         }
-        self.writers.serve(|()| ());
+        self.writers.wake_one(|()| ());
         Some(got)
     }
 
@@ -139,9 +139,9 @@ impl Direction {
         bytes.extend(&data[..taken]);
         drop(bytes);
         if taken < room {
-            self.writers.serve(|()| ());
+            self.writers.wake_one(|()| ());
         }
-        self.readers.serve(|()| ());
+        self.readers.wake_one(|()| ());
         Some(Ok(taken))
     }
 
@@ -159,14 +159,14 @@ impl Direction {
     }
 
     fn wake_all(&self) {
-        self.readers.serve_all(|()| ());
-        self.writers.serve_all(|()| ());
+        self.readers.wake_all(|()| ());
+        self.writers.wake_all(|()| ());
     }
 }
 
 /// Tries until `attempt` has a result, and waits in `queue` in between.
 fn retry<R>(
-    queue: &Line,
+    queue: &WaitQueue,
     kind: WaitKind,
     limit: Limit,
     location: &'static Location<'static>,
@@ -189,8 +189,8 @@ fn retry<R>(
         let wait = Wait::new(kind, location).until(deadline);
         match as_io(|| Ok(queue.wait(wait, ())))? {
             Ok(()) => {}
-            Err(Missed::TimedOut(())) => return Err(io::ErrorKind::TimedOut.into()),
-            Err(Missed::Unwinding(())) => return Err(io::Error::other(WouldPark { location })),
+            Err(WaitError::TimedOut(())) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(WaitError::Unwinding(())) => return Err(io::Error::other(WouldPark { location })),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::line::{Line, Wait};
+use super::wait_queue::{Wait, WaitQueue};
 use crate::runtime::base::wait::WaitKind;
 
 /// Lets a number of ethreads wait for each other. [`std::sync::Barrier`], for the ethreads of one
@@ -39,7 +39,7 @@ use crate::runtime::base::wait::WaitKind;
 pub struct Barrier {
     size: usize,
     /// The ethreads that have arrived since the last group went on.
-    line: Line,
+    waiters: WaitQueue,
 }
 
 /// Whether the caller was the last to arrive at a [`Barrier`].
@@ -60,7 +60,7 @@ impl Barrier {
     pub const fn new(size: usize) -> Self {
         Self {
             size,
-            line: Line::new(),
+            waiters: WaitQueue::new(),
         }
     }
 
@@ -82,15 +82,15 @@ impl Barrier {
         if std::thread::panicking() {
             return BarrierWaitResult(false);
         }
-        let here = self.line.len() + 1;
+        let here = self.waiters.len() + 1;
         if here >= self.size {
-            self.line.serve_all(|()| ());
+            self.waiters.wake_all(|()| ());
             return BarrierWaitResult(true);
         }
         let left = self.size - here;
         let wait = Wait::new(WaitKind::Barrier, Location::caller()).for_many(left as u64);
         // The caller does not unwind, as checked above.
-        let came = self.line.wait(wait, ());
+        let came = self.waiters.wait(wait, ());
         debug_assert!(came.is_ok(), "there is no limit");
         BarrierWaitResult(false)
     }
@@ -100,7 +100,7 @@ impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
             .field("size", &self.size)
-            .field("here", &self.line.len())
+            .field("here", &self.waiters.len())
             .finish_non_exhaustive()
     }
 }

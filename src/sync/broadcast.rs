@@ -41,8 +41,8 @@ use std::rc::Rc;
 use std::sync::mpsc::SendError;
 
 use super::endpoints::Endpoints;
-use super::line::{Place, Wait};
-use super::select::sealed::{Parts, Turn};
+use super::select::sealed::{Park, Parts};
+use super::wait_queue::{Wait, Waiter};
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::scheduler::current;
 
@@ -54,7 +54,7 @@ use crate::runtime::scheduler::current;
 #[must_use]
 pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a broadcast keeps one message at least");
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(BroadcastState {
         capacity,
         messages: RefCell::default(),
         first: Cell::new(0),
@@ -65,7 +65,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (sender, receiver)
 }
 
-struct Shared<T> {
+struct BroadcastState<T> {
     capacity: usize,
     messages: RefCell<VecDeque<Message<T>>>,
     /// The number of the first message that is kept.
@@ -134,7 +134,7 @@ impl Error for TryRecvError {}
 /// send(ethreads::sync::broadcast::channel::<u8>(1).0);
 /// ```
 pub struct Sender<T> {
-    shared: Rc<Shared<T>>,
+    shared: Rc<BroadcastState<T>>,
 }
 
 /// Receives all messages that are sent after its creation. Made by [`channel`] and
@@ -147,12 +147,12 @@ pub struct Sender<T> {
 /// send(ethreads::sync::broadcast::channel::<u8>(1).1);
 /// ```
 pub struct Receiver<T> {
-    shared: Rc<Shared<T>>,
+    shared: Rc<BroadcastState<T>>,
     /// The number of the next message.
     next: u64,
 }
 
-impl<T> Shared<T> {
+impl<T> BroadcastState<T> {
     /// The number of the message that will be sent next.
     fn end(&self) -> u64 {
         self.first.get() + self.messages.borrow().len() as u64
@@ -222,7 +222,7 @@ impl<T> Sender<T> {
             value: Rc::new(message),
             left,
         });
-        shared.ends.line.serve_all(|()| ());
+        shared.ends.waiters.wake_all(|()| ());
         // Dropping the message runs user code.
         drop(oldest);
         Ok(left)
@@ -254,7 +254,7 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    fn new(shared: &Rc<Shared<T>>) -> Self {
+    fn new(shared: &Rc<BroadcastState<T>>) -> Self {
         shared.ends.add_receiver();
         Self {
             next: shared.end(),
@@ -309,7 +309,7 @@ impl<T: Clone> Receiver<T> {
                 return done;
             }
             let wait = Wait::new(WaitKind::Broadcast, location);
-            if self.shared.ends.line.wait(wait, ()).is_err() {
+            if self.shared.ends.waiters.wait(wait, ()).is_err() {
                 return Err(RecvError::Closed);
             }
         }
@@ -329,7 +329,7 @@ impl<T: Clone> Receiver<T> {
         Receiving {
             shared: &self.shared,
             next: &mut self.next,
-            place: None,
+            waiter: None,
         }
     }
 }
@@ -381,9 +381,9 @@ impl<T> fmt::Debug for Receiver<T> {
 /// Receives a message; see [`Receiver::receiving`].
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Receiving<'a, T> {
-    shared: &'a Shared<T>,
+    shared: &'a BroadcastState<T>,
     next: &'a mut u64,
-    place: Option<Place<'a, ()>>,
+    waiter: Option<Waiter<'a, ()>>,
 }
 
 impl<T> fmt::Debug for Receiving<'_, T> {
@@ -404,17 +404,17 @@ impl<T: Clone> Parts for Receiving<'_, T> {
         }
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.shared.ends.line, case, ()));
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        self.waiter = Some(park.enter(&self.shared.ends.waiters, case, ()));
     }
 
     fn commit(&mut self, case: u32) -> Self::Done {
-        self.place = None;
+        self.waiter = None;
         let done = self.attempt(case);
-        done.expect("it is served because of a message, or of the end")
+        done.expect("it is woken by a message, or of the end")
     }
 
     fn withdraw(&mut self) {
-        self.place = None;
+        self.waiter = None;
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::line::{Line, Wait};
 use super::mutex::{Mutex, MutexGuard};
+use super::wait_queue::{Wait, WaitQueue};
 use super::{LockResult, PoisonError};
 use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::thread;
@@ -51,7 +51,7 @@ use crate::time::Instant;
 /// ```
 #[derive(Default)]
 pub struct Condvar {
-    line: Line,
+    waiters: WaitQueue,
 }
 
 /// Whether a wait with a timeout has timed out.
@@ -70,7 +70,9 @@ impl Condvar {
     /// Creates a condition variable.
     #[must_use]
     pub const fn new() -> Self {
-        Self { line: Line::new() }
+        Self {
+            waiters: WaitQueue::new(),
+        }
     }
 
     /// Unlocks the mutex, suspends the caller until it is notified, and locks the mutex again.
@@ -173,7 +175,7 @@ impl Condvar {
         drop(guard);
         let wait = Wait::new(WaitKind::Condition, location).until(deadline);
         // The caller does not unwind, as checked above.
-        let notified = self.line.wait(wait, ()).is_ok();
+        let notified = self.waiters.wait(wait, ()).is_ok();
         let guard = if notified {
             // If the ethread unwound now, its notification would be lost; the notification was
             // meant for an ethread that goes on.
@@ -186,12 +188,12 @@ impl Condvar {
 
     /// Wakes the waiter that has waited longest, if there is a waiter.
     pub fn notify_one(&self) {
-        self.line.serve(|()| ());
+        self.waiters.wake_one(|()| ());
     }
 
     /// Wakes all current waiters.
     pub fn notify_all(&self) {
-        self.line.serve_all(|()| ());
+        self.waiters.wake_all(|()| ());
     }
 }
 

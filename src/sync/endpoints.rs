@@ -3,13 +3,13 @@
 
 use std::cell::Cell;
 
-use super::line::Line;
+use super::wait_queue::WaitQueue;
 
 /// The number of senders and receivers, and the receivers that wait.
 pub(super) struct Endpoints {
     senders: Cell<usize>,
     receivers: Cell<usize>,
-    pub(super) line: Line,
+    pub(super) waiters: WaitQueue,
 }
 
 impl Endpoints {
@@ -18,7 +18,7 @@ impl Endpoints {
         Self {
             senders: Cell::new(1),
             receivers: Cell::new(0),
-            line: Line::new(),
+            waiters: WaitQueue::new(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Endpoints {
     pub(super) fn remove_sender(&self) {
         self.senders.set(self.senders.get() - 1);
         if self.is_closed() {
-            self.line.serve_all(|()| ());
+            self.waiters.wake_all(|()| ());
         }
     }
 

@@ -65,7 +65,6 @@ pub mod broadcast;
 pub mod channel;
 mod condvar;
 mod endpoints;
-pub(crate) mod line;
 mod mutex;
 mod once;
 mod poison;
@@ -77,6 +76,7 @@ pub mod select;
 mod semaphore;
 mod signal;
 mod wait_group;
+pub(crate) mod wait_queue;
 pub mod watch;
 
 pub use barrier::{Barrier, BarrierWaitResult};

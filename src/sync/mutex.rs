@@ -8,8 +8,8 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
-use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison, poisonable};
+use super::wait_queue::{self, Wait, WaitQueue};
 use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
@@ -56,7 +56,7 @@ use crate::runtime::base::wait::WaitKind;
 /// ```
 pub struct Mutex<T: ?Sized> {
     /// The waiters, each with the ethread that will be the holder.
-    line: Line<Peer>,
+    waiters: WaitQueue<Peer>,
     /// The ethread that holds the mutex, or has been handed it and has not run since.
     holder: Cell<Peer>,
     /// The same ethread, shared with the waits on this mutex for deadlock detection.
@@ -76,7 +76,7 @@ impl<T> Mutex<T> {
     /// Creates a mutex that is not locked.
     pub const fn new(value: T) -> Self {
         Self {
-            line: Line::new(),
+            waiters: WaitQueue::new(),
             holder: Cell::new(Peer::NONE),
             owner: Owner::new(),
             poison: Poison::new(),
@@ -114,9 +114,13 @@ impl<T: ?Sized> Mutex<T> {
     ) -> LockResult<MutexGuard<'_, T>> {
         if self.holder.get() != Peer::NONE {
             let wait = Wait::new(WaitKind::Lock, location).on(&self.owner, self.holder.get());
-            line::unlimited(self.line.wait(wait, line::me()), "Mutex::lock", location);
+            wait_queue::unlimited(
+                self.waiters.wait(wait, wait_queue::me()),
+                "Mutex::lock",
+                location,
+            );
         } else {
-            self.holder.set(line::me());
+            self.holder.set(wait_queue::me());
         }
         self.guard()
     }
@@ -130,7 +134,7 @@ impl<T: ?Sized> Mutex<T> {
         if self.holder.get() != Peer::NONE {
             return Err(TryLockError::WouldBlock);
         }
-        self.holder.set(line::me());
+        self.holder.set(wait_queue::me());
         Ok(self.guard()?)
     }
 
@@ -174,7 +178,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         let mutex = self.mutex;
         self.holding.end(&mutex.poison);
         // The mutex stays held during the hand-over, so that no other ethread locks it in between.
-        let next = mutex.line.serve(|next| *next);
+        let next = mutex.waiters.wake_one(|next| *next);
         let next = next.unwrap_or(Peer::NONE);
         mutex.holder.set(next);
         mutex.owner.set(next);

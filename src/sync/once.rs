@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
 
-use super::line::{self, Line, Wait};
+use super::wait_queue::{self, Wait, WaitQueue};
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
 
@@ -58,11 +58,11 @@ pub struct OnceCell<T> {
     /// The same ethread, shared with the waits on this cell for deadlock detection.
     owner: Owner,
     /// The waiters, each with its ethread if the waiter would make the value itself.
-    line: Line<Option<Peer>>,
+    waiters: WaitQueue<Option<Peer>>,
 }
 
-/// An attempt to make the value. When it ends, the waiters have the value, or the next waiter has
-/// its turn.
+/// An attempt to make the value. When it ends, the waiters have the value, or the next waiter
+/// makes it.
 struct Making<'a, T>(&'a OnceCell<T>);
 
 impl<T> Drop for Making<'_, T> {
@@ -70,9 +70,9 @@ impl<T> Drop for Making<'_, T> {
         let cell = self.0;
         if cell.value.get().is_none() {
             // A waiter that only waits is woken on the way, and enters the queue again.
-            while let Some(waiter) = cell.line.serve(|waiter| *waiter) {
+            while let Some(waiter) = cell.waiters.wake_one(|waiter| *waiter) {
                 if let Some(next) = waiter {
-                    // The turn belongs to `next` from now on, so that no other ethread makes the
+                    // `next` makes the value from now on, so that no other ethread makes the
                     // value in between.
                     cell.make_it(next);
                     return;
@@ -80,7 +80,7 @@ impl<T> Drop for Making<'_, T> {
             }
         }
         cell.make_it(Peer::NONE);
-        cell.line.serve_all(|_| ());
+        cell.waiters.wake_all(|_| ());
     }
 }
 
@@ -92,7 +92,7 @@ impl<T> OnceCell<T> {
             value: cell::OnceCell::new(),
             maker: Cell::new(Peer::NONE),
             owner: Owner::new(),
-            line: Line::new(),
+            waiters: WaitQueue::new(),
         }
     }
 
@@ -117,7 +117,7 @@ impl<T> OnceCell<T> {
             return Err(value);
         }
         self.value.set(value)?;
-        self.line.serve_all(|_| ());
+        self.waiters.wake_all(|_| ());
         Ok(())
     }
 
@@ -171,15 +171,15 @@ impl<T> OnceCell<T> {
         f: impl FnOnce() -> Result<T, E>,
         location: &'static Location<'static>,
     ) -> Result<&T, E> {
-        let me = line::me();
+        let me = wait_queue::me();
         if self.is_made() {
             assert!(
                 self.maker.get() != me,
                 "the value of a cell is needed at {location} in order to make it"
             );
-            // Waits until there is a value, or until it is the caller's turn to make it.
-            let waited = self.line.wait(self.wait_for_it(location), Some(me));
-            line::unlimited(waited, "OnceCell::get_or_init", location);
+            // Waits until there is a value, or until the caller is to make it.
+            let waited = self.waiters.wait(self.wait_for_it(location), Some(me));
+            wait_queue::unlimited(waited, "OnceCell::get_or_init", location);
         }
         if let Some(value) = self.value.get() {
             return Ok(value);
@@ -210,8 +210,8 @@ impl<T> OnceCell<T> {
             if let Some(value) = self.value.get() {
                 return value;
             }
-            let waited = self.line.wait(self.wait_for_it(location), None);
-            line::unlimited(waited, "OnceCell::wait", location);
+            let waited = self.waiters.wait(self.wait_for_it(location), None);
+            wait_queue::unlimited(waited, "OnceCell::wait", location);
         }
     }
 

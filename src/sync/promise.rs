@@ -8,8 +8,8 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 
-use super::line::{Line, Place, Wait};
-use super::select::sealed::{Parts, Turn};
+use super::select::sealed::{Park, Parts};
+use super::wait_queue::{Wait, WaitQueue, Waiter};
 use crate::runtime::base::wait::WaitKind;
 use crate::thread;
 
@@ -54,7 +54,7 @@ use crate::thread;
 /// send(ethreads::sync::Promise::<u8, u8>::new().0);
 /// ```
 pub struct Promise<T, E> {
-    shared: Rc<Shared<T, E>>,
+    shared: Rc<PromiseState<T, E>>,
 }
 
 /// Settles a [`Promise`]. Made by [`Promise::new`].
@@ -68,12 +68,12 @@ pub struct Promise<T, E> {
 #[must_use = "dropping it breaks the promise"]
 pub struct Resolver<T, E> {
     /// `None` once the promise is settled.
-    shared: Option<Rc<Shared<T, E>>>,
+    shared: Option<Rc<PromiseState<T, E>>>,
 }
 
-struct Shared<T, E> {
+struct PromiseState<T, E> {
     outcome: OnceCell<Result<T, PromiseError<E>>>,
-    line: Line,
+    waiters: WaitQueue,
     followers: RefCell<Vec<Rc<dyn Follow<T, E>>>>,
 }
 
@@ -117,9 +117,9 @@ impl<E: Error + 'static> Error for PromiseError<E> {
 impl<T, E> Promise<T, E> {
     /// Creates a promise and its resolver.
     pub fn new() -> (Self, Resolver<T, E>) {
-        let shared = Rc::new(Shared {
+        let shared = Rc::new(PromiseState {
             outcome: OnceCell::new(),
-            line: Line::new(),
+            waiters: WaitQueue::new(),
             followers: RefCell::default(),
         });
         let promise = Self {
@@ -181,7 +181,7 @@ impl<T: Clone, E: Clone> Promise<T, E> {
         let location = Location::caller();
         while self.shared.outcome.get().is_none() {
             let wait = Wait::new(WaitKind::Promise, location);
-            if self.shared.line.wait(wait, ()).is_err() {
+            if self.shared.waiters.wait(wait, ()).is_err() {
                 return Err(PromiseError::Broken);
             }
         }
@@ -198,12 +198,12 @@ impl<T: Clone, E: Clone> Promise<T, E> {
     pub fn settling(&self) -> Settling<'_, T, E> {
         Settling {
             promise: self,
-            place: None,
+            waiter: None,
         }
     }
 }
 
-impl<T, E> Shared<T, E> {
+impl<T, E> PromiseState<T, E> {
     fn add(&self, follower: Rc<dyn Follow<T, E>>) {
         let mut followers = self.followers.borrow_mut();
         // Followers that are done must not pile up at a promise that outlives many races.
@@ -344,7 +344,7 @@ impl<T, E> Resolver<T, E> {
         };
         // Nothing else has set the outcome.
         let outcome = shared.outcome.get_or_init(|| outcome);
-        shared.line.serve_all(|()| ());
+        shared.waiters.wake_all(|()| ());
         let followers = mem::take(&mut *shared.followers.borrow_mut());
         let mut panicked = None;
         for follower in followers {
@@ -445,7 +445,7 @@ impl<T, E> fmt::Debug for Resolver<T, E> {
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Settling<'a, T, E> {
     promise: &'a Promise<T, E>,
-    place: Option<Place<'a, ()>>,
+    waiter: Option<Waiter<'a, ()>>,
 }
 
 impl<T: Clone, E: Clone> Parts for Settling<'_, T, E> {
@@ -455,17 +455,17 @@ impl<T: Clone, E: Clone> Parts for Settling<'_, T, E> {
         self.promise.shared.outcome.get().cloned()
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.promise.shared.line, case, ()));
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        self.waiter = Some(park.enter(&self.promise.shared.waiters, case, ()));
     }
 
     fn commit(&mut self, _: u32) -> Self::Done {
-        self.place = None;
+        self.waiter = None;
         self.promise.outcome()
     }
 
     fn withdraw(&mut self) {
-        self.place = None;
+        self.waiter = None;
     }
 }
 

@@ -9,8 +9,8 @@ use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
-use super::line::{self, Line, Wait};
 use super::poison::{Holding, Poison, poisonable};
+use super::wait_queue::{self, Wait, WaitQueue};
 use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
@@ -59,16 +59,16 @@ use crate::runtime::base::wait::WaitKind;
 /// send(ethreads::sync::RwLock::new(1));
 /// ```
 pub struct RwLock<T: ?Sized> {
-    state: Cell<State>,
+    state: Cell<LockState>,
     /// The writer, shared with the waits on this lock for deadlock detection.
     owner: Owner,
-    line: Line<Access>,
+    waiters: WaitQueue<Access>,
     poison: Poison,
     value: UnsafeCell<T>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LockState {
     /// This many readers hold the lock. With 0, the lock is free.
     Read(usize),
     /// This ethread holds the lock for writing, or has been handed it and has not run since.
@@ -95,13 +95,13 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
     holding: Holding,
 }
 
-/// Serves the waiters behind a waiter that has left: it may have kept back waiters that can have
+/// Grants the waiters behind a waiter that has left: it may have kept back waiters that can have
 /// the lock now.
 struct Left<'a, T: ?Sized>(&'a RwLock<T>);
 
 impl<T: ?Sized> Drop for Left<'_, T> {
     fn drop(&mut self) {
-        self.0.serve();
+        self.0.grant();
     }
 }
 
@@ -109,9 +109,9 @@ impl<T> RwLock<T> {
     /// Creates a lock that is free.
     pub const fn new(value: T) -> Self {
         Self {
-            state: Cell::new(State::Read(0)),
+            state: Cell::new(LockState::Read(0)),
             owner: Owner::new(),
-            line: Line::new(),
+            waiters: WaitQueue::new(),
             poison: Poison::new(),
             value: UnsafeCell::new(value),
         }
@@ -161,7 +161,7 @@ impl<T: ?Sized> RwLock<T> {
     /// As [`read`](Self::read).
     #[track_caller]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        self.lock(Access::Write(line::me()), "RwLock::write");
+        self.lock(Access::Write(wait_queue::me()), "RwLock::write");
         self.writer()
     }
 
@@ -185,7 +185,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// `WouldBlock` if the lock is not free; `Poisoned` with the guard if a writer has unwound.
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
-        if self.try_lock(Access::Write(line::me())) {
+        if self.try_lock(Access::Write(wait_queue::me())) {
             Ok(self.writer()?)
         } else {
             Err(TryLockError::WouldBlock)
@@ -193,7 +193,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     fn try_lock(&self, access: Access) -> bool {
-        let after = self.after(access).filter(|_| self.line.is_empty());
+        let after = self.after(access).filter(|_| self.waiters.is_empty());
         after.inspect(|&state| self.set(state)).is_some()
     }
 
@@ -204,37 +204,41 @@ impl<T: ?Sized> RwLock<T> {
         }
         let location = Location::caller();
         let wait = match self.state.get() {
-            State::Written(writer) => Wait::new(WaitKind::Lock, location).on(&self.owner, writer),
-            State::Read(readers) => Wait::new(WaitKind::Readers, location).for_many(readers as u64),
+            LockState::Written(writer) => {
+                Wait::new(WaitKind::Lock, location).on(&self.owner, writer)
+            }
+            LockState::Read(readers) => {
+                Wait::new(WaitKind::Readers, location).for_many(readers as u64)
+            }
         };
         let _left = Left(self);
-        line::unlimited(self.line.wait(wait, access), call, location);
+        wait_queue::unlimited(self.waiters.wait(wait, access), call, location);
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: LockState) {
         self.state.set(state);
         self.owner.set(match state {
-            State::Read(_) => Peer::NONE,
-            State::Written(writer) => writer,
+            LockState::Read(_) => Peer::NONE,
+            LockState::Written(writer) => writer,
         });
     }
 
     /// The state with one more holder, if the current state admits this access.
-    fn after(&self, access: Access) -> Option<State> {
+    fn after(&self, access: Access) -> Option<LockState> {
         match (self.state.get(), access) {
-            (State::Read(readers), Access::Read) => Some(State::Read(readers + 1)),
-            (State::Read(0), Access::Write(writer)) => Some(State::Written(writer)),
+            (LockState::Read(readers), Access::Read) => Some(LockState::Read(readers + 1)),
+            (LockState::Read(0), Access::Write(writer)) => Some(LockState::Written(writer)),
             _ => None,
         }
     }
 
     /// Grants the lock to each waiter that can have it now, in queue order.
-    fn serve(&self) {
-        while let Some(access) = self.line.first()
+    fn grant(&self) {
+        while let Some(access) = self.waiters.first()
             && let Some(state) = self.after(access)
         {
             // A waiter that has met a deadline, and has not run since, gets nothing.
-            if self.line.serve_next() == Some(true) {
+            if self.waiters.wake_next() == Some(true) {
                 self.set(state);
             }
         }
@@ -261,8 +265,8 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
         let lock = this.lock;
         this.holding.end(&lock.poison);
         mem::forget(this);
-        lock.set(State::Read(1));
-        lock.serve();
+        lock.set(LockState::Read(1));
+        lock.grant();
         RwLockReadGuard { lock }
     }
 }
@@ -299,18 +303,18 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     fn drop(&mut self) {
-        if let State::Read(readers) = self.lock.state.get() {
-            self.lock.set(State::Read(readers - 1));
+        if let LockState::Read(readers) = self.lock.state.get() {
+            self.lock.set(LockState::Read(readers - 1));
         }
-        self.lock.serve();
+        self.lock.grant();
     }
 }
 
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         self.holding.end(&self.lock.poison);
-        self.lock.set(State::Read(0));
-        self.lock.serve();
+        self.lock.set(LockState::Read(0));
+        self.lock.grant();
     }
 }
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use super::line::{self, Line, Wait};
+use super::wait_queue::{self, Wait, WaitQueue};
 use crate::runtime::base::wait::WaitKind;
 
 /// Gives out permits, of which there is a limited number.
@@ -53,7 +53,7 @@ use crate::runtime::base::wait::WaitKind;
 pub struct Semaphore {
     permits: Cell<usize>,
     /// The waiters, each with the number of permits that it asks for.
-    line: Line<usize>,
+    waiters: WaitQueue<usize>,
 }
 
 /// Permits of a [`Semaphore`]. Dropping this gives them back.
@@ -107,12 +107,12 @@ macro_rules! permits {
 
 pub(super) use permits;
 
-/// Serves the waiters behind a waiter that has left: they may ask for fewer permits.
+/// Grants the waiters behind a waiter that has left: they may ask for fewer permits.
 struct Left<'a>(&'a Semaphore);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
-        self.0.serve();
+        self.0.grant();
     }
 }
 
@@ -122,7 +122,7 @@ impl Semaphore {
     pub const fn new(permits: usize) -> Self {
         Self {
             permits: Cell::new(permits),
-            line: Line::new(),
+            waiters: WaitQueue::new(),
         }
     }
 
@@ -164,7 +164,11 @@ impl Semaphore {
         }
         let _left = Left(self);
         let wait = Wait::new(WaitKind::Permits, location).for_many(count as u64);
-        line::unlimited(self.line.wait(wait, count), "Semaphore::acquire", location);
+        wait_queue::unlimited(
+            self.waiters.wait(wait, count),
+            "Semaphore::acquire",
+            location,
+        );
         Permit {
             semaphore: self,
             count,
@@ -178,7 +182,7 @@ impl Semaphore {
     /// If fewer permits are free, or there is a waiter.
     pub fn try_acquire_many(&self, count: usize) -> Result<Permit<'_>, TryAcquireError> {
         let left = self.permits.get().checked_sub(count);
-        match left.filter(|_| self.line.is_empty()) {
+        match left.filter(|_| self.waiters.is_empty()) {
             Some(left) => {
                 self.permits.set(left);
                 Ok(Permit {
@@ -199,7 +203,7 @@ impl Semaphore {
         let permits = self.permits.get().checked_add(count);
         self.permits
             .set(permits.expect("a semaphore counts to usize::MAX"));
-        self.serve();
+        self.grant();
     }
 
     /// Returns how many permits are free.
@@ -209,12 +213,12 @@ impl Semaphore {
     }
 
     /// Grants what can be granted, in queue order.
-    fn serve(&self) {
-        while let Some(count) = self.line.first()
+    fn grant(&self) {
+        while let Some(count) = self.waiters.first()
             && let Some(left) = self.permits.get().checked_sub(count)
         {
             // A waiter that has met a deadline, and has not run since, gets nothing.
-            if self.line.serve_next() == Some(true) {
+            if self.waiters.wake_next() == Some(true) {
                 self.permits.set(left);
             }
         }
@@ -233,7 +237,7 @@ impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Semaphore")
             .field("permits", &self.permits.get())
-            .field("waiting", &self.line.len())
+            .field("waiting", &self.waiters.len())
             .finish()
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::line::{self, Line, Missed, Place, Wait};
-use super::select::sealed::{Parts, Turn};
+use super::select::sealed::{Park, Parts};
+use super::wait_queue::{self, Wait, WaitError, WaitQueue, Waiter};
 use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::time::Instant;
 
@@ -48,15 +48,17 @@ use crate::time::Instant;
 /// send(ethreads::sync::Signal::<u8>::new());
 /// ```
 pub struct Signal<T> {
-    /// The waiters, each with a place for the value.
-    line: Line<Option<T>>,
+    /// The waiters, each with a slot for the value.
+    waiters: WaitQueue<Option<T>>,
 }
 
 impl<T> Signal<T> {
     /// Creates a signal without waiters.
     #[must_use]
     pub const fn new() -> Self {
-        Self { line: Line::new() }
+        Self {
+            waiters: WaitQueue::new(),
+        }
     }
 
     /// Suspends the caller until it is handed a value.
@@ -74,8 +76,8 @@ impl<T> Signal<T> {
     pub fn wait(&self) -> T {
         let location = Location::caller();
         let waited = self.wait_until(NEVER, location);
-        let value = line::unlimited(waited, "Signal::wait", location);
-        value.expect("a served waiter has a value")
+        let value = wait_queue::unlimited(waited, "Signal::wait", location);
+        value.expect("a woken waiter has a value")
     }
 
     /// Suspends the caller until it is handed a value, for at most `timeout`. Returns `None` after
@@ -94,23 +96,23 @@ impl<T> Signal<T> {
     pub fn wait_timeout(&self, timeout: Duration) -> Option<T> {
         let deadline = deadline_after(Instant::now().as_nanos(), timeout);
         let waited = self.wait_until(deadline, Location::caller());
-        waited.unwrap_or_else(Missed::into_inner)
+        waited.unwrap_or_else(WaitError::into_inner)
     }
 
     fn wait_until(
         &self,
         deadline: u64,
         location: &'static Location<'static>,
-    ) -> Result<Option<T>, Missed<Option<T>>> {
+    ) -> Result<Option<T>, WaitError<Option<T>>> {
         let wait = Wait::new(WaitKind::Signal, location).until(deadline);
-        self.line.wait(wait, None)
+        self.waiters.wait(wait, None)
     }
 
     /// Returns an operation that waits for a value, for [`select!`](crate::select).
     pub fn waiting(&self) -> Waiting<'_, T> {
         Waiting {
             signal: self,
-            place: None,
+            waiter: None,
         }
     }
 
@@ -121,7 +123,7 @@ impl<T> Signal<T> {
     /// The value, if there is no waiter.
     pub fn signal(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
-        self.line.serve(|place| *place = value.take());
+        self.waiters.wake_one(|slot| *slot = value.take());
         value.map_or(Ok(()), Err)
     }
 
@@ -131,15 +133,15 @@ impl<T> Signal<T> {
         T: Clone,
     {
         let mut count = 0;
-        let last = self.line.last();
-        while self.line.has_until(last) {
+        let last = self.waiters.last();
+        while self.waiters.has_up_to(last) {
             // `clone` is user code: meanwhile waiters may leave, even all of them, and new waiters
             // have higher numbers.
             let copy = value.clone();
-            if !self.line.has_until(last) {
+            if !self.waiters.has_up_to(last) {
                 break;
             }
-            let told = self.line.serve_until(last, |place| *place = Some(copy));
+            let told = self.waiters.wake_up_to(last, |slot| *slot = Some(copy));
             count += usize::from(told.is_some());
         }
         count
@@ -148,7 +150,7 @@ impl<T> Signal<T> {
     /// Returns the number of waiters.
     #[must_use]
     pub fn waiters(&self) -> usize {
-        self.line.len()
+        self.waiters.len()
     }
 }
 
@@ -170,7 +172,7 @@ impl<T> fmt::Debug for Signal<T> {
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Waiting<'a, T> {
     signal: &'a Signal<T>,
-    place: Option<Place<'a, Option<T>>>,
+    waiter: Option<Waiter<'a, Option<T>>>,
 }
 
 impl<T> Parts for Waiting<'_, T> {
@@ -180,18 +182,18 @@ impl<T> Parts for Waiting<'_, T> {
         None
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.signal.line, case, None));
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        self.waiter = Some(park.enter(&self.signal.waiters, case, None));
     }
 
     fn commit(&mut self, _: u32) -> T {
-        let place = self.place.take().expect("it was in line");
-        let value = place.leave();
-        value.expect("a served waiter has a value")
+        let waiter = self.waiter.take().expect("it was queued");
+        let value = waiter.leave();
+        value.expect("a woken waiter has a value")
     }
 
     fn withdraw(&mut self) {
-        self.place = None;
+        self.waiter = None;
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::line::{self, Line, Wait};
+use super::wait_queue::{self, Wait, WaitQueue};
 use crate::runtime::base::wait::WaitKind;
 
 /// Lets ethreads wait until all members of a group are gone. Go's `sync.WaitGroup`, with guards in
@@ -48,7 +48,7 @@ pub struct WaitGroup {
 #[derive(Default)]
 struct Group {
     members: Cell<usize>,
-    line: Line,
+    waiters: WaitQueue,
 }
 
 /// Belongs to a [`WaitGroup`] until it is dropped. Made by [`WaitGroup::join`].
@@ -97,7 +97,11 @@ impl WaitGroup {
         }
         let location = Location::caller();
         let wait = Wait::new(WaitKind::WaitGroup, location);
-        line::unlimited(self.group.line.wait(wait, ()), "WaitGroup::wait", location);
+        wait_queue::unlimited(
+            self.group.waiters.wait(wait, ()),
+            "WaitGroup::wait",
+            location,
+        );
     }
 }
 
@@ -116,7 +120,7 @@ impl Drop for Member {
         let left = self.group.members.get() - 1;
         self.group.members.set(left);
         if left == 0 {
-            self.group.line.serve_all(|()| ());
+            self.group.waiters.wake_all(|()| ());
         }
     }
 }

@@ -38,14 +38,14 @@ use std::rc::Rc;
 use std::sync::mpsc::{RecvError, SendError};
 
 use super::endpoints::Endpoints;
-use super::line::{Place, Wait};
-use super::select::sealed::{Parts, Turn};
+use super::select::sealed::{Park, Parts};
+use super::wait_queue::{Wait, Waiter};
 use crate::runtime::base::wait::WaitKind;
 
 /// Creates a value that can be watched. The receiver has seen this value.
 #[must_use]
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(WatchState {
         value: RefCell::new(Rc::new(value)),
         version: Cell::new(0),
         ends: Endpoints::new(),
@@ -54,14 +54,14 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     (Sender { shared }, receiver)
 }
 
-struct Shared<T> {
+struct WatchState<T> {
     value: RefCell<Rc<T>>,
     /// The number of changes so far.
     version: Cell<u64>,
     ends: Endpoints,
 }
 
-impl<T> Shared<T> {
+impl<T> WatchState<T> {
     fn get(&self) -> Rc<T> {
         self.value.borrow().clone()
     }
@@ -69,7 +69,7 @@ impl<T> Shared<T> {
     fn replace(&self, value: Rc<T>) -> Rc<T> {
         let old = self.value.replace(value);
         self.version.set(self.version.get() + 1);
-        self.ends.line.serve_all(|()| ());
+        self.ends.waiters.wake_all(|()| ());
         old
     }
 
@@ -92,7 +92,7 @@ impl<T> Shared<T> {
 /// send(ethreads::sync::watch::channel(1).0);
 /// ```
 pub struct Sender<T> {
-    shared: Rc<Shared<T>>,
+    shared: Rc<WatchState<T>>,
 }
 
 /// Reads the value and waits for changes. Made by [`channel`] and [`Sender::subscribe`].
@@ -104,7 +104,7 @@ pub struct Sender<T> {
 /// send(ethreads::sync::watch::channel(1).1);
 /// ```
 pub struct Receiver<T> {
-    shared: Rc<Shared<T>>,
+    shared: Rc<WatchState<T>>,
     /// The last version that the receiver has seen.
     seen: u64,
 }
@@ -212,7 +212,7 @@ impl<T> Receiver<T> {
                 return changed;
             }
             let wait = Wait::new(WaitKind::Watch, location);
-            if self.shared.ends.line.wait(wait, ()).is_err() {
+            if self.shared.ends.waiters.wait(wait, ()).is_err() {
                 return Err(RecvError);
             }
         }
@@ -260,7 +260,7 @@ impl<T> Receiver<T> {
         Changing {
             shared: &self.shared,
             seen: &mut self.seen,
-            place: None,
+            waiter: None,
         }
     }
 }
@@ -313,9 +313,9 @@ impl<T: fmt::Debug> fmt::Debug for Receiver<T> {
 /// Waits for a change; see [`Receiver::changing`].
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Changing<'a, T> {
-    shared: &'a Shared<T>,
+    shared: &'a WatchState<T>,
     seen: &'a mut u64,
-    place: Option<Place<'a, ()>>,
+    waiter: Option<Waiter<'a, ()>>,
 }
 
 impl<T> Parts for Changing<'_, T> {
@@ -330,18 +330,18 @@ impl<T> Parts for Changing<'_, T> {
         self.shared.ends.is_closed().then_some(Err(RecvError))
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.shared.ends.line, case, ()));
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        self.waiter = Some(park.enter(&self.shared.ends.waiters, case, ()));
     }
 
     fn commit(&mut self, case: u32) -> Self::Done {
-        self.place = None;
+        self.waiter = None;
         let done = self.attempt(case);
-        done.expect("it is served because of a change, or of the end")
+        done.expect("it is woken by a change, or of the end")
     }
 
     fn withdraw(&mut self) {
-        self.place = None;
+        self.waiter = None;
     }
 }
 

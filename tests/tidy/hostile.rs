@@ -29,7 +29,7 @@ const PRINT_CELLS: [&str; 9] = [
     "src/runtime/scheduler/queue.rs: Queue",
     "src/runtime/task/oneshot.rs: Oneshot",
     "src/runtime/base/thread_names.rs: ThreadNames",
-    "src/sync/remote/line.rs: Shared",
+    "src/sync/remote/monitor.rs: Monitor",
 ];
 
 /// The head of a function, and of the `impl` or the trait that it is in.

@@ -245,7 +245,7 @@ impl Registration {
         deadline: u64,
         had_turn: bool,
     ) -> io::Result<Option<Outcome>> {
-        let (wait, key) = self.line_up(scheduler, fd, operation, visit.key, had_turn)?;
+        let (wait, key) = self.enqueue_waiter(scheduler, fd, operation, visit.key, had_turn)?;
         visit.key = Some(key);
         let token = wait.token();
         match wait.park(deadline) {
@@ -257,7 +257,7 @@ impl Registration {
                 Ok(Some(outcome))
             }
             outcome => {
-                leave_line(scheduler, operation.direction, key, token, outcome)?;
+                leave_queue(scheduler, operation.direction, key, token, outcome)?;
                 Ok(Some(outcome))
             }
         }
@@ -265,7 +265,7 @@ impl Registration {
 
     /// Begins a wait for the source, and registers the source here if needed. The caller parks.
     #[inline]
-    pub(super) fn line_up<'a>(
+    pub(super) fn enqueue_waiter<'a>(
         &self,
         scheduler: &'a Scheduler,
         fd: BorrowedFd<'_>,
@@ -304,7 +304,7 @@ impl Registration {
 
 /// Removes a waiter whose park has ended from its wait queue; false at the deadline.
 #[inline]
-pub(super) fn leave_line(
+pub(super) fn leave_queue(
     scheduler: &Scheduler,
     direction: Direction,
     key: u64,

@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 use super::operation::Operation;
 use super::registration::Registration;
 #[cfg(feature = "http")]
-use super::source::leave_line;
+use super::source::leave_queue;
 use crate::runtime::base::wait::Token;
 use crate::runtime::driver::ops;
 #[cfg(feature = "http")]
@@ -32,9 +32,9 @@ impl Registration {
                 return Ok(true);
             }
             let deadline = operation.limit.deadline(|| scheduler.clock());
-            let (wait, key) = self.line_up(scheduler, fd, operation, key, false)?;
+            let (wait, key) = self.enqueue_waiter(scheduler, fd, operation, key, false)?;
             let token = wait.token();
-            leave_line(
+            leave_queue(
                 scheduler,
                 operation.direction,
                 key,
@@ -100,12 +100,12 @@ impl Registration {
         if key.is_some_and(|key| scheduler.is_ready(key, operation.direction)) {
             return Ok(false);
         }
-        let (wait, key) = self.line_up(scheduler, fd, operation, key, false)?;
+        let (wait, key) = self.enqueue_waiter(scheduler, fd, operation, key, false)?;
         let token = wait.token();
         match wait.park_stackless(deadline) {
             None => Ok(true),
             Some(outcome) => {
-                leave_line(scheduler, operation.direction, key, token, outcome)?;
+                leave_queue(scheduler, operation.direction, key, token, outcome)?;
                 Ok(false)
             }
         }

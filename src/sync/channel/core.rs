@@ -2,7 +2,7 @@
 //!
 //! A receiver waits only while there is no message and no sender waits with one. A sender waits
 //! only while there is no room and no receiver waits. So at most one of the two wait queues has
-//! waiters, not counting the waiters of a select, whose places may be void.
+//! waiters, not counting the waiters of a select, which may be gone.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -12,18 +12,18 @@ use std::panic::Location;
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::scheduler::{current, park};
-use crate::sync::line::{Line, Missed, Place, Wait};
+use crate::sync::wait_queue::{Wait, WaitError, WaitQueue, Waiter};
 
 pub(super) struct Core<T> {
     /// `None` for any number of messages.
     capacity: Option<usize>,
     messages: RefCell<VecDeque<T>>,
-    /// The waiting senders, each with its message, which the serving side takes. A sender that is
-    /// served and still has its message learns that there are no receivers.
-    pub(super) senders: Line<Option<T>>,
-    /// The waiting receivers. A receiver that is served without a message learns that there are no
+    /// The waiting senders, each with its message, which the waking side takes. A sender that is
+    /// woken and still has its message learns that there are no receivers.
+    pub(super) senders: WaitQueue<Option<T>>,
+    /// The waiting receivers. A receiver that is woken without a message learns that there are no
     /// senders.
-    pub(super) receivers: Line<Option<T>>,
+    pub(super) receivers: WaitQueue<Option<T>>,
     sender_count: Cell<usize>,
     receiver_count: Cell<usize>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Core<T> {
 // word, for which a processor waits until the byte is in the cache.
 enum Sending<'a, T> {
     Done,
-    Waits(Place<'a, Option<T>>),
+    Waits(Waiter<'a, Option<T>>),
     Closed(T),
     Late(T),
 }
@@ -41,7 +41,7 @@ enum Sending<'a, T> {
 /// The progress of a receive in one call.
 enum Receiving<'a, T> {
     Done(T),
-    Waits(Place<'a, Option<T>>),
+    Waits(Waiter<'a, Option<T>>),
     Closed,
     Late,
 }
@@ -52,8 +52,8 @@ impl<T> Core<T> {
         Self {
             capacity,
             messages: RefCell::default(),
-            senders: Line::new(),
-            receivers: Line::new(),
+            senders: WaitQueue::new(),
+            receivers: WaitQueue::new(),
             sender_count: Cell::new(1),
             receiver_count: Cell::new(1),
         }
@@ -77,7 +77,7 @@ impl<T> Core<T> {
             return Err(TrySendError::Disconnected(message));
         }
         let mut message = Some(message);
-        let handed = self.receivers.serve(|place| *place = message.take());
+        let handed = self.receivers.wake_one(|slot| *slot = message.take());
         let Some(message) = message else {
             debug_assert!(handed.is_some());
             return Ok(());
@@ -91,7 +91,7 @@ impl<T> Core<T> {
         }
     }
 
-    // Inlined as `Line::wait` is.
+    // Inlined as `WaitQueue::wait` is.
     #[inline(always)]
     pub(super) fn send(
         &self,
@@ -101,9 +101,9 @@ impl<T> Core<T> {
     ) -> Result<(), SendTimeoutError<T>> {
         match self.begin_send(message, deadline, location) {
             Sending::Done => Ok(()),
-            Sending::Waits(place) => {
+            Sending::Waits(waiter) => {
                 park::leave();
-                end_send(place)
+                end_send(waiter)
             }
             Sending::Closed(message) => Err(SendTimeoutError::Disconnected(message)),
             Sending::Late(message) => Err(SendTimeoutError::Timeout(message)),
@@ -126,7 +126,7 @@ impl<T> Core<T> {
         };
         let wait = Wait::new(WaitKind::Send, location).until(deadline);
         match self.senders.begin(wait, Some(message)) {
-            Ok(place) => Sending::Waits(place),
+            Ok(waiter) => Sending::Waits(waiter),
             Err(over) => match sent(over) {
                 Ok(()) => Sending::Done,
                 Err(SendTimeoutError::Disconnected(message)) => Sending::Closed(message),
@@ -143,7 +143,7 @@ impl<T> Core<T> {
         }
         // The message of the first waiting sender takes the place of the message that goes, or
         // passes directly to the receiver.
-        let waiting = self.senders.serve(Option::take).flatten();
+        let waiting = self.senders.wake_one(Option::take).flatten();
         match (message, waiting) {
             (Some(message), waiting) => {
                 self.messages.borrow_mut().extend(waiting);
@@ -170,9 +170,9 @@ impl<T> Core<T> {
     ) -> Result<T, RecvTimeoutError> {
         match self.begin_recv(deadline, location) {
             Receiving::Done(message) => Ok(message),
-            Receiving::Waits(place) => {
+            Receiving::Waits(waiter) => {
                 park::leave();
-                end_recv(place)
+                end_recv(waiter)
             }
             Receiving::Closed => Err(RecvTimeoutError::Disconnected),
             Receiving::Late => Err(RecvTimeoutError::Timeout),
@@ -190,7 +190,7 @@ impl<T> Core<T> {
         }
         let wait = Wait::new(WaitKind::Receive, location).until(deadline);
         match self.receivers.begin(wait, None) {
-            Ok(place) => Receiving::Waits(place),
+            Ok(waiter) => Receiving::Waits(waiter),
             Err(over) => match received(over) {
                 Ok(message) => Receiving::Done(message),
                 Err(RecvTimeoutError::Disconnected) => Receiving::Closed,
@@ -211,7 +211,7 @@ impl<T> Core<T> {
         let left = self.sender_count.get() - 1;
         self.sender_count.set(left);
         if left == 0 {
-            self.receivers.serve_all(|_| ());
+            self.receivers.wake_all(|_| ());
         }
     }
 
@@ -219,7 +219,7 @@ impl<T> Core<T> {
         let left = self.receiver_count.get() - 1;
         self.receiver_count.set(left);
         if left == 0 {
-            self.senders.serve_all(|_| ());
+            self.senders.wake_all(|_| ());
             // Dropping the messages runs user code, which may use the other end.
             drop(self.messages.take());
         }
@@ -227,31 +227,31 @@ impl<T> Core<T> {
 }
 
 #[inline(never)]
-fn end_send<T>(place: Place<'_, Option<T>>) -> Result<(), SendTimeoutError<T>> {
-    sent(place.end())
+fn end_send<T>(waiter: Waiter<'_, Option<T>>) -> Result<(), SendTimeoutError<T>> {
+    sent(waiter.end())
 }
 
 /// The result of a sender's wait.
 #[inline(always)]
-fn sent<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<(), SendTimeoutError<T>> {
+fn sent<T>(waited: Result<Option<T>, WaitError<Option<T>>>) -> Result<(), SendTimeoutError<T>> {
     match waited {
         Ok(None) => Ok(()),
         Ok(Some(message)) => Err(SendTimeoutError::Disconnected(message)),
-        Err(missed) => match missed.into_inner() {
+        Err(error) => match error.into_inner() {
             Some(message) => Err(SendTimeoutError::Timeout(message)),
-            None => unreachable!("the message is taken only from a served sender"),
+            None => unreachable!("the message is taken only from a woken sender"),
         },
     }
 }
 
 #[inline(never)]
-fn end_recv<T>(place: Place<'_, Option<T>>) -> Result<T, RecvTimeoutError> {
-    received(place.end())
+fn end_recv<T>(waiter: Waiter<'_, Option<T>>) -> Result<T, RecvTimeoutError> {
+    received(waiter.end())
 }
 
 /// The result of a receiver's wait.
 #[inline(always)]
-fn received<T>(waited: Result<Option<T>, Missed<Option<T>>>) -> Result<T, RecvTimeoutError> {
+fn received<T>(waited: Result<Option<T>, WaitError<Option<T>>>) -> Result<T, RecvTimeoutError> {
     match waited {
         Ok(message) => message.ok_or(RecvTimeoutError::Disconnected),
         Err(_) => Err(RecvTimeoutError::Timeout),

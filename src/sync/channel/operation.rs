@@ -5,19 +5,19 @@ use std::fmt;
 
 use super::core::Core;
 use super::{RecvError, SendError, TryRecvError, TrySendError};
-use crate::sync::line::Place;
-use crate::sync::select::sealed::{Parts, Turn};
+use crate::sync::select::sealed::{Park, Parts};
+use crate::sync::wait_queue::Waiter;
 
 /// Takes a message; see [`Receiver::receiving`](super::Receiver::receiving).
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Receiving<'a, T> {
     core: &'a Core<T>,
-    place: Option<Place<'a, Option<T>>>,
+    waiter: Option<Waiter<'a, Option<T>>>,
 }
 
 impl<'a, T> Receiving<'a, T> {
     pub(super) fn new(core: &'a Core<T>) -> Self {
-        Self { core, place: None }
+        Self { core, waiter: None }
     }
 }
 
@@ -32,17 +32,17 @@ impl<T> Parts for Receiving<'_, T> {
         }
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        self.place = Some(turn.enter(&self.core.receivers, case, None));
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        self.waiter = Some(park.enter(&self.core.receivers, case, None));
     }
 
     fn commit(&mut self, _: u32) -> Self::Done {
-        let place = self.place.take().expect("it was in line");
-        place.leave().ok_or(RecvError)
+        let waiter = self.waiter.take().expect("it was queued");
+        waiter.leave().ok_or(RecvError)
     }
 
     fn withdraw(&mut self) {
-        self.place = None;
+        self.waiter = None;
     }
 }
 
@@ -58,7 +58,7 @@ pub struct Sending<'a, T> {
     core: &'a Core<T>,
     /// `None` while the message is in the wait queue, and once it is sent.
     message: Option<T>,
-    place: Option<Place<'a, Option<T>>>,
+    waiter: Option<Waiter<'a, Option<T>>>,
 }
 
 impl<'a, T> Sending<'a, T> {
@@ -66,7 +66,7 @@ impl<'a, T> Sending<'a, T> {
         Self {
             core,
             message: Some(message),
-            place: None,
+            waiter: None,
         }
     }
 }
@@ -85,21 +85,21 @@ impl<T> Parts for Sending<'_, T> {
         }
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
         let message = self.message.take();
-        self.place = Some(turn.enter(&self.core.senders, case, message));
+        self.waiter = Some(park.enter(&self.core.senders, case, message));
     }
 
     fn commit(&mut self, _: u32) -> Self::Done {
-        let place = self.place.take().expect("it was in line");
-        place
+        let waiter = self.waiter.take().expect("it was queued");
+        waiter
             .leave()
             .map_or(Ok(()), |message| Err(SendError(message)))
     }
 
     fn withdraw(&mut self) {
         // The message is dropped with the operation, when another operation has already happened.
-        self.message = self.place.take().and_then(Place::leave);
+        self.message = self.waiter.take().and_then(Waiter::leave);
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::line::{Line, Served, Shared, Turn, Wait, Waited};
+use super::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::runtime::base::primitives::Arc;
 use crate::sync::channel::iter_of;
 
@@ -32,54 +32,54 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 fn ends<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared::new(State {
+    let monitor = Arc::new(Monitor::new(ChannelState {
         capacity,
         messages: VecDeque::new(),
-        senders: Line::default(),
-        receivers: Line::default(),
+        senders: WaitQueue::default(),
+        receivers: WaitQueue::default(),
         sender_count: 1,
         receiver_count: 1,
     }));
     let sender = Sender {
-        shared: shared.clone(),
+        monitor: monitor.clone(),
     };
-    (sender, Receiver { shared })
+    (sender, Receiver { monitor })
 }
 
 /// A receiver waits only while there is no message and no sender waits with one. A sender waits
 /// only while there is no room and no receiver waits.
-struct State<T> {
+struct ChannelState<T> {
     /// `None` for any number of messages.
     capacity: Option<usize>,
     messages: VecDeque<T>,
-    /// The waiting senders, each with its message. A sender that is served and still has its
+    /// The waiting senders, each with its message. A sender that is woken and still has its
     /// message learns that there are no receivers.
-    senders: Line<Option<T>>,
-    /// The waiting receivers. A receiver that is served without a message learns that there are no
+    senders: WaitQueue<Option<T>>,
+    /// The waiting receivers. A receiver that is woken without a message learns that there are no
     /// senders.
-    receivers: Line<Option<T>>,
+    receivers: WaitQueue<Option<T>>,
     sender_count: usize,
     receiver_count: usize,
 }
 
-impl<T> Waited for State<T> {}
+impl<T> MonitorState for ChannelState<T> {}
 
-impl<T> State<T> {
-    fn senders(&mut self) -> &mut Line<Option<T>> {
+impl<T> ChannelState<T> {
+    fn senders(&mut self) -> &mut WaitQueue<Option<T>> {
         &mut self.senders
     }
 
-    fn receivers(&mut self) -> &mut Line<Option<T>> {
+    fn receivers(&mut self) -> &mut WaitQueue<Option<T>> {
         &mut self.receivers
     }
 
-    fn send(&mut self, served: &mut Served, message: T) -> Result<(), TrySendError<T>> {
+    fn send(&mut self, wakes: &mut WakeList, message: T) -> Result<(), TrySendError<T>> {
         if self.receiver_count == 0 {
             return Err(TrySendError::Disconnected(message));
         }
         let mut message = Some(message);
         self.receivers
-            .serve(served, |place| *place = message.take());
+            .wake_one(wakes, |slot| *slot = message.take());
         let Some(message) = message else {
             return Ok(());
         };
@@ -91,11 +91,11 @@ impl<T> State<T> {
         }
     }
 
-    fn recv(&mut self, served: &mut Served) -> Result<T, TryRecvError> {
+    fn recv(&mut self, wakes: &mut WakeList) -> Result<T, TryRecvError> {
         let message = self.messages.pop_front();
         // The message of the first waiting sender takes the place of the message that goes, or
         // passes directly to the receiver.
-        let waiting = self.senders.serve(served, Option::take).flatten();
+        let waiting = self.senders.wake_one(wakes, Option::take).flatten();
         match (message, waiting) {
             (Some(message), waiting) => {
                 self.messages.extend(waiting);
@@ -110,12 +110,12 @@ impl<T> State<T> {
 
 /// The sending end of a channel. Made by [`bounded`] and [`unbounded`].
 pub struct Sender<T> {
-    shared: Arc<Shared<State<T>>>,
+    monitor: Arc<Monitor<ChannelState<T>>>,
 }
 
 /// The receiving end of a channel. Made by [`bounded`] and [`unbounded`].
 pub struct Receiver<T> {
-    shared: Arc<Shared<State<T>>>,
+    monitor: Arc<Monitor<ChannelState<T>>>,
 }
 
 impl<T> Sender<T> {
@@ -168,22 +168,25 @@ impl<T> Sender<T> {
         location: &'static Location<'static>,
     ) -> Result<(), SendTimeoutError<T>> {
         let wait = Wait { timeout, location };
-        let send = |state: &mut State<T>, served: &mut Served, message: Option<T>| {
+        let send = |state: &mut ChannelState<T>, wakes: &mut WakeList, message: Option<T>| {
             let Some(message) = message else {
                 return Ok(Ok(()));
             };
-            match state.send(served, message) {
+            match state.send(wakes, message) {
                 Ok(()) => Ok(Ok(())),
                 Err(TrySendError::Disconnected(message)) => Ok(Err(message)),
                 Err(TrySendError::Full(message)) => Err(Some(message)),
             }
         };
-        match self.shared.wait(wait, State::senders, Some(message), send) {
-            Turn::Free(Ok(())) | Turn::Served(None) | Turn::Missed(None, _) => Ok(()),
-            Turn::Free(Err(message)) | Turn::Served(Some(message)) => {
+        match self
+            .monitor
+            .wait(wait, ChannelState::senders, Some(message), send)
+        {
+            Waited::Ready(Ok(())) | Waited::Woken(None) | Waited::Failed(None, _) => Ok(()),
+            Waited::Ready(Err(message)) | Waited::Woken(Some(message)) => {
                 Err(SendTimeoutError::Disconnected(message))
             }
-            Turn::Missed(Some(message), _) => Err(SendTimeoutError::Timeout(message)),
+            Waited::Failed(Some(message), _) => Err(SendTimeoutError::Timeout(message)),
         }
     }
 
@@ -194,8 +197,7 @@ impl<T> Sender<T> {
     /// The message: as `Full` if there is no room, or, in a channel of capacity 0, if no receiver
     /// waits; as `Disconnected` if the last receiver is gone.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.shared
-            .with(|state, served| state.send(served, message))
+        self.monitor.with(|state, wakes| state.send(wakes, message))
     }
 }
 
@@ -246,17 +248,18 @@ impl<T> Receiver<T> {
         location: &'static Location<'static>,
     ) -> Result<T, RecvTimeoutError> {
         let wait = Wait { timeout, location };
-        let recv =
-            |state: &mut State<T>, served: &mut Served, _: Option<T>| match state.recv(served) {
-                Err(TryRecvError::Empty) => Err(None),
-                Err(TryRecvError::Disconnected) => Ok(None),
-                Ok(message) => Ok(Some(message)),
-            };
-        match self.shared.wait(wait, State::receivers, None, recv) {
-            Turn::Free(message) | Turn::Served(message) => {
+        let recv = |state: &mut ChannelState<T>, wakes: &mut WakeList, _: Option<T>| match state
+            .recv(wakes)
+        {
+            Err(TryRecvError::Empty) => Err(None),
+            Err(TryRecvError::Disconnected) => Ok(None),
+            Ok(message) => Ok(Some(message)),
+        };
+        match self.monitor.wait(wait, ChannelState::receivers, None, recv) {
+            Waited::Ready(message) | Waited::Woken(message) => {
                 message.ok_or(RecvTimeoutError::Disconnected)
             }
-            Turn::Missed(..) => Err(RecvTimeoutError::Timeout),
+            Waited::Failed(..) => Err(RecvTimeoutError::Timeout),
         }
     }
 
@@ -267,7 +270,7 @@ impl<T> Receiver<T> {
     /// `Empty` if there is no message; `Disconnected` if there is no message and the last sender is
     /// gone.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.shared.with(State::recv)
+        self.monitor.with(ChannelState::recv)
     }
 
     /// Returns an iterator over the messages. Its `next` suspends the ethread, or blocks the OS
@@ -284,7 +287,7 @@ macro_rules! length {
             /// Returns how many messages are in the channel at this moment.
             #[must_use]
             pub fn len(&self) -> usize {
-                self.shared.with(|state, _| state.messages.len())
+                self.monitor.with(|state, _| state.messages.len())
             }
 
             /// Whether no message is in the channel at this moment.
@@ -301,19 +304,19 @@ iter_of!(Receiver);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.shared.with(|state, _| state.sender_count += 1);
+        self.monitor.with(|state, _| state.sender_count += 1);
         Self {
-            shared: self.shared.clone(),
+            monitor: self.monitor.clone(),
         }
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        self.shared.with(|state, served| {
+        self.monitor.with(|state, wakes| {
             state.sender_count -= 1;
             if state.sender_count == 0 {
-                state.receivers.serve_all(served, |_| ());
+                state.receivers.wake_all(wakes, |_| ());
             }
         });
     }
@@ -329,21 +332,21 @@ impl<T> fmt::Debug for Sender<T> {
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        self.shared.with(|state, _| state.receiver_count += 1);
+        self.monitor.with(|state, _| state.receiver_count += 1);
         Self {
-            shared: self.shared.clone(),
+            monitor: self.monitor.clone(),
         }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let left = self.shared.with(|state, served| {
+        let left = self.monitor.with(|state, wakes| {
             state.receiver_count -= 1;
             if state.receiver_count > 0 {
                 return VecDeque::new();
             }
-            state.senders.serve_all(served, |_| ());
+            state.senders.wake_all(wakes, |_| ());
             std::mem::take(&mut state.messages)
         });
         // Not under the lock: dropping the messages runs user code, which may use the other end.

@@ -1,6 +1,6 @@
 //! The interleavings of a few OS threads, as loom finds them: all of them for two threads, and for
 //! three threads all with at most three preemptions, beyond which their number explodes. What an
-//! ethread does in place of blocking is the scheduler's part. Which waiter is served, and what
+//! ethread does in place of blocking is the scheduler's part. Which waiter is woken, and what
 //! becomes of that, is the same for ethreads and OS threads.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use loom::{model, thread};
 use super::{Notifier, Promise, Semaphore, channel};
 use crate::runtime::base::primitives::bounded_model;
 
-/// A timeout that has passed if the waiter is not served when it is woken or looks.
+/// A timeout that has passed if the waiter is not woken by the time it looks.
 const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]

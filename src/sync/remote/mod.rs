@@ -40,7 +40,7 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
-mod line;
+mod monitor;
 mod notifier;
 mod promise;
 mod semaphore;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
-use crate::sync::line::cannot_wait;
+use super::monitor::{Monitor, MonitorState, Wait, WaitError, WaitQueue, Waited, WakeList};
+use crate::sync::wait_queue::cannot_wait;
 
 /// Wakes ethreads of any shard, and OS threads, that wait for a notification. tokio's `Notify`.
 ///
@@ -32,24 +32,24 @@ use crate::sync::line::cannot_wait;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 pub struct Notifier {
-    shared: Shared<State>,
+    monitor: Monitor<NotifierState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct NotifierState {
     /// Whether there was a notification without a waiter.
     is_kept: bool,
-    line: Line<()>,
+    waiters: WaitQueue<()>,
 }
 
-impl Waited for State {}
+impl MonitorState for NotifierState {}
 
 impl Notifier {
     /// Creates a notifier that keeps no notification.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Shared::new(State::default()),
+            monitor: Monitor::new(NotifierState::default()),
         }
     }
 
@@ -95,26 +95,29 @@ impl Notifier {
         &self,
         timeout: Option<Duration>,
         location: &'static Location<'static>,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), WaitError> {
         let wait = Wait { timeout, location };
-        let take = |state: &mut State, _: &mut Served, ()| {
+        let take = |state: &mut NotifierState, _: &mut WakeList, ()| {
             if std::mem::take(&mut state.is_kept) {
                 Ok(())
             } else {
                 Err(())
             }
         };
-        match self.shared.wait(wait, |state| &mut state.line, (), take) {
-            Turn::Free(()) | Turn::Served(()) => Ok(()),
-            Turn::Missed((), missed) => Err(missed),
+        match self
+            .monitor
+            .wait(wait, |state| &mut state.waiters, (), take)
+        {
+            Waited::Ready(()) | Waited::Woken(()) => Ok(()),
+            Waited::Failed((), error) => Err(error),
         }
     }
 
     /// Wakes the waiter that has waited longest; if there is no waiter, keeps the notification for
     /// the next waiter.
     pub fn notify_one(&self) {
-        self.shared.with(|state, served| {
-            if state.line.serve(served, |()| ()).is_none() {
+        self.monitor.with(|state, wakes| {
+            if state.waiters.wake_one(wakes, |()| ()).is_none() {
                 state.is_kept = true;
             }
         });
@@ -122,8 +125,8 @@ impl Notifier {
 
     /// Wakes all current waiters. Nothing is kept.
     pub fn notify_all(&self) {
-        self.shared
-            .with(|state, served| state.line.serve_all(served, |()| ()));
+        self.monitor
+            .with(|state, wakes| state.waiters.wake_all(wakes, |()| ()));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
+use super::monitor::{Monitor, MonitorState, Wait, WaitError, WaitQueue, Waited, WakeList};
 use crate::runtime::base::primitives::Arc;
 use crate::sync::PromiseError;
 
@@ -23,36 +23,36 @@ use crate::sync::PromiseError;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 pub struct Promise<T, E> {
-    shared: Arc<Shared<State<T, E>>>,
+    monitor: Arc<Monitor<PromiseState<T, E>>>,
 }
 
 /// Settles a [`Promise`]. Made by [`Promise::new`].
 #[must_use = "dropping it breaks the promise"]
 pub struct Resolver<T, E> {
     /// `None` once the promise is settled.
-    shared: Option<Arc<Shared<State<T, E>>>>,
+    monitor: Option<Arc<Monitor<PromiseState<T, E>>>>,
 }
 
-struct State<T, E> {
+struct PromiseState<T, E> {
     /// Each waiter clones the outcome outside of the lock, as that runs user code.
     outcome: Option<Arc<Result<T, PromiseError<E>>>>,
-    line: Line<()>,
+    waiters: WaitQueue<()>,
 }
 
-impl<T, E> Waited for State<T, E> {}
+impl<T, E> MonitorState for PromiseState<T, E> {}
 
 impl<T, E> Promise<T, E> {
     /// Creates a promise and its resolver.
     pub fn new() -> (Self, Resolver<T, E>) {
-        let shared = Arc::new(Shared::new(State {
+        let monitor = Arc::new(Monitor::new(PromiseState {
             outcome: None,
-            line: Line::default(),
+            waiters: WaitQueue::default(),
         }));
         let promise = Self {
-            shared: shared.clone(),
+            monitor: monitor.clone(),
         };
         let resolver = Resolver {
-            shared: Some(shared),
+            monitor: Some(monitor),
         };
         (promise, resolver)
     }
@@ -60,7 +60,7 @@ impl<T, E> Promise<T, E> {
     /// Whether the promise is settled.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.shared.with(|state, _| state.outcome.is_some())
+        self.monitor.with(|state, _| state.outcome.is_some())
     }
 }
 
@@ -68,7 +68,7 @@ impl<T: Clone, E: Clone> Promise<T, E> {
     /// Returns the outcome if the promise is settled; does not wait.
     #[must_use]
     pub fn get(&self) -> Option<Result<T, PromiseError<E>>> {
-        let outcome = self.shared.with(|state, _| state.outcome.clone())?;
+        let outcome = self.monitor.with(|state, _| state.outcome.clone())?;
         Some((*outcome).clone())
     }
 
@@ -120,15 +120,18 @@ impl<T: Clone, E: Clone> Promise<T, E> {
         &self,
         timeout: Option<Duration>,
         location: &'static Location<'static>,
-    ) -> Result<(), Missed> {
+    ) -> Result<(), WaitError> {
         let wait = Wait { timeout, location };
-        let look = |state: &mut State<T, E>, _: &mut Served, ()| match state.outcome {
+        let look = |state: &mut PromiseState<T, E>, _: &mut WakeList, ()| match state.outcome {
             Some(_) => Ok(()),
             None => Err(()),
         };
-        match self.shared.wait(wait, |state| &mut state.line, (), look) {
-            Turn::Free(()) | Turn::Served(()) => Ok(()),
-            Turn::Missed((), missed) => Err(missed),
+        match self
+            .monitor
+            .wait(wait, |state| &mut state.waiters, (), look)
+        {
+            Waited::Ready(()) | Waited::Woken(()) => Ok(()),
+            Waited::Failed((), error) => Err(error),
         }
     }
 }
@@ -137,7 +140,7 @@ impl<T, E> Clone for Promise<T, E> {
     /// Returns another handle to the same promise, for this or any other OS thread.
     fn clone(&self) -> Self {
         Self {
-            shared: self.shared.clone(),
+            monitor: self.monitor.clone(),
         }
     }
 }
@@ -167,10 +170,10 @@ impl<T, E> Resolver<T, E> {
     }
 
     fn end(&mut self, outcome: Result<T, PromiseError<E>>) {
-        if let Some(shared) = self.shared.take() {
-            shared.with(|state, served| {
+        if let Some(monitor) = self.monitor.take() {
+            monitor.with(|state, wakes| {
                 state.outcome = Some(Arc::new(outcome));
-                state.line.serve_all(served, |()| ());
+                state.waiters.wake_all(wakes, |()| ());
             });
         }
     }

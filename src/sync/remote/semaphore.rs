@@ -4,10 +4,10 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::line::{Line, Missed, Served, Shared, Turn, Wait, Waited};
+use super::monitor::{Monitor, MonitorState, Wait, WaitError, WaitQueue, Waited, WakeList};
 use crate::sync::TryAcquireError;
-use crate::sync::line::cannot_wait;
 use crate::sync::semaphore::permits;
+use crate::sync::wait_queue::cannot_wait;
 
 /// Gives out permits, of which there is a limited number, to ethreads of any shard and to OS
 /// threads. As [`sync::Semaphore`](crate::sync::Semaphore), it is fair.
@@ -36,7 +36,7 @@ use crate::sync::semaphore::permits;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 pub struct Semaphore {
-    shared: Shared<Permits>,
+    monitor: Monitor<Permits>,
 }
 
 /// Permits of a [`Semaphore`]. Dropping this gives them back.
@@ -50,13 +50,13 @@ pub struct Permit<'a> {
 struct Permits {
     free: usize,
     /// The waiters, each with the number of permits that it asks for.
-    line: Line<usize>,
+    waiters: WaitQueue<usize>,
 }
 
 impl Permits {
     fn take(&mut self, count: usize) -> Result<(), usize> {
         match self.free.checked_sub(count) {
-            Some(left) if self.line.first().is_none() => {
+            Some(left) if self.waiters.first().is_none() => {
                 self.free = left;
                 Ok(())
             }
@@ -65,19 +65,19 @@ impl Permits {
     }
 
     /// Grants what can be granted, in queue order.
-    fn serve(&mut self, served: &mut Served) {
-        while let Some(&count) = self.line.first()
+    fn grant(&mut self, wakes: &mut WakeList) {
+        while let Some(&count) = self.waiters.first()
             && let Some(left) = self.free.checked_sub(count)
         {
             self.free = left;
-            self.line.serve(served, |_| ());
+            self.waiters.wake_one(wakes, |_| ());
         }
     }
 }
 
-impl Waited for Permits {
-    fn left(&mut self, served: &mut Served) {
-        self.serve(served);
+impl MonitorState for Permits {
+    fn waiter_left(&mut self, wakes: &mut WakeList) {
+        self.grant(wakes);
     }
 }
 
@@ -86,9 +86,9 @@ impl Semaphore {
     #[must_use]
     pub fn new(permits: usize) -> Self {
         Self {
-            shared: Shared::new(Permits {
+            monitor: Monitor::new(Permits {
                 free: permits,
-                line: Line::default(),
+                waiters: WaitQueue::default(),
             }),
         }
     }
@@ -154,15 +154,15 @@ impl Semaphore {
         count: usize,
         timeout: Option<Duration>,
         location: &'static Location<'static>,
-    ) -> Result<Permit<'_>, Missed> {
+    ) -> Result<Permit<'_>, WaitError> {
         let wait = Wait { timeout, location };
-        let take = |permits: &mut Permits, _: &mut Served, count| permits.take(count);
+        let take = |permits: &mut Permits, _: &mut WakeList, count| permits.take(count);
         match self
-            .shared
-            .wait(wait, |permits| &mut permits.line, count, take)
+            .monitor
+            .wait(wait, |permits| &mut permits.waiters, count, take)
         {
-            Turn::Free(()) | Turn::Served(_) => Ok(self.permit(count)),
-            Turn::Missed(_, missed) => Err(missed),
+            Waited::Ready(()) | Waited::Woken(_) => Ok(self.permit(count)),
+            Waited::Failed(_, error) => Err(error),
         }
     }
 
@@ -185,7 +185,7 @@ impl Semaphore {
     ///
     /// If fewer permits are free, or there is a waiter.
     pub fn try_acquire_many(&self, count: usize) -> Result<Permit<'_>, TryAcquireError> {
-        let taken = self.shared.with(|permits, _| permits.take(count));
+        let taken = self.monitor.with(|permits, _| permits.take(count));
         taken
             .map(|()| self.permit(count))
             .map_err(|_| TryAcquireError)
@@ -197,10 +197,10 @@ impl Semaphore {
     ///
     /// If there would be more than `usize::MAX`.
     pub fn add_permits(&self, count: usize) {
-        let added = self.shared.with(|permits, served| {
+        let added = self.monitor.with(|permits, wakes| {
             let free = permits.free.checked_add(count)?;
             permits.free = free;
-            permits.serve(served);
+            permits.grant(wakes);
             Some(())
         });
         added.expect("a semaphore counts to usize::MAX");
@@ -209,7 +209,7 @@ impl Semaphore {
     /// Returns how many permits are free at this moment.
     #[must_use]
     pub fn available_permits(&self) -> usize {
-        self.shared.with(|permits, _| permits.free)
+        self.monitor.with(|permits, _| permits.free)
     }
 }
 

@@ -4,8 +4,8 @@
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
+use super::core::{ResourceCore, State};
 use super::error::StartError;
-use super::shared::{Shared, State};
 use crate::runtime::base::panic::{message, without_unwinding};
 use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::thread;
@@ -14,7 +14,7 @@ use crate::time::{self, Instant};
 /// Starts a resource, keeps it until it is to stop, and stops it. However the keeper ends, even
 /// before it has run, its drop marks the resource as stopped.
 pub(super) struct Keeper<T, E> {
-    shared: Rc<Shared<T, E>>,
+    shared: Rc<ResourceCore<T, E>>,
     /// The error for the waiters of the start, if the start does not complete.
     why: StartError<E>,
 }
@@ -26,7 +26,7 @@ impl<T, E> Drop for Keeper<T, E> {
 }
 
 impl<T, E> Keeper<T, E> {
-    pub(super) fn new(shared: &Rc<Shared<T, E>>) -> Self {
+    pub(super) fn new(shared: &Rc<ResourceCore<T, E>>) -> Self {
         shared.state.set(State::Starting);
         shared.usage.take();
         Self {
@@ -50,8 +50,8 @@ impl<T, E> Keeper<T, E> {
         shared.state.set(State::Running);
         *shared.value.borrow_mut() = Some(value.clone());
         shared.usage().idle_since.set(Instant::now().as_nanos());
-        let hand_over = |place: &mut Option<_>| *place = shared.lease().map(Ok);
-        shared.starting.serve_all(hand_over);
+        let hand_over = |slot: &mut Option<_>| *slot = shared.lease().map(Ok);
+        shared.starting.wake_all(hand_over);
         while shared.state.get() == State::Running {
             rest(shared);
         }
@@ -60,7 +60,7 @@ impl<T, E> Keeper<T, E> {
     }
 }
 
-fn stop<T, E>(shared: &Shared<T, E>, value: &T) {
+fn stop<T, E>(shared: &ResourceCore<T, E>, value: &T) {
     let stop = AssertUnwindSafe(|| (shared.settings.stop)(value));
     if let Err(payload) = thread::catch_panic(stop) {
         let text = message(&*payload);
@@ -68,7 +68,7 @@ fn stop<T, E>(shared: &Shared<T, E>, value: &T) {
     }
 }
 
-fn start<T, E>(shared: &Shared<T, E>) -> Result<T, StartError<E>> {
+fn start<T, E>(shared: &ResourceCore<T, E>) -> Result<T, StartError<E>> {
     let settings = &shared.settings;
     let started = thread::catch_panic(AssertUnwindSafe(|| match settings.start_timeout {
         Some(limit) => match time::timeout(limit, &settings.start) {
@@ -91,7 +91,7 @@ fn start<T, E>(shared: &Shared<T, E>) -> Result<T, StartError<E>> {
 
 /// Waits until the keeper may have something to do; begins the stop if the resource has been idle
 /// for too long.
-fn rest<T, E>(shared: &Shared<T, E>) {
+fn rest<T, E>(shared: &ResourceCore<T, E>) {
     let usage = shared.usage();
     let deadline = match shared.settings.idle_timeout {
         Some(timeout) if usage.count() == 0 => deadline_after(usage.idle_since.get(), timeout),
@@ -105,7 +105,7 @@ fn rest<T, E>(shared: &Shared<T, E>) {
 }
 
 /// Waits until no lease is left, for at most the resource's grace.
-fn drain<T, E>(shared: &Shared<T, E>) {
+fn drain<T, E>(shared: &ResourceCore<T, E>) {
     let now = Instant::now().as_nanos();
     let grace = shared.settings.grace;
     let deadline = grace.map_or(NEVER, |grace| deadline_after(now, grace));

@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 use crate::runtime::base::wait::WaitKind;
-use crate::sync::line::{Line, Wait};
+use crate::sync::wait_queue::{Wait, WaitQueue};
 use crate::time::Instant;
 
 /// The number of leases of a resource, and the keeper that waits for their end.
@@ -19,7 +19,7 @@ pub(super) struct Usage {
     /// When the last lease ended.
     pub(super) idle_since: Cell<u64>,
     /// The keeper, while it waits.
-    keeper: Line,
+    keeper: WaitQueue,
     /// Whether the keeper waits until there is no lease.
     wants_idle: Cell<bool>,
 }
@@ -34,7 +34,7 @@ impl Usage {
     }
 
     pub(super) fn wake_keeper(&self) {
-        self.keeper.serve(|()| ());
+        self.keeper.wake_one(|()| ());
     }
 
     fn end(&self) {

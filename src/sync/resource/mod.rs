@@ -1,25 +1,25 @@
 //! A value that is started by the first caller that needs it, and shared by all callers.
 #![forbid(unsafe_code)]
 
+mod core;
 mod error;
 mod keeper;
 mod lease;
-mod shared;
 
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::core::{ResourceCore, Settings};
 use self::keeper::Keeper;
-use self::shared::{Settings, Shared};
-use super::line::Wait;
+use super::wait_queue::Wait;
 use crate::runtime::base::wait::WaitKind;
 use crate::thread;
 
+pub use self::core::State;
 pub use error::StartError;
 pub use lease::Lease;
-pub use shared::State;
 
 /// A value that is started by the first caller that needs it, shared by all callers, stopped when
 /// it has been idle for a while, and started again on demand.
@@ -71,7 +71,7 @@ pub use shared::State;
 /// send(ethreads::sync::Resource::new(|| Ok::<u8, u8>(1)));
 /// ```
 pub struct Resource<T, E> {
-    shared: Rc<Shared<T, E>>,
+    shared: Rc<ResourceCore<T, E>>,
 }
 
 /// The settings of a [`Resource`]. Made by [`Resource::builder`].
@@ -307,7 +307,7 @@ impl<T: 'static, E: 'static> Builder<T, E> {
     #[must_use]
     pub fn build(self) -> Resource<T, E> {
         Resource {
-            shared: Rc::new(Shared::new(self.settings)),
+            shared: Rc::new(ResourceCore::new(self.settings)),
         }
     }
 }

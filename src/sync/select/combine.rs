@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::sealed::{Parts, Turn};
+use super::sealed::{Park, Parts};
 
 /// The result of one of two operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,9 +49,9 @@ impl<A: Parts, B: Parts> Parts for Or<A, B> {
         }
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, first: u32) {
-        self.first.enlist(turn, first);
-        self.second.enlist(turn, first + self.first.count());
+    fn enlist(&mut self, park: &Park<'_>, first: u32) {
+        self.first.enlist(park, first);
+        self.second.enlist(park, first + self.first.count());
     }
 
     fn deadline(&self, first: u32) -> Option<(u64, u32)> {
@@ -120,8 +120,8 @@ impl<O: Parts, R, F: FnOnce(O::Done) -> R> Parts for Map<O, F> {
         Some(self.apply(done))
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, first: u32) {
-        self.operation.enlist(turn, first);
+    fn enlist(&mut self, park: &Park<'_>, first: u32) {
+        self.operation.enlist(park, first);
     }
 
     fn deadline(&self, first: u32) -> Option<(u64, u32)> {
@@ -170,13 +170,13 @@ impl<O: Parts> Any<O> {
     }
 
     /// The operation that a case belongs to, and the number of the case within that operation.
-    fn place(&self, case: u32) -> (usize, u32) {
-        let place = self.ends.partition_point(|&end| end <= case);
-        (place, case - self.start(place))
+    fn operation_of(&self, case: u32) -> (usize, u32) {
+        let index = self.ends.partition_point(|&end| end <= case);
+        (index, case - self.start(index))
     }
 
-    fn start(&self, place: usize) -> u32 {
-        place.checked_sub(1).map_or(0, |before| self.ends[before])
+    fn start(&self, index: usize) -> u32 {
+        index.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 }
 
@@ -188,38 +188,38 @@ impl<O: Parts> Parts for Any<O> {
     }
 
     fn is_io(&self, case: u32) -> bool {
-        let (place, case) = self.place(case);
-        self.operations[place].is_io(case)
+        let (index, case) = self.operation_of(case);
+        self.operations[index].is_io(case)
     }
 
     fn attempt(&mut self, case: u32) -> Option<Self::Done> {
-        let (place, case) = self.place(case);
-        let done = self.operations[place].attempt(case)?;
-        Some((place, done))
+        let (index, case) = self.operation_of(case);
+        let done = self.operations[index].attempt(case)?;
+        Some((index, done))
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, first: u32) {
-        for place in 0..self.operations.len() {
-            let first = first + self.start(place);
-            self.operations[place].enlist(turn, first);
+    fn enlist(&mut self, park: &Park<'_>, first: u32) {
+        for index in 0..self.operations.len() {
+            let first = first + self.start(index);
+            self.operations[index].enlist(park, first);
         }
     }
 
     fn deadline(&self, first: u32) -> Option<(u64, u32)> {
         let deadlines = self.operations.iter().enumerate();
         let deadlines = deadlines
-            .filter_map(|(place, operation)| operation.deadline(first + self.start(place)));
+            .filter_map(|(index, operation)| operation.deadline(first + self.start(index)));
         deadlines.min_by_key(|&(at, _)| at)
     }
 
     fn commit(&mut self, case: u32) -> Self::Done {
-        let (place, case) = self.place(case);
+        let (index, case) = self.operation_of(case);
         for (other, operation) in self.operations.iter_mut().enumerate() {
-            if other != place {
+            if other != index {
                 operation.withdraw();
             }
         }
-        (place, self.operations[place].commit(case))
+        (index, self.operations[index].commit(case))
     }
 
     fn withdraw(&mut self) {

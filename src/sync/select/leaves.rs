@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::sealed::{Parts, Turn};
+use super::sealed::{Park, Parts};
 use crate::bridge::Source;
 use crate::runtime::base::wait::{Token, deadline_after};
 use crate::runtime::scheduler::current;
@@ -59,7 +59,7 @@ impl Parts for After {
         (Instant::now().as_nanos() >= self.deadline).then_some(())
     }
 
-    fn enlist(&mut self, _: &Turn<'_>, _: u32) {}
+    fn enlist(&mut self, _: &Park<'_>, _: u32) {}
 
     fn deadline(&self, first: u32) -> Option<(u64, u32)> {
         Some((self.deadline, first))
@@ -143,9 +143,9 @@ impl Parts for Finished<'_> {
         self.ethread.has_ended().then_some(())
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
         self.enlisted = true;
-        self.ethread.set_waiter(Some(EndToken(turn.token(case))));
+        self.ethread.set_waiter(Some(EndToken(park.token(case))));
     }
 
     fn commit(&mut self, _: u32) {
@@ -178,8 +178,8 @@ pub struct Ready<'a, S: Source + ?Sized> {
     /// Asked for once, before any of the operations enters a wait queue: `as_fd` may be user code.
     fd: BorrowedFd<'a>,
     direction: Direction,
-    /// The place in the wait queue.
-    place: Option<(u64, Token)>,
+    /// The waiter in the wait queue.
+    waiter: Option<(u64, Token)>,
     error: Option<io::Error>,
 }
 
@@ -235,7 +235,7 @@ impl<'a, S: Source + ?Sized> Ready<'a, S> {
             source,
             fd: source.as_fd(),
             direction,
-            place: None,
+            waiter: None,
             error: None,
         }
     }
@@ -250,18 +250,18 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
 
     fn attempt(&mut self, _: u32) -> Option<io::Result<()>> {
         let registration = self.source.registration();
-        let ready = registration.ask(&super::line::scheduler(), self.fd, self.direction);
+        let ready = registration.ask(&super::wait_queue::scheduler(), self.fd, self.direction);
         match ready {
             Ok(ready) => ready.then_some(Ok(())),
             Err(error) => Some(Err(error)),
         }
     }
 
-    fn enlist(&mut self, turn: &Turn<'_>, case: u32) {
-        let (scheduler, token) = (turn.scheduler(), turn.token(case));
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        let (scheduler, token) = (park.scheduler(), park.token(case));
         let registration = self.source.registration();
         match registration.enter_line(scheduler, self.fd, self.direction, token) {
-            Ok(key) => self.place = Some((key, token)),
+            Ok(key) => self.waiter = Some((key, token)),
             Err(error) => {
                 self.error = Some(error);
                 scheduler.wake(token);
@@ -277,7 +277,7 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
     }
 
     fn withdraw(&mut self) {
-        if let Some((key, token)) = self.place.take() {
+        if let Some((key, token)) = self.waiter.take() {
             current::with(|scheduler| {
                 if let Some(scheduler) = scheduler {
                     scheduler.quit_line(key, self.direction, token);

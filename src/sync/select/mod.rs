@@ -8,7 +8,7 @@
 //! values, and a choice between operations is an operation too.
 //!
 //! Exactly one of the operations happens. The other operations have no effect: no value is taken,
-//! no place in a wait queue is kept, no timer stays.
+//! no waiter stays in a wait queue, no timer stays.
 //!
 //! Of several operations that are possible at once, none is preferred for long: each call tries a
 //! different one first. [`perform_in_order`](Operation::perform_in_order), or `biased;` in the
@@ -22,8 +22,8 @@ pub(super) mod sealed;
 use std::io;
 use std::panic::Location;
 
-use self::sealed::{Parts, Turn};
-use super::line;
+use self::sealed::{Park, Parts};
+use super::wait_queue;
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind};
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park::Unwinding;
@@ -94,7 +94,7 @@ pub trait Operation: Parts<Done = Self::Output> + Sized {
 
     /// Performs the operation if that is possible at once; does not wait.
     fn try_perform(mut self) -> Option<Self::Output> {
-        let first = line::scheduler().pick(self.count());
+        let first = wait_queue::scheduler().pick(self.count());
         attempt(&mut self, first)
     }
 
@@ -154,12 +154,12 @@ fn attempt<P: Parts>(parts: &mut P, first: u32) -> Option<P::Done> {
 }
 
 fn perform<P: Parts>(parts: P, in_order: bool, location: &'static Location<'static>) -> P::Done {
-    let scheduler = line::scheduler();
+    let scheduler = wait_queue::scheduler();
     scheduler.spend_or_unwind(location);
     match wait(&scheduler, parts, in_order, location) {
         Ok(done) => done,
-        Err(Missed::Elapsed) => scheduler.raise_elapsed(),
-        Err(Missed::Unwinding) => line::cannot_wait("Operation::perform", location),
+        Err(PerformError::Elapsed) => scheduler.raise_elapsed(),
+        Err(PerformError::Unwinding) => wait_queue::cannot_wait("Operation::perform", location),
     }
 }
 
@@ -176,17 +176,17 @@ pub(crate) fn perform_io<P: Parts>(
     parts: P,
     location: &'static Location<'static>,
 ) -> io::Result<P::Done> {
-    let scheduler = line::scheduler();
+    let scheduler = wait_queue::scheduler();
     scheduler.spend_budget(location)?;
     match wait(&scheduler, parts, true, location) {
         Ok(done) => Ok(done),
-        Err(Missed::Elapsed) => Err(scheduler.elapsed_error()),
-        Err(Missed::Unwinding) => line::cannot_wait("perform_io", location),
+        Err(PerformError::Elapsed) => Err(scheduler.elapsed_error()),
+        Err(PerformError::Unwinding) => wait_queue::cannot_wait("perform_io", location),
     }
 }
 
 /// Why no operation has happened.
-enum Missed {
+enum PerformError {
     /// The deadline of a scope has passed.
     Elapsed,
     /// The caller unwinds, and so cannot wait.
@@ -199,7 +199,7 @@ fn wait<P: Parts>(
     mut parts: P,
     in_order: bool,
     location: &'static Location<'static>,
-) -> Result<P::Done, Missed> {
+) -> Result<P::Done, PerformError> {
     let count = parts.count();
     let first = if in_order { 0 } else { scheduler.pick(count) };
     if let Some(done) = attempt(&mut parts, first) {
@@ -217,10 +217,10 @@ fn wait<P: Parts>(
     };
     let wait = scheduler
         .begin_wait(reason)
-        .map_err(|Unwinding| Missed::Unwinding)?;
-    let turn = Turn::new(scheduler, wait.token());
+        .map_err(|Unwinding| PerformError::Unwinding)?;
+    let park = Park::new(scheduler, wait.token());
     // Cases are counted from one: a token without a case is the token of the park itself.
-    parts.enlist(&turn, 1);
+    parts.enlist(&park, 1);
     let (deadline, timer) = parts.deadline(1).unwrap_or((NEVER, 0));
     let case = match wait.park(deadline) {
         Outcome::Woken => scheduler.case_of_wake(),
@@ -228,7 +228,7 @@ fn wait<P: Parts>(
         outcome => {
             parts.withdraw();
             match outcome {
-                Outcome::Elapsed => return Err(Missed::Elapsed),
+                Outcome::Elapsed => return Err(PerformError::Elapsed),
                 _ => scheduler.raise_cancel(),
             }
         }

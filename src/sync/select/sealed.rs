@@ -3,7 +3,7 @@
 
 use crate::runtime::base::wait::Token;
 use crate::runtime::scheduler::event_loop::Scheduler;
-use crate::sync::line::{Line, Place};
+use crate::sync::wait_queue::{WaitQueue, Waiter};
 
 /// The cases that an operation waits for, counted from zero.
 ///
@@ -28,7 +28,7 @@ pub trait Parts {
     fn attempt(&mut self, case: u32) -> Option<Self::Done>;
 
     /// Enters the wait queues. The cases have the numbers from `first` on.
-    fn enlist(&mut self, turn: &Turn<'_>, first: u32);
+    fn enlist(&mut self, park: &Park<'_>, first: u32);
 
     /// The earliest deadline among the cases that are times, and the number of that case; the cases
     /// have the numbers from `first` on.
@@ -43,14 +43,14 @@ pub trait Parts {
     fn withdraw(&mut self);
 }
 
-/// A park that has begun, with which cases enter wait queues.
+/// A park that has begun, and whose token cases put into wait queues.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Park<'a> {
     scheduler: &'a Scheduler,
     token: Token,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> Park<'a> {
     pub(super) fn new(scheduler: &'a Scheduler, token: Token) -> Self {
         Self { scheduler, token }
     }
@@ -65,10 +65,10 @@ impl<'a> Turn<'a> {
 
     pub(in crate::sync) fn enter<'l, D>(
         &self,
-        line: &'l Line<D>,
+        queue: &'l WaitQueue<D>,
         case: u32,
         data: D,
-    ) -> Place<'l, D> {
-        line.enter(self.scheduler, self.token(case), data)
+    ) -> Waiter<'l, D> {
+        queue.enter(self.scheduler, self.token(case), data)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Virtual time makes the model exact: a waiter that has met its deadline or a cancel does not wait
 //! any more from that moment on, even if it has not run since. So the model knows which waiter must
-//! be served.
+//! be woken.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -136,7 +136,7 @@ struct Waiter {
 }
 
 #[derive(Default)]
-struct Line {
+struct ChannelModel {
     capacity: Option<usize>,
     messages: VecDeque<usize>,
     /// The waiter, the index of its operation, and the message.
@@ -149,7 +149,7 @@ struct Line {
 #[derive(Default)]
 struct Model {
     start: Option<Instant>,
-    lines: [Line; CHANNELS],
+    channels: [ChannelModel; CHANNELS],
     waiters: Vec<Waiter>,
     cancelled: Vec<bool>,
     /// How often each message was dropped.
@@ -169,26 +169,28 @@ impl Model {
     }
 
     fn first_sender(&self, channel: usize) -> Option<(usize, usize, usize)> {
-        let mut senders = self.lines[channel].senders.iter();
+        let mut senders = self.channels[channel].senders.iter();
         senders.find(|(waiter, ..)| self.waits(*waiter)).copied()
     }
 
     fn first_receiver(&self, channel: usize) -> Option<(usize, usize)> {
-        let mut receivers = self.lines[channel].receivers.iter();
+        let mut receivers = self.channels[channel].receivers.iter();
         receivers.find(|(waiter, _)| self.waits(*waiter)).copied()
     }
 
     fn is_possible(&self, thing: Thing) -> bool {
         match thing {
             Thing::Send(channel, _) => {
-                let line = &self.lines[channel];
-                let has_room = line.capacity.is_none_or(|most| line.messages.len() < most);
-                line.receiver_count == 0 || has_room || self.first_receiver(channel).is_some()
+                let model = &self.channels[channel];
+                let has_room = model
+                    .capacity
+                    .is_none_or(|most| model.messages.len() < most);
+                model.receiver_count == 0 || has_room || self.first_receiver(channel).is_some()
             }
             Thing::Receive(channel) => {
-                let line = &self.lines[channel];
-                let is_sent = !line.messages.is_empty() || self.first_sender(channel).is_some();
-                line.sender_count == 0 || is_sent
+                let model = &self.channels[channel];
+                let is_sent = !model.messages.is_empty() || self.first_sender(channel).is_some();
+                model.sender_count == 0 || is_sent
             }
         }
     }
@@ -196,23 +198,23 @@ impl Model {
     fn apply(&mut self, thing: Thing) -> Done {
         match thing {
             Thing::Send(channel, message) => {
-                if self.lines[channel].receiver_count == 0 {
+                if self.channels[channel].receiver_count == 0 {
                     return Done::Unsent(message);
                 }
                 match self.first_receiver(channel) {
                     Some((waiter, of)) => {
                         self.waiters[waiter].done = Some((of, Done::Got(message)));
                     }
-                    None => self.lines[channel].messages.push_back(message),
+                    None => self.channels[channel].messages.push_back(message),
                 }
                 Done::Sent(message)
             }
             Thing::Receive(channel) => {
                 if let Some((waiter, of, message)) = self.first_sender(channel) {
                     self.waiters[waiter].done = Some((of, Done::Sent(message)));
-                    self.lines[channel].messages.push_back(message);
+                    self.channels[channel].messages.push_back(message);
                 }
-                let message = self.lines[channel].messages.pop_front();
+                let message = self.channels[channel].messages.pop_front();
                 message.map_or(Done::End, Done::Got)
             }
         }
@@ -228,24 +230,24 @@ impl Model {
         for (of, thing) in things.iter().enumerate() {
             match *thing {
                 Thing::Send(channel, message) => {
-                    self.lines[channel].senders.push((waiter, of, message));
+                    self.channels[channel].senders.push((waiter, of, message));
                 }
-                Thing::Receive(channel) => self.lines[channel].receivers.push((waiter, of)),
+                Thing::Receive(channel) => self.channels[channel].receivers.push((waiter, of)),
             }
         }
         waiter
     }
 
     fn leave(&mut self, waiter: usize) {
-        for line in &mut self.lines {
-            line.senders.retain(|(other, ..)| *other != waiter);
-            line.receivers.retain(|(other, _)| *other != waiter);
+        for channel in &mut self.channels {
+            channel.senders.retain(|(other, ..)| *other != waiter);
+            channel.receivers.retain(|(other, _)| *other != waiter);
         }
     }
 
     fn drop_sender(&mut self, channel: usize) {
-        self.lines[channel].sender_count -= 1;
-        if self.lines[channel].sender_count == 0 {
+        self.channels[channel].sender_count -= 1;
+        if self.channels[channel].sender_count == 0 {
             while let Some((waiter, of)) = self.first_receiver(channel) {
                 self.waiters[waiter].done = Some((of, Done::End));
             }
@@ -253,12 +255,12 @@ impl Model {
     }
 
     fn drop_receiver(&mut self, channel: usize) {
-        self.lines[channel].receiver_count -= 1;
-        if self.lines[channel].receiver_count == 0 {
+        self.channels[channel].receiver_count -= 1;
+        if self.channels[channel].receiver_count == 0 {
             while let Some((waiter, of, message)) = self.first_sender(channel) {
                 self.waiters[waiter].done = Some((of, Done::Unsent(message)));
             }
-            self.lines[channel].messages.clear();
+            self.channels[channel].messages.clear();
         }
     }
 }
@@ -314,8 +316,8 @@ impl Ends {
     fn share(&self, senders: [bool; CHANNELS], receivers: [bool; CHANNELS]) -> Self {
         let mut model = self.model.borrow_mut();
         for channel in 0..CHANNELS {
-            model.lines[channel].sender_count += usize::from(senders[channel]);
-            model.lines[channel].receiver_count += usize::from(receivers[channel]);
+            model.channels[channel].sender_count += usize::from(senders[channel]);
+            model.channels[channel].receiver_count += usize::from(receivers[channel]);
         }
         let share = [0, 1].map(|n| self.senders[n].clone().filter(|_| senders[n]));
         Self {
@@ -334,10 +336,13 @@ impl Ends {
 
     fn compare_lengths(&self) {
         let model = self.model.borrow();
-        for (channel, line) in model.lines.iter().enumerate() {
-            let ours = self.receivers[channel].as_ref().map(Receiver::len);
-            let length = ours.or(self.senders[channel].as_ref().map(Sender::len));
-            assert_eq!(length.unwrap_or(line.messages.len()), line.messages.len());
+        for (index, channel) in model.channels.iter().enumerate() {
+            let ours = self.receivers[index].as_ref().map(Receiver::len);
+            let length = ours.or(self.senders[index].as_ref().map(Sender::len));
+            assert_eq!(
+                length.unwrap_or(channel.messages.len()),
+                channel.messages.len()
+            );
         }
     }
 
@@ -570,8 +575,12 @@ fn run(programs: Vec<Program>, capacities: [Option<usize>; CHANNELS]) {
     let model = Shared::default();
     model.borrow_mut().start = Some(Instant::now());
     model.borrow_mut().cancelled = vec![false; programs.len()];
-    for (line, capacity) in model.borrow_mut().lines.iter_mut().zip(capacities) {
-        (line.capacity, line.sender_count, line.receiver_count) = (capacity, 1, 1);
+    for (channel, capacity) in model.borrow_mut().channels.iter_mut().zip(capacities) {
+        (
+            channel.capacity,
+            channel.sender_count,
+            channel.receiver_count,
+        ) = (capacity, 1, 1);
     }
     let channels =
         capacities.map(|capacity| capacity.map_or_else(channel::unbounded, channel::bounded));

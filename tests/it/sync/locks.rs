@@ -379,9 +379,9 @@ mod random_programs {
     /// A naive account of the wait queue and of the permits that are out.
     #[derive(Default)]
     struct Model {
-        /// The waiters in order: number, permits, and whether the waiter may leave before its turn.
-        /// A waiter that may leave early does not count against the waiters behind it.
-        line: RefCell<Vec<(u64, usize, bool)>>,
+        /// The waiters in order: number, permits, and whether the waiter may leave unwoken. A
+        /// waiter that may leave early does not count against the waiters behind it.
+        queue: RefCell<Vec<(u64, usize, bool)>>,
         out: Cell<usize>,
         next: Cell<u64>,
     }
@@ -389,14 +389,14 @@ mod random_programs {
     impl Model {
         fn asks(&self, count: usize, may_go: bool) -> u64 {
             self.next.set(self.next.get() + 1);
-            self.line
+            self.queue
                 .borrow_mut()
                 .push((self.next.get(), count, may_go));
             self.next.get()
         }
 
         fn leaves(&self, number: u64) {
-            self.line
+            self.queue
                 .borrow_mut()
                 .retain(|(other, ..)| *other != number);
         }
@@ -405,8 +405,8 @@ mod random_programs {
             // The waiters before `number` may have their permits too, without having run since;
             // otherwise `number` has overtaken one of them.
             let granted: usize = {
-                let line = self.line.borrow();
-                let before = line.iter().take_while(|(other, ..)| *other != number);
+                let queue = self.queue.borrow();
+                let before = queue.iter().take_while(|(other, ..)| *other != number);
                 before
                     .filter(|(.., may_go)| !may_go)
                     .map(|(_, count, _)| count)
@@ -457,7 +457,7 @@ mod random_programs {
                 }
             }
             join_all(handles);
-            assert!(model.line.borrow().is_empty());
+            assert!(model.queue.borrow().is_empty());
             assert_eq!(semaphore.available_permits(), PERMITS);
         });
         result.unwrap();

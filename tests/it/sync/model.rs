@@ -76,7 +76,7 @@ struct People {
 
 impl People {
     /// Whether a wait of the ethread can end other than by a cancel or the deadline of its step.
-    fn can_be_served(&self, who: usize) -> bool {
+    fn can_be_woken(&self, who: usize) -> bool {
         let deadline = self.deadlines.borrow()[who];
         !self.cancelled.borrow()[who] && deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
@@ -87,11 +87,11 @@ impl People {
 }
 
 /// The account of a wait queue: the waiters, what each of them asks for, and what was given to
-/// served waiters that have not run since.
-struct Line<A, V> {
+/// woken waiters that have not run since.
+struct WaitQueue<A, V> {
     people: Rc<People>,
     waiting: RefCell<Vec<Entry<A>>>,
-    served: RefCell<Vec<(usize, V)>>,
+    woken: RefCell<Vec<(usize, V)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -103,29 +103,29 @@ struct Entry<A> {
 }
 
 /// A waiter in the account, for as long as its ethread really waits.
-struct Place<'a, A, V> {
-    line: &'a Line<A, V>,
+struct Waiter<'a, A, V> {
+    queue: &'a WaitQueue<A, V>,
     who: usize,
 }
 
-impl<A: Copy, V> Line<A, V> {
+impl<A: Copy, V> WaitQueue<A, V> {
     fn new(people: &Rc<People>) -> Self {
         Self {
             people: people.clone(),
             waiting: RefCell::default(),
-            served: RefCell::default(),
+            woken: RefCell::default(),
         }
     }
 
-    fn enter(&self, who: usize, ask: A) -> Place<'_, A, V> {
+    fn enter(&self, who: usize, ask: A) -> Waiter<'_, A, V> {
         self.enter_until(who, ask, None)
     }
 
-    fn enter_until(&self, who: usize, ask: A, limit: Option<Duration>) -> Place<'_, A, V> {
+    fn enter_until(&self, who: usize, ask: A, limit: Option<Duration>) -> Waiter<'_, A, V> {
         let deadline = limit.map(|limit| Instant::now() + limit);
         let entry = Entry { who, ask, deadline };
         self.waiting.borrow_mut().push(entry);
-        Place { line: self, who }
+        Waiter { queue: self, who }
     }
 
     fn is_empty(&self) -> bool {
@@ -142,35 +142,35 @@ impl<A: Copy, V> Line<A, V> {
     }
 
     /// Gives `value` to the first waiter; false if the wait of that waiter is over.
-    fn serve_first(&self, value: V) -> bool {
+    fn wake_first(&self, value: V) -> bool {
         let Entry { who, deadline, .. } = self.waiting.borrow_mut().remove(0);
         let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
-        let served = in_time && self.people.can_be_served(who);
-        if served {
-            self.served.borrow_mut().push((who, value));
+        let woken = in_time && self.people.can_be_woken(who);
+        if woken {
+            self.woken.borrow_mut().push((who, value));
         }
-        served
+        woken
     }
 
     /// Gives `value` to the first waiter whose wait is not over.
-    fn serve(&self, value: V) -> bool
+    fn wake_one(&self, value: V) -> bool
     where
         V: Clone,
     {
         while !self.is_empty() {
-            if self.serve_first(value.clone()) {
+            if self.wake_first(value.clone()) {
                 return true;
             }
         }
         false
     }
 
-    fn serve_all(&self, value: V) -> usize
+    fn wake_all(&self, value: V) -> usize
     where
         V: Clone,
     {
         let mut count = 0;
-        while self.serve(value.clone()) {
+        while self.wake_one(value.clone()) {
             count += 1;
         }
         count
@@ -178,48 +178,49 @@ impl<A: Copy, V> Line<A, V> {
 
     fn take_out(&self, who: usize) -> Option<V> {
         self.waiting.borrow_mut().retain(|entry| entry.who != who);
-        let mut served = self.served.borrow_mut();
-        let place = served.iter().position(|(other, _)| *other == who)?;
-        Some(served.remove(place).1)
+        let mut woken = self.woken.borrow_mut();
+        let index = woken.iter().position(|(other, _)| *other == who)?;
+        Some(woken.remove(index).1)
     }
 
-    /// No ethread is ready, so every served waiter has gone on.
+    /// No ethread is ready, so every woken waiter has gone on.
     fn audit(&self, what: &str) {
-        let left: Vec<_> = self.served.borrow().iter().map(|(who, _)| *who).collect();
-        assert!(left.is_empty(), "{what}: {left:?} were served and wait on");
+        let left: Vec<_> = self.woken.borrow().iter().map(|(who, _)| *who).collect();
+        assert!(left.is_empty(), "{what}: {left:?} were woken and wait on");
     }
 }
 
-impl<A, V> Place<'_, A, V>
+impl<A, V> Waiter<'_, A, V>
 where
     A: Copy,
 {
-    /// The waiter has gone on, so it must have been served.
+    /// The waiter has gone on, so it must have been woken.
     #[track_caller]
     fn goes_on(self) -> V {
         let ethread = self.who;
-        let served = self.ends();
-        served.unwrap_or_else(|| panic!("{ethread} has gone on, and was not served"))
+        let woken = self.ends();
+        woken.unwrap_or_else(|| panic!("{ethread} has gone on, and was not woken"))
     }
 
-    /// The waiter has gone on, served or not.
+    /// The waiter has gone on, woken or not.
     fn ends(self) -> Option<V> {
-        let served = self.line.take_out(self.who);
+        let woken = self.queue.take_out(self.who);
         std::mem::forget(self);
-        served
+        woken
     }
 }
 
-impl<A, V> Drop for Place<'_, A, V> {
+impl<A, V> Drop for Waiter<'_, A, V> {
     fn drop(&mut self) {
-        let (line, who) = (self.line, self.who);
-        line.waiting.borrow_mut().retain(|entry| entry.who != who);
-        let mut served = line.served.borrow_mut();
-        if let Some(place) = served.iter().position(|(other, _)| *other == who) {
-            drop(served.remove(place));
+        let (queue, who) = (self.queue, self.who);
+        queue.waiting.borrow_mut().retain(|entry| entry.who != who);
+        let mut woken = queue.woken.borrow_mut();
+        if let Some(index) = woken.iter().position(|(other, _)| *other == who) {
+            drop(woken.remove(index));
             let ethread = who;
-            line.people
-                .complain(format!("{ethread} was served, and unwinds"));
+            queue
+                .people
+                .complain(format!("{ethread} was woken, and unwinds"));
         }
     }
 }

@@ -77,7 +77,7 @@ struct Watch {
     count: Cell<usize>,
     /// The number of values sent, which is also the value.
     sent: Cell<usize>,
-    line: Line<(), ()>,
+    queue: WaitQueue<(), ()>,
 }
 
 impl Watch {
@@ -88,10 +88,10 @@ impl Watch {
     /// Waits for a value that the receiver has not seen.
     fn waits(&self, who: usize, seen: &Cell<usize>, wait: impl FnOnce() -> bool) {
         let must_wait = seen.get() == self.sent.get() && !self.is_closed();
-        let place = must_wait.then(|| self.line.enter(who, ()));
+        let waiter = must_wait.then(|| self.queue.enter(who, ()));
         let changed = wait();
-        if let Some(place) = place {
-            place.goes_on();
+        if let Some(waiter) = waiter {
+            waiter.goes_on();
         }
         assert_eq!(changed, seen.get() != self.sent.get());
         assert!(changed || self.is_closed());
@@ -110,7 +110,7 @@ impl World for Watch {
             receivers: Receivers(RefCell::new(receivers)),
             count: Cell::new(MOST),
             sent: Cell::default(),
-            line: Line::new(people),
+            queue: WaitQueue::new(people),
         }
     }
 
@@ -123,7 +123,7 @@ impl World for Watch {
                     assert_eq!(sent, self.count.get() > 0);
                     if sent {
                         self.sent.set(value);
-                        self.line.serve_all(());
+                        self.queue.wake_all(());
                     }
                 }
             }
@@ -185,7 +185,7 @@ impl World for Watch {
                 self.receivers.set(who, None);
             }
             Op::Close => {
-                self.line.serve_all(());
+                self.queue.wake_all(());
                 drop(self.sender.take());
             }
             Op::Sleep(millis) => thread::sleep(ms(millis)),
@@ -193,12 +193,12 @@ impl World for Watch {
     }
 
     fn audit(&self) {
-        self.line.audit("a watch");
+        self.queue.audit("a watch");
         if let Some(sender) = &*self.sender.borrow() {
             assert_eq!(sender.receiver_count(), self.count.get());
             assert_eq!(*sender.get(), self.sent.get());
         } else {
-            assert!(self.line.is_empty(), "nothing comes any more");
+            assert!(self.queue.is_empty(), "nothing comes any more");
         }
     }
 }
@@ -218,7 +218,7 @@ struct Broadcast {
     sent: Cell<usize>,
     next: RefCell<Vec<Option<usize>>>,
     messages: Rc<()>,
-    line: Line<(), ()>,
+    queue: WaitQueue<(), ()>,
 }
 
 impl Broadcast {
@@ -270,7 +270,7 @@ impl World for Broadcast {
             sent: Cell::default(),
             next: RefCell::new(vec![Some(0); MOST]),
             messages: Rc::default(),
-            line: Line::new(people),
+            queue: WaitQueue::new(people),
         }
     }
 
@@ -287,16 +287,16 @@ impl World for Broadcast {
                     assert_eq!(sent, Some(there).filter(|there| *there > 0));
                     if sent.is_some() {
                         self.sent.set(self.sent.get() + 1);
-                        self.line.serve_all(());
+                        self.queue.wake_all(());
                     }
                 }
             }
             Op::Next | Op::Until(_) => self.with(who, |receiver, next| {
                 let must_wait = next.get() == self.sent.get() && self.sender.borrow().is_some();
-                let place = must_wait.then(|| self.line.enter(who, ()));
+                let waiter = must_wait.then(|| self.queue.enter(who, ()));
                 let got = receiver.recv().map(|message| message.number);
-                if let Some(place) = place {
-                    place.goes_on();
+                if let Some(waiter) = waiter {
+                    waiter.goes_on();
                 }
                 let expected = self.gets(next).map_err(|error| match error {
                     broadcast::TryRecvError::Lagged(missed) => broadcast::RecvError::Lagged(missed),
@@ -326,7 +326,7 @@ impl World for Broadcast {
                 self.next.borrow_mut()[who] = None;
             }
             Op::Close => {
-                self.line.serve_all(());
+                self.queue.wake_all(());
                 drop(self.sender.take());
             }
             Op::Sleep(millis) => thread::sleep(ms(millis)),
@@ -334,7 +334,7 @@ impl World for Broadcast {
     }
 
     fn audit(&self) {
-        self.line.audit("a broadcast");
+        self.queue.audit("a broadcast");
         // Messages that a receiver has yet to get are kept, as far as there is room, and no others.
         let next = self.next.borrow();
         let first = next.iter().flatten().min();

@@ -31,7 +31,7 @@ struct World {
     held: Cell<bool>,
     /// How many ethreads want the lock.
     want: Cell<usize>,
-    line: Line<(), ()>,
+    queue: WaitQueue<(), ()>,
 }
 
 /// Holds the lock, in truth and in the account.
@@ -62,7 +62,7 @@ impl World {
         let guard = held.1.take().unwrap();
         self.held.set(false);
         std::mem::forget(held);
-        let place = self.line.enter_until(who, (), limit);
+        let waiter = self.queue.enter_until(who, (), limit);
         let (guard, timed_out) = match limit {
             None => {
                 let guard = self.changed.wait(guard);
@@ -75,7 +75,7 @@ impl World {
             }
         };
         let _held = self.has(guard);
-        assert_eq!(place.ends().is_none(), timed_out);
+        assert_eq!(waiter.ends().is_none(), timed_out);
     }
 }
 
@@ -88,7 +88,7 @@ impl super::World for World {
             changed: Condvar::new(),
             held: Cell::default(),
             want: Cell::default(),
-            line: Line::new(people),
+            queue: WaitQueue::new(people),
         }
     }
 
@@ -104,10 +104,10 @@ impl super::World for World {
                 let _held = hold.map(|_| self.lock());
                 if all {
                     self.changed.notify_all();
-                    self.line.serve_all(());
+                    self.queue.wake_all(());
                 } else {
                     self.changed.notify_one();
-                    self.line.serve(());
+                    self.queue.wake_one(());
                 }
                 thread::sleep(ms(hold.unwrap_or(0)));
             }
@@ -116,7 +116,7 @@ impl super::World for World {
 
     fn audit(&self) {
         if !self.held.get() {
-            self.line.audit("a condition");
+            self.queue.audit("a condition");
             assert_eq!(
                 self.want.get(),
                 0,
@@ -126,7 +126,7 @@ impl super::World for World {
     }
 
     fn finish(&self) {
-        assert!(self.line.is_empty());
+        assert!(self.queue.is_empty());
         // Poison does not count as locked.
         let tried = self.mutex.try_lock();
         assert!(!matches!(

@@ -84,7 +84,7 @@ impl Lock {
 
 struct Locks<const MUTEX: bool> {
     lock: Lock,
-    line: Line<Access, ()>,
+    queue: WaitQueue<Access, ()>,
     readers: Cell<usize>,
     written: Cell<bool>,
     poisoned: Cell<bool>,
@@ -110,7 +110,7 @@ impl<const MUTEX: bool> Drop for Held<'_, MUTEX> {
                     .set(world.poisoned.get() || std::thread::panicking());
             }
         }
-        world.serve();
+        world.wake_one();
     }
 }
 
@@ -127,11 +127,11 @@ impl<const MUTEX: bool> Locks<MUTEX> {
     }
 
     /// Serves waiters in the order of the wait queue, and no waiter before its turn.
-    fn serve(&self) {
-        while let Some(access) = self.line.first()
+    fn wake_one(&self) {
+        while let Some(access) = self.queue.first()
             && self.is_free_for(access)
         {
-            if self.line.serve_first(()) {
+            if self.queue.wake_first(()) {
                 self.take(access);
             }
         }
@@ -148,16 +148,16 @@ impl<const MUTEX: bool> Locks<MUTEX> {
     }
 
     fn lock(&self, who: usize, access: Access) -> Held<'_, MUTEX> {
-        if self.line.is_empty() && self.is_free_for(access) {
+        if self.queue.is_empty() && self.is_free_for(access) {
             self.take(access);
             // An ethread that is cancelled or past its deadline may not wait; this call does not
             // wait.
             return self.hold(self.lock.lock(access), access);
         }
-        let _left = at_end(|| self.serve());
-        let place = self.line.enter(who, access);
+        let _left = at_end(|| self.wake_one());
+        let waiter = self.queue.enter(who, access);
         let locked = self.lock.lock(access);
-        place.goes_on();
+        waiter.goes_on();
         self.hold(locked, access)
     }
 }
@@ -171,7 +171,7 @@ impl<const MUTEX: bool> World for Locks<MUTEX> {
                 true => Lock::Mutex(Mutex::new(0)),
                 false => Lock::RwLock(RwLock::new(0)),
             },
-            line: Line::new(people),
+            queue: WaitQueue::new(people),
             readers: Cell::default(),
             written: Cell::default(),
             poisoned: Cell::default(),
@@ -187,7 +187,7 @@ impl<const MUTEX: bool> World for Locks<MUTEX> {
             }
             Op::Try(access) => {
                 let access = of_kind(access);
-                let free = self.line.is_empty() && self.is_free_for(access);
+                let free = self.queue.is_empty() && self.is_free_for(access);
                 let tried = self.lock.try_lock(access);
                 assert_eq!(tried.is_some(), free);
                 if let Some(tried) = tried {
@@ -203,7 +203,7 @@ impl<const MUTEX: bool> World for Locks<MUTEX> {
                     held.access = Access::Read;
                     self.written.set(false);
                     self.take(Access::Read);
-                    self.serve();
+                    self.wake_one();
                     thread::sleep(ms(read));
                 }
             }
@@ -225,15 +225,15 @@ impl<const MUTEX: bool> World for Locks<MUTEX> {
     }
 
     fn audit(&self) {
-        self.line.audit("a lock");
-        let first = self.line.first();
+        self.queue.audit("a lock");
+        let first = self.queue.first();
         let first_can_go = first.is_some_and(|access| self.is_free_for(access));
-        assert!(!first_can_go, "the first in line waits for nothing");
+        assert!(!first_can_go, "the first waiter waits for nothing");
         assert!(!self.written.get() || self.readers.get() == 0);
     }
 
     fn finish(&self) {
-        assert!(self.line.is_empty() && self.lock.try_lock(Access::Write).is_some());
+        assert!(self.queue.is_empty() && self.lock.try_lock(Access::Write).is_some());
     }
 }
 

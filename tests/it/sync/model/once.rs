@@ -47,33 +47,33 @@ struct Account {
     cell: OnceCell<u32>,
     value: Cell<Option<u32>>,
     being_made: Cell<bool>,
-    makers: Line<(), Turn>,
-    waiters: Line<(), Turn>,
+    makers: WaitQueue<(), Turn>,
+    waiters: WaitQueue<(), Turn>,
 }
 
 impl Account {
     fn has(&self, value: u32) {
         self.value.set(Some(value));
-        self.makers.serve_all(Turn::Value(value));
-        self.waiters.serve_all(Turn::Value(value));
+        self.makers.wake_all(Turn::Value(value));
+        self.waiters.wake_all(Turn::Value(value));
     }
 
     /// An attempt has ended, in whatever way.
     fn attempted(&self) {
-        let goes_on = self.value.get().is_none() && self.makers.serve(Turn::Make);
+        let goes_on = self.value.get().is_none() && self.makers.wake_one(Turn::Make);
         self.being_made.set(goes_on);
     }
 
     fn init(&self, who: usize, takes: u64, made: Made, new: u32) {
         let waits = self.value.get().is_none() && self.being_made.get();
-        let place = Cell::new(waits.then(|| self.makers.enter(who, ())));
+        let waiter = Cell::new(waits.then(|| self.makers.enter(who, ())));
         let tried = Cell::new(false);
         // Declared last, so that the attempt has really ended when it ends in the account.
         let ends = Cell::new(None);
         let got = self.cell.get_or_try_init(|| {
             tried.set(true);
-            match place.take() {
-                Some(place) => assert_eq!(place.goes_on(), Turn::Make),
+            match waiter.take() {
+                Some(waiter) => assert_eq!(waiter.goes_on(), Turn::Make),
                 None => assert!(!self.being_made.replace(true) && self.value.get().is_none()),
             }
             ends.set(Some(at_end(|| self.attempted())));
@@ -90,8 +90,8 @@ impl Account {
         let got = got.copied();
         if tried.get() {
             assert_eq!(got.is_ok(), matches!(made, Made::Value));
-        } else if let Some(place) = place.take() {
-            assert_eq!(place.goes_on(), Turn::Value(got.unwrap()));
+        } else if let Some(waiter) = waiter.take() {
+            assert_eq!(waiter.goes_on(), Turn::Value(got.unwrap()));
         }
         assert_eq!(got.ok(), self.value.get().filter(|_| got.is_ok()));
     }
@@ -110,8 +110,8 @@ impl World for Cells {
             cell: OnceCell::new(),
             value: Cell::default(),
             being_made: Cell::default(),
-            makers: Line::new(people),
-            waiters: Line::new(people),
+            makers: WaitQueue::new(people),
+            waiters: WaitQueue::new(people),
         };
         Self {
             accounts: [(); CELLS].map(account),
@@ -140,11 +140,11 @@ impl World for Cells {
             }
             Op::Wait => {
                 let waits = account.value.get().is_none();
-                let place = waits.then(|| account.waiters.enter(who, ()));
+                let waiter = waits.then(|| account.waiters.enter(who, ()));
                 let value = *account.cell.wait();
                 // A cancelled waiter may have been woken by an earlier failure, and then find the
                 // value.
-                let _ = place.and_then(Place::ends);
+                let _ = waiter.and_then(Waiter::ends);
                 assert_eq!(Some(value), account.value.get());
             }
         }

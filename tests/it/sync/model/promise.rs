@@ -49,7 +49,7 @@ struct Account<T> {
     promise: Promise<T, u32>,
     of: Vec<usize>,
     outcome: RefCell<Option<Outcome<T>>>,
-    line: Line<(), Outcome<T>>,
+    queue: WaitQueue<(), Outcome<T>>,
 }
 
 impl<T: Clone + Debug + PartialEq> Account<T> {
@@ -58,12 +58,12 @@ impl<T: Clone + Debug + PartialEq> Account<T> {
             promise,
             of,
             outcome: RefCell::default(),
-            line: Line::new(people),
+            queue: WaitQueue::new(people),
         })
     }
 
     fn settle(&self, outcome: Outcome<T>) {
-        self.line.serve_all(outcome.clone());
+        self.queue.wake_all(outcome.clone());
         *self.outcome.borrow_mut() = Some(outcome);
     }
 
@@ -76,16 +76,16 @@ impl<T: Clone + Debug + PartialEq> Account<T> {
             assert_eq!(self.promise.wait(), outcome);
             return;
         }
-        let place = self.line.enter(who, ());
+        let waiter = self.queue.enter(who, ());
         let got = self.promise.wait();
-        assert_eq!(place.goes_on(), got);
+        assert_eq!(waiter.goes_on(), got);
     }
 
     fn audit(&self) {
-        self.line.audit("a promise");
+        self.queue.audit("a promise");
         let outcome = self.outcome();
         assert_eq!(self.promise.get(), outcome.as_ref().map(Result::as_ref));
-        assert!(outcome.is_none() || self.line.is_empty());
+        assert!(outcome.is_none() || self.queue.is_empty());
     }
 }
 

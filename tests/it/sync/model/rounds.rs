@@ -28,10 +28,10 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct Rounds {
     barrier: Barrier,
-    here: Line<(), ()>,
+    here: WaitQueue<(), ()>,
     group: WaitGroup,
     members: Cell<usize>,
-    waits: Line<(), ()>,
+    waits: WaitQueue<(), ()>,
 }
 
 impl World for Rounds {
@@ -40,23 +40,23 @@ impl World for Rounds {
     fn new(people: &Rc<People>) -> Self {
         Self {
             barrier: Barrier::new(SIZE),
-            here: Line::new(people),
+            here: WaitQueue::new(people),
             group: WaitGroup::new(),
             members: Cell::default(),
-            waits: Line::new(people),
+            waits: WaitQueue::new(people),
         }
     }
 
     fn act(&self, who: usize, op: &Op) {
         match *op {
             Op::Meet if self.here.len() + 1 == SIZE => {
-                self.here.serve_all(());
+                self.here.wake_all(());
                 assert!(self.barrier.wait().is_leader());
             }
             Op::Meet => {
-                let place = self.here.enter(who, ());
+                let waiter = self.here.enter(who, ());
                 assert!(!self.barrier.wait().is_leader());
-                place.goes_on();
+                waiter.goes_on();
             }
             Op::Join(hold) => {
                 self.members.set(self.members.get() + 1);
@@ -65,16 +65,16 @@ impl World for Rounds {
                     drop(member.take());
                     self.members.set(self.members.get() - 1);
                     if self.members.get() == 0 {
-                        self.waits.serve_all(());
+                        self.waits.wake_all(());
                     }
                 });
                 thread::sleep(ms(hold));
             }
             Op::WaitForAll if self.members.get() == 0 => self.group.wait(),
             Op::WaitForAll => {
-                let place = self.waits.enter(who, ());
+                let waiter = self.waits.enter(who, ());
                 self.group.wait();
-                place.goes_on();
+                waiter.goes_on();
             }
             Op::Sleep(millis) => thread::sleep(ms(millis)),
         }

@@ -25,7 +25,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct Signals {
     signal: Signal<u32>,
-    line: Line<(), u32>,
+    queue: WaitQueue<(), u32>,
     values: Counter,
 }
 
@@ -35,7 +35,7 @@ impl World for Signals {
     fn new(people: &Rc<People>) -> Self {
         Self {
             signal: Signal::new(),
-            line: Line::new(people),
+            queue: WaitQueue::new(people),
             values: Counter::default(),
         }
     }
@@ -43,31 +43,31 @@ impl World for Signals {
     fn act(&self, who: usize, op: &Op) {
         match *op {
             Op::Wait => {
-                let place = self.line.enter(who, ());
+                let waiter = self.queue.enter(who, ());
                 let value = self.signal.wait();
-                assert_eq!(place.goes_on(), value);
+                assert_eq!(waiter.goes_on(), value);
             }
             Op::WaitTimeout(limit) => {
-                let place = self.line.enter_until(who, (), Some(ms(limit)));
+                let waiter = self.queue.enter_until(who, (), Some(ms(limit)));
                 let value = self.signal.wait_timeout(ms(limit));
-                assert_eq!(place.ends(), value);
+                assert_eq!(waiter.ends(), value);
             }
             Op::Signal => {
                 let value = self.values.next();
-                let expected = self.line.serve(value).then_some(()).ok_or(value);
+                let expected = self.queue.wake_one(value).then_some(()).ok_or(value);
                 assert_eq!(self.signal.signal(value), expected);
             }
             Op::Broadcast => {
                 let value = self.values.next();
-                assert_eq!(self.signal.broadcast(value), self.line.serve_all(value));
+                assert_eq!(self.signal.broadcast(value), self.queue.wake_all(value));
             }
             Op::Sleep(millis) => thread::sleep(ms(millis)),
         }
     }
 
     fn audit(&self) {
-        self.line.audit("a signal");
-        assert_eq!(self.signal.waiters(), self.line.len());
+        self.queue.audit("a signal");
+        assert_eq!(self.signal.waiters(), self.queue.len());
     }
 }
 

@@ -5,12 +5,12 @@
 //! waiter is overtaken, and nothing is lost between a release and a cancel. A waiter that leaves in
 //! another way, by a cancel, a deadline or a panic, takes itself out of the queue.
 //!
-//! Each waiter carries data that the serving side can read, take or replace: what the waiter asks
-//! for, the value that it sends, the place for the value that it receives. The waiter gets the data
+//! Each waiter carries data that the waking side can read, take or replace: what the waiter asks
+//! for, the value that it sends, the slot for the value that it receives. The waiter gets the data
 //! back when it leaves, in whatever way.
 #![forbid(unsafe_code)]
 
-mod waiters;
+mod entries;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,18 +19,18 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
-use self::waiters::{Turn, Waiter, Waiters};
+use self::entries::{Entries, Entry, WaiterState};
 use crate::runtime::base::owner::{Owner, Peer, WaitsOn};
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::{current, park};
 
-/// Waiters in order of arrival. Belongs to one shard: it is not `Send`.
-pub(crate) struct Line<D = ()> {
-    waiters: RefCell<Waiters<D>>,
-    /// The number of waiters, counted from the end, that have not had their turn. The waiters in
-    /// front of them were woken, or were found to be gone, and take themselves out as soon as they
-    /// run.
+/// Entries in order of arrival. Belongs to one shard: it is not `Send`.
+pub(crate) struct WaitQueue<D = ()> {
+    entries: RefCell<Entries<D>>,
+    /// The number of waiters, counted from the end, that are still queued for a wake-up. The
+    /// waiters in front of them were woken, or were found to be gone, and take themselves out as
+    /// soon as they run.
     waiting: Cell<usize>,
     /// The id of the scheduler that the waiters belong to. A scheduler that has ended may have left
     /// waiters behind, which never run again and mean nothing to the next scheduler on this OS
@@ -91,15 +91,15 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// A wait that ended without a turn, with the waiter's data.
+/// A wait that ended without a wake-up, with the waiter's data.
 #[derive(Debug)]
-pub(crate) enum Missed<D> {
+pub(crate) enum WaitError<D> {
     TimedOut(D),
     /// The wait has not begun: the caller unwinds, and so cannot wait.
     Unwinding(D),
 }
 
-impl<D> Missed<D> {
+impl<D> WaitError<D> {
     pub(super) fn into_inner(self) -> D {
         match self {
             Self::TimedOut(data) | Self::Unwinding(data) => data,
@@ -107,24 +107,28 @@ impl<D> Missed<D> {
     }
 }
 
-/// A place in a wait queue. Dropping it leaves the queue.
-pub(super) struct Place<'a, D> {
-    line: &'a Line<D>,
+/// A waiter in a wait queue. Dropping it leaves the queue.
+pub(super) struct Waiter<'a, D> {
+    queue: &'a WaitQueue<D>,
     number: u64,
 }
 
-impl<D> Place<'_, D> {
+impl<D> Waiter<'_, D> {
     /// As [`end`](Self::end), but not inlined: for a wait whose stack was left.
     #[inline(never)]
-    fn end_apart(self) -> Result<D, Missed<D>> {
+    fn end_apart(self) -> Result<D, WaitError<D>> {
         self.end()
     }
 
-    /// The second half of [`Line::wait`].
+    /// The second half of [`WaitQueue::wait`].
     #[inline(always)]
-    pub(super) fn end(self) -> Result<D, Missed<D>> {
-        let (has_turn, data) = self.take_out();
-        if has_turn { Ok(data) } else { miss(None, data) }
+    pub(super) fn end(self) -> Result<D, WaitError<D>> {
+        let (was_woken, data) = self.take_out();
+        if was_woken {
+            Ok(data)
+        } else {
+            fail(None, data)
+        }
     }
 
     /// Leaves the queue with the waiter's data, or with what has replaced it.
@@ -134,39 +138,39 @@ impl<D> Place<'_, D> {
 
     #[inline(always)]
     fn take_out(self) -> (bool, D) {
-        let taken = self.line.take_out(self.number);
+        let taken = self.queue.take_out(self.number);
         std::mem::forget(self);
-        taken.expect("only its own waiter takes a place out of the line")
+        taken.expect("a waiter is taken out by itself only")
     }
 }
 
-/// Ends a wait without a turn, by `outcome`. `None` stands for the outcome that the scheduler has
-/// recorded for an ethread that has left its stack.
+/// Ends a wait without a wake-up, by `outcome`. `None` stands for the outcome that the scheduler
+/// has recorded for an ethread that has left its stack.
 // `data` may belong to user code. The unwinding, if there is one, drops it.
 #[cold]
-fn miss<D>(outcome: Option<Outcome>, data: D) -> Result<D, Missed<D>> {
+fn fail<D>(outcome: Option<Outcome>, data: D) -> Result<D, WaitError<D>> {
     current::with(|scheduler| {
         let scheduler = scheduler.expect("it is the one that has parked it");
         match outcome.unwrap_or_else(|| scheduler.outcome()) {
             // To go on would be to hold what another ethread may hold.
-            Outcome::Woken => unreachable!("a waiter is woken only with its turn"),
-            Outcome::TimedOut => Err(Missed::TimedOut(data)),
+            Outcome::Woken => unreachable!("only the queue wakes its waiters"),
+            Outcome::TimedOut => Err(WaitError::TimedOut(data)),
             Outcome::Elapsed => scheduler.raise_elapsed(),
             Outcome::Cancelled => scheduler.raise_cancel(),
         }
     })
 }
 
-impl<D> Drop for Place<'_, D> {
+impl<D> Drop for Waiter<'_, D> {
     fn drop(&mut self) {
-        drop(self.line.take_out(self.number));
+        drop(self.queue.take_out(self.number));
     }
 }
 
-impl<D> Line<D> {
+impl<D> WaitQueue<D> {
     pub(crate) const fn new() -> Self {
         Self {
-            waiters: RefCell::new(Waiters::new()),
+            entries: RefCell::new(Entries::new()),
             waiting: Cell::new(0),
             home: Cell::new(0),
             last: Cell::new(0),
@@ -174,7 +178,7 @@ impl<D> Line<D> {
         }
     }
 
-    /// Waits for a turn, and returns `data` as the serving side has left it. Unwinds if the ethread
+    /// Waits to be woken, and returns `data` as the waking side has left it. Unwinds if the ethread
     /// is cancelled, or at the deadline of a scope.
     ///
     /// Inlined, so that the stack is left in the caller's frame: a processor predicts the target of
@@ -183,19 +187,23 @@ impl<D> Line<D> {
     ///
     /// # Panics
     ///
-    /// On the scheduler's side. On the OS thread's own side, if nothing can ever serve the waiter.
+    /// On the scheduler's side. On the OS thread's own side, if nothing can ever wake the waiter.
     #[inline(always)]
-    pub(crate) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, Missed<D>> {
-        let place = match self.begin_apart(&wait, data) {
-            Ok(place) => place,
+    pub(crate) fn wait(&self, wait: Wait<'_>, data: D) -> Result<D, WaitError<D>> {
+        let waiter = match self.begin_apart(&wait, data) {
+            Ok(waiter) => waiter,
             Err(over) => return over,
         };
         park::leave();
-        place.end_apart()
+        waiter.end_apart()
     }
 
     #[inline(never)]
-    fn begin_apart(&self, wait: &Wait<'_>, data: D) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
+    fn begin_apart(
+        &self,
+        wait: &Wait<'_>,
+        data: D,
+    ) -> Result<Waiter<'_, D>, Result<D, WaitError<D>>> {
         self.begin(*wait, data)
     }
 
@@ -210,7 +218,7 @@ impl<D> Line<D> {
         &self,
         wait: Wait<'_>,
         data: D,
-    ) -> Result<Place<'_, D>, Result<D, Missed<D>>> {
+    ) -> Result<Waiter<'_, D>, Result<D, WaitError<D>>> {
         let reason = wait.reason();
         let call = current::Call;
         let scheduler = match current::for_call(&call) {
@@ -223,7 +231,7 @@ impl<D> Line<D> {
         if scheduler.can_leave() {
             self.adopt(scheduler);
             return match scheduler.park_now(reason, wait.deadline) {
-                Some(token) => Ok(self.line_up(token, data)),
+                Some(token) => Ok(self.push(token, data)),
                 None => scheduler.raise_cancel(),
             };
         }
@@ -238,26 +246,26 @@ impl<D> Line<D> {
         reason: Reason,
         deadline: u64,
         data: D,
-    ) -> Result<D, Missed<D>> {
+    ) -> Result<D, WaitError<D>> {
         let Ok(parking) = scheduler.begin_wait(reason) else {
-            return Err(Missed::Unwinding(data));
+            return Err(WaitError::Unwinding(data));
         };
-        let place = self.enter(scheduler, parking.token(), data);
+        let waiter = self.enter(scheduler, parking.token(), data);
         // The scheduler is not asked for the outcome afterwards: it does not know the outcome of a
         // wait that was over before it parked.
         let outcome = parking.park(deadline);
-        let (has_turn, data) = place.take_out();
-        if has_turn {
+        let (was_woken, data) = waiter.take_out();
+        if was_woken {
             Ok(data)
         } else {
-            miss(Some(outcome), data)
+            fail(Some(outcome), data)
         }
     }
 
     /// Adds a waiter at the end, for a wait that has begun.
-    pub(super) fn enter(&self, scheduler: &Scheduler, token: Token, data: D) -> Place<'_, D> {
+    pub(super) fn enter(&self, scheduler: &Scheduler, token: Token, data: D) -> Waiter<'_, D> {
         self.adopt(scheduler);
-        self.line_up(token, data)
+        self.push(token, data)
     }
 
     /// Forgets the waiters of another scheduler.
@@ -274,41 +282,44 @@ impl<D> Line<D> {
         self.waiting.set(0);
         // The waiters' data is leaked with them. Dropping it would run user code, which may wait,
         // and the caller's wait may have begun.
-        std::mem::forget(self.waiters.replace(Waiters::new()));
+        std::mem::forget(self.entries.replace(Entries::new()));
     }
 
     #[inline]
-    fn line_up(&self, token: Token, data: D) -> Place<'_, D> {
+    fn push(&self, token: Token, data: D) -> Waiter<'_, D> {
         let number = self.last.get() + 1;
         self.last.set(number);
         self.waiting.set(self.waiting.get() + 1);
-        self.waiters.borrow_mut().push(Waiter {
+        self.entries.borrow_mut().push(Entry {
             number,
             token,
-            turn: Turn::Awaited,
+            state: WaiterState::Queued,
             data,
         });
-        Place { line: self, number }
+        Waiter {
+            queue: self,
+            number,
+        }
     }
 
-    /// Takes out the waiter; returns whether it has had its turn, and its data.
+    /// Takes out the waiter; returns whether it was woken, and its data.
     #[inline(always)]
     fn take_out(&self, number: u64) -> Option<(bool, D)> {
-        let mut waiters = self.waiters.borrow_mut();
-        let (turn, data) = waiters.take(number)?;
-        if turn == Turn::Awaited {
+        let mut entries = self.entries.borrow_mut();
+        let (state, data) = entries.take(number)?;
+        if state == WaiterState::Queued {
             self.waiting.set(self.waiting.get() - 1);
         }
-        Some((turn == Turn::Had, data))
+        Some((state == WaiterState::Woken, data))
     }
 
-    /// Whether no waiter waits for a turn.
+    /// Whether no waiter is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The number of waiters that wait for a turn, including those that have met a deadline or a
-    /// cancel and have not run since.
+    /// The number of queued waiters, including those that have met a deadline or a cancel and have
+    /// not run since.
     pub(super) fn len(&self) -> usize {
         if self.is_home() {
             self.waiting.get()
@@ -325,8 +336,8 @@ impl<D> Line<D> {
         if !self.is_home() {
             return None;
         }
-        let waiters = self.waiters.borrow();
-        let first = waiters.get(waiters.len() - self.waiting.get());
+        let entries = self.entries.borrow();
+        let first = entries.get(entries.len() - self.waiting.get());
         first.map(|waiter| waiter.data)
     }
 
@@ -335,30 +346,30 @@ impl<D> Line<D> {
         current::with(|scheduler| scheduler.is_some_and(|scheduler| scheduler.id() == home))
     }
 
-    /// Serves the first waiter that still waits: wakes it, and calls `f` on its data.
+    /// Wakes the first waiter that still waits, and calls `f` on its data.
     #[inline]
-    pub(crate) fn serve<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+    pub(crate) fn wake_one<R>(&self, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         if self.is_void() {
             return None;
         }
-        self.serve_until(u64::MAX, f)
+        self.wake_up_to(u64::MAX, f)
     }
 
-    /// Whether no waiter waits for a turn, of this scheduler or another scheduler. Mostly true.
+    /// Whether no waiter of any scheduler is queued. Mostly true.
     #[inline]
     pub(super) fn is_void(&self) -> bool {
         self.waiting.get() == 0
     }
 
-    /// As [`serve`](Self::serve) for a queue that is not void, but serves only waiters up to the
-    /// number `last`.
-    pub(super) fn serve_until<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
+    /// As [`wake_one`](Self::wake_one) for a queue that is not void, but wakes only waiters up to
+    /// the number `last`.
+    pub(super) fn wake_up_to<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         debug_assert!(!self.is_void());
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
-            let mut waiters = self.waiters.borrow_mut();
+            let mut entries = self.entries.borrow_mut();
             loop {
-                let next = waiters.next(self.waiting.get())?;
+                let next = entries.next(self.waiting.get())?;
                 if self.wake(scheduler, next, last)? {
                     return Some(f(&mut next.data));
                 }
@@ -374,55 +385,59 @@ impl<D> Line<D> {
         self.last.get()
     }
 
-    /// Whether a waiter up to the number `last` waits for a turn.
-    pub(super) fn has_until(&self, last: u64) -> bool {
-        let waiters = self.waiters.borrow();
-        let first = waiters.get(waiters.len() - self.waiting.get());
+    /// Whether a waiter up to the number `last` is queued.
+    pub(super) fn has_up_to(&self, last: u64) -> bool {
+        let entries = self.entries.borrow();
+        let first = entries.get(entries.len() - self.waiting.get());
         self.is_home() && first.is_some_and(|first| first.number <= last)
     }
 
-    /// Gives the first waiter its turn. `Some(false)` if the waiter is gone: it has met a deadline
+    /// Wakes the first waiter. `Some(false)` if the waiter is gone: it has met a deadline
     /// or a cancel and has not run since. `None` if there is no waiter.
-    pub(super) fn serve_next(&self) -> Option<bool> {
+    pub(super) fn wake_next(&self) -> Option<bool> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
-            let mut waiters = self.waiters.borrow_mut();
+            let mut entries = self.entries.borrow_mut();
             if self.is_void() {
                 return None;
             }
-            let next = waiters.next(self.waiting.get())?;
+            let next = entries.next(self.waiting.get())?;
             self.wake(scheduler, next, u64::MAX)
         })
     }
 
-    /// Serves all waiters.
-    pub(crate) fn serve_all(&self, mut f: impl FnMut(&mut D)) {
-        while self.serve(&mut f).is_some() {}
+    /// Wakes all waiters.
+    pub(crate) fn wake_all(&self, mut f: impl FnMut(&mut D)) {
+        while self.wake_one(&mut f).is_some() {}
     }
 
     /// Wakes `next`; returns whether the wait was still there to be woken. `None` if the waiter's
     /// number is above `last`.
     #[inline]
-    fn wake(&self, scheduler: &Scheduler, next: &mut Waiter<D>, last: u64) -> Option<bool> {
+    fn wake(&self, scheduler: &Scheduler, next: &mut Entry<D>, last: u64) -> Option<bool> {
         if next.number > last {
             return None;
         }
         self.waiting.set(self.waiting.get() - 1);
         let woken = scheduler.wake(next.token);
-        next.turn = if woken { Turn::Had } else { Turn::Missed };
+        next.state = if woken {
+            WaiterState::Woken
+        } else {
+            WaiterState::Gone
+        };
         Some(woken)
     }
 }
 
-impl<D> Default for Line<D> {
+impl<D> Default for WaitQueue<D> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<D> fmt::Debug for Line<D> {
+impl<D> fmt::Debug for WaitQueue<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line")
+        f.debug_struct("WaitQueue")
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
@@ -454,13 +469,13 @@ pub(super) fn cannot_wait(call: &str, location: &'static Location<'static>) -> !
 
 /// Unwraps a wait without a limit. Aborts the process if the caller unwinds.
 pub(super) fn unlimited<D>(
-    waited: Result<D, Missed<D>>,
+    waited: Result<D, WaitError<D>>,
     call: &str,
     location: &'static Location<'static>,
 ) -> D {
     match waited {
         Ok(data) => data,
-        Err(Missed::Unwinding(_)) => cannot_wait(call, location),
-        Err(Missed::TimedOut(_)) => unreachable!("a wait without a limit does not time out"),
+        Err(WaitError::Unwinding(_)) => cannot_wait(call, location),
+        Err(WaitError::TimedOut(_)) => unreachable!("a wait without a limit does not time out"),
     }
 }

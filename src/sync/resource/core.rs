@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::StartError;
 use super::lease::{Lease, Usage};
-use crate::sync::line::Line;
+use crate::sync::wait_queue::WaitQueue;
 use crate::thread::JoinHandle;
 
 /// The state of a [`Resource`](super::Resource).
@@ -35,13 +35,13 @@ pub(super) struct Settings<T, E> {
     pub(super) grace: Option<Duration>,
 }
 
-pub(super) struct Shared<T, E> {
+pub(super) struct ResourceCore<T, E> {
     pub(super) settings: Settings<T, E>,
     pub(super) state: Cell<State>,
-    /// The waiters for the current start, each with a place for its result.
-    pub(super) starting: Line<Option<Result<Lease<T>, StartError<E>>>>,
+    /// The waiters for the current start, each with a slot for its result.
+    pub(super) starting: WaitQueue<Option<Result<Lease<T>, StartError<E>>>>,
     /// The waiters for the stop.
-    pub(super) stopping: Line,
+    pub(super) stopping: WaitQueue,
     /// The value, while leases are available.
     pub(super) value: RefCell<Option<Rc<T>>>,
     /// The leases of the current run, or of the last run. Each run has its own count, as a lease of
@@ -52,13 +52,13 @@ pub(super) struct Shared<T, E> {
     pub(super) handles: Cell<usize>,
 }
 
-impl<T, E> Shared<T, E> {
+impl<T, E> ResourceCore<T, E> {
     pub(super) fn new(settings: Settings<T, E>) -> Self {
         Self {
             settings,
             state: Cell::new(State::Stopped),
-            starting: Line::new(),
-            stopping: Line::new(),
+            starting: WaitQueue::new(),
+            stopping: WaitQueue::new(),
             value: RefCell::default(),
             usage: RefCell::default(),
             keeper: RefCell::default(),
@@ -98,8 +98,8 @@ impl<T, E> Shared<T, E> {
         self.state.set(State::Stopped);
         let value = self.value.take();
         self.starting
-            .serve_all(|place| *place = Some(Err(why.clone())));
-        self.stopping.serve_all(|()| ());
+            .wake_all(|slot| *slot = Some(Err(why.clone())));
+        self.stopping.wake_all(|()| ());
         // The drop runs user code, which may start the resource again.
         drop(value);
     }

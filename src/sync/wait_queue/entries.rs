@@ -5,34 +5,34 @@ use std::collections::VecDeque;
 
 use crate::runtime::base::wait::Token;
 
-/// A waiter: it waits, or has had its turn and has not run since.
-pub(super) struct Waiter<D> {
-    /// Greater than the numbers of all earlier waiters.
+/// A waiter that is queued, or that was woken and has not run since.
+pub(super) struct Entry<D> {
+    /// Greater than the numbers of all earlier entries.
     pub(super) number: u64,
     pub(super) token: Token,
-    pub(super) turn: Turn,
+    pub(super) state: WaiterState,
     pub(super) data: D,
 }
 
-/// What has become of a waiter's turn.
+/// Whether a waiter was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    Awaited,
-    /// The waiter was woken for its turn.
-    Had,
-    /// The waiter was gone when its turn came.
-    Missed,
+pub(super) enum WaiterState {
+    Queued,
+    /// The waiter was woken, and owns what it was handed.
+    Woken,
+    /// The wait had ended in another way before the waiter was to be woken.
+    Gone,
 }
 
 /// Most wait queues have one waiter at a time, so the first waiter is stored apart: it is added and
 /// removed without a search, and without heap memory.
-pub(super) struct Waiters<D> {
-    first: Option<Waiter<D>>,
+pub(super) struct Entries<D> {
+    first: Option<Entry<D>>,
     /// Empty if there is no first waiter.
-    rest: VecDeque<Waiter<D>>,
+    rest: VecDeque<Entry<D>>,
 }
 
-impl<D> Waiters<D> {
+impl<D> Entries<D> {
     pub(super) const fn new() -> Self {
         Self {
             first: None,
@@ -46,7 +46,7 @@ impl<D> Waiters<D> {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, waiter: Waiter<D>) {
+    pub(super) fn push(&mut self, waiter: Entry<D>) {
         if self.first.is_none() {
             self.first = Some(waiter);
         } else {
@@ -55,16 +55,16 @@ impl<D> Waiters<D> {
     }
 
     #[inline]
-    pub(super) fn get(&self, place: usize) -> Option<&Waiter<D>> {
-        match place {
+    pub(super) fn get(&self, index: usize) -> Option<&Entry<D>> {
+        match index {
             0 => self.first.as_ref(),
-            _ => self.rest.get(place - 1),
+            _ => self.rest.get(index - 1),
         }
     }
 
-    /// The first of the last `waiting` waiters. `waiting` is not zero.
+    /// The first of the last `waiting` entries. `waiting` is not zero.
     #[inline(always)]
-    pub(super) fn next(&mut self, waiting: usize) -> Option<&mut Waiter<D>> {
+    pub(super) fn next(&mut self, waiting: usize) -> Option<&mut Entry<D>> {
         if self.rest.is_empty() {
             self.first.as_mut()
         } else {
@@ -73,32 +73,31 @@ impl<D> Waiters<D> {
     }
 
     #[inline(never)]
-    fn next_of_many(&mut self, waiting: usize) -> Option<&mut Waiter<D>> {
+    fn next_of_many(&mut self, waiting: usize) -> Option<&mut Entry<D>> {
         match self.len() - waiting {
             0 => self.first.as_mut(),
-            place => self.rest.get_mut(place - 1),
+            index => self.rest.get_mut(index - 1),
         }
     }
 
-    /// Takes out the waiter with this number, if it is there; returns the state of its turn and its
-    /// data.
+    /// Takes out the waiter with this number, if it is there; returns its state and its data.
     #[inline(always)]
-    pub(super) fn take(&mut self, number: u64) -> Option<(Turn, D)> {
+    pub(super) fn take(&mut self, number: u64) -> Option<(WaiterState, D)> {
         if !self.rest.is_empty() || self.first.as_ref()?.number != number {
             return self.take_of_many(number);
         }
-        self.first.take().map(|first| (first.turn, first.data))
+        self.first.take().map(|first| (first.state, first.data))
     }
 
     #[inline(never)]
-    fn take_of_many(&mut self, number: u64) -> Option<(Turn, D)> {
+    fn take_of_many(&mut self, number: u64) -> Option<(WaiterState, D)> {
         let taken = if self.first.as_ref()?.number == number {
             std::mem::replace(&mut self.first, self.rest.pop_front())
         } else {
-            let place = self.rest.binary_search_by_key(&number, |w| w.number);
-            self.rest.remove(place.ok()?)
+            let index = self.rest.binary_search_by_key(&number, |w| w.number);
+            self.rest.remove(index.ok()?)
         };
-        taken.map(|taken| (taken.turn, taken.data))
+        taken.map(|taken| (taken.state, taken.data))
     }
 }
 
@@ -112,29 +111,29 @@ mod tests {
         fn is_a_list_from_which_any_may_be_taken(
             steps in prop::collection::vec(prop::option::of(0u64..40), 0..80),
         ) {
-            let mut waiters = Waiters::new();
+            let mut entries = Entries::new();
             let mut model = Vec::new();
             for (step, number) in steps.into_iter().zip(1u64..) {
                 match step {
                     None => {
                         let token = Token::of_test(number);
-                        let turn = Turn::Awaited;
-                        waiters.push(Waiter { number, token, turn, data: number });
+                        let state = WaiterState::Queued;
+                        entries.push(Entry { number, token, state, data: number });
                         model.push(number);
                     }
                     Some(taken) => {
-                        let place = model.iter().position(|&number| number == taken);
-                        let expected = place.map(|place| model.remove(place));
-                        prop_assert_eq!(waiters.take(taken).map(|(_, data)| data), expected);
+                        let index = model.iter().position(|&number| number == taken);
+                        let expected = index.map(|index| model.remove(index));
+                        prop_assert_eq!(entries.take(taken).map(|(_, data)| data), expected);
                     }
                 }
-                prop_assert_eq!(waiters.len(), model.len());
-                for place in 0..=model.len() {
-                    let number = model.get(place).copied();
-                    prop_assert_eq!(waiters.get(place).map(|w| w.number), number);
+                prop_assert_eq!(entries.len(), model.len());
+                for index in 0..=model.len() {
+                    let number = model.get(index).copied();
+                    prop_assert_eq!(entries.get(index).map(|w| w.number), number);
                     if number.is_some() {
-                        let waiting = model.len() - place;
-                        prop_assert_eq!(waiters.next(waiting).map(|w| w.data), number);
+                        let waiting = model.len() - index;
+                        prop_assert_eq!(entries.next(waiting).map(|w| w.data), number);
                     }
                 }
             }
