@@ -11,10 +11,10 @@ use crate::runtime::{RunError, refuse_nested};
 /// Ends a [`run_until`]: with a value by [`Exit::finish`], or without a value by being dropped. It
 /// stays on its OS thread.
 pub struct Exit<T> {
-    shared: Rc<Shared<T>>,
+    shared: Rc<ExitState<T>>,
 }
 
-struct Shared<T> {
+struct ExitState<T> {
     value: Cell<Option<T>>,
     finished: Cell<bool>,
 }
@@ -86,7 +86,7 @@ impl<T> fmt::Debug for Exit<T> {
 #[track_caller]
 pub fn run_until<T>(start: impl FnOnce(Exit<T>)) -> Result<T, RunError> {
     refuse_nested("run_until")?;
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(ExitState {
         value: Cell::new(None),
         finished: Cell::new(false),
     });

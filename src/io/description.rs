@@ -67,14 +67,14 @@ struct Unread {
 }
 
 /// The right to use the position, or one direction of a stream.
-struct Turn {
+struct OperationTurn {
     of: Arc<Description>,
     writes: bool,
 }
 
-impl Drop for Turn {
+impl Drop for OperationTurn {
     fn drop(&mut self) {
-        self.of.line(self.writes).add_permits(1);
+        self.of.semaphore(self.writes).add_permits(1);
     }
 }
 
@@ -121,7 +121,7 @@ impl Description {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line(&self, writes: bool) -> &Semaphore {
+    fn semaphore(&self, writes: bool) -> &Semaphore {
         match self.is_stream && writes {
             true => &self.writing,
             false => &self.reading,
@@ -129,19 +129,19 @@ impl Description {
     }
 
     /// Waits for the turn of a call at `location`.
-    fn turn(self: &Arc<Self>, writes: bool, location: At) -> io::Result<Turn> {
-        let line = self.line(writes);
-        let permit = match line.try_acquire() {
+    fn turn(self: &Arc<Self>, writes: bool, location: At) -> io::Result<OperationTurn> {
+        let semaphore = self.semaphore(writes);
+        let permit = match semaphore.try_acquire() {
             Ok(permit) => permit,
             Err(_) => {
                 check_interrupts()?;
                 let would_park = || io::Error::other(WouldPark { location });
-                as_io(|| line.acquire_at(location).ok_or_else(would_park))?
+                as_io(|| semaphore.acquire_at(location).ok_or_else(would_park))?
             }
         };
         permit.forget();
         let of = self.clone();
-        Ok(Turn { of, writes })
+        Ok(OperationTurn { of, writes })
     }
 
     fn take_buffer(&self, len: usize) -> Vec<u8> {
@@ -487,10 +487,10 @@ fn write_whole(
 
 /// Runs an operation on the pool. It holds the turn until it has ended.
 fn operate<R: Send + 'static>(
-    turn: Turn,
+    turn: OperationTurn,
     location: At,
     call: impl FnOnce(&Arc<Description>) -> R + Send + 'static,
-) -> io::Result<(R, Turn)> {
+) -> io::Result<(R, OperationTurn)> {
     // In this order: if no ethread takes them, the result is left behind before the turn ends.
     on_pool(move || (call(&turn.of), turn), location)
 }

@@ -2,8 +2,8 @@
 //!
 //! A descriptor costs one `epoll_ctl` in its life. The wait itself is one `epoll_pwait`, without a
 //! timeout: a timerfd keeps the deadlines, and is set only when the earliest deadline becomes
-//! earlier. Both the timerfd and the eventfd of [`Shared::notify`] are watched edge-triggered, so
-//! neither has to be read: setting the timer, or writing to the eventfd, arms the edge again.
+//! earlier. Both the timerfd and the eventfd of [`EpollRemote::notify`] are watched edge-triggered,
+//! so neither has to be read: setting the timer, or writing to the eventfd, arms the edge again.
 
 use std::fmt;
 use std::io;
@@ -33,7 +33,7 @@ const HANGUP: EventFlags = EventFlags::RDHUP
     .union(EventFlags::PRI);
 
 pub(crate) struct Epoll {
-    shared: Arc<Shared>,
+    shared: Arc<EpollRemote>,
     timer: OwnedFd,
     /// What the timerfd is set to. If that time has passed, the timer's event is still to be
     /// reported.
@@ -52,7 +52,7 @@ impl fmt::Debug for Epoll {
 /// The part for other OS threads: the epoll instance and the eventfd. They outlive the shard as
 /// long as an OS thread can still call them.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct EpollRemote {
     epoll: OwnedFd,
     event: OwnedFd,
 }
@@ -70,14 +70,14 @@ impl Epoll {
         epoll::add(&epoll, &event, EventData::new_u64(NOTIFY_KEY), edge)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER_KEY), edge)?;
         Ok(Self {
-            shared: Arc::new(Shared { epoll, event }),
+            shared: Arc::new(EpollRemote { epoll, event }),
             timer,
             timer_at: None,
             events: Vec::with_capacity(batch),
         })
     }
 
-    pub(super) fn remote(&self) -> Arc<Shared> {
+    pub(super) fn remote(&self) -> Arc<EpollRemote> {
         self.shared.clone()
     }
 
@@ -152,7 +152,7 @@ impl Epoll {
     }
 }
 
-impl Shared {
+impl EpollRemote {
     pub(super) fn notify(&self) {
         // Fails only when the counter would overflow, after 2^64 - 2 notifications.
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());

@@ -220,8 +220,8 @@ impl Driver {
 #[derive(Debug)]
 pub(crate) enum Remote {
     #[cfg(target_os = "linux")]
-    Epoll(Arc<epoll::Shared>),
-    Polling(Arc<polling::Shared>),
+    Epoll(Arc<epoll::EpollRemote>),
+    Polling(Arc<polling::PollingRemote>),
     #[cfg(feature = "sim")]
     Sim(Arc<sim::Bell>),
 }

@@ -19,7 +19,7 @@ use super::clock::monotonic_now;
 use super::report::{Readiness, Report, Until};
 
 /// The part of the driver for other OS threads.
-pub(crate) type Shared = Poller;
+pub(crate) type PollingRemote = Poller;
 
 #[derive(Debug)]
 pub(crate) struct Polling {
@@ -43,7 +43,7 @@ impl Polling {
         })
     }
 
-    pub(super) fn remote(&self) -> Arc<Shared> {
+    pub(super) fn remote(&self) -> Arc<PollingRemote> {
         self.poller.clone()
     }
 

@@ -64,13 +64,13 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 static PREVIOUS: [AtomicPtr<libc::sigaction>; SIGNALS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
 
-static STATE: Mutex<State> = Mutex::new(State {
+static STATE: Mutex<WatchedSignals> = Mutex::new(WatchedSignals {
     watches: [0; SIGNALS],
     ending: 0,
     originals: [None; SIGNALS],
 });
 
-struct State {
+struct WatchedSignals {
     /// How many watches each signal has.
     watches: [usize; SIGNALS],
     /// How many watches end the process.
@@ -80,7 +80,7 @@ struct State {
     originals: [Option<libc::sigaction>; SIGNALS],
 }
 
-fn state() -> MutexGuard<'static, State> {
+fn state() -> MutexGuard<'static, WatchedSignals> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -214,7 +214,7 @@ fn each(signals: u32) -> impl Iterator<Item = c_int> {
     (1..SIGNALS as c_int).filter(move |signal| signals & (1 << signal) != 0)
 }
 
-impl State {
+impl WatchedSignals {
     /// Adds a watch. The caller removes it, also after an error.
     fn add(&mut self, signals: u32, ends: bool) -> io::Result<()> {
         self.ending += usize::from(ends);

@@ -16,7 +16,7 @@ use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::{HOST, NEVER, Outcome, Reason};
 use crate::runtime::stack::backtrace::Backtrace;
 use crate::runtime::stack::coroutine::{Ending, Run};
-use crate::runtime::state::control_block::{State, ThreadId};
+use crate::runtime::state::control_block::{RunState, ThreadId};
 use crate::runtime::state::core::Core;
 
 /// The maximum number of ethreads in a report that get a backtrace.
@@ -134,7 +134,7 @@ impl Deadlock {
         let mut parked: Vec<_> = {
             let core = scheduler.core.borrow();
             let parked = core.blocks.iter();
-            let parked = parked.filter(|(_, block)| block.state == State::Parked);
+            let parked = parked.filter(|(_, block)| block.state == RunState::Parked);
             parked
                 .map(|(index, block)| Parked::new(&core, index, &block.reason()))
                 .collect()
@@ -208,7 +208,7 @@ impl Scheduler {
         // The peer's place is empty if a shard that has ended has left the peer behind.
         let may_be_circle = peer.place == me
             || core.blocks.at(peer.place).is_some_and(|block| {
-                block.state == State::Parked && block.reason().kind.has_peer()
+                block.state == RunState::Parked && block.reason().kind.has_peer()
             });
         drop(core);
         if may_be_circle {
@@ -253,7 +253,7 @@ impl Scheduler {
         let waits = {
             let mut core = self.core.borrow_mut();
             let block = core.blocks.find(parked.index, parked.id);
-            block.is_some_and(|block| block.state == State::Parked)
+            block.is_some_and(|block| block.state == RunState::Parked)
         };
         let backtrace = waits.then(|| self.backtrace_of(parked.index)).flatten();
         backtrace.map(Arc::new)

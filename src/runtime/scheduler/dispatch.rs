@@ -15,7 +15,7 @@ use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::{HOST, NEVER};
 use crate::runtime::stack::coroutine::{Coroutine, Run, Step};
 use crate::runtime::stack::{Class, Stack};
-use crate::runtime::state::control_block::State;
+use crate::runtime::state::control_block::RunState;
 use crate::runtime::state::core::Core;
 use crate::runtime::state::run_queue::Ready;
 
@@ -133,7 +133,7 @@ impl Scheduler {
                 }
                 block.coroutine = Some(coroutine);
                 block.yields_at(park::turn_at());
-                block.state = State::Ready;
+                block.state = RunState::Ready;
                 core.ready.push(&mut core.blocks, index);
                 borrowed
             }
@@ -176,7 +176,7 @@ impl Scheduler {
         match goal {
             Goal::AllEnded => core.blocks.live == core.blocks.daemons,
             Goal::Flag(flag) => flag.get(),
-            Goal::HostWoken => core.blocks.get(HOST).state != State::Parked,
+            Goal::HostWoken => core.blocks.get(HOST).state != RunState::Parked,
             Goal::Shutdown(deadline) => core.blocks.live == 0 || self.now.get() >= *deadline,
         }
     }
@@ -195,8 +195,8 @@ impl Scheduler {
     /// Begins the turn of an ethread; returns its coroutine if it is on a stack already.
     #[inline(always)]
     fn begin_turn(&self, Ready { index, block }: Ready<'_>) -> Option<Coroutine> {
-        debug_assert_eq!(block.state, State::Ready);
-        block.state = State::Running;
+        debug_assert_eq!(block.state, RunState::Ready);
+        block.state = RunState::Running;
         block.visits = 0;
         self.heartbeat.begin_run(index, block.reason().location);
         self.current.set(index);
@@ -244,7 +244,7 @@ impl Scheduler {
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         block.start = Some(run);
-        block.state = State::Ready;
+        block.state = RunState::Ready;
         core.awaiting_stack.push_back(index);
         self.stacks_tried_again
             .set(now.saturating_add(STACKS_PERIOD));

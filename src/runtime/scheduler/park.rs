@@ -10,8 +10,8 @@ use super::deadlock::StuckReport;
 use super::event_loop::{BUDGET, Goal, SCHEDULER, Scheduler};
 use crate::runtime::base::wait::{HOST, Outcome, Reason, Token, WaitKind, deadline_after};
 use crate::runtime::driver::monotonic_now;
-use crate::runtime::stack::coroutine::{self, Turn};
-use crate::runtime::state::control_block::{State, ThreadId};
+use crate::runtime::stack::coroutine::{self, YieldOutcome};
+use crate::runtime::state::control_block::{RunState, ThreadId};
 
 /// A thread was asked to wait while it unwinds. std counts panics per OS thread, so an unwinding
 /// thread must not switch.
@@ -78,7 +78,7 @@ impl Scheduler {
     pub(crate) fn is_parked(&self, token: Token) -> bool {
         let core = self.core.borrow();
         let block = core.blocks.get(token.index);
-        block.park == token.park && block.state == State::Parked
+        block.park == token.park && block.state == RunState::Parked
     }
 
     /// Aborts the process: an infallible call would have to wait while its ethread unwinds, and
@@ -232,7 +232,7 @@ impl Scheduler {
         let Some(block) = core.blocks.find(index, id) else {
             return;
         };
-        if block.state == State::Parked && block.reason().kind == WaitKind::Park {
+        if block.state == RunState::Parked && block.reason().kind == WaitKind::Park {
             let token = block.token(index);
             core.wake(token, Outcome::Woken);
         } else {
@@ -452,15 +452,15 @@ pub(crate) fn yield_now(location: &'static Location<'static>) {
     TURN_AT.set(location);
     // The scheduler's side has the control block at hand, so it pushes it to the run queue.
     match coroutine::suspend_for_turn() {
-        Turn::Taken => {}
+        YieldOutcome::Taken => {}
         unlike => yield_otherwise(unlike, location),
     }
 }
 
 #[cold]
-fn yield_otherwise(turn: Turn, location: &'static Location<'static>) {
+fn yield_otherwise(turn: YieldOutcome, location: &'static Location<'static>) {
     current::with(|scheduler| match (scheduler, turn) {
-        (Some(scheduler), Turn::NotHere) => scheduler.yield_host(location),
+        (Some(scheduler), YieldOutcome::NotHere) => scheduler.yield_host(location),
         (Some(scheduler), _) => scheduler.yield_checking(location),
         (None, _) => std::thread::yield_now(),
     });

@@ -26,12 +26,12 @@ pub(in crate::runtime) struct Queue<M> {
 #[derive(Debug)]
 struct Messages<M> {
     queue: Vec<M>,
-    state: State,
+    state: QueueState,
 }
 
 /// Under the lock, so that no message comes after the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum QueueState {
     Open,
     /// The receiver is about to end: it takes messages about work that has begun, and no new work.
     Ending,
@@ -44,7 +44,7 @@ impl<M> Queue<M> {
         Self {
             messages: Mutex::new(Messages {
                 queue: Vec::new(),
-                state: State::Open,
+                state: QueueState::Open,
             }),
             pending: AtomicBool::new(false),
             handles: AtomicUsize::new(0),
@@ -63,7 +63,7 @@ impl<M> Queue<M> {
     ///
     /// The message, once the queue is closed.
     pub(in crate::runtime) fn send(&self, message: M, notify: impl FnOnce()) -> Result<(), M> {
-        self.send_if(message, |state| state != State::Closed, notify)
+        self.send_if(message, |state| state != QueueState::Closed, notify)
     }
 
     /// As [`send`](Self::send), for a message that begins new work.
@@ -72,13 +72,13 @@ impl<M> Queue<M> {
     ///
     /// The message, if the receiver is about to end, or the queue is closed.
     pub(in crate::runtime) fn send_new(&self, message: M, notify: impl FnOnce()) -> Result<(), M> {
-        self.send_if(message, |state| state == State::Open, notify)
+        self.send_if(message, |state| state == QueueState::Open, notify)
     }
 
     fn send_if(
         &self,
         message: M,
-        accepts: impl FnOnce(State) -> bool,
+        accepts: impl FnOnce(QueueState) -> bool,
         notify: impl FnOnce(),
     ) -> Result<(), M> {
         {
@@ -95,8 +95,12 @@ impl<M> Queue<M> {
     /// Sets whether the receiver is about to end, and so begins nothing new.
     pub(in crate::runtime) fn set_ending(&self, ending: bool) {
         let mut messages = self.messages();
-        if messages.state != State::Closed {
-            messages.state = if ending { State::Ending } else { State::Open };
+        if messages.state != QueueState::Closed {
+            messages.state = if ending {
+                QueueState::Ending
+            } else {
+                QueueState::Open
+            };
         }
     }
 
@@ -149,7 +153,7 @@ impl<M> Queue<M> {
     pub(in crate::runtime) fn close(&self) -> Vec<M> {
         self.closed.store(true, Ordering::Release);
         let mut messages = self.messages();
-        messages.state = State::Closed;
+        messages.state = QueueState::Closed;
         std::mem::take(&mut messages.queue)
     }
 }

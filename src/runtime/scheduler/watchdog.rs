@@ -186,12 +186,12 @@ struct Watched {
 }
 
 struct Watchdog {
-    sleeper: Sleeper<State>,
+    sleeper: Sleeper<WatchdogState>,
     /// Notified when lines of other OS threads were logged.
     has_logged: Condvar,
 }
 
-struct State {
+struct WatchdogState {
     /// The watchdog's OS thread runs.
     started: bool,
     /// The failure to start the OS thread was logged.
@@ -206,12 +206,12 @@ struct State {
 
 static_of_primitives! {
     static WATCHDOG: Watchdog = Watchdog {
-        sleeper: Sleeper::new(State::new()),
+        sleeper: Sleeper::new(WatchdogState::new()),
         has_logged: Condvar::new(),
     };
 }
 
-impl State {
+impl WatchdogState {
     const fn new() -> Self {
         Self {
             started: false,
@@ -245,7 +245,7 @@ impl State {
 }
 
 impl Watchdog {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WatchdogState> {
         self.sleeper.lock()
     }
 }
@@ -320,7 +320,7 @@ fn patrol() {
     let mut idle = 0;
     let mut state = WATCHDOG.state();
     loop {
-        if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, State::is_idle) {
+        if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, WatchdogState::is_idle) {
             state = sleeper.wait_for_ring(state);
             idle = 0;
         }
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_line_that_comes_while_others_are_logged_puts_off_the_sleep() {
-        let mut state = State::new();
+        let mut state = WatchdogState::new();
         assert!(state.is_idle());
         state.lines.push((Level::Warn, "one more".to_owned()));
         assert!(!state.is_idle());

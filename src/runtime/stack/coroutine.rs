@@ -393,7 +393,7 @@ pub(crate) fn suspend() {
 
 /// How [`suspend_for_turn`] has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum YieldOutcome {
     /// The other ready ethreads have had their turns.
     Taken,
     /// The caller must check whether an interrupt ends its wait for the turn.
@@ -408,13 +408,13 @@ pub(crate) enum Turn {
 ///
 /// While unwinding, as [`suspend`].
 #[inline(always)]
-pub(crate) fn suspend_for_turn() -> Turn {
+pub(crate) fn suspend_for_turn() -> YieldOutcome {
     let Some(yielder) = YIELDER.get() else {
-        return Turn::NotHere;
+        return YieldOutcome::NotHere;
     };
     match leave(yielder, YieldWord::TURN) {
-        ResumeKind::CheckInterrupt => Turn::CheckInterrupt,
-        _ => Turn::Taken,
+        ResumeKind::CheckInterrupt => YieldOutcome::CheckInterrupt,
+        _ => YieldOutcome::Taken,
     }
 }
 

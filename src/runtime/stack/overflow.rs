@@ -69,8 +69,8 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         // after its stacks.
         let occupant =
             unsafe { hit.occupant.cast::<NameSlot>().as_ref() }.and_then(NameSlot::snapshot);
-        let mut line = Line::default();
-        // `Line` never fails: it truncates.
+        let mut line = LineBuffer::default();
+        // `LineBuffer` never fails: it truncates.
         let _ = match &occupant {
             Some(occupant) => match occupant.name() {
                 Some(name) => write!(line, "ethread '{name}' (#{})", occupant.id),
@@ -110,12 +110,12 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
 }
 
 /// A line of text in a buffer of its own: nothing here may allocate.
-struct Line {
+struct LineBuffer {
     bytes: [u8; 320],
     len: usize,
 }
 
-impl Default for Line {
+impl Default for LineBuffer {
     fn default() -> Self {
         Self {
             bytes: [0; 320],
@@ -124,7 +124,7 @@ impl Default for Line {
     }
 }
 
-impl fmt::Write for Line {
+impl fmt::Write for LineBuffer {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.bytes.len() - self.len;
         let text = &text.as_bytes()[..text.len().min(room)];
@@ -134,7 +134,7 @@ impl fmt::Write for Line {
     }
 }
 
-impl Line {
+impl LineBuffer {
     fn print(&self) {
         // SAFETY: the buffer holds `len` bytes; write(2) is async-signal-safe.
         unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };

@@ -75,7 +75,7 @@ impl fmt::Display for ThreadId {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::runtime) enum State {
+pub(in crate::runtime) enum RunState {
     Free,
     Ready,
     Running,
@@ -127,8 +127,8 @@ impl Cancel {
 pub(in crate::runtime) struct ControlBlock {
     /// The first part of the ethread's [`Reason`].
     kind: WaitKind,
-    pub(in crate::runtime) state: State,
-    /// How often the trimming sweep has visited the ethread since it ran.
+    pub(in crate::runtime) state: RunState,
+    /// How often stack trimming has visited the ethread since it ran.
     pub(in crate::runtime) visits: u8,
     /// The token of the latest wait was used, or the wait has ended without it: the token wakes
     /// nothing any more. True before the first wait.
@@ -303,7 +303,7 @@ impl Blocks {
         let (index, _) = blocks.insert(names, host);
         debug_assert_eq!(index, HOST);
         blocks.live = 0;
-        blocks.get_mut(HOST).state = State::Running;
+        blocks.get_mut(HOST).state = RunState::Running;
         blocks
     }
 
@@ -328,7 +328,7 @@ impl Blocks {
         let block = ControlBlock {
             id,
             name: params.name,
-            state: State::Ready,
+            state: RunState::Ready,
             daemon: params.daemon,
             park: fresh,
             spent: true,
@@ -364,7 +364,7 @@ impl Blocks {
         self.names[chunk][place].clear();
         let block = &mut self.blocks[index as usize];
         debug_assert!(block.start.is_none() && block.coroutine.is_none());
-        block.state = State::Free;
+        block.state = RunState::Free;
         block.name = None;
         self.live -= 1;
         if block.daemon {
@@ -398,7 +398,7 @@ impl Blocks {
     ) -> Option<&mut ControlBlock> {
         self.blocks
             .get_mut(index as usize)
-            .filter(|block| block.id == id && block.state != State::Free)
+            .filter(|block| block.id == id && block.state != RunState::Free)
     }
 
     /// Stores what the ethread is going to wait for.
@@ -432,7 +432,7 @@ impl Blocks {
     /// An ethread as reports show it, if it has not ended.
     pub(in crate::runtime) fn label_of(&self, peer: Peer) -> Option<Label> {
         let block = self.at(peer.place)?;
-        let is_it = block.state != State::Free && block.id.as_u64().get() == peer.id;
+        let is_it = block.state != RunState::Free && block.id.as_u64().get() == peer.id;
         is_it.then(|| block.label())
     }
 
@@ -452,7 +452,7 @@ impl Blocks {
         (0u32..)
             .zip(&self.blocks)
             .skip(1)
-            .filter(|(_, block)| block.state != State::Free)
+            .filter(|(_, block)| block.state != RunState::Free)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::control_block::{Blocks, State};
+use super::control_block::{Blocks, RunState};
 use super::run_queue::RunQueue;
 use super::scopes::{ScopeIndex, Scopes};
 use super::timers::Timers;
@@ -98,7 +98,7 @@ impl Core {
             self.park_now_until(index, deadline)?
         } else {
             let park = block.begin_wait();
-            block.state = State::Parked;
+            block.state = RunState::Parked;
             self.io_waits += usize::from(block.waits_for_io());
             park
         };
@@ -139,7 +139,7 @@ impl Core {
     #[inline(always)]
     pub(in crate::runtime) fn park_until(&mut self, index: u32, deadline: u64, bounded: bool) {
         let block = self.blocks.get_mut(index);
-        block.state = State::Parked;
+        block.state = RunState::Parked;
         block.deadline = deadline;
         block.bounded = bounded;
         self.io_waits += usize::from(block.waits_for_io());
@@ -160,7 +160,7 @@ impl Core {
     /// Puts an ethread that is not in the run queue at the end of the queue.
     #[inline]
     pub(in crate::runtime) fn make_ready(&mut self, index: u32) {
-        self.blocks.get_mut(index).state = State::Ready;
+        self.blocks.get_mut(index).state = RunState::Ready;
         self.ready.push(&mut self.blocks, index);
     }
 
@@ -172,7 +172,7 @@ impl Core {
             return false;
         }
         match block.state {
-            State::Parked => {
+            RunState::Parked => {
                 block.spent = true;
                 block.outcome = outcome;
                 block.set_case(token);
@@ -182,15 +182,15 @@ impl Core {
                     self.timed -= 1;
                 }
                 if token.index == HOST {
-                    block.state = State::Running;
+                    block.state = RunState::Running;
                 } else {
-                    block.state = State::Ready;
+                    block.state = RunState::Ready;
                     self.ready.push(&mut self.blocks, token.index);
                 }
                 true
             }
             // Between the beginning of a wait and its park.
-            State::Running if !block.spent => {
+            RunState::Running if !block.spent => {
                 block.spent = true;
                 block.set_case(token);
                 true
@@ -214,13 +214,13 @@ impl Core {
         }
         let block = self.blocks.get_mut(index);
         match block.state {
-            State::Parked => {
+            RunState::Parked => {
                 let token = block.token(index);
                 self.wake(token, Outcome::Cancelled);
             }
             // The ethread has no stack: it is started in order to drop its work on a stack of its
             // own.
-            State::Ready if block.start.is_some() => {
+            RunState::Ready if block.start.is_some() => {
                 block.outcome = Outcome::Cancelled;
             }
             _ => {}
@@ -236,13 +236,13 @@ impl Core {
         let (mut at, mut id) = (peer.place, peer.id);
         loop {
             let block = self.blocks.at(at)?;
-            if block.id.as_u64().get() != id || block.state == State::Free {
+            if block.id.as_u64().get() != id || block.state == RunState::Free {
                 return None;
             }
             if at == me {
                 return Some(circle);
             }
-            let waits = block.state == State::Parked && block.reason().kind.has_peer();
+            let waits = block.state == RunState::Parked && block.reason().kind.has_peer();
             if !waits || block.deadline != NEVER {
                 return None;
             }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::control_block::{Blocks, State};
+use super::control_block::{Blocks, RunState};
 use crate::runtime::base::wait::NEVER;
 
 /// From the end of one round to the beginning of the next.
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 256;
 /// Visits after which a park is long.
 const LONG: u8 = 2;
 
-/// The position of the sweep.
+/// The position of the stack trimming.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::runtime) struct Trimming {
     /// When the next visits are due; [`NEVER`] while no ethread has run since a round that found
@@ -70,7 +70,7 @@ impl Trimming {
             let Some(coroutine) = &block.coroutine else {
                 continue;
             };
-            if block.state != State::Parked || block.visits > LONG {
+            if block.state != RunState::Parked || block.visits > LONG {
                 continue;
             }
             block.visits += 1;

@@ -126,7 +126,7 @@ impl Shard {
         };
         let join = Arc::new(RemoteJoin {
             oneshot: Oneshot::new(),
-            place: Mutex::new(Place::Unborn { cancelled: false }),
+            state: Mutex::new(SpawnState::Pending { cancelled: false }),
         });
         let task = RemoteTask {
             f,
@@ -243,25 +243,25 @@ impl std::error::Error for ShardEnded {}
 /// The state shared by the two sides of a remote spawn.
 struct RemoteJoin<T> {
     oneshot: Oneshot<thread::Result<T>>,
-    place: Mutex<Place>,
+    state: Mutex<SpawnState>,
 }
 
-/// Where the ethread is.
+/// Whether the shard has begun the ethread.
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    Unborn { cancelled: bool },
-    Born { index: u32, id: ThreadId },
+enum SpawnState {
+    Pending { cancelled: bool },
+    Started { index: u32, id: ThreadId },
 }
 
 impl<T> RemoteJoin<T> {
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, SpawnState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the ethread has its place; returns whether it was cancelled before.
-    fn is_born(&self, index: u32, id: ThreadId) -> bool {
-        let before = std::mem::replace(&mut *self.place(), Place::Born { index, id });
-        matches!(before, Place::Unborn { cancelled: true })
+    /// Notes that the ethread is there; returns whether it was cancelled before.
+    fn set_started(&self, index: u32, id: ThreadId) -> bool {
+        let before = std::mem::replace(&mut *self.state(), SpawnState::Started { index, id });
+        matches!(before, SpawnState::Pending { cancelled: true })
     }
 }
 
@@ -316,7 +316,7 @@ where
         let (index, id) = scheduler.spawn_for(params, join.clone());
         let thread = Thread::new(scheduler.keep(), index, id, name);
         task.packet().owner().set(thread);
-        if join.is_born(index, id) {
+        if join.set_started(index, id) {
             scheduler.cancel(index, id);
         }
     }
@@ -419,10 +419,10 @@ impl<T> RemoteJoinHandle<T> {
     /// As [`JoinHandle::cancel`](crate::thread::JoinHandle::cancel). Takes effect when the
     /// ethread's shard takes its messages.
     pub fn cancel(&self) {
-        let mut place = self.join.place();
-        match *place {
-            Place::Unborn { .. } => *place = Place::Unborn { cancelled: true },
-            Place::Born { index, id } => self.shard.send(Message::Cancel { index, id }),
+        let mut state = self.join.state();
+        match *state {
+            SpawnState::Pending { .. } => *state = SpawnState::Pending { cancelled: true },
+            SpawnState::Started { index, id } => self.shard.send(Message::Cancel { index, id }),
         }
     }
 }

@@ -19,13 +19,13 @@ use crate::runtime::scheduler::park::{Unwinding, yield_now};
 pub(crate) struct Wakeups {
     origin: Origin,
     location: &'static Location<'static>,
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     /// The data of the wakers handed out last, while any of them exists.
     handed_out: Weak<Wakeup>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct WakeState {
     /// The id of the scheduler.
     shard: u64,
     index: u32,
@@ -35,7 +35,7 @@ struct Shared {
 /// The data of a waker.
 #[derive(Debug)]
 struct Wakeup {
-    shared: Arc<Shared>,
+    shared: Arc<WakeState>,
     /// While a waker exists, a wait for it is not a deadlock.
     handle: Handle,
 }
@@ -73,7 +73,7 @@ impl Wakeups {
         let origin = Origin::here(scheduler)?;
         Some(Self {
             location,
-            shared: Arc::new(Shared {
+            shared: Arc::new(WakeState {
                 shard: origin.scheduler().id(),
                 index: origin.index(),
                 cell: WakeCell::new(),

@@ -8,7 +8,7 @@ use loom::thread;
 use super::*;
 use crate::runtime::base::primitives::bounded_model;
 
-/// The work of the watchdog, as in `State`.
+/// The work of the watchdog, as in `WatchdogState`.
 struct Duty {
     shards: Vec<Arc<Heartbeat>>,
     lines: usize,

@@ -40,12 +40,12 @@ pub struct BlockingStats {
 }
 
 pub(super) struct Threads<J> {
-    state: Mutex<State<J>>,
+    state: Mutex<PoolState<J>>,
     /// How long an idle thread stays.
     idle: Duration,
 }
 
-struct State<J> {
+struct PoolState<J> {
     queue: VecDeque<J>,
     /// Idle threads. The last one is woken next, so that threads that are not needed reach their
     /// idle timeout.
@@ -75,7 +75,7 @@ enum Step {
     Start,
 }
 
-impl<J> State<J> {
+impl<J> PoolState<J> {
     fn threads(&self) -> usize {
         self.idle.len() + self.coming + self.active
     }
@@ -116,7 +116,7 @@ impl<J> State<J> {
 
 impl<J> Threads<J> {
     pub(super) fn new(limit: usize, idle: Duration) -> Self {
-        let state = State {
+        let state = PoolState {
             queue: VecDeque::new(),
             idle: Vec::new(),
             coming: 0,
@@ -130,7 +130,7 @@ impl<J> Threads<J> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<J>> {
+    fn lock(&self) -> MutexGuard<'_, PoolState<J>> {
         // No user code runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,7 +233,7 @@ impl<J> Threads<J> {
     }
 
     /// Waits as an idle thread until it is woken for a job; `None` if its idle timeout is over.
-    fn wait(&self, me: &Thread) -> Option<MutexGuard<'_, State<J>>> {
+    fn wait(&self, me: &Thread) -> Option<MutexGuard<'_, PoolState<J>>> {
         let end = idle_until(self.idle);
         loop {
             let in_time = park_until(end);
