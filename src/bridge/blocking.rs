@@ -33,8 +33,9 @@ use crate::runtime::task::pool::{self, BlockingStats};
 ///
 /// # Cancellation
 ///
-/// A cancelled ethread unwinds at once; `f` goes on, and its value is dropped on the pool. If the
-/// ethread was cancelled before the call, or is beyond a deadline, `f` does not run.
+/// A cancelled ethread unwinds at once, unless `f` has ended; `f` goes on, and its value is dropped
+/// on the pool. If the ethread was cancelled before the call, or is beyond a deadline, `f` does not
+/// run.
 ///
 /// # Examples
 ///

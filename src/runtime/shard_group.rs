@@ -11,12 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::base::error::WouldPark;
-use super::base::wait::WaitKind;
 use super::scheduler::current::{self, Uninstall};
 use super::scheduler::event_loop::{Goal, Scheduler, Stuck};
 use super::scheduler::settings::Settings;
 use super::shard_thread::ShardThreads;
-use super::task::oneshot::{self, Missed, Oneshot};
+use super::task::oneshot::{Oneshot, WaitError};
 use super::task::shard::{RemoteJoinHandle, Shard, SpawnError};
 
 /// Running shards, each on an OS thread of its own, that serve what is sent to them. Made by
@@ -163,19 +162,17 @@ impl ShardGroup {
         // The lock is released before the wait.
         let ends = std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner));
         let wait = |(shard, end): (&Shard, Arc<Oneshot<ShardReport>>)| {
-            end.wait(WaitKind::Remote, location)
-                .unwrap_or_else(|missed| {
-                    let error = match missed {
-                        Missed::Elapsed => oneshot::raise_elapsed(),
-                        Missed::Unwinding => io::Error::other(WouldPark { location }),
-                        Missed::Abandoned => io::Error::other("its OS thread panicked"),
-                    };
-                    ShardReport {
-                        shard: shard.name().to_owned(),
-                        error: Some(error),
-                        ..ShardReport::default()
-                    }
-                })
+            end.wait(location).unwrap_or_else(|error| {
+                let error = match error {
+                    WaitError::Unwinding => io::Error::other(WouldPark { location }),
+                    WaitError::Abandoned => io::Error::other("its OS thread panicked"),
+                };
+                ShardReport {
+                    shard: shard.name().to_owned(),
+                    error: Some(error),
+                    ..ShardReport::default()
+                }
+            })
         };
         ShutdownReport {
             shards: self.shards.iter().zip(ends).map(wait).collect(),

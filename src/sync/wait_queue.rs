@@ -10,8 +10,6 @@
 //! back when it leaves, in whatever way.
 #![forbid(unsafe_code)]
 
-mod entries;
-
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -19,7 +17,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
-use self::entries::{Entries, Entry, WaiterState};
+use crate::runtime::base::entries::{Entries, Entry, WaiterState};
 use crate::runtime::base::owner::{Owner, Peer, WaitsOn};
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::event_loop::Scheduler;
@@ -27,7 +25,7 @@ use crate::runtime::scheduler::{current, park};
 
 /// Entries in order of arrival. Belongs to one shard: it is not `Send`.
 pub(crate) struct WaitQueue<D = ()> {
-    entries: RefCell<Entries<D>>,
+    entries: RefCell<Entries<Token, D>>,
     /// The number of waiters, counted from the end, that are still queued for a wake-up. The
     /// waiters in front of them were woken, or were found to be gone, and take themselves out as
     /// soon as they run.
@@ -292,7 +290,7 @@ impl<D> WaitQueue<D> {
         self.waiting.set(self.waiting.get() + 1);
         self.entries.borrow_mut().push(Entry {
             number,
-            token,
+            waker: token,
             state: WaiterState::Queued,
             data,
         });
@@ -306,11 +304,11 @@ impl<D> WaitQueue<D> {
     #[inline(always)]
     fn take_out(&self, number: u64) -> Option<(bool, D)> {
         let mut entries = self.entries.borrow_mut();
-        let (state, data) = entries.take(number)?;
-        if state == WaiterState::Queued {
+        let entry = entries.take(number)?;
+        if entry.state == WaiterState::Queued {
             self.waiting.set(self.waiting.get() - 1);
         }
-        Some((state == WaiterState::Woken, data))
+        Some((entry.state == WaiterState::Woken, entry.data))
     }
 
     /// Whether no waiter is queued.
@@ -414,12 +412,12 @@ impl<D> WaitQueue<D> {
     /// Wakes `next`; returns whether the wait was still there to be woken. `None` if the waiter's
     /// number is above `last`.
     #[inline]
-    fn wake(&self, scheduler: &Scheduler, next: &mut Entry<D>, last: u64) -> Option<bool> {
+    fn wake(&self, scheduler: &Scheduler, next: &mut Entry<Token, D>, last: u64) -> Option<bool> {
         if next.number > last {
             return None;
         }
         self.waiting.set(self.waiting.get() - 1);
-        let woken = scheduler.wake(next.token);
+        let woken = scheduler.wake(next.waker);
         next.state = if woken {
             WaiterState::Woken
         } else {

@@ -20,16 +20,14 @@ const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
 
 /// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the writer,
 /// user code, runs. No public type prints those.
-const PRINT_CELLS: [&str; 9] = [
+const PRINT_CELLS: [&str; 7] = [
     "src/http/conn/buffers.rs: Buffers",
     "src/http/accept/handover.rs: Shared",
     "src/http/accept/listener.rs: Listener",
     "src/http/conn/connection.rs: Connection",
     "src/runtime/driver/sim.rs: Bell",
     "src/runtime/scheduler/queue.rs: Queue",
-    "src/runtime/task/oneshot.rs: Oneshot",
     "src/runtime/base/thread_names.rs: ThreadNames",
-    "src/sync/remote/monitor.rs: Monitor",
 ];
 
 /// The head of a function, and of the `impl` or the trait that it is in.

@@ -36,11 +36,6 @@ impl Token {
     pub(crate) fn for_case(self, case: u32) -> Self {
         Self { case, ..self }
     }
-
-    #[cfg(test)]
-    pub(crate) fn of_test(park: u64) -> Self {
-        Self { park, ..NO_TOKEN }
-    }
 }
 
 /// The slab index of the shard's own OS thread.

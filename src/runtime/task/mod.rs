@@ -1,6 +1,7 @@
 //! What an ethread runs, and the handles to it: on this OS thread, on other OS threads, as futures.
 
 pub(crate) mod join;
+pub(crate) mod monitor;
 pub(crate) mod oneshot;
 pub(crate) mod pool;
 pub(crate) mod shard;

@@ -7,29 +7,24 @@
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
-use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
-use crate::runtime::base::panic::without_unwinding;
-use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
-use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind};
-use crate::runtime::scheduler::current;
-use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
-use crate::runtime::scheduler::park::Wait;
+use super::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
+use crate::runtime::base::wait::{NEVER, Outcome};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::park;
 
-#[derive(Debug)]
 pub(crate) struct Oneshot<T> {
-    state: Mutex<State<T>>,
+    monitor: Monitor<OneshotState<T>>,
 }
 
-#[derive(Debug)]
-struct State<T> {
+struct OneshotState<T> {
     content: Content<T>,
-    /// The waiter, while the value is awaited.
-    waiter: Option<Waiter>,
+    waiters: WaitQueue<()>,
+    /// The waker of the task that has polled last.
+    task: Option<Waker>,
 }
 
-#[derive(Debug)]
 enum Content<T> {
     Awaited,
     Here(T),
@@ -39,60 +34,57 @@ enum Content<T> {
     Gone,
 }
 
-#[derive(Debug)]
-enum Waiter {
-    Ethread(RemoteWaker),
-    Thread(Thread),
-    Task(Waker),
-}
-
-impl Waiter {
-    fn wake(self) {
-        match self {
-            Self::Ethread(waker) => waker.wake(),
-            Self::Thread(thread) => thread.unpark(),
-            // The waker is user code; the caller must not unwind.
-            Self::Task(waker) => without_unwinding(|| waker.wake()),
-        }
-    }
-}
-
 /// The value will never come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Abandoned;
 
 /// Why a wait for a value has ended without the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missed {
+pub(crate) enum WaitError {
     Abandoned,
-    /// The deadline of a scope has passed. The value may still come.
-    Elapsed,
     /// The wait has not begun: the caller unwinds, and so cannot wait.
     Unwinding,
 }
 
-/// Unwinds to the scope whose deadline has ended a wait.
-#[cold]
-pub(crate) fn raise_elapsed() -> ! {
-    current::with(|scheduler| match scheduler {
-        Some(scheduler) => scheduler.raise_elapsed(),
-        None => unreachable!("there are no scopes without a scheduler"),
-    })
+impl<T> MonitorState for OneshotState<T> {}
+
+impl<T> OneshotState<T> {
+    fn waiters(&mut self) -> &mut WaitQueue<()> {
+        &mut self.waiters
+    }
+
+    fn wake(&mut self, wakes: &mut WakeList) {
+        self.waiters.wake_all(wakes);
+        if let Some(task) = self.task.take() {
+            wakes.push_task(task);
+        }
+    }
+
+    fn try_take(&mut self) -> Option<Result<T, Abandoned>> {
+        match std::mem::replace(&mut self.content, Content::Gone) {
+            Content::Here(value) => Some(Ok(value)),
+            Content::Awaited => {
+                self.content = Content::Awaited;
+                None
+            }
+            Content::Abandoned => {
+                self.content = Content::Abandoned;
+                Some(Err(Abandoned))
+            }
+            Content::Gone => panic!("what was waited for has been taken already"),
+        }
+    }
 }
 
 impl<T> Oneshot<T> {
     pub(crate) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            monitor: Monitor::new(OneshotState {
                 content: Content::Awaited,
-                waiter: None,
+                waiters: WaitQueue::default(),
+                task: None,
             }),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No user code runs under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the value.
@@ -101,13 +93,14 @@ impl<T> Oneshot<T> {
     ///
     /// The value, if it will not be asked for.
     pub(crate) fn put(&self, value: T) -> Result<(), T> {
-        let mut state = self.lock();
-        if !matches!(state.content, Content::Awaited) {
-            return Err(value);
-        }
-        state.content = Content::Here(value);
-        wake(state);
-        Ok(())
+        self.monitor.with(|state, wakes| {
+            if !matches!(state.content, Content::Awaited) {
+                return Err(value);
+            }
+            state.content = Content::Here(value);
+            state.wake(wakes);
+            Ok(())
+        })
     }
 
     /// Notes that the value will never come, unless it is here.
@@ -118,28 +111,29 @@ impl<T> Oneshot<T> {
 
     /// The first half of [`abandon`](Self::abandon), which runs no user code.
     pub(in crate::runtime) fn mark_abandoned(&self) {
-        let mut state = self.lock();
-        if matches!(state.content, Content::Awaited) {
-            state.content = Content::Abandoned;
-        }
+        self.monitor.with(|state, _| {
+            if matches!(state.content, Content::Awaited) {
+                state.content = Content::Abandoned;
+            }
+        });
     }
 
     /// The second half of [`abandon`](Self::abandon).
     pub(in crate::runtime) fn wake_abandoned(&self) {
-        let state = self.lock();
-        if matches!(state.content, Content::Abandoned) {
-            wake(state);
-        }
+        self.monitor.with(|state, wakes| {
+            if matches!(state.content, Content::Abandoned) {
+                state.wake(wakes);
+            }
+        });
     }
 
     /// Notes that the value will not be asked for. Returns the value if it is here.
     pub(crate) fn detach(&self) -> Option<T> {
-        let mut state = self.lock();
-        let waiter = state.waiter.take();
-        let content = std::mem::replace(&mut state.content, Content::Gone);
-        drop(state);
-        // A waker is user code.
-        drop(waiter);
+        // The waker is user code, so it is dropped without the lock.
+        let (content, _task) = self.monitor.with(|state, _| {
+            let content = std::mem::replace(&mut state.content, Content::Gone);
+            (content, state.task.take())
+        });
         match content {
             Content::Here(value) => Some(value),
             Content::Awaited | Content::Abandoned | Content::Gone => None,
@@ -148,36 +142,8 @@ impl<T> Oneshot<T> {
 
     /// Whether the value is no longer awaited.
     pub(crate) fn has_come(&self) -> bool {
-        !matches!(self.lock().content, Content::Awaited)
-    }
-
-    fn try_take(state: &mut State<T>) -> Option<Result<T, Abandoned>> {
-        match std::mem::replace(&mut state.content, Content::Gone) {
-            Content::Here(value) => Some(Ok(value)),
-            Content::Awaited => {
-                state.content = Content::Awaited;
-                None
-            }
-            Content::Abandoned => {
-                state.content = Content::Abandoned;
-                Some(Err(Abandoned))
-            }
-            Content::Gone => panic!("what was waited for has been taken already"),
-        }
-    }
-
-    /// Takes the value if it is here; otherwise registers `waiter`.
-    fn take_or_enter(&self, waiter: Waiter) -> Option<Result<T, Abandoned>> {
-        let mut state = self.lock();
-        let taken = Self::try_take(&mut state);
-        let before = match taken {
-            None => state.waiter.replace(waiter),
-            Some(_) => Some(waiter),
-        };
-        drop(state);
-        // A waker is user code.
-        drop(before);
-        taken
+        self.monitor
+            .with(|state, _| !matches!(state.content, Content::Awaited))
     }
 
     /// Takes the value if it is here; otherwise registers `waker` for its arrival.
@@ -186,110 +152,56 @@ impl<T> Oneshot<T> {
     ///
     /// If the value was taken before.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<T, Abandoned>> {
-        match self.take_or_enter(Waiter::Task(waker.clone())) {
-            Some(taken) => Poll::Ready(taken),
-            None => Poll::Pending,
-        }
+        let waker = waker.clone();
+        // A waker is user code, so the one that is not kept is dropped without the lock.
+        let (taken, _other) = self.monitor.with(|state, _| match state.try_take() {
+            Some(taken) => (Poll::Ready(taken), Some(waker)),
+            None => (Poll::Pending, state.task.replace(waker)),
+        });
+        taken
     }
 
-    /// Suspends the ethread, or blocks the OS thread, until the value has come. A cancelled ethread
-    /// unwinds.
-    pub(crate) fn wait(
-        &self,
-        kind: WaitKind,
-        location: &'static Location<'static>,
-    ) -> Result<T, Missed> {
-        current::with(|scheduler| match scheduler {
-            Some(scheduler) => self.suspend(scheduler, kind, location),
-            None => self.block().map_err(|Abandoned| Missed::Abandoned),
-        })
-    }
-
-    fn suspend(
-        &self,
-        scheduler: &Scheduler,
-        kind: WaitKind,
-        location: &'static Location<'static>,
-    ) -> Result<T, Missed> {
-        let (taken, before) = {
-            let mut state = self.lock();
-            (Self::try_take(&mut state), state.waiter.take())
-        };
-        // A waker is user code. It must not be dropped once the wait has begun.
-        drop(before);
-        if let Some(taken) = taken {
-            return taken.map_err(|Abandoned| Missed::Abandoned);
-        }
-        let reason = Reason {
-            kind,
-            detail: 0,
+    /// Suspends the ethread, or blocks the OS thread, until the value has come. Unwinds if the
+    /// ethread is cancelled, or at the deadline of a scope.
+    pub(crate) fn wait(&self, location: &'static Location<'static>) -> Result<T, WaitError> {
+        let wait = Wait {
+            timeout: None,
             location,
         };
-        let Ok(wait) = scheduler.begin_wait(reason) else {
-            return Err(Missed::Unwinding);
+        let take = |state: &mut OneshotState<T>, _: &mut WakeList, ()| state.try_take().ok_or(());
+        let taken = match self.monitor.wait(wait, OneshotState::waiters, (), take) {
+            Waited::Ready(taken) => taken,
+            Waited::Woken(()) => self.take(),
+            Waited::Failed(()) => return Err(WaitError::Unwinding),
         };
-        match self.enter(scheduler, &wait) {
-            Some(taken) => taken.map_err(|Abandoned| Missed::Abandoned),
-            None => self.park(scheduler, wait),
-        }
+        taken.map_err(|Abandoned| WaitError::Abandoned)
     }
 
-    /// Takes the value if it is here; otherwise lets its arrival end `wait`.
-    pub(in crate::runtime) fn enter(
+    /// Calls `start`, which lets the value come, and suspends the ethread by the wait `parking`,
+    /// which has begun, until the value has come. The ethread parks however fast that is, so other
+    /// ethreads get their turns. What `start` returns is dropped after the wait.
+    ///
+    /// Returns `None` at the deadline of a scope. A cancelled ethread unwinds.
+    pub(super) fn wait_from<R>(
         &self,
         scheduler: &Scheduler,
-        wait: &Wait<'_>,
+        parking: park::Wait<'_>,
+        start: impl FnOnce() -> R,
     ) -> Option<Result<T, Abandoned>> {
-        let waker = scheduler.remote_waker(wait.token());
-        self.take_or_enter(Waiter::Ethread(waker))
-    }
-
-    /// Waits until the value has come, after [`enter`](Self::enter).
-    pub(in crate::runtime) fn park(
-        &self,
-        scheduler: &Scheduler,
-        wait: Wait<'_>,
-    ) -> Result<T, Missed> {
-        match wait.park(NEVER) {
-            Outcome::Woken | Outcome::TimedOut => {
-                let taken = Self::try_take(&mut self.lock());
-                taken
-                    .expect("it is woken by what has come")
-                    .map_err(|Abandoned| Missed::Abandoned)
-            }
-            Outcome::Elapsed => {
-                self.leave();
-                Err(Missed::Elapsed)
-            }
-            Outcome::Cancelled => {
-                self.leave();
-                scheduler.raise_cancel()
-            }
+        let queue = OneshotState::waiters;
+        let waiter = self.monitor.enter_parking(scheduler, &parking, queue, ());
+        let _kept = start();
+        match waiter.park(parking, NEVER) {
+            Err(((), Outcome::Elapsed)) => None,
+            Err(((), Outcome::Cancelled)) => scheduler.raise_cancel(),
+            Ok(()) | Err(((), Outcome::Woken | Outcome::TimedOut)) => Some(self.take()),
         }
     }
 
-    /// Removes the waiter.
-    fn leave(&self) {
-        let waiter = self.lock().waiter.take();
-        drop(waiter);
-    }
-
-    fn block(&self) -> Result<T, Abandoned> {
-        loop {
-            if let Some(taken) = self.take_or_enter(Waiter::Thread(thread::current())) {
-                return taken;
-            }
-            thread::park();
-        }
-    }
-}
-
-/// Wakes the waiter, without the lock.
-fn wake<T>(mut state: MutexGuard<'_, State<T>>) {
-    let waiter = state.waiter.take();
-    drop(state);
-    if let Some(waiter) = waiter {
-        waiter.wake();
+    /// Takes what has woken the waiter.
+    fn take(&self) -> Result<T, Abandoned> {
+        let taken = self.monitor.with(|state, _| state.try_take());
+        taken.expect("it is woken by what has come")
     }
 }
 
@@ -310,8 +222,8 @@ mod tests {
         }
     }
 
-    fn block(oneshot: &Oneshot<u32>) -> Result<u32, Missed> {
-        oneshot.wait(WaitKind::Remote, Location::caller())
+    fn block(oneshot: &Oneshot<u32>) -> Result<u32, WaitError> {
+        oneshot.wait(Location::caller())
     }
 
     #[test]
@@ -339,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asks_for_comes_back() {
+    fn a_value_that_is_not_asked_for_comes_back() {
         let oneshot = Oneshot::new();
         assert_eq!(oneshot.detach(), None);
         assert_eq!(oneshot.put(7), Err(7));
@@ -350,11 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_brings_is_not_waited_for() {
+    fn an_abandoned_value_is_not_waited_for() {
         let oneshot = Oneshot::new();
         oneshot.abandon();
         assert!(oneshot.has_come());
-        assert_eq!(block(&oneshot), Err(Missed::Abandoned));
+        assert_eq!(block(&oneshot), Err(WaitError::Abandoned));
         assert_eq!(oneshot.put(7), Err(7));
 
         // Too late to be abandoned: the value is here.
@@ -368,10 +280,12 @@ mod tests {
 /// Exhaustive checks of all interleavings.
 #[cfg(all(test, ethreads_loom))]
 mod loom_tests {
+    use std::panic::Location;
+
     use loom::sync::Arc;
     use loom::{model, thread};
 
-    use super::{Abandoned, Oneshot};
+    use super::{Oneshot, WaitError};
 
     #[test]
     fn what_comes_is_received() {
@@ -379,18 +293,18 @@ mod loom_tests {
             let oneshot = Arc::new(Oneshot::new());
             let theirs = oneshot.clone();
             let brings = thread::spawn(move || theirs.put(7));
-            assert_eq!(oneshot.block(), Ok(7));
+            assert_eq!(oneshot.wait(Location::caller()), Ok(7));
             assert_eq!(brings.join().unwrap(), Ok(()));
         });
     }
 
     #[test]
-    fn who_waits_for_nothing_is_told() {
+    fn the_waiter_for_an_abandoned_value_is_woken() {
         model(|| {
             let oneshot = Arc::new(Oneshot::<u32>::new());
             let theirs = oneshot.clone();
             let abandons = thread::spawn(move || theirs.abandon());
-            assert_eq!(oneshot.block(), Err(Abandoned));
+            assert_eq!(oneshot.wait(Location::caller()), Err(WaitError::Abandoned));
             abandons.join().unwrap();
         });
     }

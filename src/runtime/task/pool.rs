@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::oneshot::{Missed, Oneshot};
+use super::oneshot::{Abandoned, Oneshot};
 use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::{Reason, WaitKind, deadline_after};
 use crate::runtime::driver::monotonic_now;
@@ -252,22 +252,17 @@ where
             Err(Unwinding) => return Ok(Answer::Ended(call(f))),
         };
         let answer = Arc::new(Oneshot::new());
-        // Before the job begins: the ethread parks however fast the job is, so other ethreads get
-        // their turns.
-        let entered = answer.enter(scheduler, &wait);
-        debug_assert!(entered.is_none(), "the job is not submitted yet");
         let job = Box::new(Call {
             f,
             answer: answer.clone(),
         });
-        // Dropping this may drop jobs of other ethreads, so it is kept until the wait is over.
-        let _refused = POOL.submit(job, &start).map_err(refuse);
-        match answer.park(scheduler, wait) {
-            Ok(answer) => Ok(answer),
-            Err(Missed::Elapsed) => Err(elapsed(scheduler)),
-            Err(Missed::Abandoned | Missed::Unwinding) => {
-                unreachable!("the job is always answered, and the wait has begun")
-            }
+        // Dropping what this returns may drop jobs of other ethreads, so it is kept until the wait
+        // is over.
+        let submit = || POOL.submit(job, &start).map_err(refuse);
+        match answer.wait_from(scheduler, wait, submit) {
+            Some(Ok(answer)) => Ok(answer),
+            None => Err(elapsed(scheduler)),
+            Some(Err(Abandoned)) => unreachable!("the job is always answered"),
         }
     })
 }

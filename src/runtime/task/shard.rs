@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 
-use super::oneshot::{self, Abandoned, Missed, Oneshot};
+use super::oneshot::{Abandoned, Oneshot, WaitError};
 use super::thread::Thread;
 use super::work::{Joinable, Once, Task, discard_elsewhere};
 use crate::runtime::base::error::{Cancelled, WouldPark};
 use crate::runtime::base::panic::without_unwinding;
-use crate::runtime::base::wait::{Outcome, WaitKind};
+use crate::runtime::base::wait::Outcome;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::{Handle, Inbox, Message, Scheduler};
 use crate::runtime::scheduler::inbox::{Awaited, Begin};
@@ -398,15 +398,15 @@ impl<T> RemoteJoinHandle<T> {
     ///
     /// # Cancellation
     ///
-    /// A cancelled caller unwinds; the ethread that it waited for goes on, detached.
+    /// A cancelled caller unwinds, unless the result has come; the ethread that it waited for goes
+    /// on, detached.
     #[track_caller]
     pub fn join(self) -> thread::Result<T> {
         let location = Location::caller();
-        match self.join.oneshot.wait(WaitKind::Remote, location) {
+        match self.join.oneshot.wait(location) {
             Ok(result) => result,
-            Err(Missed::Abandoned) => Err(Box::new(ShardEnded)),
-            Err(Missed::Unwinding) => Err(Box::new(WouldPark { location })),
-            Err(Missed::Elapsed) => oneshot::raise_elapsed(),
+            Err(WaitError::Abandoned) => Err(Box::new(ShardEnded)),
+            Err(WaitError::Unwinding) => Err(Box::new(WouldPark { location })),
         }
     }
 

@@ -10,8 +10,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::runtime::base::primitives::Arc;
+use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::channel::iter_of;
 
 pub use crate::sync::channel::{
@@ -182,11 +182,11 @@ impl<T> Sender<T> {
             .monitor
             .wait(wait, ChannelState::senders, Some(message), send)
         {
-            Waited::Ready(Ok(())) | Waited::Woken(None) | Waited::Failed(None, _) => Ok(()),
+            Waited::Ready(Ok(())) | Waited::Woken(None) | Waited::Failed(None) => Ok(()),
             Waited::Ready(Err(message)) | Waited::Woken(Some(message)) => {
                 Err(SendTimeoutError::Disconnected(message))
             }
-            Waited::Failed(Some(message), _) => Err(SendTimeoutError::Timeout(message)),
+            Waited::Failed(Some(message)) => Err(SendTimeoutError::Timeout(message)),
         }
     }
 
@@ -259,7 +259,7 @@ impl<T> Receiver<T> {
             Waited::Ready(message) | Waited::Woken(message) => {
                 message.ok_or(RecvTimeoutError::Disconnected)
             }
-            Waited::Failed(..) => Err(RecvTimeoutError::Timeout),
+            Waited::Failed(_) => Err(RecvTimeoutError::Timeout),
         }
     }
 
@@ -316,7 +316,7 @@ impl<T> Drop for Sender<T> {
         self.monitor.with(|state, wakes| {
             state.sender_count -= 1;
             if state.sender_count == 0 {
-                state.receivers.wake_all(wakes, |_| ());
+                state.receivers.wake_all(wakes);
             }
         });
     }
@@ -346,7 +346,7 @@ impl<T> Drop for Receiver<T> {
             if state.receiver_count > 0 {
                 return VecDeque::new();
             }
-            state.senders.wake_all(wakes, |_| ());
+            state.senders.wake_all(wakes);
             std::mem::take(&mut state.messages)
         });
         // Not under the lock: dropping the messages runs user code, which may use the other end.

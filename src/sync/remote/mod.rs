@@ -40,7 +40,6 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
-mod monitor;
 mod notifier;
 mod promise;
 mod semaphore;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::monitor::{Monitor, MonitorState, Wait, WaitError, WaitQueue, Waited, WakeList};
+use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::wait_queue::cannot_wait;
 
 /// Wakes ethreads of any shard, and OS threads, that wait for a notification. tokio's `Notify`.
@@ -35,7 +35,7 @@ pub struct Notifier {
     monitor: Monitor<NotifierState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct NotifierState {
     /// Whether there was a notification without a waiter.
     is_kept: bool,
@@ -68,7 +68,7 @@ impl Notifier {
     #[track_caller]
     pub fn wait(&self) {
         let location = Location::caller();
-        if self.wait_for(None, location).is_err() {
+        if !self.wait_for(None, location) {
             cannot_wait("remote::Notifier::wait", location);
         }
     }
@@ -88,14 +88,10 @@ impl Notifier {
     #[track_caller]
     #[must_use = "it may not have been notified"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_for(Some(timeout), Location::caller()).is_ok()
+        self.wait_for(Some(timeout), Location::caller())
     }
 
-    fn wait_for(
-        &self,
-        timeout: Option<Duration>,
-        location: &'static Location<'static>,
-    ) -> Result<(), WaitError> {
+    fn wait_for(&self, timeout: Option<Duration>, location: &'static Location<'static>) -> bool {
         let wait = Wait { timeout, location };
         let take = |state: &mut NotifierState, _: &mut WakeList, ()| {
             if std::mem::take(&mut state.is_kept) {
@@ -104,13 +100,10 @@ impl Notifier {
                 Err(())
             }
         };
-        match self
+        let waited = self
             .monitor
-            .wait(wait, |state| &mut state.waiters, (), take)
-        {
-            Waited::Ready(()) | Waited::Woken(()) => Ok(()),
-            Waited::Failed((), error) => Err(error),
-        }
+            .wait(wait, |state| &mut state.waiters, (), take);
+        !matches!(waited, Waited::Failed(()))
     }
 
     /// Wakes the waiter that has waited longest; if there is no waiter, keeps the notification for
@@ -126,7 +119,7 @@ impl Notifier {
     /// Wakes all current waiters. Nothing is kept.
     pub fn notify_all(&self) {
         self.monitor
-            .with(|state, wakes| state.waiters.wake_all(wakes, |()| ()));
+            .with(|state, wakes| state.waiters.wake_all(wakes));
     }
 }
 

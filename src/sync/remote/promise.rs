@@ -4,8 +4,8 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::monitor::{Monitor, MonitorState, Wait, WaitError, WaitQueue, Waited, WakeList};
 use crate::runtime::base::primitives::Arc;
+use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::PromiseError;
 
 /// A value that arrives later, or an error in its place, for ethreads of any shard and OS threads.
@@ -90,7 +90,7 @@ impl<T: Clone, E: Clone> Promise<T, E> {
     #[track_caller]
     pub fn wait(&self) -> Result<T, PromiseError<E>> {
         // The promise is settled after that, unless the caller cannot wait.
-        let _ = self.wait_until(None, Location::caller());
+        self.wait_until(None, Location::caller());
         self.get().unwrap_or(Err(PromiseError::Broken))
     }
 
@@ -112,27 +112,23 @@ impl<T: Clone, E: Clone> Promise<T, E> {
     /// As [`wait`](Self::wait).
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<T, PromiseError<E>>> {
-        self.wait_until(Some(timeout), Location::caller()).ok()?;
-        self.get()
+        if self.wait_until(Some(timeout), Location::caller()) {
+            self.get()
+        } else {
+            None
+        }
     }
 
-    fn wait_until(
-        &self,
-        timeout: Option<Duration>,
-        location: &'static Location<'static>,
-    ) -> Result<(), WaitError> {
+    fn wait_until(&self, timeout: Option<Duration>, location: &'static Location<'static>) -> bool {
         let wait = Wait { timeout, location };
         let look = |state: &mut PromiseState<T, E>, _: &mut WakeList, ()| match state.outcome {
             Some(_) => Ok(()),
             None => Err(()),
         };
-        match self
+        let waited = self
             .monitor
-            .wait(wait, |state| &mut state.waiters, (), look)
-        {
-            Waited::Ready(()) | Waited::Woken(()) => Ok(()),
-            Waited::Failed((), error) => Err(error),
-        }
+            .wait(wait, |state| &mut state.waiters, (), look);
+        !matches!(waited, Waited::Failed(()))
     }
 }
 
@@ -173,7 +169,7 @@ impl<T, E> Resolver<T, E> {
         if let Some(monitor) = self.monitor.take() {
             monitor.with(|state, wakes| {
                 state.outcome = Some(Arc::new(outcome));
-                state.waiters.wake_all(wakes, |()| ());
+                state.waiters.wake_all(wakes);
             });
         }
     }

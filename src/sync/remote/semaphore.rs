@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
-use super::monitor::{Monitor, MonitorState, Wait, WaitError, WaitQueue, Waited, WakeList};
+use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::TryAcquireError;
 use crate::sync::semaphore::permits;
 use crate::sync::wait_queue::cannot_wait;
@@ -46,7 +46,6 @@ pub struct Permit<'a> {
     count: usize,
 }
 
-#[derive(Debug)]
 struct Permits {
     free: usize,
     /// The waiters, each with the number of permits that it asks for.
@@ -124,8 +123,8 @@ impl Semaphore {
     pub fn acquire_many(&self, count: usize) -> Permit<'_> {
         let location = Location::caller();
         match self.wait(count, None, location) {
-            Ok(permit) => permit,
-            Err(_) => cannot_wait("remote::Semaphore::acquire", location),
+            Some(permit) => permit,
+            None => cannot_wait("remote::Semaphore::acquire", location),
         }
     }
 
@@ -146,7 +145,7 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>, TryAcquireError> {
         let permit = self.wait(1, Some(timeout), Location::caller());
-        permit.map_err(|_| TryAcquireError)
+        permit.ok_or(TryAcquireError)
     }
 
     fn wait(
@@ -154,15 +153,15 @@ impl Semaphore {
         count: usize,
         timeout: Option<Duration>,
         location: &'static Location<'static>,
-    ) -> Result<Permit<'_>, WaitError> {
+    ) -> Option<Permit<'_>> {
         let wait = Wait { timeout, location };
         let take = |permits: &mut Permits, _: &mut WakeList, count| permits.take(count);
         match self
             .monitor
             .wait(wait, |permits| &mut permits.waiters, count, take)
         {
-            Waited::Ready(()) | Waited::Woken(_) => Ok(self.permit(count)),
-            Waited::Failed(_, error) => Err(error),
+            Waited::Ready(()) | Waited::Woken(_) => Some(self.permit(count)),
+            Waited::Failed(_) => None,
         }
     }
 
@@ -176,7 +175,7 @@ impl Semaphore {
     /// As [`acquire`](Self::acquire), for a fallible call at `location`; `None` if the call would
     /// have to wait while its ethread unwinds.
     pub(crate) fn acquire_at(&self, location: &'static Location<'static>) -> Option<Permit<'_>> {
-        self.wait(1, None, location).ok()
+        self.wait(1, None, location)
     }
 
     /// Takes `count` permits if so many are free and there is no waiter; does not wait.

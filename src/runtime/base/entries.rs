@@ -1,22 +1,20 @@
-//! The waiters of a wait queue, in order of arrival.
+//! The waiters of a wait queue, in order of arrival, each with what wakes it.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
-use crate::runtime::base::wait::Token;
-
 /// A waiter that is queued, or that was woken and has not run since.
-pub(super) struct Entry<D> {
+pub(crate) struct Entry<W, D> {
     /// Greater than the numbers of all earlier entries.
-    pub(super) number: u64,
-    pub(super) token: Token,
-    pub(super) state: WaiterState,
-    pub(super) data: D,
+    pub(crate) number: u64,
+    pub(crate) waker: W,
+    pub(crate) state: WaiterState,
+    pub(crate) data: D,
 }
 
 /// Whether a waiter was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WaiterState {
+pub(crate) enum WaiterState {
     Queued,
     /// The waiter was woken, and owns what it was handed.
     Woken,
@@ -26,14 +24,14 @@ pub(super) enum WaiterState {
 
 /// Most wait queues have one waiter at a time, so the first waiter is stored apart: it is added and
 /// removed without a search, and without heap memory.
-pub(super) struct Entries<D> {
-    first: Option<Entry<D>>,
+pub(crate) struct Entries<W, D> {
+    first: Option<Entry<W, D>>,
     /// Empty if there is no first waiter.
-    rest: VecDeque<Entry<D>>,
+    rest: VecDeque<Entry<W, D>>,
 }
 
-impl<D> Entries<D> {
-    pub(super) const fn new() -> Self {
+impl<W, D> Entries<W, D> {
+    pub(crate) const fn new() -> Self {
         Self {
             first: None,
             rest: VecDeque::new(),
@@ -41,12 +39,12 @@ impl<D> Entries<D> {
     }
 
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
     #[inline]
-    pub(super) fn push(&mut self, waiter: Entry<D>) {
+    pub(crate) fn push(&mut self, waiter: Entry<W, D>) {
         if self.first.is_none() {
             self.first = Some(waiter);
         } else {
@@ -55,7 +53,7 @@ impl<D> Entries<D> {
     }
 
     #[inline]
-    pub(super) fn get(&self, index: usize) -> Option<&Entry<D>> {
+    pub(crate) fn get(&self, index: usize) -> Option<&Entry<W, D>> {
         match index {
             0 => self.first.as_ref(),
             _ => self.rest.get(index - 1),
@@ -64,7 +62,7 @@ impl<D> Entries<D> {
 
     /// The first of the last `waiting` entries. `waiting` is not zero.
     #[inline(always)]
-    pub(super) fn next(&mut self, waiting: usize) -> Option<&mut Entry<D>> {
+    pub(crate) fn next(&mut self, waiting: usize) -> Option<&mut Entry<W, D>> {
         if self.rest.is_empty() {
             self.first.as_mut()
         } else {
@@ -73,31 +71,41 @@ impl<D> Entries<D> {
     }
 
     #[inline(never)]
-    fn next_of_many(&mut self, waiting: usize) -> Option<&mut Entry<D>> {
+    fn next_of_many(&mut self, waiting: usize) -> Option<&mut Entry<W, D>> {
         match self.len() - waiting {
             0 => self.first.as_mut(),
             index => self.rest.get_mut(index - 1),
         }
     }
 
-    /// Takes out the waiter with this number, if it is there; returns its state and its data.
+    /// The waiter with this number, if it is there.
+    pub(crate) fn find(&self, number: u64) -> Option<&Entry<W, D>> {
+        match &self.first {
+            Some(first) if first.number == number => Some(first),
+            _ => self.rest.get(self.search(number)?),
+        }
+    }
+
+    /// Takes out the waiter with this number, if it is there.
     #[inline(always)]
-    pub(super) fn take(&mut self, number: u64) -> Option<(WaiterState, D)> {
+    pub(crate) fn take(&mut self, number: u64) -> Option<Entry<W, D>> {
         if !self.rest.is_empty() || self.first.as_ref()?.number != number {
             return self.take_of_many(number);
         }
-        self.first.take().map(|first| (first.state, first.data))
+        self.first.take()
     }
 
     #[inline(never)]
-    fn take_of_many(&mut self, number: u64) -> Option<(WaiterState, D)> {
-        let taken = if self.first.as_ref()?.number == number {
+    fn take_of_many(&mut self, number: u64) -> Option<Entry<W, D>> {
+        if self.first.as_ref()?.number == number {
             std::mem::replace(&mut self.first, self.rest.pop_front())
         } else {
-            let index = self.rest.binary_search_by_key(&number, |w| w.number);
-            self.rest.remove(index.ok()?)
-        };
-        taken.map(|taken| (taken.state, taken.data))
+            self.rest.remove(self.search(number)?)
+        }
+    }
+
+    fn search(&self, number: u64) -> Option<usize> {
+        self.rest.binary_search_by_key(&number, |w| w.number).ok()
     }
 }
 
@@ -116,18 +124,22 @@ mod tests {
             for (step, number) in steps.into_iter().zip(1u64..) {
                 match step {
                     None => {
-                        let token = Token::of_test(number);
+                        let waker = number;
                         let state = WaiterState::Queued;
-                        entries.push(Entry { number, token, state, data: number });
+                        entries.push(Entry { number, waker, state, data: number });
                         model.push(number);
                     }
                     Some(taken) => {
                         let index = model.iter().position(|&number| number == taken);
                         let expected = index.map(|index| model.remove(index));
-                        prop_assert_eq!(entries.take(taken).map(|(_, data)| data), expected);
+                        prop_assert_eq!(entries.take(taken).map(|w| w.data), expected);
                     }
                 }
                 prop_assert_eq!(entries.len(), model.len());
+                for number in 0..40 {
+                    let found = entries.find(number).map(|w| w.number);
+                    prop_assert_eq!(found, model.contains(&number).then_some(number));
+                }
                 for index in 0..=model.len() {
                     let number = model.get(index).copied();
                     prop_assert_eq!(entries.get(index).map(|w| w.number), number);

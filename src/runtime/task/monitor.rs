@@ -1,0 +1,409 @@
+//! State that OS threads share, under a lock, with wait queues of ethreads and OS threads.
+//!
+//! As in a shard's own wait queues, a waiter carries data, and the waking side hands over by
+//! changing that data. The lock decides which waiters are woken: a waiter that leaves, for whatever
+//! reason, checks this first, and owns what it was handed. So nothing is lost between a release on
+//! one OS thread and a cancel or a timeout on another one. The wake-ups follow after the lock.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::panic::Location;
+use std::sync::PoisonError;
+use std::task;
+use std::time::Duration;
+
+use crate::runtime::base::entries::{Entries, Entry, WaiterState};
+use crate::runtime::base::panic::without_unwinding;
+use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
+use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind, deadline_after};
+use crate::runtime::driver::monotonic_now;
+use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
+use crate::runtime::scheduler::park;
+
+/// Waiters in order of arrival, with their data.
+pub(crate) struct WaitQueue<D> {
+    /// Waiters that an ended shard has left behind stay here: their data belongs to user code.
+    entries: Entries<Option<Waker>, D>,
+    /// The number of waiters, counted from the end, that are still queued for a wake-up.
+    waiting: usize,
+    /// The number of the waiter that arrived last.
+    last: u64,
+}
+
+pub(crate) enum Waker {
+    Ethread(RemoteWaker),
+    Thread(Thread),
+    Task(task::Waker),
+}
+
+impl Waker {
+    fn wake(self) {
+        match self {
+            Self::Ethread(waker) => waker.wake(),
+            Self::Thread(thread) => thread.unpark(),
+            // The waker is user code; the caller must not unwind.
+            Self::Task(waker) => without_unwinding(|| waker.wake()),
+        }
+    }
+
+    /// Whether the waiter will never take what is handed over.
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Ethread(waker) => waker.is_gone(),
+            Self::Thread(_) | Self::Task(_) => false,
+        }
+    }
+}
+
+/// The wake-ups that are decided under a lock, and follow after it. A single one, the usual case,
+/// needs no allocation.
+#[derive(Default)]
+pub(crate) enum WakeList {
+    #[default]
+    Empty,
+    One(Waker),
+    Many(Vec<Waker>),
+}
+
+impl WakeList {
+    fn push(&mut self, waker: Waker) {
+        *self = match std::mem::take(self) {
+            Self::Empty => Self::One(waker),
+            Self::One(first) => Self::Many(vec![first, waker]),
+            Self::Many(mut wakers) => {
+                wakers.push(waker);
+                Self::Many(wakers)
+            }
+        };
+    }
+
+    /// Adds a task, which waits in no queue.
+    pub(super) fn push_task(&mut self, waker: task::Waker) {
+        self.push(Waker::Task(waker));
+    }
+
+    #[inline]
+    fn wake(self) {
+        match self {
+            Self::Empty => {}
+            Self::One(waker) => waker.wake(),
+            Self::Many(wakers) => wakers.into_iter().for_each(Waker::wake),
+        }
+    }
+}
+
+impl<D> Entry<Option<Waker>, D> {
+    fn wake(&mut self, wakes: &mut WakeList) {
+        self.state = WaiterState::Woken;
+        if let Some(waker) = self.waker.take() {
+            wakes.push(waker);
+        }
+    }
+}
+
+impl<D> Default for WaitQueue<D> {
+    fn default() -> Self {
+        Self {
+            entries: Entries::new(),
+            waiting: 0,
+            last: 0,
+        }
+    }
+}
+
+impl<D> WaitQueue<D> {
+    fn enter(&mut self, waker: Waker, data: D) -> u64 {
+        self.last += 1;
+        self.waiting += 1;
+        self.entries.push(Entry {
+            number: self.last,
+            waker: Some(waker),
+            state: WaiterState::Queued,
+            data,
+        });
+        self.last
+    }
+
+    /// The data of the first waiter that is not woken.
+    pub(crate) fn first(&mut self) -> Option<&D> {
+        self.next().map(|entry| &entry.data)
+    }
+
+    /// The first waiter that is not woken. Passes over waiters that will never run again.
+    fn next(&mut self) -> Option<&mut Entry<Option<Waker>, D>> {
+        while self.waiting > 0 {
+            let next = self.entries.next(self.waiting)?;
+            if !next.waker.as_ref().is_some_and(Waker::is_gone) {
+                return self.entries.next(self.waiting);
+            }
+            next.state = WaiterState::Gone;
+            self.waiting -= 1;
+        }
+        None
+    }
+
+    /// Wakes the first waiter when the lock is released, and calls `f` on its data now.
+    pub(crate) fn wake_one<R>(
+        &mut self,
+        wakes: &mut WakeList,
+        f: impl FnOnce(&mut D) -> R,
+    ) -> Option<R> {
+        let next = self.next()?;
+        next.wake(wakes);
+        let result = f(&mut next.data);
+        self.waiting -= 1;
+        Some(result)
+    }
+
+    /// Wakes all waiters when the lock is released, and hands nothing over.
+    pub(crate) fn wake_all(&mut self, wakes: &mut WakeList) {
+        while self.waiting > 0
+            && let Some(next) = self.entries.next(self.waiting)
+        {
+            next.wake(wakes);
+            self.waiting -= 1;
+        }
+    }
+
+    /// Takes a waiter out of the queue.
+    fn leave(&mut self, number: u64) -> Entry<Option<Waker>, D> {
+        let entry = self.entries.take(number);
+        let entry = entry.expect("a waiter is taken out by itself only");
+        if entry.state == WaiterState::Queued {
+            self.waiting -= 1;
+        }
+        entry
+    }
+}
+
+/// A state that is waited for, with its wait queues.
+pub(crate) trait MonitorState {
+    /// Called when a waiter has left a queue without having been woken: the waiters behind it may
+    /// be woken now.
+    fn waiter_left(&mut self, _wakes: &mut WakeList) {}
+}
+
+/// State under a lock, which its waiters share.
+pub(crate) struct Monitor<S> {
+    state: Mutex<S>,
+}
+
+/// How long to wait, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// The result of a wait.
+pub(crate) enum Waited<R, D> {
+    /// No wait was needed.
+    Ready(R),
+    /// The waiter was woken; contains its data as the waking side has left it.
+    Woken(D),
+    /// The timeout has passed, or the caller unwinds, and so could not wait; contains the data.
+    Failed(D),
+}
+
+impl<S: MonitorState> Monitor<S> {
+    pub(crate) fn new(state: S) -> Self {
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, S> {
+        // No user code runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `f` with the state, and follows with the wake-ups that `f` has decided.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S, &mut WakeList) -> R) -> R {
+        let mut wakes = WakeList::default();
+        let result = f(&mut self.lock(), &mut wakes);
+        wakes.wake();
+        result
+    }
+
+    /// Calls `attempt`. If that gives `data` back, waits in `queue` with it.
+    ///
+    /// Unwinds if the ethread is cancelled, or at the deadline of a scope.
+    pub(crate) fn wait<D, R>(
+        &self,
+        wait: Wait,
+        queue: fn(&mut S) -> &mut WaitQueue<D>,
+        data: D,
+        mut attempt: impl FnMut(&mut S, &mut WakeList, D) -> Result<R, D>,
+    ) -> Waited<R, D> {
+        current::with(|scheduler| {
+            if let Some(scheduler) = scheduler {
+                scheduler.spend_or_unwind(wait.location);
+            }
+        });
+        let data = match self.with(|state, wakes| attempt(state, wakes, data)) {
+            Ok(result) => return Waited::Ready(result),
+            Err(data) => data,
+        };
+        current::with(|scheduler| match scheduler {
+            Some(scheduler) => self.suspend(scheduler, wait, queue, data, attempt),
+            None => self.block(wait, queue, data, attempt),
+        })
+    }
+
+    /// Calls `attempt` again, as the state may have changed since the lock was released. If that
+    /// gives `data` back, adds a waiter at the end of `queue`.
+    fn enter<D, R>(
+        &self,
+        waker: Waker,
+        queue: fn(&mut S) -> &mut WaitQueue<D>,
+        data: D,
+        attempt: impl FnOnce(&mut S, &mut WakeList, D) -> Result<R, D>,
+    ) -> Result<R, Waiter<'_, S, D>> {
+        self.with(|state, wakes| {
+            attempt(state, wakes, data).map_err(|data| Waiter {
+                monitor: self,
+                queue,
+                number: queue(state).enter(waker, data),
+            })
+        })
+    }
+
+    /// Adds a waiter at the end of `queue`, for the wait `parking`, which has begun.
+    pub(super) fn enter_parking<D>(
+        &self,
+        scheduler: &Scheduler,
+        parking: &park::Wait<'_>,
+        queue: fn(&mut S) -> &mut WaitQueue<D>,
+        data: D,
+    ) -> Waiter<'_, S, D> {
+        let waker = Waker::Ethread(scheduler.remote_waker(parking.token()));
+        let attempt = |_: &mut S, _: &mut WakeList, data| Err::<Infallible, _>(data);
+        let Err(waiter) = self.enter(waker, queue, data, attempt);
+        waiter
+    }
+
+    /// Waits as an ethread, or as a shard's own OS thread.
+    fn suspend<D, R>(
+        &self,
+        scheduler: &Scheduler,
+        wait: Wait,
+        queue: fn(&mut S) -> &mut WaitQueue<D>,
+        data: D,
+        attempt: impl FnOnce(&mut S, &mut WakeList, D) -> Result<R, D>,
+    ) -> Waited<R, D> {
+        let deadline = match wait.timeout {
+            Some(timeout) => deadline_after(scheduler.clock(), timeout),
+            None => NEVER,
+        };
+        let reason = Reason {
+            kind: WaitKind::Remote,
+            detail: 0,
+            location: wait.location,
+        };
+        let Ok(parking) = scheduler.begin_wait(reason) else {
+            return Waited::Failed(data);
+        };
+        let waker = Waker::Ethread(scheduler.remote_waker(parking.token()));
+        let waiter = match self.enter(waker, queue, data, attempt) {
+            Ok(result) => return Waited::Ready(result),
+            Err(waiter) => waiter,
+        };
+        match waiter.park(parking, deadline) {
+            Ok(data) => Waited::Woken(data),
+            Err((data, Outcome::TimedOut | Outcome::Woken)) => Waited::Failed(data),
+            Err((_, Outcome::Elapsed)) => scheduler.raise_elapsed(),
+            Err((_, Outcome::Cancelled)) => scheduler.raise_cancel(),
+        }
+    }
+
+    /// Waits as an OS thread without ethreads.
+    fn block<D, R>(
+        &self,
+        wait: Wait,
+        queue: fn(&mut S) -> &mut WaitQueue<D>,
+        data: D,
+        attempt: impl FnOnce(&mut S, &mut WakeList, D) -> Result<R, D>,
+    ) -> Waited<R, D> {
+        let deadline = wait
+            .timeout
+            .map(|timeout| deadline_after(monotonic_now(), timeout));
+        let waker = Waker::Thread(thread::current());
+        let waiter = match self.enter(waker, queue, data, attempt) {
+            Ok(result) => return Waited::Ready(result),
+            Err(waiter) => waiter,
+        };
+        while !waiter.is_woken() {
+            match deadline.map(|deadline| deadline.saturating_sub(monotonic_now())) {
+                None => thread::park(),
+                Some(0) => break,
+                Some(left) => park_timeout(Duration::from_nanos(left)),
+            }
+        }
+        match waiter.leave() {
+            (data, true) => Waited::Woken(data),
+            (data, false) => Waited::Failed(data),
+        }
+    }
+}
+
+/// Under loom, which has no time, this parks without a timeout.
+fn park_timeout(timeout: Duration) {
+    #[cfg(not(ethreads_loom))]
+    thread::park_timeout(timeout);
+    #[cfg(ethreads_loom)]
+    let _: (Duration, ()) = (timeout, thread::park());
+}
+
+/// A waiter in a wait queue. Dropping it leaves the queue.
+pub(super) struct Waiter<'a, S: MonitorState, D> {
+    monitor: &'a Monitor<S>,
+    queue: fn(&mut S) -> &mut WaitQueue<D>,
+    number: u64,
+}
+
+impl<S: MonitorState, D> Waiter<'_, S, D> {
+    /// Parks until the waiter is woken, and leaves the queue.
+    ///
+    /// # Errors
+    ///
+    /// The data and the outcome of a wait that has ended in another way. Whatever else has
+    /// happened, a waiter that was woken owns what it was handed.
+    pub(super) fn park(self, parking: park::Wait<'_>, deadline: u64) -> Result<D, (D, Outcome)> {
+        let outcome = parking.park(deadline);
+        match self.leave() {
+            (data, true) => Ok(data),
+            (data, false) => Err((data, outcome)),
+        }
+    }
+
+    fn is_woken(&self) -> bool {
+        let mut state = self.monitor.lock();
+        let entry = (self.queue)(&mut state).entries.find(self.number);
+        entry.is_some_and(|entry| entry.state == WaiterState::Woken)
+    }
+
+    /// Leaves the queue; returns the waiter's data, and whether the waiter was woken.
+    fn leave(self) -> (D, bool) {
+        let left = self.take_out();
+        std::mem::forget(self);
+        left
+    }
+
+    fn take_out(&self) -> (D, bool) {
+        let entry = self.monitor.with(|state, wakes| {
+            let entry = (self.queue)(state).leave(self.number);
+            if entry.state != WaiterState::Woken {
+                state.waiter_left(wakes);
+            }
+            entry
+        });
+        (entry.data, entry.state == WaiterState::Woken)
+    }
+}
+
+impl<S: MonitorState, D> Drop for Waiter<'_, S, D> {
+    fn drop(&mut self) {
+        self.take_out();
+    }
+}
