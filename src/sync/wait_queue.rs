@@ -304,11 +304,11 @@ impl<D> WaitQueue<D> {
     #[inline(always)]
     fn take_out(&self, number: u64) -> Option<(bool, D)> {
         let mut entries = self.entries.borrow_mut();
-        let entry = entries.take(number)?;
-        if entry.state == WaiterState::Queued {
+        let (state, data) = entries.take(number)?;
+        if state == WaiterState::Queued {
             self.waiting.set(self.waiting.get() - 1);
         }
-        Some((entry.state == WaiterState::Woken, entry.data))
+        Some((state == WaiterState::Woken, data))
     }
 
     /// Whether no waiter is queued.

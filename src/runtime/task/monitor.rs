@@ -166,14 +166,16 @@ impl<D> WaitQueue<D> {
         }
     }
 
-    /// Takes a waiter out of the queue.
-    fn leave(&mut self, number: u64) -> Entry<Option<Waker>, D> {
-        let entry = self.entries.take(number);
-        let entry = entry.expect("a waiter is taken out by itself only");
-        if entry.state == WaiterState::Queued {
+    /// Takes a waiter out of the queue; returns its data, and whether it was woken.
+    fn leave(&mut self, number: u64) -> (D, bool) {
+        // Drops the waker under the lock. That runs no user code: a task waits in no queue, and the
+        // scheduler of a waiter that leaves is alive, so this is not its last handle.
+        let taken = self.entries.take(number);
+        let (state, data) = taken.expect("a waiter is taken out by itself only");
+        if state == WaiterState::Queued {
             self.waiting -= 1;
         }
-        entry
+        (data, state == WaiterState::Woken)
     }
 }
 
@@ -391,14 +393,13 @@ impl<S: MonitorState, D> Waiter<'_, S, D> {
     }
 
     fn take_out(&self) -> (D, bool) {
-        let entry = self.monitor.with(|state, wakes| {
-            let entry = (self.queue)(state).leave(self.number);
-            if entry.state != WaiterState::Woken {
+        self.monitor.with(|state, wakes| {
+            let left = (self.queue)(state).leave(self.number);
+            if !left.1 {
                 state.waiter_left(wakes);
             }
-            entry
-        });
-        (entry.data, entry.state == WaiterState::Woken)
+            left
+        })
     }
 }
 
