@@ -1,8 +1,8 @@
 //! The scheduler, the stacks and the drivers. This is the only code that switches stacks.
 //!
 //! [`run`] runs the ethreads of an OS thread. [`run_main`] runs a root ethread and the ethreads
-//! that it spawns; [`Runtime::builder`] does the same with custom settings. [`stats`] returns
-//! counters.
+//! that it spawns; [`Runtime::builder`] does the same with custom settings. [`stats`] and
+//! [`Shard::stats`] return counters.
 //!
 //! # Scheduling
 //!
@@ -60,5 +60,5 @@ pub use shard_group::{ShardGroup, ShardReport, ShutdownReport};
 pub use shards::Shards;
 pub use stack::GuardKind;
 pub use stack::backtrace::Backtrace;
-pub use state::stats::{StackCounters, Stats};
+pub use state::metrics::{StackCounters, Stats};
 pub use task::shard::{RemoteJoinHandle, Shard, ShardEnded, SpawnError};

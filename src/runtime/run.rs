@@ -11,7 +11,7 @@ use super::run_error::RunError;
 use super::scheduler::current::{self, Uninstall};
 use super::scheduler::event_loop::{Goal, Scheduler};
 use super::scheduler::settings::Settings;
-use super::state::stats::Stats;
+use super::state::metrics::Stats;
 use super::task::work::{Once, Task};
 
 /// Runs this OS thread's ethreads until all but the daemons have ended.
@@ -46,7 +46,7 @@ pub fn run() -> Result<(), RunError> {
     };
     let driven = scheduler.drive(&Goal::AllEnded);
     let result = driven.map_err(|stuck| scheduler.report(stuck));
-    let panics = scheduler.panics.take();
+    let panics = scheduler.take_panics();
     result?;
     if panics > 0 {
         Err(RunError::Panicked(panics))
@@ -147,7 +147,7 @@ where
     let driven = scheduler.drive(&Goal::Flag(&ended));
     let result = driven.map_err(|stuck| scheduler.report(stuck));
     let left = scheduler.shut_down(is_last)?;
-    let panics = scheduler.panics.take();
+    let panics = scheduler.take_panics();
     if left > 0 {
         // The remaining ethreads are leaked, and so is the scheduler that holds them: nothing
         // resumes them any more.

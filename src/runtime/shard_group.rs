@@ -258,7 +258,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     report.alive = scheduler.labels();
     let ended = scheduler.shut_down(true);
     report.left = scheduler.labels();
-    report.panicked = scheduler.panics.take() + scheduler.inbox().late_panics();
+    report.panicked = scheduler.take_panics() + scheduler.inbox().late_panics();
     report.error = match (served, ended) {
         (Err(Stuck::Io(error)), _) | (Ok(()), Err(error)) => Some(error),
         // A shard that serves its inbox never deadlocks.

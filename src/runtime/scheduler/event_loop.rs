@@ -41,8 +41,8 @@ use crate::runtime::stack::{Arena, Class, StackConfig, overflow};
 use crate::runtime::state::control_block::{Blocks, Label, SpawnParams, ThreadId};
 use crate::runtime::state::core::Core;
 use crate::runtime::state::locals::Locals;
+use crate::runtime::state::metrics::Metrics;
 use crate::runtime::state::slots::Sources;
-use crate::runtime::state::stats::Stats;
 use crate::runtime::state::trimming::Trimming;
 
 /// The inbox of a shard, and what is sent there.
@@ -84,8 +84,9 @@ pub(crate) struct Scheduler {
     pub(in crate::runtime) turns: Cell<u32>,
     /// The driver's time at the beginning of this turn.
     pub(in crate::runtime) now: Cell<u64>,
-    /// Ethreads that panicked and were not joined, since the last `run`.
-    pub(in crate::runtime) panics: Cell<usize>,
+    pub(in crate::runtime) metrics: Metrics,
+    /// How many of `metrics.panicked` a `run` has reported.
+    pub(super) reported_panics: Cell<u64>,
     pub(in crate::runtime) kind: DriverKind,
     pub(in crate::runtime) reports_hangup: bool,
     pub(in crate::runtime) is_virtual: bool,
@@ -185,7 +186,8 @@ impl Scheduler {
             budget: Cell::new(BUDGET),
             turns: Cell::new(0),
             now: Cell::new(now),
-            panics: Cell::new(0),
+            metrics: Metrics::default(),
+            reported_panics: Cell::new(0),
             kind,
             reports_hangup: driver.reports_hangup(),
             is_virtual: driver.is_virtual(),
@@ -226,19 +228,24 @@ impl Scheduler {
         let class = stack_size.map_or(Ok(self.class), Arena::class_of)?;
         self.stacks.borrow_mut().reserve(class)?;
         let core = &mut *self.core.borrow_mut();
-        let (index, id) = core.blocks.insert(
-            &self.names,
-            SpawnParams {
-                name,
-                daemon,
-                class,
-                start: Some(run),
-                reserved: true,
-                location,
-            },
-        );
+        let params = SpawnParams {
+            name,
+            daemon,
+            class,
+            start: Some(run),
+            reserved: true,
+            location,
+        };
+        let (index, id) = self.insert(core, params);
         core.make_ready(index);
         Ok((index, id))
+    }
+
+    /// Adds an ethread, in no queue yet.
+    #[inline(always)]
+    fn insert(&self, core: &mut Core, params: SpawnParams) -> (u32, ThreadId) {
+        self.metrics.spawned.add(1);
+        core.blocks.insert(&self.names, params)
     }
 
     /// Adds an ethread that was spawned from another OS thread, with `awaited` as its waiter. If no
@@ -251,7 +258,7 @@ impl Scheduler {
         params.reserved = self.stacks.borrow_mut().reserve(params.class).is_ok();
         let (index, id) = {
             let core = &mut *self.core.borrow_mut();
-            let (index, id) = core.blocks.insert(&self.names, params);
+            let (index, id) = self.insert(core, params);
             core.make_ready(index);
             (index, id)
         };
@@ -313,7 +320,7 @@ impl Scheduler {
             reserved: false,
             location,
         };
-        let (index, _) = self.core.borrow_mut().blocks.insert(&self.names, params);
+        let (index, _) = self.insert(&mut self.core.borrow_mut(), params);
         self.housekeeping.borrow_mut().push(index);
         Ok(())
     }
@@ -338,7 +345,7 @@ impl Scheduler {
         };
         let mut core = self.core.borrow_mut();
         let core = &mut *core;
-        let (index, id) = core.blocks.insert(&self.names, params);
+        let (index, id) = self.insert(core, params);
         let block = core.blocks.set_reason(index, reason);
         block.park += 1;
         let token = block.token(index);
@@ -393,7 +400,7 @@ impl Scheduler {
         };
         self.run_batch(&Goal::Flag(&Cell::new(false)), ready);
         while self.run_housekeeping() {}
-        self.heartbeat.look();
+        self.look();
         if self.inbox.is_pending() {
             self.deliver();
         }
@@ -405,7 +412,8 @@ impl Scheduler {
         if self.run_housekeeping() {
             return Ok(());
         }
-        self.heartbeat.look();
+        self.metrics.turns.add(1);
+        self.look();
         if self.inbox.is_pending() {
             self.deliver();
             // The OS thread's own wait may be over, which nothing below would notice.
@@ -461,10 +469,18 @@ impl Scheduler {
             NEVER => Until::Event,
             deadline => Until::At(deadline),
         };
+        self.metrics.waits.add(1);
         self.heartbeat.rest();
         let polled = self.poll(until, external);
         self.heartbeat.rise();
         polled.map_err(Stuck::Io)
+    }
+
+    /// Notes that the shard looks for events now.
+    fn look(&self) {
+        if self.heartbeat.look() {
+            self.metrics.overdue.add(1);
+        }
     }
 
     /// Releases the unused stack memory of ethreads that have been parked for long, where that is
@@ -489,6 +505,8 @@ impl Scheduler {
     fn poll(&self, until: Until, external: bool) -> io::Result<()> {
         let mut reports = std::mem::take(&mut self.core.borrow_mut().reports);
         let result = self.driver.borrow_mut().wait(until, external, &mut reports);
+        self.metrics.polls.add(1);
+        self.metrics.events.add(reports.len() as u64);
         for report in reports.drain(..) {
             self.ready(report);
         }
@@ -500,7 +518,8 @@ impl Scheduler {
     /// Begins a turn at `now`: fires the timers that are due.
     fn fire(&self, now: u64) {
         self.now.set(now);
-        self.core.borrow_mut().expire(now);
+        let fired = self.core.borrow_mut().expire(now);
+        self.metrics.timers_fired.add(fired);
     }
 
     fn deliver(&self) {
@@ -509,11 +528,16 @@ impl Scheduler {
         for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => {
+                    self.metrics.remote_wakes.add(1);
                     self.wake(token);
                 }
-                Message::Unpark { index, id } => self.unpark(index, id),
+                Message::Unpark { index, id } => {
+                    self.metrics.remote_wakes.add(1);
+                    self.unpark(index, id);
+                }
                 Message::Cancel { index, id } => self.cancel(index, id),
                 Message::Spawn(spawn) => spawn.begin(self),
+                Message::Stats(wanted) => wanted.give(self.stats()),
                 Message::Stop => self.stopped.set(true),
                 Message::Nudged { key } => self.source_nudged(key),
                 Message::Released { key } => self.source_released(key),
@@ -550,6 +574,11 @@ impl Scheduler {
 
     pub(crate) fn inbox(&self) -> Arc<Inbox> {
         self.inbox.clone()
+    }
+
+    /// Whether `inbox` is that of this shard.
+    pub(in crate::runtime) fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
+        Arc::ptr_eq(&self.inbox, inbox)
     }
 
     /// The driver's time at the beginning of this turn; reads no clock.
@@ -630,20 +659,6 @@ impl Scheduler {
     /// The driver's clock.
     pub(crate) fn clock(&self) -> u64 {
         self.driver.borrow().now()
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        let core = self.core.borrow();
-        Stats {
-            driver: self.kind,
-            ethreads: core.blocks.live,
-            ready: core.ready.iter(&core.blocks).count(),
-            timers: core.timers.len(),
-            scopes: core.scopes.len(),
-            io_waits: core.io_waits,
-            sources: self.sources.borrow().len(),
-            stacks: self.stacks.borrow().counters(),
-        }
     }
 
     /// The backtrace of a suspended ethread; `None` if it has no stack, or no room on it to capture

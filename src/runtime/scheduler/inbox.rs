@@ -9,6 +9,7 @@ use super::queue::Queue;
 use crate::runtime::base::wait::Token;
 use crate::runtime::driver::Remote;
 use crate::runtime::state::control_block::ThreadId;
+use crate::runtime::state::metrics::Stats;
 
 /// The part of a shard that is shared with other OS threads. It outlives the shard: a handle may be
 /// used or dropped at any time, even in a thread-local's destructor.
@@ -37,6 +38,8 @@ pub(crate) enum Message<S> {
     Nudged { key: u64 },
     /// The source with this key was dropped; its slot is to be freed.
     Released { key: u64 },
+    /// A snapshot of the counters is wanted.
+    Stats(Box<dyn WantsStats>),
     /// The shard ends, if it is one of a group.
     Stop,
 }
@@ -54,7 +57,16 @@ impl<S> Inbox<S> {
     /// to a shard that has ended is dropped.
     pub(crate) fn send(&self, message: Message<S>) {
         // Such a message is about ethreads and sources that have ended with the shard.
-        let _ = self.queue.send(message, || self.driver.notify());
+        let _ = self.try_send(message);
+    }
+
+    /// As [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// The message, if the shard has ended.
+    pub(in crate::runtime) fn try_send(&self, message: Message<S>) -> Result<(), Message<S>> {
+        self.queue.send(message, || self.driver.notify())
     }
 
     /// As [`send`](Self::send), for a message that begins something.
@@ -100,7 +112,8 @@ impl<S> Inbox<S> {
         self.queue.is_closed()
     }
 
-    /// Closes the inbox: no message is read any more. Returns the ethreads that now cannot begin.
+    /// Closes the inbox: no message is read any more. Returns the ethreads that now cannot begin,
+    /// and ends the waits for a snapshot.
     /// Runs no user code.
     pub(in crate::runtime) fn close(&self) -> Vec<Box<dyn Begin<S>>> {
         let left = self.queue.close().into_iter();
@@ -131,6 +144,12 @@ impl<S> fmt::Debug for dyn Begin<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Begin")
     }
+}
+
+/// A waiter, on another OS thread, for a snapshot of the counters. Dropped without one, its wait
+/// ends with an error. Runs no user code.
+pub(crate) trait WantsStats: fmt::Debug + Send {
+    fn give(self: Box<Self>, stats: Stats);
 }
 
 /// A waiter, on another OS thread, for an ethread of this shard.

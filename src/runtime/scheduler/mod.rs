@@ -9,6 +9,7 @@ mod dispatch;
 pub(crate) mod event_loop;
 pub(crate) mod inbox;
 pub(crate) mod locals;
+mod metrics;
 pub(crate) mod origin;
 pub(crate) mod park;
 mod queue;

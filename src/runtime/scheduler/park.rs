@@ -179,8 +179,7 @@ impl Scheduler {
     // Not inlined: a function that leaves its stack saves all registers; the callers need not.
     #[inline(never)]
     fn renew_or_unwind(&self, location: &'static Location<'static>) {
-        self.budget.set(BUDGET);
-        if self.current.get() != SCHEDULER {
+        if self.takes_turn() {
             yield_now(location);
         }
     }
@@ -219,11 +218,18 @@ impl Scheduler {
     }
 
     fn renew_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
-        self.budget.set(BUDGET);
-        if self.current.get() == SCHEDULER || std::thread::panicking() {
+        if !self.takes_turn() {
             return Ok(());
         }
         self.yield_io(location)
+    }
+
+    /// Renews the budget; returns whether the running code can yield.
+    fn takes_turn(&self) -> bool {
+        self.budget.set(BUDGET);
+        let can_yield = !self.on_scheduler_side() && !std::thread::panicking();
+        self.metrics.budget_yields.add(u64::from(can_yield));
+        can_yield
     }
 
     /// `Thread::unpark`: ends a `thread::park`, or makes the next one return at once.

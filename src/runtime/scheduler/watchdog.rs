@@ -102,12 +102,17 @@ impl Heartbeat {
         runs >= self.limit.load(Ordering::Relaxed)
     }
 
+    /// How many runs have ended.
+    pub(in crate::runtime) fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
     /// Begins a batch of at most `most` runs, or of one run if the shard is overdue to look for
     /// events.
     #[inline]
     pub(in crate::runtime) fn begin_batch(&self, most: usize) {
         if self.limit.load(Ordering::Relaxed) != OVERDUE {
-            let runs = self.runs.load(Ordering::Relaxed);
+            let runs = self.runs();
             let limit = runs.saturating_add(most as u64);
             self.limit.store(limit, Ordering::Relaxed);
         }
@@ -117,7 +122,7 @@ impl Heartbeat {
     /// of the previous run.
     fn read(&self) -> (u64, u32) {
         let index = self.index.load(Ordering::Acquire);
-        (self.runs.load(Ordering::Relaxed), index)
+        (self.runs(), index)
     }
 
     fn location(&self) -> Option<&'static Location<'static>> {
@@ -143,13 +148,15 @@ impl Heartbeat {
         watchdog.ring_if_asleep();
     }
 
-    /// Notes that the shard looks for events now.
+    /// Notes that the shard looks for events now. Returns whether it was overdue to look.
     #[inline]
-    pub(in crate::runtime) fn look(&self) {
+    pub(in crate::runtime) fn look(&self) -> bool {
         let looks = self.looks.load(Ordering::Relaxed);
         self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
+        let overdue = self.limit.load(Ordering::Relaxed) == OVERDUE;
         // If the watchdog ends a batch right after this, the shard looks once more than needed.
         self.limit.store(u64::MAX, Ordering::Relaxed);
+        overdue
     }
 
     /// Ends the batch if the shard runs ethreads and has not looked for events since the last

@@ -44,11 +44,12 @@ impl Core {
         }
     }
 
-    /// Ends the waits whose deadline has come.
-    pub(in crate::runtime) fn expire(&mut self, now: u64) {
+    /// Ends the waits whose deadline has come; returns their number.
+    pub(in crate::runtime) fn expire(&mut self, now: u64) -> u64 {
         if self.timers.next_deadline().is_none_or(|next| next > now) {
-            return;
+            return 0;
         }
+        let mut ended = 0;
         self.timers.expire(now, &mut self.due);
         let mut due = std::mem::take(&mut self.due);
         // A deadline may have become later while its entry stayed in the wheel. The ethreads that
@@ -74,7 +75,7 @@ impl Core {
                     } else {
                         Outcome::TimedOut
                     };
-                    self.wake(token, outcome);
+                    ended += u64::from(self.wake(token, outcome));
                 }
                 // The deadline became later while the entry stayed: this is the entry's lazy
                 // correction.
@@ -82,6 +83,7 @@ impl Core {
             }
         }
         self.due = due;
+        ended
     }
 
     /// Begins a wait and parks in one step: nothing can end the wait in between. `None` if an

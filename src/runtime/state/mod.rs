@@ -5,9 +5,9 @@
 pub(crate) mod control_block;
 pub(crate) mod core;
 pub(crate) mod locals;
+pub(crate) mod metrics;
 pub(crate) mod run_queue;
 pub(crate) mod scopes;
 pub(crate) mod slots;
-pub(crate) mod stats;
 pub(crate) mod timers;
 pub(crate) mod trimming;

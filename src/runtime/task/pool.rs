@@ -256,6 +256,7 @@ where
             f,
             answer: answer.clone(),
         });
+        scheduler.metrics.blocking_calls.add(1);
         // Dropping what this returns may drop jobs of other ethreads, so it is kept until the wait
         // is over.
         let submit = || POOL.submit(job, &start).map_err(refuse);

@@ -20,10 +20,12 @@ use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::Outcome;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::{Handle, Inbox, Message, Scheduler};
-use crate::runtime::scheduler::inbox::{Awaited, Begin};
+use crate::runtime::scheduler::inbox::{Awaited, Begin, WantsStats};
+use crate::runtime::scheduler::unwind::as_io;
 use crate::runtime::stack::coroutine::{Ending, Run};
 use crate::runtime::stack::{Arena, Class};
 use crate::runtime::state::control_block::{SpawnParams, ThreadId};
+use crate::runtime::state::metrics::Stats;
 
 /// A shard, for other OS threads: ethreads spawned through this handle run on the shard.
 ///
@@ -145,6 +147,62 @@ impl Shard {
         }
     }
 
+    /// Returns a snapshot of the shard's counters. Suspends the caller until the shard has made it;
+    /// blocks an OS thread without ethreads; on the shard itself, returns at once, as
+    /// [`stats`](crate::runtime::stats) does.
+    ///
+    /// The shard makes the snapshot when it takes its messages next: a shard that sleeps is woken,
+    /// and an ethread that holds it delays the snapshot. Between two runs of an OS thread, the
+    /// caller waits for the next run, or for the end of the OS thread. The request keeps no shard
+    /// alive.
+    ///
+    /// # Errors
+    ///
+    /// Kind `NotConnected` if the shard has ended, or ends before it has made the snapshot;
+    /// `TimedOut` in a scope whose deadline has passed;
+    /// [`WouldPark`](crate::runtime::WouldPark) if the caller unwinds and would have to wait.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to `suspend`, for another shard.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::Runtime;
+    ///
+    /// let shards = Runtime::builder().shards(2).start()?;
+    /// shards.shards()[1].spawn(|| ())?.join().expect("it does not panic");
+    /// let spawned = shards.shards().iter().map(|shard| Ok(shard.stats()?.spawned));
+    /// assert_eq!(spawned.collect::<std::io::Result<Vec<_>>>()?, [0, 1]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn stats(&self) -> io::Result<Stats> {
+        let location = Location::caller();
+        let own = current::with(|scheduler| {
+            let scheduler = scheduler.filter(|scheduler| scheduler.is_of(&self.inbox));
+            scheduler.map(Scheduler::stats)
+        });
+        if let Some(own) = own {
+            return Ok(own);
+        }
+        let answer = Arc::new(Oneshot::new());
+        let request = Message::Stats(Box::new(StatsRequest(answer.clone())));
+        // A message that comes back ends the wait.
+        drop(self.inbox.try_send(request));
+        as_io(|| {
+            answer.wait(location).map_err(|error| match error {
+                WaitError::Abandoned => ended(),
+                WaitError::Unwinding => io::Error::other(WouldPark { location }),
+            })
+        })
+    }
+
     /// Ends the shard, if it is one of a group.
     pub(in crate::runtime) fn stop(&self) {
         self.inbox.send(Message::Stop);
@@ -158,6 +216,32 @@ impl fmt::Debug for Shard {
             .field("has_ended", &self.has_ended())
             .finish_non_exhaustive()
     }
+}
+
+/// A request for a snapshot, in the inbox of a shard.
+struct StatsRequest(Arc<Oneshot<Stats>>);
+
+impl fmt::Debug for StatsRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StatsRequest")
+    }
+}
+
+impl WantsStats for StatsRequest {
+    fn give(self: Box<Self>, stats: Stats) {
+        // The caller may have left.
+        let _ = self.0.put(stats);
+    }
+}
+
+impl Drop for StatsRequest {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the shard is shutting down")
 }
 
 /// The settings of an ethread that is spawned on another shard.
@@ -187,7 +271,7 @@ impl<F: 'static> SpawnError<F> {
         let task = spawn.into_any().downcast::<RemoteTask<F, T>>();
         Self {
             f: task.expect("what was sent comes back").f,
-            error: io::Error::new(io::ErrorKind::NotConnected, "the shard is shutting down"),
+            error: ended(),
         }
     }
 }

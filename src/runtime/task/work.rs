@@ -192,6 +192,9 @@ impl<W: Work<T>, T> Run for Task<Slot<W>, T> {
                 None => (payload, interrupted.get()),
             };
             interrupted.set(asked);
+            if asked {
+                current::with(|scheduler| scheduler.map(|s| s.metrics.cancelled.add(1)));
+            }
             payload
         }));
         if let Some(family) = &self.packet.family {
@@ -359,7 +362,7 @@ fn discard_of<T>(result: thread::Result<T>, label: impl Fn() -> String, interrup
     if result.is_err() {
         current::with(|scheduler| {
             if let Some(scheduler) = scheduler {
-                scheduler.panics.set(scheduler.panics.get() + 1);
+                scheduler.metrics.panicked.add(1);
             }
         });
     }

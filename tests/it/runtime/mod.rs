@@ -11,6 +11,7 @@ pub(crate) mod futures;
 pub(crate) mod hazards;
 pub(crate) mod interrupts;
 pub(crate) mod locals;
+pub(crate) mod metrics;
 #[cfg(feature = "sim")]
 pub(crate) mod model;
 pub(crate) mod overflow;

@@ -1,10 +1,11 @@
 //! The calls of `sync::remote` that suspend.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ethreads::Runtime;
-use ethreads::runtime::WouldPark;
+use ethreads::runtime::{Shard, Stats, WouldPark};
 use ethreads::sync::remote::channel::{Receiver, Sender};
 use ethreads::sync::remote::{Notifier, Promise, Semaphore, bounded, unbounded};
 
@@ -36,6 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
             Returns("WouldPark"),
             joined,
         ),
+        row("runtime::Shard::stats", "Ok", Unwinding::WouldPark, counted),
         row("sync::remote::Notifier::wait", "()", Aborts, |when| {
             notified(when, |notifier| format!("{:?}", notifier.wait()))
         }),
@@ -136,6 +138,44 @@ fn joined(when: When) -> Case {
         let _in_time = &shards;
         sender.send(1).unwrap();
     })
+}
+
+/// A snapshot of the caller's shard, or of one that is held meanwhile.
+fn counted(when: When) -> Case {
+    if when == When::Ready {
+        return Case::new(|| said(Shard::current().stats()), |_| ());
+    }
+    let shards = Runtime::builder().shards(1).start().unwrap();
+    let (release, held) = mpsc::channel();
+    let (begin, has_begun) = mpsc::channel();
+    let holder = shards.spawn(move || {
+        begin.send(()).unwrap();
+        held.recv()
+    });
+    has_begun.recv().unwrap();
+    let shard = shards.next().clone();
+    Case::new(
+        move || said(shard.stats()),
+        move |_| {
+            let _in_time = (&shards, &holder);
+            release.send(()).unwrap();
+        },
+    )
+}
+
+fn said(stats: io::Result<Stats>) -> String {
+    match stats {
+        Ok(_) => "Ok".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => "TimedOut".to_owned(),
+        Err(error)
+            if error
+                .get_ref()
+                .is_some_and(|source| source.is::<WouldPark>()) =>
+        {
+            "WouldPark".to_owned()
+        }
+        Err(error) => error.to_string(),
+    }
 }
 
 fn notified(when: When, call: fn(&Notifier) -> String) -> Case {
