@@ -8,6 +8,7 @@ use super::driver::DriverKind;
 use super::run::{refuse_nested, run_new};
 use super::run_error::RunError;
 use super::scheduler::settings::Settings;
+use super::scheduler::switch_hook::SwitchHook;
 use super::shards::Shards;
 use super::stack::GuardKind;
 
@@ -95,6 +96,16 @@ impl Builder {
     /// sender, instead of reporting a deadlock; the default is false.
     pub fn serve_inbox(mut self, serve: bool) -> Self {
         self.settings.serve_inbox = serve;
+        self
+    }
+
+    /// Sets a hook that is called on the shard's OS thread whenever an ethread begins to run and
+    /// whenever it leaves its stack; see [`SwitchHook`]. The default is none, which costs nothing.
+    ///
+    /// The hook is never dropped. One with values of its own is made by [`Box::leak`]; shards share
+    /// it.
+    pub fn switch_hook(mut self, hook: &'static dyn SwitchHook) -> Self {
+        self.settings.switch_hook = Some(hook);
         self
     }
 

@@ -56,6 +56,7 @@ pub(crate) use run::shut_down_from_host;
 pub use run::{run, run_main, stats};
 pub use run_error::{RootPanic, RunError};
 pub use scheduler::deadlock::{Deadlock, Parked};
+pub use scheduler::switch_hook::SwitchHook;
 pub use shard_group::{ShardGroup, ShardReport, ShutdownReport};
 pub use shards::Shards;
 pub use stack::GuardKind;

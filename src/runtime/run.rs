@@ -120,7 +120,8 @@ pub(crate) fn refuse_nested(what: &str) -> Result<(), RunError> {
         );
         assert!(
             !scheduler.on_scheduler_side(),
-            "`{what}` was called in a closure given to `suspend`: the scheduler runs already"
+            "`{what}` was called in a closure given to `suspend`, or in a switch hook: the \
+             scheduler runs already"
         );
     });
     Ok(())

@@ -6,12 +6,17 @@
 
 use std::cell::RefMut;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
+use log::Level;
+
+use super::current;
 use super::event_loop::{BUDGET, Goal, SCHEDULER, Scheduler};
 use super::locals;
 use super::park;
-use crate::runtime::base::panic::without_unwinding;
+use super::switch_hook::SwitchHook;
+use crate::runtime::base::panic::{message, without_unwinding};
 use crate::runtime::base::wait::{HOST, NEVER};
 use crate::runtime::stack::coroutine::{Coroutine, Run, Step};
 use crate::runtime::stack::{Class, Stack};
@@ -33,16 +38,20 @@ impl Scheduler {
     /// Runs ready ethreads, at most `most`; true once `goal` is reached.
     pub(in crate::runtime) fn run_batch(&self, goal: &Goal<'_>, most: usize) -> bool {
         let reached = match goal {
-            // A case of its own, as this is the goal of servers: fewer branches per switch.
-            Goal::Flag(flag) if !self.is_virtual => self.run_ready(
-                most,
-                |_| flag.get(),
-                |core| core.ready.pop(&mut core.blocks),
-            ),
+            // A case of its own, as this is the goal of servers: fewer branches per switch, and
+            // none for a hook.
+            Goal::Flag(flag) if !self.is_virtual && self.settings.switch_hook.is_none() => self
+                .run_ready(
+                    most,
+                    |_| flag.get(),
+                    |core| core.ready.pop(&mut core.blocks),
+                    |_, coroutine| coroutine.resume(),
+                ),
             _ => self.run_ready(
                 most,
                 |core| self.is_reached(goal, core),
                 |core| self.next(core),
+                |index, coroutine| self.resume(index, coroutine, Coroutine::resume),
             ),
         };
         // Not set after each turn: between two turns no code runs that reads it, neither user code
@@ -57,6 +66,7 @@ impl Scheduler {
         most: usize,
         is_reached: impl Fn(&Core) -> bool,
         next: impl Fn(&mut Core) -> Option<Ready<'_>>,
+        resume: impl Fn(u32, Coroutine) -> Step,
     ) -> bool {
         let mut core = self.core.borrow_mut();
         if !core.ready.is_empty() {
@@ -69,7 +79,7 @@ impl Scheduler {
             };
             let index = ready.index;
             let coroutine = self.begin_turn(ready);
-            core = self.run_one(core, index, coroutine);
+            core = self.run_one(core, index, coroutine, &resume);
             if self.heartbeat.end_run() {
                 return is_reached(&core);
             }
@@ -85,7 +95,8 @@ impl Scheduler {
         let mut core = self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         let coroutine = self.begin_turn(Ready { index, block });
-        drop(self.run_one(core, index, coroutine));
+        let resume = |index, coroutine| self.resume(index, coroutine, Coroutine::resume);
+        drop(self.run_one(core, index, coroutine, resume));
         self.heartbeat.end_run();
         self.current.set(SCHEDULER);
         true
@@ -98,6 +109,7 @@ impl Scheduler {
         mut core: RefMut<'a, Core>,
         index: u32,
         coroutine: Option<Coroutine>,
+        resume: impl Fn(u32, Coroutine) -> Step,
     ) -> RefMut<'a, Core> {
         let coroutine = match coroutine {
             Some(coroutine) => coroutine,
@@ -111,7 +123,7 @@ impl Scheduler {
             },
         };
         drop(core);
-        let step = coroutine.resume();
+        let step = resume(index, coroutine);
         // Only the index is kept on this stack over the switch. The optimizer would also keep the
         // byte offset of the block, and wait for that load first after each switch: a seventh of
         // the time of a yield in `benches/micro`.
@@ -145,12 +157,51 @@ impl Scheduler {
         }
     }
 
+    /// Resumes an ethread by `resume`, and tells the switch hook, if there is one.
+    #[inline(always)]
+    fn resume(&self, index: u32, coroutine: Coroutine, resume: fn(Coroutine) -> Step) -> Step {
+        match self.settings.switch_hook {
+            None => resume(coroutine),
+            Some(hook) => self.resume_within(hook, index, || resume(coroutine)),
+        }
+    }
+
+    #[cold]
+    fn resume_within(
+        &self,
+        hook: &dyn SwitchHook,
+        index: u32,
+        resume: impl FnOnce() -> Step,
+    ) -> Step {
+        let id = self.core.borrow().blocks.get(index).id;
+        self.call_hook(|| hook.enter(id));
+        self.current.set(index);
+        let step = resume();
+        self.call_hook(|| hook.leave(id));
+        if let Step::Done(_, None) = step {
+            self.call_hook(|| hook.end(id));
+        }
+        step
+    }
+
+    /// Calls the switch hook on the scheduler's side. The hook is user code: nothing is borrowed
+    /// here, and no panic escapes.
+    fn call_hook(&self, call: impl FnOnce()) {
+        self.current.set(SCHEDULER);
+        if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(call)) {
+            let text = message(&*payload);
+            current::log(Level::Error, &format!("the switch hook panicked: {text}"));
+            // Its destructor is user code, too.
+            std::mem::forget(payload);
+        }
+    }
+
     /// Makes an ethread that would yield, but may have to unwind, check for an interrupt. If no
     /// interrupt is due, it yields.
     #[cold]
     fn let_check_interrupt(&self, index: u32, mut coroutine: Coroutine) {
         loop {
-            let step = coroutine.check_interrupt();
+            let step = self.resume(index, coroutine, Coroutine::check_interrupt);
             let mut core = self.core.borrow_mut();
             match step {
                 // The ethread has unwound, gone on, and would yield once more.

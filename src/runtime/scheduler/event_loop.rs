@@ -651,7 +651,7 @@ impl Scheduler {
     }
 
     /// Whether neither an ethread nor the OS thread's own code runs: this is a closure given to
-    /// `suspend`, between the ethreads.
+    /// `suspend` or the switch hook, between the ethreads.
     pub(crate) fn on_scheduler_side(&self) -> bool {
         self.current.get() == SCHEDULER
     }

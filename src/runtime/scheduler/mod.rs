@@ -15,5 +15,6 @@ pub(crate) mod park;
 mod queue;
 mod readiness;
 pub(crate) mod settings;
+pub(crate) mod switch_hook;
 pub(crate) mod unwind;
 mod watchdog;

@@ -31,7 +31,8 @@ impl Scheduler {
     ///
     /// # Panics
     ///
-    /// Panics on the scheduler's side: the closure of `suspend` runs there, where nothing can wait.
+    /// Panics on the scheduler's side, where nothing can wait: the closure of `suspend` and the
+    /// switch hook run there.
     pub(crate) fn begin_wait(&self, reason: Reason) -> Result<Wait<'_>, Unwinding> {
         // First, before anything can panic: a panic in a destructor or a panic hook aborts the
         // process.
@@ -549,8 +550,8 @@ impl Scheduler {
 #[cold]
 fn scheduler_side(reason: Reason) -> ! {
     panic!(
-        "a wait for {reason} at {} on the scheduler's side: the closure given to `suspend` runs \
-         between the ethreads, where nothing can wait; spawn an ethread for it",
+        "a wait for {reason} at {} on the scheduler's side: the closure given to `suspend`, and a \
+         switch hook, run between the ethreads, where nothing can wait; spawn an ethread for it",
         reason.location
     )
 }

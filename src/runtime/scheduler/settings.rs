@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::switch_hook::SwitchHook;
 use crate::runtime::driver::DriverKind;
 use crate::runtime::stack::{GuardKind, StackConfig};
 
@@ -16,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) grace: Duration,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) serve_inbox: bool,
+    /// Never dropped, so that it needs no place where a destructor of user code may run.
+    pub(crate) switch_hook: Option<&'static dyn SwitchHook>,
 }
 
 /// The default usable stack size. Debug builds use more stack for the same code.
@@ -41,6 +44,7 @@ impl Default for Settings {
             grace: DEFAULT_GRACE,
             watchdog: Some(DEFAULT_WATCHDOG),
             serve_inbox: false,
+            switch_hook: None,
         }
     }
 }

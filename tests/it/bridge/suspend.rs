@@ -97,7 +97,8 @@ fn the_closure_cannot_run_the_scheduler() {
             text(&*caller.join().unwrap_err()).to_owned()
         });
         let expected = format!(
-            "`{name}` was called in a closure given to `suspend`: the scheduler runs already"
+            "`{name}` was called in a closure given to `suspend`, or in a switch hook: the \
+             scheduler runs already"
         );
         assert_eq!(message, expected);
     }

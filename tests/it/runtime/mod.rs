@@ -26,5 +26,6 @@ pub(crate) mod signals;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 pub(crate) mod stack_memory;
+pub(crate) mod switch_hook;
 pub(crate) mod timeouts;
 pub(crate) mod watchdog;
