@@ -226,6 +226,9 @@ fn a_server_without_a_stack_for_its_own_ethreads_ends_with_the_error() {
             let app = |_: &mut Request| "x";
             names_the_limit(&bind().serve(app).unwrap_err());
             names_the_limit(&bind().run(app).unwrap_err());
+            let stream = ethreads::io::duplex(8).0;
+            let one = Server::without_listener().serve_connection(stream, app);
+            names_the_limit(&one.unwrap_err());
             // Not on shards: std ends the process if a new OS thread finds no memory.
             let web = WebServer::from(bind());
             names_the_limit(&web.read().unwrap_err());

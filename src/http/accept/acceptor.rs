@@ -303,14 +303,14 @@ impl Acceptor {
         let place = member.place();
         if self.taskmaster.is_single_threaded() {
             self.admission.count_served();
-            return ConnTask::new(member, connection).serve();
+            return ConnTask::new(member, connection).serve_alone();
         }
         let task = ConnTask::new(member, connection.clone());
         let builder = thread::Builder::new()
             .name(state.context.config.ethread_hooks.client_name(peer))
             .stack_size(state.context.config.stack_size);
         let spawned = if state.context.config.ethread_hooks.around.is_some() {
-            builder.spawn(move || task.serve())
+            builder.spawn(move || task.serve_alone())
         } else {
             builder.spawn_work(task)
         };

@@ -357,7 +357,8 @@ impl BodySource for IncomingBody {
         // A body that was taken never sends, and a 100 must not follow the head of the response.
         if self.owes_continue.take() {
             connection.output.borrow_mut().extend_from_slice(CONTINUE);
-            connection.send_early();
+            // The next write of the connection reports an error.
+            let _ = connection.send_early();
         }
     }
 

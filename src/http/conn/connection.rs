@@ -53,16 +53,15 @@ impl Connection {
     /// Has the collected output sent if this ethread waits before it sends; see
     /// [`flusher`](super::flusher). A stream that cannot try takes it now.
     #[inline]
-    pub(in crate::http) fn send_early(self: &Rc<Self>) {
+    pub(in crate::http) fn send_early(self: &Rc<Self>) -> Result<(), Error> {
         if self.output.borrow().is_empty() {
-            return;
+            return Ok(());
         }
-        if self.stream.can_try() {
-            self.context.flusher.look_at(self.clone());
-        } else {
-            // An error stays with the connection, which meets it at its next write.
-            let _ = self.flush();
+        if !self.stream.can_try() {
+            return self.flush();
         }
+        self.context.flusher.look_at(self.clone());
+        Ok(())
     }
 
     /// Sends the collected output.

@@ -184,8 +184,9 @@ impl Observer {
             duration: began.at.elapsed(),
             complete,
         };
-        // The hook may wait, so the output collected so far goes out first.
-        io.connection.send_early();
+        // The hook may wait, so the output collected so far goes out first. The next write
+        // reports an error.
+        let _ = io.connection.send_early();
         shielded(|| hook(&exchange));
     }
 }
@@ -195,8 +196,9 @@ impl Observer {
     #[cold]
     pub(in crate::http) fn report_error(&self, connection: &Rc<Connection>, error: &Error) {
         if let Some(hook) = &self.hooks.on_error {
-            // The hook may wait, so the output collected so far goes out first.
-            connection.send_early();
+            // The hook may wait, so the output collected so far goes out first. The next write
+            // reports an error.
+            let _ = connection.send_early();
             shielded(|| hook(error, self.peer));
         }
     }

@@ -49,23 +49,23 @@ pub(in crate::http) enum Turn {
     Over,
 }
 
-/// Serves the requests that have arrived.
+/// Serves the requests that have arrived. Returns the error that has broken the connection off.
 pub(in crate::http) fn serve(
     state: &ServerState,
     io: &mut ConnIo,
     observer: Option<&Observer>,
-) -> Turn {
+) -> Result<Turn, Error> {
     let mut arrival = io.receive();
     if matches!(arrival, Ok(Arrival::Nothing)) {
-        return Turn::Nothing;
+        return Ok(Turn::Nothing);
     }
     loop {
         if matches!(arrival, Ok(Arrival::Input)) {
             arrival = io.next_head();
         }
         let next = match arrival {
-            Ok(Arrival::Nothing) => return Turn::Idle,
-            Ok(Arrival::End) => return Turn::Over,
+            Ok(Arrival::Nothing) => return Ok(Turn::Idle),
+            Ok(Arrival::End) => return Ok(Turn::Over),
             Ok(Arrival::Input) => match observer {
                 Some(observer) => answer_observed(state, io, observer),
                 None => answer(state, io, None),
@@ -75,14 +75,14 @@ pub(in crate::http) fn serve(
         match next {
             // More input may be buffered.
             Ok(Next::Request) => arrival = Ok(Arrival::Input),
-            Ok(Next::Close) => return Turn::Over,
+            Ok(Next::Close) => return Ok(Turn::Over),
             Ok(Next::Linger) => {
                 io.connection.linger();
-                return Turn::Over;
+                return Ok(Turn::Over);
             }
             Err(error) => {
                 break_off(io, observer, &error);
-                return Turn::Over;
+                return Err(error);
             }
         }
     }
@@ -120,7 +120,7 @@ fn answer(
     io: &mut ConnIo,
     observer: Option<&Observer>,
 ) -> Result<Next, Error> {
-    io.connection.send_early();
+    io.connection.send_early()?;
     // The conversion into a response is user code too. The response is used in place, as copies of
     // it would be most of the memory that a request touches.
     let begun: *const RequestState = &*io.request.state;
@@ -335,7 +335,7 @@ fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io:
                 out.write_all(&buffer[..got])?;
                 // The peer gets this piece while the reader waits for the next one.
                 out.frame_pending()?;
-                out.connection.send_early();
+                out.connection.send_early()?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -353,7 +353,7 @@ fn stream(
 ) -> Result<(), Error> {
     let connection = &io.connection;
     let pending = connection.context.buffers.take_output();
-    connection.send_early();
+    connection.send_early()?;
     let mut out = Outgoing {
         connection,
         framing: plan.body,

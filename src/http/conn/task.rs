@@ -19,6 +19,7 @@ use super::hooks::Observer;
 use super::io::ConnIo;
 use super::registry::Membership;
 use super::serve::{Turn, break_off, serve};
+use crate::http::error::Error;
 use crate::http::exchange::request::RequestState;
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::runtime::base::wait::Outcome;
@@ -67,14 +68,15 @@ impl ConnTask {
         RequestState::new()
     }
 
-    /// Serves the requests that have arrived. Returns whether the connection continues. `late`
-    /// means that the deadline for a request has passed. A request may still have arrived in time,
-    /// as readiness is reported only by the next wait.
+    /// Serves the requests that have arrived. Returns whether the connection continues, or the
+    /// error that has broken it off. `late` means that the deadline for a request has passed. A
+    /// request may still have arrived in time, as readiness is reported only by the next wait.
     #[inline]
-    fn turn(&mut self, late: bool) -> bool {
+    fn turn(&mut self, late: bool) -> Result<bool, Error> {
         let mut io = self.io();
         let turn = serve(self.member.state(), &mut io, self.observer.as_deref());
         io.give_buffers();
+        let turn = turn?;
         let goes_on = turn == Turn::Idle || (turn == Turn::Nothing && !late);
         if goes_on {
             self.state = Some(io.request.state);
@@ -83,51 +85,58 @@ impl ConnTask {
                 self.deadline = deadline_in(self.connection.context.config.timeouts.idle);
             }
         }
-        goes_on
+        Ok(goes_on)
     }
 
     /// Ends a connection after a wait for its socket failed.
     #[cold]
-    fn fail(&mut self, error: io::Error) {
+    fn fail(&mut self, error: io::Error) -> Error {
+        let error = error.into();
         let mut io = self.io();
-        break_off(&mut io, self.observer.as_deref(), &error.into());
+        break_off(&mut io, self.observer.as_deref(), &error);
         io.give_buffers();
+        error
     }
 
     /// Serves the connection to its end, on the stack of the caller, inside the program's
-    /// `around_connections` closure, if any.
-    pub(in crate::http) fn serve(self) {
+    /// `around_connections` closure, if any. Returns the error that has broken it off.
+    pub(in crate::http) fn serve(self) -> Result<(), Error> {
         let context = self.connection.context.clone();
-        let mut task = Some(self);
+        let (mut task, mut result) = (Some(self), Ok(()));
         let mut serve = || {
             if let Some(task) = task.take() {
-                task.serve_here();
+                result = task.serve_here();
             }
         };
-        guarded(|| match &context.config.ethread_hooks.around {
+        match &context.config.ethread_hooks.around {
             Some(around) => around(&mut serve),
             None => serve(),
-        });
+        }
+        result
     }
 
-    fn serve_here(mut self) {
+    /// As [`serve`](Self::serve), for a connection that nothing waits for: a panic is logged.
+    pub(in crate::http) fn serve_alone(self) {
+        // The error was reported when it broke the connection off.
+        guarded(|| drop(self.serve()));
+    }
+
+    fn serve_here(mut self) -> Result<(), Error> {
         let mut late = false;
-        while self.turn(late) {
+        while self.turn(late)? {
             match self.connection.stream.wait(self.deadline) {
                 Ok(in_time) => late = !in_time,
-                Err(error) => {
-                    self.fail(error);
-                    break;
-                }
+                Err(error) => return Err(self.fail(error)),
             }
         }
+        Ok(())
     }
 }
 
 impl Work<()> for ConnTask {
     fn go_on(&mut self, outcome: Outcome) -> Option<()> {
         let mut late = outcome == Outcome::TimedOut;
-        while self.turn(late) {
+        while let Ok(true) = self.turn(late) {
             match self.connection.stream.park_stackless(self.deadline) {
                 Ok(true) => return None,
                 Ok(false) => late = false,

@@ -146,6 +146,20 @@ impl Error {
         Kind::Timeout(phase).into()
     }
 
+    /// Returns the error of the stream itself, where that is the cause; otherwise wraps this.
+    pub(crate) fn into_io(self) -> io::Error {
+        let Inner { kind, source } = *self.inner;
+        match (kind, source) {
+            (Kind::Io(_), Some(source)) if source.is::<io::Error>() => {
+                *source.downcast().expect("it is one")
+            }
+            (kind, source) => Self {
+                inner: Box::new(Inner { kind, source }),
+            }
+            .into(),
+        }
+    }
+
     /// Whether the peer violated the protocol or closed the connection too early.
     pub fn is_peer(&self) -> bool {
         matches!(self.inner.kind, Kind::Peer(_))

@@ -369,11 +369,7 @@ impl Server {
         handler: impl Handler,
         root: &AsRoot,
     ) -> io::Result<()> {
-        if std::thread::panicking() {
-            // While the caller unwinds, nothing below would wait, so serving would never end.
-            let location = Location::caller();
-            return Err(io::Error::other(WouldPark { location }));
-        }
+        check_unwinding()?;
         let source = self.take_source()?;
         let serving = Serving {
             plan: &self.plan,
@@ -423,19 +419,27 @@ impl Server {
         root.end(served)
     }
 
-    /// Serves HTTP on a stream that the program has opened itself, until the connection ends: on a
-    /// stream in memory in a test, within a tunnel, or behind a handshake of the program's own. The
-    /// caller's ethread runs the handlers.
+    /// Serves HTTP on a stream that the program has opened itself, suspending the caller until the
+    /// connection ends: on a stream in memory in a test, within a tunnel, or behind a handshake of
+    /// the program's own. The handlers run in the caller's ethread.
     ///
     /// Settings and hooks of the server hold; its taskmaster does not decide about the connection,
-    /// and [`counts`](Self::counts) leaves it out. Errors are told to
-    /// [`on_error`](Self::on_error). A [drain](ServerHandle::drain) ends the connection after its
-    /// current request, and closes its stream after the grace, but never cancels the caller. A
-    /// [boxed](Stream::boxed) stream that waits for a request ends when its idle timeout is over.
+    /// and [`counts`](Self::counts) leaves it out. A [drain](ServerHandle::drain) ends the
+    /// connection after its current request, and closes its stream after the grace, but never
+    /// cancels the caller. A [boxed](Stream::boxed) stream that waits for a request ends when its
+    /// idle timeout is over.
+    ///
+    /// # Errors
+    ///
+    /// What broke the connection off: the error of the stream, for example if the peer resets it
+    /// within a response, or an [`Error`], wrapped. An end between two requests is none, and
+    /// neither is a request that was refused. If no ethread can be spawned, which waits for a
+    /// drain. `Other` with the source [`WouldPark`] while the caller unwinds.
     ///
     /// # Panics
     ///
-    /// If no ethread can be spawned for the drain.
+    /// With a panic of the [`around_connections`](Self::around_connections) closure, or of the
+    /// stream.
     ///
     /// # Cancellation
     ///
@@ -453,7 +457,7 @@ impl Server {
     ///     ethreads::spawn(|| {
     ///         Server::without_listener().serve_connection(stream, |request: &mut Request| {
     ///             format!("hello from {}", request.path())
-    ///         });
+    ///         })
     ///     });
     ///     client.write_all(b"GET /here HTTP/1.0\r\n\r\n")?;
     ///     let mut answer = String::new();
@@ -464,9 +468,24 @@ impl Server {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[track_caller]
-    pub fn serve_connection(&self, stream: impl Into<Stream>, handler: impl Handler) {
-        single::serve(&self.plan, &self.control, stream.into(), Box::new(handler));
+    pub fn serve_connection(
+        &self,
+        stream: impl Into<Stream>,
+        handler: impl Handler,
+    ) -> io::Result<()> {
+        check_unwinding()?;
+        single::serve(&self.plan, &self.control, stream.into(), Box::new(handler))
     }
+}
+
+/// Refuses to serve while the caller unwinds: nothing would wait, so serving would never end.
+#[track_caller]
+fn check_unwinding() -> io::Result<()> {
+    if std::thread::panicking() {
+        let location = Location::caller();
+        return Err(io::Error::other(WouldPark { location }));
+    }
+    Ok(())
 }
 
 impl From<TcpListener> for Server {

@@ -1,6 +1,7 @@
 //! Serving one connection that the program has opened, in the ethread of the caller.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,36 +12,44 @@ use crate::http::conn::lingering::Lingering;
 use crate::http::conn::registry::{Membership, ServerState};
 use crate::http::conn::stream::Stream;
 use crate::http::conn::task::ConnTask;
+use crate::http::error::Error;
 use crate::http::exchange::handler::Handler;
 use crate::thread;
 use crate::time::Instant;
 
 /// See [`Server::serve_connection`](super::Server::serve_connection).
-#[track_caller]
 pub(super) fn serve(
     plan: &Plan,
     control: &Arc<Control>,
     stream: Stream,
     handler: Box<dyn Handler>,
-) {
+) -> io::Result<()> {
     let lingering = Lingering::new(plan.config.timeouts.clone(), 1, Arc::default());
     let state = ServerState::new(plan.config.clone(), handler, plan.hooks.clone(), lingering);
     let state = Rc::new(state);
     state.context.draining.set(control.drain().is_some());
-    let drain = {
+    let _drain = {
         let (state, control) = (state.clone(), control.clone());
         let builder = thread::Builder::new().name("http-drain").inherits_nothing();
-        builder.spawn(move || drain(&state, &control))
-    };
-    let _drain = match drain {
-        Ok(ethread) => ethread.cancel_on_drop(),
-        Err(error) => panic!("no ethread to drain the connection: {error}"),
+        let ethread = builder.spawn(move || drain(&state, &control))?;
+        ethread.cancel_on_drop()
     };
     let peer = stream.peer_addr();
     let connection = Connection::new(stream, state.context.clone());
     let member = Membership::new(&state, connection.clone(), peer, None);
-    ConnTask::new(member, connection).serve();
-    state.context.flusher.stop();
+    let _stop = StopOnDrop(&state);
+    ConnTask::new(member, connection)
+        .serve()
+        .map_err(Error::into_io)
+}
+
+/// Ends what runs beside the connection, however that ends.
+struct StopOnDrop<'a>(&'a ServerState);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.context.flusher.stop();
+    }
 }
 
 /// Waits for a drain, and ends the connection as [`Drain`](super::drain::Drain) does. Nothing is

@@ -7,8 +7,8 @@ use ethreads::io::{Duplex, duplex};
 
 use crate::http::util::timeouts;
 
-use super::kit::{Hostile, Kit};
-use super::{Play, Row, row};
+use super::kit::{Hostile, Hostility, Kit};
+use super::{But, Play, Row, row};
 
 /// A stream that strikes before each read and each write.
 struct Striking(Duplex, Kit);
@@ -77,7 +77,7 @@ fn one<S: Into<Stream> + 'static>(
             .unwrap();
         let (theirs, hostility) = (kit.clone(), kit.hostility());
         let handler = move |request: &mut Request| handle(request, &theirs);
-        server.serve_connection(stream(far, &kit), handler);
+        server.serve_connection(stream(far, &kit), handler).unwrap();
         let mut answer = String::new();
         let read = (&client).read_to_string(&mut answer);
         assert!(
@@ -86,7 +86,9 @@ fn one<S: Into<Stream> + 'static>(
         );
         let (client, far) = duplex(1024);
         (&client).write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        server.serve_connection(far, |_: &mut Request| "good");
+        server
+            .serve_connection(far, |_: &mut Request| "good")
+            .unwrap();
         let mut answer = String::new();
         (&client).read_to_string(&mut answer).unwrap();
         assert!(answer.ends_with("good"), "{answer}");
@@ -108,7 +110,11 @@ pub(super) fn rows() -> Vec<Row> {
                     "done".into_response()
                 },
             )
-        }),
+        })
+        // The payload is dropped outside of the handler.
+        .but(&[(Hostility::PanicAgain, But::Ends)]),
+    ];
+    let direct = vec![
         row("http::Stream::boxed", "Read", |kit| {
             one(
                 kit,
@@ -131,8 +137,6 @@ pub(super) fn rows() -> Vec<Row> {
             let stream = |far, kit: &Kit| Stream::half_duplex(Plain(Striking(far, kit.clone())));
             one(kit, stream, done)
         }),
-    ];
-    let direct = vec![
         row("http::Server::serve_connection", "Into", |kit| {
             one(kit, |far, kit| Converted(far, kit.value()), done)
         }),

@@ -1,6 +1,6 @@
 //! Connections that the program opens itself: sockets, streams in memory, and streams of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn served(
     server: Server,
     stream: impl Into<Stream> + 'static,
     handler: impl ethreads::http::Handler,
-) -> JoinHandle<()> {
+) -> JoinHandle<io::Result<()>> {
     thread::spawn(move || server.serve_connection(stream, handler))
 }
 
@@ -90,7 +90,7 @@ fn every_kind_of_stream_is_served() {
             let answer = until(&mut *client, "/1 abc");
             client.write_all(second.as_bytes()).unwrap();
             check_two(&(answer + &rest_of(&mut *client)));
-            served.join().unwrap();
+            served.join().unwrap().unwrap();
         };
         let (mut client, stream) = duplex(1024);
         check(&mut client, stream.into());
@@ -122,19 +122,23 @@ fn it_runs_in_the_ethread_of_the_caller_and_on_no_shard_too() {
         let (mut client, stream) = duplex(1024);
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
         let me = thread::current().id();
-        server().serve_connection(stream, move |request: &mut Request| {
-            assert_eq!(thread::current().id(), me);
-            assert_eq!(request.peer_addr(), None);
-            assert!(!request.peer_gone());
-            "in memory"
-        });
+        server()
+            .serve_connection(stream, move |request: &mut Request| {
+                assert_eq!(thread::current().id(), me);
+                assert_eq!(request.peer_addr(), None);
+                assert!(!request.peer_gone());
+                "in memory"
+            })
+            .unwrap();
         assert!(rest_of(client).ends_with("in memory"));
     });
     // The OS thread's own code.
     std::thread::spawn(|| {
         let (mut client, stream) = duplex(1024);
         client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-        server().serve_connection(stream, |_: &mut Request| "from main");
+        server()
+            .serve_connection(stream, |_: &mut Request| "from main")
+            .unwrap();
         assert!(rest_of(client).ends_with("from main"));
     })
     .join()
@@ -170,7 +174,7 @@ fn earlier_answers_are_sent_while_a_handler_waits() {
             until(&client, "/fast");
             served.thread().unpark();
             until(&client, "/slow");
-            served.join().unwrap();
+            served.join().unwrap().unwrap();
         };
         let (client, stream) = duplex(1024);
         check(client, stream.into());
@@ -194,7 +198,7 @@ fn a_body_is_read_while_the_response_is_sent() {
             client.write_all(b"0\r\n\r\n").unwrap();
             until(&client, "0\r\n\r\n");
             drop(client);
-            served.join().unwrap();
+            served.join().unwrap().unwrap();
         };
         let (client, stream) = duplex(1024);
         check(client, stream.into());
@@ -218,7 +222,7 @@ fn a_file_is_sent_by_streams_without_sendfile() {
         let answer = rest_of(client);
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         assert_eq!(body.as_bytes(), content);
-        served.join().unwrap();
+        served.join().unwrap().unwrap();
         std::fs::remove_file(&path).unwrap();
     });
 }
@@ -243,7 +247,7 @@ fn every_kind_of_stream_can_be_upgraded() {
             until(&client, "hello");
             client.shutdown(std::net::Shutdown::Write);
             assert_eq!(rest_of(client), "");
-            served.join().unwrap();
+            served.join().unwrap().unwrap();
         };
         let (client, stream) = duplex(1024);
         check(client, stream.into());
@@ -267,7 +271,7 @@ fn a_drain_ends_it_between_two_requests() {
         settle();
         handle.drain(LONG);
         assert_eq!(rest_of(client), "");
-        served.join().unwrap();
+        served.join().unwrap().unwrap();
     });
     on_a_shard(|| {
         // A boxed stream ends after the next request.
@@ -283,7 +287,7 @@ fn a_drain_ends_it_between_two_requests() {
             .unwrap();
         let answer = rest_of(client);
         assert!(answer.contains("connection: close\r\n"), "{answer}");
-        served.join().unwrap();
+        served.join().unwrap().unwrap();
     });
     on_a_shard(|| {
         // A drain that was requested before.
@@ -293,7 +297,7 @@ fn a_drain_ends_it_between_two_requests() {
         (&client)
             .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
             .unwrap();
-        server.serve_connection(stream, hello);
+        server.serve_connection(stream, hello).unwrap();
         let answer = rest_of(client);
         assert!(answer.contains("connection: close\r\n"), "{answer}");
     });
@@ -329,7 +333,8 @@ fn the_end_of_a_grace_closes_the_stream_and_cancels_nothing() {
             handle.drain(Duration::ZERO);
             settle();
             served.thread().unpark();
-            served.join().unwrap();
+            let error = served.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
             assert_eq!(outcome.take(), Some(Err(ErrorKind::BrokenPipe)));
         }
     });
@@ -368,7 +373,7 @@ fn hooks_and_limits_of_the_server_hold() {
         (&client).write_all(b"GET / HTTP/1.1\r\nho").unwrap();
         let answer = rest_of(client);
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-        served.join().unwrap();
+        served.join().unwrap().unwrap();
         assert_eq!(around.load(std::sync::atomic::Ordering::Relaxed), 11);
     });
 }
@@ -397,7 +402,7 @@ mod on_the_virtual_clock {
                 let answers = rest_of(&near);
                 let took = began.elapsed();
                 drop(near);
-                served.join().unwrap();
+                served.join().unwrap().unwrap();
                 (answers, took)
             })
         });
@@ -436,19 +441,16 @@ mod on_the_virtual_clock {
                     } else {
                         far.into()
                     };
-                    let failed = Rc::new(Cell::new(false));
-                    let theirs = failed.clone();
                     (&near).write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
                     let began = Instant::now();
-                    Server::without_listener().serve_connection(stream, move |_: &mut Request| {
-                        let theirs = theirs.clone();
-                        Body::writer(move |out| {
-                            let result = out.write_all(&[b'x'; 100_000]);
-                            theirs.set(result.is_err());
-                            result
+                    let server = Server::without_listener();
+                    let result = server
+                        .serve_connection(stream, |_: &mut Request| {
+                            Body::writer(|out| out.write_all(&[b'x'; 100_000]))
                         })
-                    });
-                    assert!(failed.get());
+                        .unwrap_err();
+                    let error = ethreads::http::Error::from(result);
+                    assert!(error.is_timeout(), "{error}");
                     began.elapsed()
                 })
             });

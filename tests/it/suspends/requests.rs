@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ethreads::http::{Request, Result, Server};
+use ethreads::io::duplex;
 use ethreads::runtime::WouldPark;
 use ethreads::{bridge, thread};
 
@@ -17,8 +18,8 @@ use crate::http::util::{Client, Site, on_a_shard, settle};
 use crate::support::{OnDrop, text};
 
 /// The calls that need no request of their own.
-pub(super) fn servers() -> [Row; 3] {
-    [serving(), pulling(), closing()]
+pub(super) fn servers() -> [Row; 4] {
+    [serving(), serving_one(), pulling(), closing()]
 }
 
 /// A pull server that is read from.
@@ -93,10 +94,34 @@ fn serving() -> Row {
     }
 }
 
-/// Reads the whole body, in one of three ways.
+/// A connection that is served, until its peer has gone.
+fn serving_one() -> Row {
+    let case = |when| {
+        let (client, stream) = duplex(64);
+        let mut client = (when != When::Ready).then_some(client);
+        let server = Server::without_listener();
+        let call = move || {
+            outcome(
+                server
+                    .serve_connection(stream, |_: &mut Request| "")
+                    .map(|()| 1),
+            )
+        };
+        Case::new(call, move |_| drop(client.take()))
+    };
+    Row {
+        name: "http::Server::serve_connection",
+        case,
+        result: "1",
+        always_suspends: false,
+        unwinding: Unwinding::AlwaysWouldPark,
+    }
+}
+
+/// Reads the whole body, in one of four ways.
 type Reads = fn(&mut Request) -> Result<String>;
 
-const READS: [(&str, Reads); 3] = [
+const READS: [(&str, Reads); 4] = [
     ("bytes", |request| {
         Ok(String::from_utf8(request.bytes()?).unwrap())
     }),
@@ -104,6 +129,11 @@ const READS: [(&str, Reads); 3] = [
     ("body", |request| {
         let mut text = String::new();
         request.body().read_to_string(&mut text)?;
+        Ok(text)
+    }),
+    ("take_body", |request| {
+        let mut text = String::new();
+        request.take_body().read_to_string(&mut text)?;
         Ok(text)
     }),
 ];
