@@ -233,6 +233,11 @@ pub struct ServerCounts {
     pub served: u64,
     /// Connections that were answered with 503 instead of being served, since the server began.
     pub refused: u64,
+    /// Requests that a handler was called for, since the server began.
+    pub requests: u64,
+    /// Connections that ended by an error, since the server began: see
+    /// [`Server::on_error`](crate::http::Server::on_error). Requests that were refused are none.
+    pub broken_off: u64,
 }
 
 impl ServerCounts {
@@ -243,6 +248,8 @@ impl ServerCounts {
         self.lingering += counts.lingering.load(Ordering::Relaxed);
         self.served += counts.served.load(Ordering::Relaxed);
         self.refused += counts.refused.load(Ordering::Relaxed);
+        self.requests += counts.requests.get();
+        self.broken_off += counts.broken_off.get();
     }
 }
 

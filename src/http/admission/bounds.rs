@@ -1,6 +1,8 @@
 //! How many connections may be served and may wait, and the current numbers.
 #![forbid(unsafe_code)]
 
+use std::sync::atomic::Ordering;
+
 use crate::runtime::base::primitives::{AtomicU64, AtomicUsize};
 
 /// Limits on the number of connections; `None` is no limit.
@@ -12,7 +14,7 @@ pub(in crate::http) struct Bounds {
     pub(in crate::http) max_accept: Option<usize>,
 }
 
-/// Counters that other OS threads may read. Only the shard of the server writes them.
+/// What a server counts on one shard. Other OS threads may read it; only this shard writes.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Counts {
     pub(in crate::http) serving: AtomicUsize,
@@ -20,6 +22,25 @@ pub(in crate::http) struct Counts {
     pub(in crate::http) lingering: AtomicUsize,
     pub(in crate::http) served: AtomicU64,
     pub(in crate::http) refused: AtomicU64,
+    pub(in crate::http) requests: Counter,
+    pub(in crate::http) broken_off: Counter,
+}
+
+/// A counter that costs its only writer no locked instruction.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub(in crate::http) fn add_one(&self) {
+        let count = self.get().wrapping_add(1);
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(in crate::http) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What happens to a new connection, before it is counted.

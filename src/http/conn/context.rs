@@ -5,11 +5,13 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::buffers::{Buffers, Spares};
 use super::config::Config;
 use super::flusher::Flusher;
 use super::lingering::Lingering;
+use crate::http::admission::Counts;
 use crate::http::proto::encode::HeadCache;
 use crate::runtime::driver::wall_seconds;
 use crate::runtime::scheduler::current;
@@ -21,6 +23,7 @@ pub(in crate::http) struct Context {
     pub(in crate::http) spare_bodies: Spares,
     pub(in crate::http) flusher: Rc<Flusher>,
     pub(in crate::http) lingering: Rc<Lingering>,
+    pub(in crate::http) counts: Arc<Counts>,
     cache: RefCell<HeadCache>,
     /// The turn of the scheduler in which the date of `cache` was checked last.
     date_turn: Cell<u64>,
@@ -32,6 +35,7 @@ pub(in crate::http) struct Context {
 impl Context {
     pub(in crate::http) fn new(config: Config, lingering: Rc<Lingering>) -> Self {
         Self {
+            counts: lingering.counts().clone(),
             lingering,
             buffers: Buffers::default(),
             spare_bodies: Spares::default(),

@@ -80,6 +80,10 @@ impl Lingering {
         })
     }
 
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
     /// Ends a connection whose peer may still be sending. The registry owns the connection from
     /// here on: the caller must drop its references. Not a suspension point.
     pub(in crate::http) fn begin(self: &Rc<Self>, connection: Rc<dyn AsRef<Stream>>) {

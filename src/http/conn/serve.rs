@@ -92,6 +92,7 @@ pub(in crate::http) fn serve(
 #[cold]
 pub(in crate::http) fn break_off(io: &mut ConnIo, observer: Option<&Observer>, error: &Error) {
     log::debug!("connection ended: {}", WithCauses(error));
+    io.connection.context.counts.broken_off.add_one();
     if let Some(observer) = observer {
         observer.report_error(&io.connection, error);
     }
@@ -121,6 +122,7 @@ fn answer(
     observer: Option<&Observer>,
 ) -> Result<Next, Error> {
     io.connection.send_early()?;
+    io.connection.context.counts.requests.add_one();
     // The conversion into a response is user code too. The response is used in place, as copies of
     // it would be most of the memory that a request touches.
     let begun: *const RequestState = &*io.request.state;

@@ -54,7 +54,7 @@ impl Response {
     /// use std::io;
     /// use ethreads::http::{IntoResponse, Request, Response};
     ///
-    /// fn answer(io: &mut ConnIo) -> Response {
+    /// fn answer(request: &mut Request) -> Response {
     ///     if !request.offers_upgrade("echo") {
     ///         return "this could be an echo\n".into_response();
     ///     }

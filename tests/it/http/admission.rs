@@ -592,3 +592,32 @@ fn a_full_queue_does_not_stop_the_acceptor() {
         site.end();
     });
 }
+
+#[test]
+fn requests_and_connections_that_break_off_are_counted() {
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| match request.path() {
+            "/panic" => panic!("counted too"),
+            "/short" => Body::sized_reader(std::io::empty(), 3),
+            _ => Body::empty(),
+        });
+        let mut client = site.connect();
+        for _ in 0..3 {
+            client.get("/");
+        }
+        assert_eq!(client.get("/panic").status, 500);
+        let mut refused = site.connect();
+        refused.send("no request\r\n\r\n");
+        refused.last_answer(400);
+        let counts = site.handle.counts();
+        assert_eq!((counts.requests, counts.broken_off), (4, 0));
+        let mut short = site.connect();
+        short.send("GET /short HTTP/1.1\r\nhost: a\r\n\r\n");
+        short.rest();
+        let counts = site.handle.counts();
+        assert_eq!((counts.requests, counts.broken_off), (5, 1));
+        short.finish();
+        client.finish();
+        site.end();
+    });
+}
