@@ -140,8 +140,8 @@ fn lines(output: &Output) -> Vec<String> {
 /// thread-locals, even if ethreads that are left behind have lent them. (Nothing is read here.) The
 /// OS threads of `Runtime::builder().shards(..)` stay.
 #[test]
-fn an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them() {
-    let name = "an_os_thread_that_ends_takes_thread_locals_from_who_borrows_them";
+fn an_os_thread_that_ends_takes_thread_locals_from_their_borrowers() {
+    let name = "an_os_thread_that_ends_takes_thread_locals_from_their_borrowers";
     let Some(output) = in_child(name) else {
         let (lends, is_lent) = std::sync::mpsc::channel();
         let (looks, look) = std::sync::mpsc::channel::<()>();

@@ -125,12 +125,12 @@ fn park_until(deadline: impl FnOnce(&Scheduler) -> u64, location: &'static Locat
             park::leave();
             park::end_until_unparked();
         }
-        Err(error) => nobody_to_park(&error),
+        Err(error) => no_ethread_to_park(&error),
     }
 }
 
 #[cold]
-fn nobody_to_park(error: &io::Error) -> ! {
+fn no_ethread_to_park(error: &io::Error) -> ! {
     panic!("there is no ethread to park, and no scheduler: {error}")
 }
 

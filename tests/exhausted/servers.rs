@@ -179,8 +179,8 @@ fn head(stream: &mut TcpStream) -> String {
 }
 
 #[test]
-fn connections_without_a_stack_are_refused_and_those_at_rest_wait() {
-    const NAME: &str = "servers::connections_without_a_stack_are_refused_and_those_at_rest_wait";
+fn connections_without_a_stack_are_refused_and_resting_ones_wait() {
+    const NAME: &str = "servers::connections_without_a_stack_are_refused_and_resting_ones_wait";
     with_large_stacks(NAME, || {
         let server = Server::bind("127.0.0.1:0").unwrap().stack_size(SIZE);
         let (addr, handle) = (server.local_addr().unwrap(), server.handle());

@@ -147,6 +147,25 @@ fn texts_speak_of_things() {
     assert_none(complaints);
 }
 
+/// Names of functions, those of tests too.
+#[test]
+fn names_speak_of_things() {
+    let mut complaints = Vec::new();
+    for source in everything() {
+        for (n, line) in (1..).zip(source.text.lines()) {
+            if let Some((_, name)) = line.split_once("fn ")
+                && name[..name.find('(').unwrap_or(0)]
+                    .split('_')
+                    .any(|word| PERSONS.contains(&word))
+                && source.path != "tests/tidy/language.rs"
+            {
+                complaints.push(format!("{}:{n}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
 #[test]
 fn a_planted_person_is_found() {
     let code = r##"

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_goes_back() {
+    fn a_connection_that_is_not_taken_goes_back() {
         let (sender, receiver) = handover(Family::Unix);
         sender.send(connection()).expect("the receiver lives");
         receiver.close();

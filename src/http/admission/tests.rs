@@ -97,7 +97,7 @@ fn a_place_becomes_a_permit_below_the_thread_limit_only() {
 }
 
 #[test]
-fn nobody_overtakes_those_who_wait() {
+fn a_newcomer_does_not_overtake_the_waiters() {
     let (admission, _) = admission(bounds(Some(1), Some(3)));
     let first = admission.decide();
     let waiting = admission.decide();

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grace_ends_although_nobody_waits() {
+    fn a_grace_ends_although_no_ethread_waits() {
         let mut sim = Sim::new(1);
         let ends = sim.begin_grace(1000);
         while sim.now() < ends {

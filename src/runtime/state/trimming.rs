@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_parked_for_long_loses_the_dead_pages_once() {
+    fn an_ethread_parked_for_long_loses_the_dead_pages_once() {
         let ethread = thread::spawn(|| {
             let before = deep(40);
             thread::park();

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_somebody_keeps_is_handed_out_again() {
+    fn a_waker_that_is_kept_is_handed_out_again() {
         let scheduler = scheduler();
         let mut wakeups = Wakeups::here(scheduler, Location::caller()).expect("the OS thread");
         let first = wakeups.waker();

@@ -16,7 +16,7 @@ use crate::runtime::base::primitives::bounded_model;
 const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]
-fn a_promise_reaches_all_who_wait() {
+fn a_promise_reaches_all_waiters() {
     bounded_model(3, || {
         let (promise, resolver) = Promise::<_, ()>::new();
         let other = promise.clone();
@@ -29,7 +29,7 @@ fn a_promise_reaches_all_who_wait() {
 }
 
 #[test]
-fn a_promise_that_is_broken_leaves_nobody_waiting() {
+fn a_promise_that_is_broken_leaves_no_waiter() {
     model(|| {
         let (promise, resolver) = Promise::<u8, ()>::new();
         let breaks = thread::spawn(move || drop(resolver));
@@ -50,7 +50,7 @@ fn a_notification_is_not_lost() {
 }
 
 #[test]
-fn a_notification_that_somebody_gave_up_waiting_for_goes_to_the_next() {
+fn a_notification_whose_waiter_gave_up_goes_to_the_next() {
     bounded_model(3, || {
         let notifier = Arc::new(Notifier::new());
         let impatient = notifier.clone();
@@ -88,7 +88,7 @@ fn permits_exclude_each_other_and_are_not_lost() {
 }
 
 #[test]
-fn whoever_gives_up_lets_those_behind_it_in() {
+fn a_waiter_that_gives_up_lets_the_later_ones_in() {
     bounded_model(3, || {
         let semaphore = Arc::new(Semaphore::new(1));
         let theirs = semaphore.clone();

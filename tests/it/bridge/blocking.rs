@@ -121,7 +121,7 @@ fn a_cancelled_caller_leaves_at_once_and_the_value_is_dropped_on_the_pool() {
 }
 
 #[test]
-fn a_panic_that_nobody_waits_for_any_more_is_dropped_on_the_pool() {
+fn a_panic_without_a_waiter_is_dropped_on_the_pool() {
     run(|| {
         let (open, gate) = mpsc::channel::<()>();
         let (sender, dropped_on) = mpsc::channel();
@@ -154,7 +154,7 @@ fn a_value_that_is_taken_is_dropped_once() {
 }
 
 #[test]
-fn one_that_ends_after_its_shard_disturbs_nobody() {
+fn a_port_that_ends_after_its_shard_does_no_harm() {
     let (open, gate) = mpsc::channel::<()>();
     let (sender, dropped_on) = mpsc::channel();
     fresh(move || {

@@ -208,7 +208,7 @@ fn what_is_there_already_begins_it() {
 }
 
 #[test]
-fn what_nobody_has_tried_yet_is_not_taken_for_ready() {
+fn a_source_that_was_not_tried_yet_is_not_taken_for_ready() {
     type Before = fn(&UnixStream, &mut UnixStream);
     let befores: [(&str, Before); 3] = [
         ("unknown to the driver", |_, _| ()),

@@ -86,7 +86,7 @@ fn one_that_is_finished_at_once_runs_nothing() {
 }
 
 #[test]
-fn nobody_left_to_finish_it_is_an_error() {
+fn a_promise_without_a_resolver_is_an_error() {
     fresh(|| {
         let dropped = bridge::run_until::<()>(drop);
         assert!(matches!(dropped, Err(RunError::Abandoned)));
@@ -165,7 +165,7 @@ fn a_panic_of_the_beginning_leaves_the_shard_as_it_is() {
 }
 
 #[test]
-fn a_panic_that_nobody_joins_is_counted_by_the_next_run() {
+fn a_panic_without_a_join_is_counted_by_the_next_run() {
     collect_log();
     fresh(|| {
         let door = Door::default();

@@ -337,7 +337,7 @@ fn after_an_earlier_cancel_the_closure_does_not_run() {
 }
 
 #[test]
-fn a_stale_handle_does_not_touch_who_has_the_place_now() {
+fn a_stale_handle_does_not_touch_the_next_owner_of_the_place() {
     run(|| {
         let (first, old) = begun(|slot| suspend_into::<i32>(&slot));
         first.cancel();
@@ -433,7 +433,7 @@ fn what_cannot_be_cancelled_panics_when_its_handle_is_dropped() {
 }
 
 #[test]
-fn the_end_of_the_run_takes_those_who_were_never_resumed() {
+fn the_end_of_the_run_takes_ethreads_that_were_never_resumed() {
     fresh(|| {
         let slot = Slot::<i32>::default();
         let kept = slot.clone();
@@ -456,7 +456,7 @@ fn the_end_of_the_run_takes_those_who_were_never_resumed() {
 }
 
 #[test]
-fn whoever_waits_for_the_resumer_is_in_the_report() {
+fn the_waiter_for_a_resumer_is_in_the_report() {
     let result = Runtime::builder().run(|| {
         let slot = Slot::<()>::default();
         let theirs = slot.clone();

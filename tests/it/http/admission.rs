@@ -197,7 +197,7 @@ fn an_idle_connection_counts_until_it_closes() {
 }
 
 #[test]
-fn who_waits_for_too_long_is_refused() {
+fn a_connection_that_waits_for_too_long_is_refused() {
     on_a_shard(|| {
         collect_log();
         let parked = Parked::default();
@@ -387,7 +387,7 @@ fn a_peer_that_is_gone_while_it_waits_costs_nothing() {
 
 /// hunchentoot#189: threads hung in the first line for ever, and kept their slots.
 #[test]
-fn who_never_ends_the_first_line_gives_the_permit_back() {
+fn a_peer_that_never_ends_the_first_line_gives_the_permit_back() {
     on_a_shard(|| {
         let slow = timeouts(|timeouts| timeouts.head = SHORT);
         let site = Site::with(|server| server.timeouts(slow).taskmaster(limits(1, 3)), ok);
@@ -461,7 +461,7 @@ fn one_thread_serves_one_connection_after_the_other() {
 }
 
 #[test]
-fn one_thread_drains_those_who_wait_too() {
+fn a_single_threaded_server_drains_its_queue_too() {
     on_a_shard(|| {
         let parked = Parked::default();
         let site = site(Taskmaster::single_threaded(), parked.handler());

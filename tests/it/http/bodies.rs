@@ -202,7 +202,7 @@ fn trailers_are_limited() {
 }
 
 #[test]
-fn a_small_body_that_nobody_read_is_skipped() {
+fn a_small_body_that_was_not_read_is_skipped() {
     on_a_shard(|| {
         let site = Site::new(|request: &mut Request| {
             if request.path() == "/half" {

@@ -161,7 +161,7 @@ fn reset(client: Client) {
 }
 
 #[test]
-fn a_reset_at_any_point_leaves_nothing_behind_and_hurts_nobody() {
+fn a_reset_at_any_point_leaves_nothing_behind_and_does_no_harm() {
     on_a_shard(|| {
         let site = Site::new(answer);
         assert_eq!(site.connect().get("/").status, 200);
@@ -191,7 +191,7 @@ fn a_reset_at_any_point_leaves_nothing_behind_and_hurts_nobody() {
 }
 
 #[test]
-fn whoever_ends_its_side_after_any_request_gets_the_answer() {
+fn a_client_that_ends_its_side_after_any_request_gets_the_answer() {
     on_a_shard(|| {
         let site = Site::new(answer);
         for (input, expected) in [
@@ -230,7 +230,7 @@ fn whoever_ends_its_side_after_any_request_gets_the_answer() {
 }
 
 #[test]
-fn whoever_ends_its_side_too_early_is_told_so() {
+fn a_client_that_ends_its_side_too_early_is_told_so() {
     on_a_shard(|| {
         let site = Site::new(answer);
         for input in [

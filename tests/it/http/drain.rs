@@ -104,7 +104,7 @@ fn a_request_that_has_begun_is_read_to_its_end() {
 }
 
 #[test]
-fn those_who_wait_to_be_accepted_are_answered() {
+fn pending_connections_are_answered() {
     on_a_shard(|| {
         let site = Site::new(|_: &mut Request| "x");
         settle();

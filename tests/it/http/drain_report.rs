@@ -36,7 +36,7 @@ fn a_request_that_is_on_its_way_is_answered() {
 }
 
 #[test]
-fn who_does_not_ask_within_that_time_is_closed() {
+fn a_connection_without_a_request_within_that_time_is_closed() {
     on_a_shard(|| {
         let impatient = timeouts(|timeouts| timeouts.in_flight = SHORT);
         let site = Site::with(|server| server.timeouts(impatient), |_: &mut Request| "x");
@@ -51,7 +51,7 @@ fn who_does_not_ask_within_that_time_is_closed() {
 }
 
 #[test]
-fn the_report_names_who_was_cut() {
+fn the_report_names_the_connections_that_were_cut() {
     on_a_shard(|| {
         let (handler, parked) = parking();
         let taskmaster = Taskmaster::with_limits(2, 4).unwrap().queue_timeout(LONG);
@@ -97,7 +97,7 @@ fn the_report_names_who_was_cut() {
 }
 
 #[test]
-fn those_in_the_queue_are_served_before_the_deadline() {
+fn queued_connections_are_served_before_the_deadline() {
     let _at_once = no_child_begins();
     on_a_shard(|| {
         let (handler, parked) = parking();
@@ -134,7 +134,7 @@ fn those_in_the_queue_are_served_before_the_deadline() {
 }
 
 #[test]
-fn those_in_the_queue_are_refused_at_the_deadline() {
+fn queued_connections_are_refused_at_the_deadline() {
     on_a_shard(|| {
         let (handler, _parked) = parking();
         let taskmaster = Taskmaster::with_limits(1, 4).unwrap().queue_timeout(LONG);
@@ -168,7 +168,7 @@ fn those_in_the_queue_are_refused_at_the_deadline() {
 }
 
 #[test]
-fn a_cancelled_serve_refuses_those_who_wait() {
+fn a_cancelled_serve_refuses_the_queue() {
     on_a_shard(|| {
         let (handler, _parked) = parking();
         let taskmaster = Taskmaster::with_limits(1, 3).unwrap().queue_timeout(LONG);
@@ -203,7 +203,7 @@ fn a_cancelled_serve_refuses_those_who_wait() {
 /// A connection that reached the listener before the drain gets an answer, even from a server that
 /// has no time left.
 #[test]
-fn a_grace_of_nothing_refuses_those_who_wait_to_be_accepted() {
+fn a_grace_of_nothing_refuses_pending_connections() {
     on_a_shard(|| {
         let server = Server::bind("127.0.0.1:0").unwrap();
         let (addr, handle) = (server.local_addr().unwrap(), server.handle());
@@ -246,7 +246,7 @@ fn a_peer_that_does_not_close_its_side_does_not_keep_a_drain() {
 }
 
 #[test]
-fn whoever_waits_for_the_end_gets_the_report() {
+fn a_waiter_for_the_end_gets_the_report() {
     on_a_shard(|| {
         let site = Site::new(|_: &mut Request| "x");
         let mut client = site.connect();
@@ -301,7 +301,7 @@ fn whoever_waits_for_the_end_gets_the_report() {
 }
 
 #[test]
-fn a_server_that_is_never_served_keeps_nobody_waiting() {
+fn a_server_that_is_never_served_keeps_no_waiter() {
     on_a_shard(|| {
         let server = Server::bind("127.0.0.1:0").unwrap();
         let handle = server.handle();

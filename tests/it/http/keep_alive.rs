@@ -97,7 +97,7 @@ fn reset(client: Client) {
 }
 
 #[test]
-fn a_peer_that_is_gone_when_the_answer_comes_hurts_nobody() {
+fn a_peer_that_is_gone_when_the_answer_comes_does_no_harm() {
     on_a_shard(|| {
         let site = Site::new(|request: &mut Request| {
             settle();

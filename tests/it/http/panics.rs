@@ -227,7 +227,7 @@ fn a_destructor_that_panics_costs_its_connection_alone() {
 }
 
 #[test]
-fn a_name_that_cannot_be_made_costs_nobody_anything() {
+fn a_name_that_cannot_be_made_does_no_harm() {
     collect_log();
     on_a_shard(|| {
         let site = Site::with(

@@ -80,7 +80,7 @@ fn the_plain_os_thread_is_in_charge() {
 }
 
 #[test]
-fn a_reader_with_nobody_to_wait_for_is_no_deadlock() {
+fn a_reader_that_need_not_wait_is_no_deadlock() {
     fresh(|| {
         let server = pull_server();
         let address = addr(&server);

@@ -31,7 +31,7 @@ fn left(stats: &Stats) -> (usize, usize, usize, usize) {
 }
 
 #[test]
-fn a_close_answers_everybody() {
+fn a_close_answers_all_requests() {
     let _at_once = no_child_begins();
     on_a_shard(|| {
         let before = left(&stats().unwrap());
@@ -65,7 +65,7 @@ fn a_close_answers_everybody() {
 }
 
 #[test]
-fn a_close_tells_those_who_read() {
+fn a_close_tells_the_readers() {
     on_a_shard(|| {
         let server = pull_server();
         let readers: Vec<_> = (0..3)
@@ -140,7 +140,7 @@ fn dropped_it_closes_without_waiting() {
 }
 
 #[test]
-fn a_drain_lets_everybody_finish() {
+fn a_drain_lets_all_requests_finish() {
     on_a_shard(|| {
         let before = left(&stats().unwrap());
         let server = pull_server();
@@ -267,7 +267,7 @@ fn a_peer_that_has_gone_is_no_error_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_shard_that_ends_cuts_everybody() {
+fn a_shard_that_ends_cuts_all_requests() {
     let outstanding = fresh(|| {
         ethreads::run_main(|| {
             let server = pull_server();

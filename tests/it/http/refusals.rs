@@ -39,7 +39,7 @@ fn the_answer_is_not_lost_to_what_the_peer_still_sends() {
 }
 
 #[test]
-fn a_bad_chunk_ends_the_connection_whoever_reads_it() {
+fn a_bad_chunk_ends_the_connection_whichever_call_reads_it() {
     on_a_shard(|| {
         // The handler catches the error and answers; the bytes that follow are no request all the
         // same.
@@ -58,7 +58,7 @@ fn a_bad_chunk_ends_the_connection_whoever_reads_it() {
 }
 
 #[test]
-fn a_bad_chunk_that_nobody_reads_does_not_lose_the_answer() {
+fn a_bad_chunk_that_is_not_read_does_not_lose_the_answer() {
     on_a_shard(|| {
         let site = Site::new(|_: &mut Request| "unread");
         let mut client = site.connect();

@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::http::util::{Client, LONG, Site, on_a_shard};
 
 #[test]
-fn addresses_and_names_tell_who_is_who() {
+fn addresses_and_names_tell_connections_apart() {
     on_a_shard(|| {
         let site = Site::new(|request: &mut Request| {
             let name = thread::current().name().unwrap_or_default().to_owned();

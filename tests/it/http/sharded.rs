@@ -214,7 +214,7 @@ fn limits(threads: usize, accept: impl Into<Option<usize>>) -> Taskmaster {
 }
 
 #[test]
-fn limits_hold_for_the_whole_and_who_waits_is_served_when_another_shard_has_room() {
+fn limits_hold_for_the_whole_and_a_queued_connection_is_served_when_another_shard_has_room() {
     on_a_shard(|| {
         // The first two connections are served, on shards 0 and 1. The third is queued on shard 0.
         let gate = Gate::new();
@@ -272,7 +272,7 @@ fn limits_can_be_each_shards_own() {
 /// Many connections come and go under a limit that holds for all shards: never more than the limit
 /// are served, and no connection is forgotten in a queue.
 #[test]
-fn nobody_is_forgotten_and_the_limit_is_kept() {
+fn no_connection_is_forgotten_and_the_limit_is_kept() {
     const LIMIT: usize = 3;
     for way in WAYS {
         on_a_shard(move || {

@@ -194,7 +194,7 @@ fn an_expectation_is_answered_where_the_body_has_not_come() {
 /// body, so the start of the next request is in doubt (RFC 9110 section 10.1.1). Once the body has
 /// begun to arrive there is no doubt.
 #[test]
-fn an_expectation_that_nobody_reads() {
+fn an_expectation_whose_body_is_not_read() {
     let _at_once = no_child_begins();
     let head =
         "POST /unread HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";

@@ -347,7 +347,7 @@ fn a_read_that_ends_early_loses_nothing() {
 }
 
 #[test]
-fn it_ends_with_its_closure_whoever_holds_the_stream() {
+fn it_ends_with_its_closure_even_if_the_stream_is_held() {
     on_a_shard(|| {
         let site = site(|stream| {
             thread::spawn(move || io::copy(&mut &stream, &mut io::sink()));

@@ -61,7 +61,7 @@ fn a_pipe_without_its_other_end_is_over() {
 }
 
 #[test]
-fn close_wakes_all_who_wait() {
+fn close_wakes_all_waiters() {
     on_each_driver(|| {
         let (reader, _writer) = std::io::pipe().unwrap();
         let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -113,7 +113,7 @@ fn a_reader_and_a_writer_wait_on_one_descriptor() {
 }
 
 #[test]
-fn shutdown_wakes_whoever_waits_and_halves_close_apart() {
+fn shutdown_wakes_the_waiters_and_halves_close_apart() {
     on_each_driver(|| {
         let (client, mut server) = tcp_pair();
         let client = Rc::new(client);

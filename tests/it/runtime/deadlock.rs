@@ -156,7 +156,7 @@ fn a_circle_of_joins_and_locks_is_told_where_it_closes() {
 }
 
 #[test]
-fn who_waits_for_itself_is_a_circle_of_one() {
+fn an_ethread_that_waits_for_itself_is_a_circle_of_one() {
     fresh(|| {
         collect_log();
         let again = named("locks twice", || {
@@ -173,7 +173,7 @@ fn who_waits_for_itself_is_a_circle_of_one() {
 }
 
 #[test]
-fn who_wants_back_what_it_has_handed_over_waits_for_its_new_owner() {
+fn an_ethread_that_wants_a_lock_back_waits_for_its_new_owner() {
     fresh(|| {
         collect_log();
         let locks = Rc::new((Mutex::new(()), RwLock::new(())));
@@ -243,7 +243,7 @@ fn a_wait_that_ends_by_itself_closes_no_circle() {
 }
 
 #[test]
-fn whoever_waits_for_a_circle_of_others_is_not_one() {
+fn a_waiter_for_a_circle_of_others_is_not_in_it() {
     fresh(|| {
         collect_log();
         let [a, b] = embrace("left in a circle", "right in a circle");
@@ -260,7 +260,7 @@ fn whoever_waits_for_a_circle_of_others_is_not_one() {
 }
 
 #[test]
-fn who_unwinds_does_not_wait_and_closes_no_circle() {
+fn an_unwinding_ethread_does_not_wait_and_closes_no_circle() {
     fresh(|| {
         collect_log();
         let slot: Rc<RefCell<Option<thread::JoinHandle<()>>>> = Rc::default();
@@ -278,7 +278,7 @@ fn who_unwinds_does_not_wait_and_closes_no_circle() {
 }
 
 #[test]
-fn who_is_cancelled_does_not_wait_and_closes_no_circle() {
+fn a_cancelled_ethread_does_not_wait_and_closes_no_circle() {
     fresh(|| {
         collect_log();
         let locks = Rc::new((Mutex::new(()), Mutex::new(())));
@@ -303,7 +303,7 @@ fn who_is_cancelled_does_not_wait_and_closes_no_circle() {
 
 /// After a hand-over the waiters further back in the wait queue wait for the new owner too.
 #[test]
-fn a_lock_that_was_handed_over_closes_no_circle_with_who_had_it() {
+fn a_lock_that_was_handed_over_closes_no_circle_with_its_last_holder() {
     fresh(|| {
         collect_log();
         let lock = Rc::new((Mutex::new(()), RwLock::new(())));
@@ -345,7 +345,7 @@ fn a_lock_that_was_handed_over_closes_no_circle_with_who_had_it() {
 }
 
 #[test]
-fn a_value_that_another_one_makes_now_closes_no_circle_with_who_has_failed() {
+fn a_value_that_another_ethread_makes_now_closes_no_circle_with_the_failed_maker() {
     fresh(|| {
         collect_log();
         let cell = Rc::new(OnceCell::new());
@@ -379,7 +379,7 @@ fn a_value_that_another_one_makes_now_closes_no_circle_with_who_has_failed() {
 }
 
 #[test]
-fn a_circle_with_whom_a_lock_was_handed_to_is_told() {
+fn a_circle_with_the_new_owner_of_a_lock_is_told() {
     fresh(|| {
         collect_log();
         let locks = Rc::new((Mutex::new(()), Mutex::new(())));
@@ -610,7 +610,7 @@ fn one_without_room_for_it_has_no_backtrace() {
 
 /// Names and lines are not looked up on the stack of the reported ethread.
 #[test]
-fn a_circle_of_those_with_little_stack_is_told() {
+fn a_circle_of_ethreads_with_little_stack_is_told() {
     fresh(|| {
         collect_log();
         let small = || thread::Builder::new().stack_size(64 << 10);

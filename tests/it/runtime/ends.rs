@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_panic_is_handed_to_whoever_joins() {
+fn a_panic_is_handed_to_the_joiner() {
     let message = Runtime::builder().run(|| {
         let payload = thread::spawn(|| panic!("seven")).join().unwrap_err();
         text(&*payload).to_owned()
@@ -36,7 +36,7 @@ fn a_value_waits_for_its_join() {
 }
 
 #[test]
-fn a_panic_that_nobody_joins_is_counted_and_logged() {
+fn a_panic_without_a_join_is_counted_and_logged() {
     collect_log();
     fresh(|| {
         for name in ["loner-1", "loner-2"] {
@@ -198,7 +198,7 @@ fn the_roots_panic_is_raised_again_after_the_others_have_unwound() {
 }
 
 #[test]
-fn a_deadlock_lists_who_waits_for_what_and_where() {
+fn a_deadlock_lists_the_waits_and_their_places() {
     fresh(|| {
         let builder = thread::Builder::new().name("parker");
         let parker = builder.spawn(|| thread::park()).unwrap();
@@ -517,7 +517,7 @@ fn a_process_may_exit_inside_an_ethread() {
 
 /// A report in a destructor only lacks the calls of the parked ethreads.
 #[test]
-fn a_report_in_a_thread_local_destructor_unwinds_nobody() {
+fn a_report_in_a_thread_local_destructor_does_not_unwind() {
     struct Joins(Option<thread::JoinHandle<()>>);
 
     impl Drop for Joins {

@@ -47,7 +47,7 @@ fn a_guard_leaves_its_mutex_locked() {
 }
 
 #[test]
-fn a_guard_is_named_in_a_deadlock_by_the_one_who_forgot_it() {
+fn a_forgotten_guard_is_named_in_a_deadlock_by_its_owner() {
     fresh(|| {
         let mutex = Rc::new(Mutex::new(()));
         let theirs = mutex.clone();
@@ -171,7 +171,7 @@ fn a_handle_that_would_cancel_does_not() {
 }
 
 #[test]
-fn one_who_is_suspended_can_be_cancelled_and_is_found_in_a_deadlock() {
+fn a_suspended_ethread_can_be_cancelled_and_is_found_in_a_deadlock() {
     check(|| {
         assert_waits_in_vain(|| bridge::suspend(|me: bridge::Suspended<()>| mem::forget(me)));
     });
@@ -231,7 +231,7 @@ fn an_exit_is_missed_by_its_run_only() {
     clippy::forget_non_drop,
     reason = "whether it has a destructor is its own affair"
 )]
-fn intervals_and_ends_of_sockets_hold_nobody_up() {
+fn intervals_and_ends_of_sockets_hold_nothing_up() {
     check(|| {
         let mut interval = time::interval(SOON);
         interval.tick();

@@ -140,7 +140,7 @@ fn one_that_wakes_itself_lets_the_others_run() {
 }
 
 #[test]
-fn a_wait_that_nobody_can_end_is_a_deadlock() {
+fn a_wait_without_an_end_is_a_deadlock() {
     let deadlock = fresh(|| deadlock(run_main(|| block_on(pending::<()>()))));
     let report = deadlock.to_string();
     assert!(report.contains("the waker of a future"), "{report}");

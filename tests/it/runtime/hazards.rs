@@ -88,7 +88,7 @@ fn a_destructor_that_catches_its_own_panic_still_unwinds() {
 }
 
 #[test]
-fn a_destructor_joins_only_who_has_ended() {
+fn a_destructor_joins_only_an_ended_ethread() {
     while_unwinding(|| {
         let unborn = thread::spawn(|| ());
         let payload = unborn.join().unwrap_err();
@@ -275,9 +275,9 @@ fn a_panic_on_the_schedulers_side_is_raised_from_the_call() {
 }
 
 #[test]
-fn a_hook_may_ask_who_panics() {
+fn a_hook_may_ask_which_ethread_panics() {
     // The hook is process-wide, so the test runs in a child process.
-    let name = "runtime::hazards::a_hook_may_ask_who_panics";
+    let name = "runtime::hazards::a_hook_may_ask_which_ethread_panics";
     let Some(output) = in_child(name) else {
         panic::set_hook(Box::new(|info| {
             let who = thread::current();

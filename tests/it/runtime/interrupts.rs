@@ -460,7 +460,7 @@ fn children_may_be_cancelled_at_any_time_and_their_scope_goes_on() {
 }
 
 #[test]
-fn one_may_cancel_itself_its_parent_or_whoever_waits_for_it() {
+fn an_ethread_may_cancel_itself_its_parent_or_its_joiner() {
     check(|| {
         let slot: Rc<RefCell<Option<JoinHandle<()>>>> = Rc::default();
         let theirs = slot.clone();
@@ -524,7 +524,7 @@ fn a_cancel_that_comes_with_a_deadline_is_not_lost() {
 }
 
 #[test]
-fn scopes_opened_in_a_mask_work_and_those_around_it_wait() {
+fn scopes_opened_in_a_mask_work_and_scopes_around_it_wait() {
     check(|| {
         let outer = time::timeout(SOON, || {
             let masked = thread::uncancellable(|| {

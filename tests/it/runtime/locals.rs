@@ -132,7 +132,7 @@ impl Drop for Sleeper {
 static SLEEPER: Local<Sleeper> = Local::new(|| Sleeper);
 
 #[test]
-fn values_of_who_is_cancelled_or_panics_end_too() {
+fn values_of_a_cancelled_or_panicked_ethread_end_too() {
     check(|| {
         let log = Rc::new(RefCell::new(Vec::new()));
         let spawn = |end: fn()| {

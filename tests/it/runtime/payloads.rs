@@ -138,7 +138,7 @@ fn an_explosive_in_a_cancelled_ethread_is_a_panic_of_its_own() {
 }
 
 #[test]
-fn explosive_payloads_that_nobody_gets_are_told_and_leaked() {
+fn explosive_payloads_without_a_join_are_told_and_leaked() {
     collect_log();
     let result = fresh(|| {
         ethreads::run_main(|| {

@@ -191,7 +191,7 @@ fn an_unpark_ends_no_other_wait() {
 }
 
 #[test]
-fn those_who_are_late_run_in_the_order_of_their_deadlines() {
+fn late_timers_run_in_the_order_of_their_deadlines() {
     let trace = run(|| {
         let trace = Rc::new(RefCell::new(Vec::new()));
         let start = Instant::now();
@@ -520,7 +520,7 @@ fn waits_without_a_stack_hold_none() {
 }
 
 #[test]
-fn a_wait_that_timed_out_takes_nobodys_wake() {
+fn a_wait_that_timed_out_takes_no_wake_of_others() {
     run(|| {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let now = Some(Instant::now());

@@ -296,7 +296,7 @@ fn on_the_os_threads_own_side_it_drives_the_shard() {
 }
 
 #[test]
-fn children_that_nobody_can_wake_are_cancelled_before_their_frames_go() {
+fn children_that_nothing_can_wake_are_cancelled_before_their_frames_go() {
     fresh(|| {
         let ended = Cell::new(false);
         thread::scope(|scope| {
@@ -361,8 +361,8 @@ fn on_the_schedulers_side_nothing_is_spawned() {
 }
 
 #[test]
-fn whoever_unwinds_cannot_spawn() {
-    let name = "runtime::scopes::whoever_unwinds_cannot_spawn";
+fn an_unwinding_ethread_cannot_spawn() {
+    let name = "runtime::scopes::an_unwinding_ethread_cannot_spawn";
     let Some(output) = in_child(name) else {
         return check(|| {
             let unwinds = thread::spawn(|| {

@@ -119,7 +119,7 @@ fn a_value_that_stays_may_be_made_there() {
 }
 
 #[test]
-fn ethreads_of_one_shard_wait_for_those_of_another() {
+fn ethreads_of_one_shard_wait_for_ethreads_of_another() {
     let shards = Arc::new(group(2));
     let theirs = shards.clone();
     let chain = shards.shards()[0].spawn(move || {
@@ -208,7 +208,7 @@ fn one_that_waits_for_another_shard_can_be_cut_short() {
 }
 
 #[test]
-fn the_panic_of_one_that_nobody_joins_is_told_and_counted() {
+fn the_panic_of_an_ethread_without_a_join_is_told_and_counted() {
     collect_log();
     let shards = group(1);
     let (go, wait) = remote::bounded(1);
@@ -273,7 +273,7 @@ fn a_shutdown_reports_what_was_alive() {
 }
 
 #[test]
-fn who_waits_for_one_that_is_left_behind_is_told() {
+fn a_waiter_for_an_ethread_that_is_left_behind_is_told() {
     let shards = Runtime::builder()
         .grace(Duration::ZERO)
         .shards(1)
@@ -388,7 +388,7 @@ fn a_run_takes_in_what_was_spawned_on_its_os_thread_from_elsewhere() {
 }
 
 #[test]
-fn an_os_thread_that_ends_tells_those_who_wait() {
+fn an_os_thread_that_ends_tells_the_waiters() {
     let (handle, dropped) = fresh(|| {
         let dropped = Arc::new(AtomicBool::new(false));
         let flag = dropped.clone();

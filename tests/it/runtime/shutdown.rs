@@ -11,7 +11,7 @@ use ethreads::{RunError, Runtime, runtime, thread};
 use crate::support::{OnDrop, collect_log, deadlock, fresh, logged};
 
 #[test]
-fn those_who_are_left_unwind_in_the_order_of_their_birth() {
+fn the_remaining_ethreads_unwind_in_the_order_of_their_spawns() {
     let trace = Rc::new(RefCell::new(Vec::new()));
     let theirs = trace.clone();
     let result = Runtime::builder().run(move || {
@@ -30,7 +30,7 @@ fn those_who_are_left_unwind_in_the_order_of_their_birth() {
 }
 
 #[test]
-fn those_who_have_not_begun_do_not_begin() {
+fn ethreads_that_have_not_begun_do_not_begin() {
     let dropped = Rc::new(Cell::new(false));
     let theirs = dropped.clone();
     let result = Runtime::builder().run(move || {
@@ -132,7 +132,7 @@ fn waits_without_a_stack_are_dropped() {
 }
 
 #[test]
-fn one_that_can_only_be_woken_by_those_gone_is_left_behind_at_once() {
+fn an_ethread_that_only_ended_ones_could_wake_is_left_behind_at_once() {
     collect_log();
     let result = Runtime::builder().grace(Duration::from_secs(3600)).run(|| {
         let builder = thread::Builder::new().name("left-at-once");

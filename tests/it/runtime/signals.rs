@@ -57,9 +57,9 @@ fn nothing_waits() {
 }
 
 #[test]
-fn a_signal_wakes_who_waits_and_the_others_go_on_meanwhile() {
+fn a_signal_wakes_its_waiter_and_the_others_go_on_meanwhile() {
     in_a_child(
-        "runtime::signals::a_signal_wakes_who_waits_and_the_others_go_on_meanwhile",
+        "runtime::signals::a_signal_wakes_its_waiter_and_the_others_go_on_meanwhile",
         || {
             let signals = user1_and_2();
             let received = Rc::new(RefCell::new(Vec::new()));
@@ -152,9 +152,9 @@ fn one_that_always_comes_again_does_not_keep_another_one_back() {
 }
 
 #[test]
-fn each_who_wants_it_is_told_wherever_it_is() {
+fn each_waiter_is_told_wherever_it_is() {
     in_a_child(
-        "runtime::signals::each_who_wants_it_is_told_wherever_it_is",
+        "runtime::signals::each_waiter_is_told_wherever_it_is",
         || {
             let (ready, all_ready) = mpsc::channel();
             let other_shards = [DriverKind::Epoll, DriverKind::Polling].map(|kind| {
@@ -191,9 +191,9 @@ fn each_who_wants_it_is_told_wherever_it_is() {
 
 /// Two signals may be one event for the driver, and two waiters have to be woken.
 #[test]
-fn of_those_who_share_it_each_gets_one() {
+fn each_receiver_that_shares_it_gets_one() {
     in_a_child(
-        "runtime::signals::of_those_who_share_it_each_gets_one",
+        "runtime::signals::each_receiver_that_shares_it_gets_one",
         || {
             for _ in 0..100 {
                 let signals = Rc::new(user1_and_2());
@@ -212,9 +212,9 @@ fn of_those_who_share_it_each_gets_one() {
 
 /// The first receiver empties the pipe, perhaps before the other driver has looked at it.
 #[test]
-fn of_those_who_share_it_between_os_threads_each_gets_one() {
+fn each_receiver_that_shares_it_between_os_threads_gets_one() {
     in_a_child(
-        "runtime::signals::of_those_who_share_it_between_os_threads_each_gets_one",
+        "runtime::signals::each_receiver_that_shares_it_between_os_threads_gets_one",
         || {
             let (sender, received) = mpsc::channel();
             let signals = Arc::new(user1_and_2());

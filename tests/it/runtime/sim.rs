@@ -89,7 +89,7 @@ fn timeouts_and_wakes_meet_as_they_should() {
 }
 
 #[test]
-fn time_stands_still_while_another_os_thread_can_wake_somebody() {
+fn time_stands_still_while_another_os_thread_can_wake_an_ethread() {
     let run = sim::run(6, || {
         let start = Instant::now();
         let me = thread::current().into_remote();
@@ -181,7 +181,7 @@ fn begin(name: &str, f: impl FnOnce() + 'static) {
 }
 
 #[test]
-fn a_shutdown_ends_although_another_os_thread_can_wake_somebody() {
+fn a_shutdown_ends_although_another_os_thread_can_wake_an_ethread() {
     collect_log();
     let (keep, kept) = mpsc::channel();
     shut_down(Duration::from_millis(20), move || {
@@ -195,7 +195,7 @@ fn a_shutdown_ends_although_another_os_thread_can_wake_somebody() {
 }
 
 #[test]
-fn cleanup_may_sleep_although_another_os_thread_can_wake_somebody() {
+fn cleanup_may_sleep_although_another_os_thread_can_wake_an_ethread() {
     let (keep, kept) = mpsc::channel();
     let slept = Rc::new(Cell::new(Duration::ZERO));
     let theirs = slept.clone();
@@ -238,7 +238,7 @@ fn a_shutdown_waits_for_what_another_os_thread_still_does() {
 }
 
 #[test]
-fn whoever_never_parks_does_not_hold_up_a_shutdown() {
+fn an_ethread_that_never_parks_does_not_hold_up_a_shutdown() {
     collect_log();
     shut_down(Duration::from_millis(20), || {
         begin("spins beyond the grace", || {

@@ -51,7 +51,7 @@ fn the_error_names_the_line_of_the_scope() {
 }
 
 #[test]
-fn the_earliest_deadline_counts_whoever_set_it() {
+fn the_earliest_deadline_counts_whichever_scope_set_it() {
     check(|| {
         // The inner deadline is earlier, and the outer scope goes on.
         let inner = time::timeout(HOUR, || time::timeout(SOON, || thread::sleep(HOUR)));
@@ -165,7 +165,7 @@ fn a_peer_that_is_always_ready_cannot_outrun_it() {
 }
 
 #[test]
-fn whoever_catches_it_meets_it_again() {
+fn code_that_catches_it_meets_it_again() {
     collect_log();
     check(|| {
         let caught = Rc::new(Cell::new(0));

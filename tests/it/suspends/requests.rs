@@ -166,7 +166,7 @@ fn woken_by_the_body() {
 }
 
 #[test]
-fn a_body_that_is_there_already_lets_nobody_else_run() {
+fn a_body_that_is_there_already_lets_no_other_ethread_run() {
     for (name, reads) in READS {
         on_a_shard(move || {
             let site = Site::new(move |request: &mut Request| -> Result<String> {

@@ -33,7 +33,7 @@ fn each_receiver_gets_each_message_since_it_is_there() {
 }
 
 #[test]
-fn who_is_too_slow_is_told_how_much_and_goes_on_with_the_oldest() {
+fn a_slow_receiver_is_told_how_much_it_missed_and_goes_on_with_the_oldest() {
     check(|| {
         let (sender, mut slow) = broadcast::channel(2);
         let mut quick = sender.subscribe();
@@ -98,7 +98,7 @@ fn without_receivers_a_message_is_given_back() {
 }
 
 #[test]
-fn a_message_is_freed_when_nobody_is_to_get_it_any_more() {
+fn a_message_is_freed_when_no_receiver_is_to_get_it_any_more() {
     check(|| {
         let value = Rc::new(());
         let alive = || Rc::strong_count(&value) - 1;

@@ -234,7 +234,7 @@ fn without_receivers_senders_keep_their_messages() {
 }
 
 #[test]
-fn whoever_waits_learns_that_the_last_of_the_others_is_gone() {
+fn a_waiter_learns_that_the_last_other_end_is_gone() {
     check(|| {
         let (sender, receiver) = channel::bounded(1);
         sender.send(0).unwrap();
@@ -382,7 +382,7 @@ fn a_message_that_was_handed_over_survives_a_cancel() {
 }
 
 #[test]
-fn who_gives_up_has_its_message_back_and_leaves_no_trace() {
+fn a_sender_that_gives_up_has_its_message_back_and_leaves_no_trace() {
     check(|| {
         let (sender, receiver) = channel::bounded(1);
         let moment = Duration::from_millis(1);
@@ -562,7 +562,7 @@ fn many_senders_and_many_receivers_share_a_channel() {
 }
 
 #[test]
-fn whoever_never_has_to_wait_still_lets_others_run() {
+fn an_ethread_that_never_waits_still_lets_others_run() {
     check(|| {
         let (sender, receiver) = channel::unbounded();
         let ran = Rc::new(Cell::new(false));

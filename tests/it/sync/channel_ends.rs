@@ -128,7 +128,7 @@ fn a_panic_in_the_destructor_of_a_message_leaves_a_channel_that_is_closed() {
 }
 
 #[test]
-fn whoever_unwinds_does_what_it_can_without_waiting() {
+fn an_unwinding_ethread_does_what_it_can_without_waiting() {
     check(|| {
         let (sender, receiver) = channel::bounded(1);
         let log = Rc::new(RefCell::new(Vec::new()));
@@ -213,7 +213,7 @@ fn an_end_that_is_forgotten_keeps_its_channel_open() {
 type Ends = (Sender<u32>, Receiver<u32>);
 
 #[test]
-fn a_channel_outlives_its_scheduler_and_forgets_who_waited() {
+fn a_channel_outlives_its_scheduler_and_forgets_its_waiters() {
     fresh(|| {
         let of_receivers: &'static Ends = Box::leak(Box::new(channel::bounded(1)));
         let of_senders: &'static Ends = Box::leak(Box::new(channel::bounded(1)));
@@ -268,7 +268,7 @@ fn a_channel_outlives_its_scheduler_and_forgets_who_waited() {
 }
 
 #[test]
-fn the_end_of_a_shard_ends_whoever_waits() {
+fn the_end_of_a_shard_ends_its_waits() {
     fresh(|| {
         let ends = channel::bounded::<Rc<()>>(0);
         let message = Rc::new(());
@@ -442,7 +442,7 @@ mod at_one_time {
 /// The message of the waiter that was left behind is not dropped: that would happen in the middle
 /// of another ethread's wait.
 #[test]
-fn what_was_left_in_line_by_another_shard_of_the_thread_disturbs_nobody() {
+fn a_waiter_left_by_another_shard_of_the_thread_does_no_harm() {
     struct Waits;
 
     impl Drop for Waits {

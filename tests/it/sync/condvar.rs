@@ -22,7 +22,7 @@ fn take((queue, changed): &(Mutex<Vec<u32>>, Condvar)) -> u32 {
 }
 
 #[test]
-fn a_notification_is_not_lost_to_one_who_is_cancelled_while_the_lock_is_held() {
+fn a_notification_is_not_lost_to_a_waiter_cancelled_while_the_lock_is_held() {
     check(|| {
         for cancelled in [true, false] {
             let (queue, taken) = (Queue::default(), Rc::new(RefCell::new(Vec::new())));
@@ -59,7 +59,7 @@ fn a_notification_is_not_lost_to_one_who_is_cancelled_while_the_lock_is_held() {
 }
 
 #[test]
-fn a_notification_passes_one_who_has_left() {
+fn a_notification_passes_a_waiter_that_has_left() {
     check(|| {
         let queue = Queue::default();
         let [gone, next] = [(); 2].map(|()| {
@@ -97,7 +97,7 @@ fn a_wait_with_a_limit_says_whether_it_was_notified() {
 }
 
 #[test]
-fn whoever_waits_is_told_that_the_lock_was_poisoned_meanwhile() {
+fn a_waiter_is_told_that_the_lock_was_poisoned_meanwhile() {
     check(|| {
         let queue = Queue::default();
         let theirs = queue.clone();
@@ -159,7 +159,7 @@ fn a_barrier_does_not_count_one_whose_time_is_over() {
 }
 
 #[test]
-fn a_moment_without_members_is_enough_for_those_who_wait_for_it() {
+fn a_moment_without_members_is_enough_for_the_waiters() {
     check(|| {
         let group = WaitGroup::new();
         let member = group.join();

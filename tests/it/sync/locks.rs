@@ -16,7 +16,7 @@ use crate::support::{OnDrop, deadlock, fresh, join_all, leaving_nothing as check
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn a_mutex_is_handed_over_in_order_and_nobody_gets_in_between() {
+fn a_mutex_is_handed_over_in_order_without_barging() {
     check(|| {
         let mutex = Rc::new(Mutex::new(Vec::new()));
         let first = mutex.lock().unwrap();
@@ -40,7 +40,7 @@ fn a_mutex_is_handed_over_in_order_and_nobody_gets_in_between() {
 }
 
 #[test]
-fn whoever_unwinds_with_a_mutex_poisons_it() {
+fn unwinding_with_a_mutex_poisons_it() {
     check(|| {
         let mutex = Rc::new(Mutex::new(1));
         let unwinds: [fn(); 3] = [|| panic!("on purpose"), || thread::sleep(HOUR), || ()];
@@ -108,7 +108,7 @@ fn a_lock_that_was_handed_over_survives_a_cancel() {
 }
 
 #[test]
-fn whoever_leaves_the_line_lets_the_others_move_up() {
+fn a_waiter_that_leaves_lets_the_others_move_up() {
     check(|| {
         let mutex = Rc::new(Mutex::new(Vec::new()));
         let guard = mutex.lock().unwrap();
@@ -257,7 +257,7 @@ fn many_permits_are_not_overtaken_by_few() {
 }
 
 #[test]
-fn whoever_gives_up_lets_those_behind_it_have_what_is_free() {
+fn a_waiter_that_gives_up_leaves_the_free_permits_to_the_later_ones() {
     check(|| {
         let semaphore = Rc::new(Semaphore::new(2));
         let held = semaphore.acquire();
@@ -277,7 +277,7 @@ fn whoever_gives_up_lets_those_behind_it_have_what_is_free() {
 }
 
 #[test]
-fn a_barrier_begins_anew_and_forgets_who_has_gone() {
+fn a_barrier_begins_anew_and_forgets_waiters_that_have_gone() {
     check(|| {
         let barrier = Rc::new(Barrier::new(3));
         let spawn = || {

@@ -84,7 +84,7 @@ fn after_a_failure_the_next_in_line_tries_with_its_own_closure() {
 }
 
 #[test]
-fn whoever_fails_and_asks_again_does_not_overtake_those_who_wait() {
+fn a_failed_maker_that_asks_again_does_not_overtake_the_waiters() {
     check(|| {
         let (cell, attempts) = (Rc::new(OnceCell::new()), Attempts::default());
         let (ours, theirs) = (cell.clone(), attempts.clone());
@@ -112,7 +112,7 @@ fn whoever_fails_and_asks_again_does_not_overtake_those_who_wait() {
 }
 
 #[test]
-fn who_only_waits_is_not_made_to_make_it() {
+fn a_caller_that_only_waits_does_not_make_it() {
     check(|| {
         let (cell, attempts) = (Rc::new(OnceCell::new()), Attempts::default());
         let fails = attempt(&cell, &attempts, 1, Err);
@@ -139,7 +139,7 @@ fn who_only_waits_is_not_made_to_make_it() {
 }
 
 #[test]
-fn a_turn_to_make_it_passes_from_one_who_has_left() {
+fn a_turn_to_make_it_passes_from_a_waiter_that_has_left() {
     check(|| {
         let (cell, attempts) = (Rc::new(OnceCell::new()), Attempts::default());
         let fails = attempt(&cell, &attempts, 1, |name| {
@@ -169,7 +169,7 @@ fn a_turn_to_make_it_passes_from_one_who_has_left() {
 }
 
 #[test]
-fn whoever_has_its_turn_makes_it_although_it_is_cancelled_then() {
+fn a_waiter_whose_turn_it_is_makes_the_value_although_it_is_cancelled_then() {
     check(|| {
         let (cell, attempts) = (Rc::new(OnceCell::new()), Attempts::default());
         let fails = attempt(&cell, &attempts, 1, Err);
@@ -247,7 +247,7 @@ fn a_maker_past_its_deadline_leaves_the_cell_empty() {
 }
 
 #[test]
-fn a_lazy_value_is_made_by_the_first_who_uses_it() {
+fn a_lazy_value_is_made_by_its_first_use() {
     check(|| {
         let made = Rc::new(Cell::new(0));
         let count = made.clone();

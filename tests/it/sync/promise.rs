@@ -28,7 +28,7 @@ fn waiter<T: Clone + 'static>(promise: &Ours<T>) -> JoinHandle<Outcome<T>> {
 }
 
 #[test]
-fn all_who_wait_are_told_and_who_is_late_does_not_wait() {
+fn all_waiters_are_told_and_a_late_one_does_not_wait() {
     check(|| {
         let settled: [fn(Resolver<u32, &'static str>); 3] = [
             |resolver| resolver.resolve(1),
@@ -286,7 +286,7 @@ impl Clone for Fragile {
 }
 
 #[test]
-fn a_clone_that_panics_is_a_panic_of_the_one_who_waits() {
+fn a_clone_that_panics_is_a_panic_of_the_waiter() {
     check(|| {
         let (promise, resolver) = promise::<Fragile>();
         let fails = Rc::new(Cell::new(true));
@@ -305,7 +305,7 @@ fn a_clone_that_panics_is_a_panic_of_the_one_who_waits() {
 }
 
 #[test]
-fn a_clone_that_panics_leaves_nobody_waiting_for_what_was_made_of_it() {
+fn a_clone_that_panics_leaves_no_waiter_for_what_was_made_of_it() {
     check(|| {
         let (fragile, resolver) = promise::<Fragile>();
         let (other, second) = promise::<Fragile>();

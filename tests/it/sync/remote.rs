@@ -178,7 +178,7 @@ fn a_deadline_of_a_scope_ends_the_wait() {
 }
 
 #[test]
-fn a_waiter_that_leaves_lets_those_behind_it_in() {
+fn a_waiter_that_leaves_lets_the_later_ones_in() {
     ethreads::run_main(|| {
         let semaphore = Arc::new(Semaphore::new(2));
         let held = semaphore.acquire();
@@ -264,7 +264,7 @@ fn a_notification_is_kept_for_the_next_and_only_one() {
 }
 
 #[test]
-fn a_promise_is_kept_for_everybody_everywhere() {
+fn a_promise_is_kept_for_all_waiters_everywhere() {
     let (promise, resolver) = Promise::<String, ()>::new();
     let waiters: Vec<_> = (0..4)
         .map(|number| {
@@ -348,7 +348,7 @@ fn left_behind(wait: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
-fn one_who_was_left_behind_by_its_shard_is_handed_nothing() {
+fn a_waiter_left_behind_by_its_shard_is_handed_nothing() {
     fresh(|| {
         let (sender, receiver) = bounded(1);
         let theirs = receiver.clone();

@@ -167,7 +167,7 @@ fn looking_whether_it_is_there_and_then_starting_it_makes_as_many_as_there_are_c
 }
 
 #[test]
-fn a_failed_start_is_told_to_all_who_wait_and_the_next_call_tries_again() {
+fn a_failed_start_is_told_to_all_waiters_and_the_next_call_tries_again() {
     check(|| {
         let (builder, log) = builder(|n| if n == 1 { Err("no luck") } else { Ok(()) });
         let resource = builder.build();
@@ -189,7 +189,7 @@ fn a_failed_start_is_told_to_all_who_wait_and_the_next_call_tries_again() {
 }
 
 #[test]
-fn a_start_that_panics_is_told_to_all_who_wait() {
+fn a_start_that_panics_is_told_to_all_waiters() {
     check(|| {
         let (builder, _log) = builder(|n| {
             assert!(n > 1, "there is no {n}");
@@ -238,7 +238,7 @@ fn a_start_that_takes_too_long_is_given_up() {
 }
 
 #[test]
-fn a_start_goes_on_without_those_who_waited_for_it() {
+fn a_start_goes_on_without_its_waiters() {
     check(|| {
         let (builder, log) = builder(|_| Ok(()));
         let resource = builder.build();
@@ -322,7 +322,7 @@ fn a_restart_is_a_stop_and_a_start() {
 }
 
 #[test]
-fn a_stop_ends_a_start_and_tells_those_who_wait_for_it() {
+fn a_stop_ends_a_start_and_tells_its_waiters() {
     check(|| {
         let (builder, log) = builder(|_| Ok(()));
         let resource = builder.build();
@@ -346,7 +346,7 @@ fn a_stop_ends_a_start_and_tells_those_who_wait_for_it() {
 }
 
 #[test]
-fn whoever_comes_after_a_stop_of_what_starts_has_it_started_anew() {
+fn a_call_after_a_stop_of_what_starts_starts_it_anew() {
     check(|| {
         let (builder, log) = builder(|_| Ok(()));
         let resource = builder.build();
@@ -405,7 +405,7 @@ fn what_was_started_in_spite_of_a_stop_is_stopped() {
 }
 
 #[test]
-fn a_stop_waits_for_those_who_use_it() {
+fn a_stop_waits_for_the_leases() {
     check(|| {
         let (builder, log) = builder(|_| Ok(()));
         let resource = builder.build();
@@ -535,7 +535,7 @@ fn a_stop_that_panics_is_in_the_log_and_it_counts_as_stopped() {
 }
 
 #[test]
-fn a_shutdown_tells_those_who_wait_and_drops_what_runs() {
+fn a_shutdown_tells_the_waiters_and_drops_what_runs() {
     for (seed, running) in [(1, true), (2, true), (1, false), (2, false)] {
         let run = sim::run(seed, move || {
             let (builder, log) = builder(|_| Ok(()));
@@ -612,7 +612,7 @@ fn an_ethread_that_unwinds_has_it_if_it_runs_and_starts_nothing() {
 }
 
 #[test]
-fn those_who_wait_through_a_stop_share_the_next_start() {
+fn waiters_through_a_stop_share_the_next_start() {
     check(|| {
         let (builder, log) = builder(|_| Ok(()));
         let resource = builder.build();

@@ -54,7 +54,7 @@ impl Scene {
 }
 
 #[test]
-fn neither_readers_nor_writers_overtake_who_waits() {
+fn neither_readers_nor_writers_overtake_a_waiter() {
     check(|| {
         let scene = Rc::new(Scene::default());
         let first = scene.lock.read().unwrap();
@@ -258,7 +258,7 @@ fn an_owner_is_told_of_the_poison_and_has_the_value() {
 }
 
 #[test]
-fn whoever_leaves_the_line_lets_readers_behind_it_in() {
+fn a_writer_that_leaves_lets_readers_behind_it_in() {
     check(|| {
         for cancelled in [false, true] {
             let scene = Rc::new(Scene::default());

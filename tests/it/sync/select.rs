@@ -373,7 +373,7 @@ fn exactly_one_thing_happens_when_two_become_possible_in_one_turn() {
 }
 
 #[test]
-fn whoever_leaves_a_choice_otherwise_leaves_all_its_lines() {
+fn a_choice_that_ends_otherwise_leaves_all_its_queues() {
     check(|| {
         let alive = Rc::new(Cell::new(0));
         let signal = Rc::new(Signal::<()>::new());
@@ -420,7 +420,7 @@ fn whoever_leaves_a_choice_otherwise_leaves_all_its_lines() {
 }
 
 #[test]
-fn nobody_meets_itself_in_a_channel() {
+fn a_choice_does_not_meet_itself_in_a_channel() {
     check(|| {
         let (sender, receiver) = channel::bounded(0);
         for _ in 0..4 {
@@ -452,7 +452,7 @@ fn nobody_meets_itself_in_a_channel() {
 }
 
 #[test]
-fn two_who_send_or_receive_meet_each_other() {
+fn two_choices_that_send_or_receive_meet_each_other() {
     check(|| {
         for count in [2, 3, 10] {
             let (sender, receiver) = channel::bounded(0);

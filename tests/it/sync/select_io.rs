@@ -288,7 +288,7 @@ fn a_chooser_that_does_not_read_passes_the_edge_on() {
 }
 
 #[test]
-fn who_leaves_a_socket_leaves_no_trace_at_it() {
+fn a_choice_that_leaves_a_socket_leaves_no_trace_at_it() {
     on_each_driver(|| {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let never = Signal::<()>::new();
@@ -358,7 +358,7 @@ fn an_ethread_that_has_ended_is_something_that_happens() {
 }
 
 #[test]
-fn an_end_that_lost_wakes_nobody_later() {
+fn an_end_that_lost_wakes_no_ethread_later() {
     check(|| {
         let (go, gone) = channel::bounded::<()>(0);
         let mut ethread = thread::spawn(move || assert!(gone.recv().is_err()));

@@ -127,7 +127,7 @@ fn the_macro_means_std_whatever_names_are_around_it() {
 }
 
 #[test]
-fn whoever_never_has_to_wait_still_lets_others_run() {
+fn an_ethread_that_never_waits_still_lets_others_run() {
     check(|| {
         let (sender, receiver) = channel::bounded(1);
         let ran = Rc::new(Cell::new(false));
@@ -147,7 +147,7 @@ fn whoever_never_has_to_wait_still_lets_others_run() {
 }
 
 #[test]
-fn other_waits_work_on_while_somebody_chooses() {
+fn other_waits_work_on_beside_a_choice() {
     check(|| {
         // The wait queue of one signal, with choosers and plain waiters in turn.
         let signal = Rc::new(Signal::new());
@@ -277,7 +277,7 @@ fn on_the_schedulers_side_only_what_is_possible_at_once_happens() {
 }
 
 #[test]
-fn who_chose_in_a_scheduler_that_has_ended_means_nothing_to_the_next_one() {
+fn a_choice_in_a_scheduler_that_has_ended_means_nothing_to_the_next_one() {
     fresh(|| {
         let ends: &'static (Sender<u32>, Receiver<u32>) = Box::leak(Box::new(channel::bounded(0)));
         let signal: &'static Signal<u32> = Box::leak(Box::new(Signal::new()));
@@ -310,7 +310,7 @@ fn who_chose_in_a_scheduler_that_has_ended_means_nothing_to_the_next_one() {
 }
 
 #[test]
-fn whoever_unwinds_takes_what_is_possible_at_once() {
+fn an_unwinding_ethread_takes_what_is_possible_at_once() {
     check(|| {
         let (sender, receiver) = channel::bounded(1);
         let got = Rc::new(RefCell::new(Vec::new()));
@@ -333,9 +333,9 @@ fn whoever_unwinds_takes_what_is_possible_at_once() {
 }
 
 #[test]
-fn whoever_unwinds_and_would_have_to_choose_ends_the_process_with_a_report() {
+fn an_unwinding_ethread_that_would_have_to_choose_ends_the_process_with_a_report() {
     let name = "sync::select_more::\
-        whoever_unwinds_and_would_have_to_choose_ends_the_process_with_a_report";
+        an_unwinding_ethread_that_would_have_to_choose_ends_the_process_with_a_report";
     if let Some(output) = in_child(name) {
         let text = stderr(&output);
         assert!(!output.status.success());
@@ -415,7 +415,7 @@ mod at_one_time {
     }
 
     #[test]
-    fn thousands_choose_and_those_who_give_up_do_so_at_once() {
+    fn thousands_choose_and_give_up_at_once() {
         let run = sim::run(3, || {
             let signals: Rc<Vec<_>> = Rc::new((0..3).map(|_| Signal::<u32>::new()).collect());
             let waiting: Vec<_> = (0..3000)

@@ -39,7 +39,7 @@ fn a_signal_is_for_the_first_and_a_broadcast_for_all() {
 }
 
 #[test]
-fn a_signal_that_nobody_waits_for_is_gone_and_does_no_harm() {
+fn a_signal_without_a_waiter_is_gone_and_does_no_harm() {
     check(|| {
         let signal = Rc::new(Signal::new());
         assert_eq!(signal.signal(1), Err(1));
@@ -68,7 +68,7 @@ fn a_wait_with_a_limit_ends_with_nothing_or_with_the_value() {
 }
 
 #[test]
-fn no_value_is_lost_to_one_who_was_cancelled() {
+fn no_value_is_lost_to_a_cancelled_waiter() {
     check(|| {
         let signal = Rc::new(Signal::new());
         let (gone, next) = (waiter(&signal), waiter(&signal));
@@ -83,7 +83,7 @@ fn no_value_is_lost_to_one_who_was_cancelled() {
 
 #[cfg(feature = "sim")]
 #[test]
-fn no_value_is_lost_to_one_whose_time_is_over() {
+fn no_value_is_lost_to_a_waiter_whose_time_is_over() {
     for seed in 0..50 {
         let run = ethreads::sim::run(seed, || {
             let limit = Duration::from_millis(5);
@@ -149,7 +149,7 @@ impl Clone for Slow {
 }
 
 #[test]
-fn a_broadcast_is_not_for_those_who_come_while_it_is_cloned() {
+fn a_broadcast_is_not_for_waiters_that_come_while_it_is_cloned() {
     check(|| {
         let signal = Rc::new(Signal::<Slow>::new());
         let [leaves, stays] = [(); 2].map(|()| Rc::new(waiter(&signal)));

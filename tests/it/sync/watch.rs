@@ -64,7 +64,7 @@ fn a_slow_receiver_misses_what_was_in_between() {
 }
 
 #[test]
-fn all_who_wait_are_told_of_each_change_and_of_the_end() {
+fn all_waiters_are_told_of_each_change_and_of_the_end() {
     check(|| {
         let (sender, receiver) = watch::channel("a");
         let readers = [(); 3].map(|()| {
@@ -165,7 +165,7 @@ fn a_change_that_panics_is_none() {
 }
 
 #[test]
-fn a_receiver_that_goes_has_seen_nothing_and_disturbs_nobody() {
+fn a_receiver_that_goes_has_seen_nothing_and_does_no_harm() {
     check(|| {
         let (sender, receiver) = watch::channel(0);
         let waits = |limit| {

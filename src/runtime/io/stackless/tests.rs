@@ -74,7 +74,7 @@ fn live_stacks() -> usize {
 }
 
 #[test]
-fn whoever_rests_holds_no_stack_and_is_the_same_ethread() {
+fn a_resting_ethread_holds_no_stack_and_is_the_same_ethread() {
     let (mut peer, handle, seen, end) = rester(NEVER);
     let id = handle.thread().id();
     for round in 1..=3 {
@@ -125,7 +125,7 @@ fn a_cancel_after_the_wake_up_is_not_lost() {
 }
 
 #[test]
-fn a_hangup_wakes_whoever_rests() {
+fn a_hangup_wakes_a_resting_ethread() {
     let (ours, handle, seen, _end) = rester(NEVER);
     drop(ours);
     while seen.borrow().len() == 1 {

@@ -196,7 +196,7 @@ fn all_of_the_frame_that_leaves_is_kept() {
 }
 
 #[test]
-fn whoever_left_from_another_stack_is_not_trimmed() {
+fn an_ethread_that_left_from_another_stack_is_not_trimmed() {
     let mut arena = arena();
     let (one, two) = (stack(&mut arena), stack(&mut arena));
     // The other stack is higher: everything up to it would be taken for dead.
