@@ -10,7 +10,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::boxed::{Boxed, FullDuplex, HalfDuplex};
+use super::boxed::{Boxed, FullDuplex, HalfDuplex, Io};
 use super::deadline::Deadline;
 use super::socket::{Family, Socket};
 use crate::io::Duplex;
@@ -25,10 +25,11 @@ use crate::runtime::task::work::Work;
 /// TCP streams, Unix streams and [`Duplex`]es convert into it. Others go into a box.
 pub struct Stream(Kind);
 
+/// The common kind alone is inline, as every idle connection has one.
 enum Kind {
     Socket(Socket),
-    Memory(Duplex),
-    Boxed(Boxed),
+    Memory(Box<Duplex>),
+    Boxed(Box<Boxed>),
 }
 
 impl Stream {
@@ -43,13 +44,17 @@ impl Stream {
         T: 'static,
         for<'a> &'a T: Read + Write,
     {
-        Self(Kind::Boxed(Boxed::new(Box::new(FullDuplex(stream)))))
+        Self::of_io(FullDuplex(stream))
     }
 
     /// Makes a stream of any type that can be read and written, one at a time: while a read waits,
     /// a write waits too. Otherwise as [`boxed`](Self::boxed).
     pub fn half_duplex<T: Read + Write + 'static>(stream: T) -> Self {
-        Self(Kind::Boxed(Boxed::new(Box::new(HalfDuplex::new(stream)))))
+        Self::of_io(HalfDuplex::new(stream))
+    }
+
+    fn of_io(io: impl Io + 'static) -> Self {
+        Self(Kind::Boxed(Box::new(Boxed::new(Box::new(io)))))
     }
 
     /// Makes a stream of a non-blocking socket.
@@ -308,7 +313,7 @@ impl From<UnixStream> for Stream {
 
 impl From<Duplex> for Stream {
     fn from(stream: Duplex) -> Self {
-        Self(Kind::Memory(stream))
+        Self(Kind::Memory(Box::new(stream)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,11 +22,12 @@ pub struct Registration {
     homes: Mutex<Homes>,
 }
 
-/// All shards that have registered the descriptor. The first needs no allocation.
+/// All shards that have registered the descriptor. The first needs no allocation, and the others
+/// take one word less than in a `Vec`: each idle connection of a server has this.
 #[derive(Default)]
 struct Homes {
     first: Option<Home>,
-    more: Vec<Home>,
+    more: Box<[Home]>,
 }
 
 #[derive(Clone)]
@@ -49,7 +51,9 @@ impl Homes {
             !home.inbox.is_closed()
         };
         self.first = self.first.take().filter(goes_on);
-        self.more.retain(goes_on);
+        let mut more = mem::take(&mut self.more).into_vec();
+        more.retain(goes_on);
+        self.more = more.into();
     }
 }
 
@@ -100,7 +104,8 @@ impl Registration {
             homes.first = Some(home);
             self.binding.store(key, Ordering::Relaxed);
         } else {
-            homes.more.push(home);
+            let more = mem::take(&mut homes.more);
+            homes.more = more.into_iter().chain([home]).collect();
         }
     }
 
@@ -142,7 +147,7 @@ impl Registration {
     }
 
     fn release(&self, fd: Option<BorrowedFd<'_>>) {
-        let homes = std::mem::take(&mut *self.homes());
+        let homes = mem::take(&mut *self.homes());
         self.binding.store(0, Ordering::Relaxed);
         if homes.first.is_none() {
             return;
