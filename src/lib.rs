@@ -2,9 +2,9 @@
 //!
 //! Code is written as if every call blocked. A call that has to wait suspends its ethread, and the
 //! other ethreads run meanwhile, at the cost of an event loop. There is no `async`: an ethread has
-//! a stack of its own, so any code may wait, at any depth of any library, as long as the call that
-//! waits is one of this crate's. Names and signatures are those of [`std`]. An ethread stays on one
-//! OS thread, its *shard*: closures need no `Send`, and [`Rc`](std::rc::Rc),
+//! a stack of its own, so any call stack may wait, library code included, as long as the waiting
+//! call is one of this crate's. Names and signatures are those of [`std`]. An ethread stays on one
+//! OS thread, its *shard*. So closures need no `Send`, and [`Rc`](std::rc::Rc),
 //! [`RefCell`](std::cell::RefCell) and `thread_local!` keep working.
 //!
 //! # An HTTP server
@@ -35,7 +35,7 @@
 //! # Ethreads
 //!
 //! [`run_main`] runs a program, [`spawn`] makes an ethread, and
-//! [`join`](thread::JoinHandle::join) waits for its result:
+//! [`join`](thread::JoinHandle::join) waits for the result of that ethread:
 //!
 //! ```
 //! use std::time::Duration;
@@ -78,11 +78,11 @@
 //!
 //! # Rules of suspending
 //!
-//! 1. An ethread gives way only in calls that document it: ["suspends"](docs::suspending).
-//! 2. What blocks an OS thread stops all of its ethreads: run it in [`bridge::blocking`].
+//! 1. An ethread suspends only in calls whose documentation says ["suspends"](docs::suspending).
+//! 2. A call that blocks its OS thread stops all ethreads there: make it in [`bridge::blocking`].
 //! 3. Hold no `RefCell` borrow and no std lock while suspending; a lock of [`sync`] may be held.
 //! 4. A cancel or a deadline unwinds the waiting ethread: destructors run, but they cannot wait.
-//! 5. A stack has a fixed size; an overflow ends the process, and names the ethread.
+//! 5. A stack has a fixed size; an overflow aborts the process with a message.
 //!
 //! # More
 //!
@@ -90,11 +90,11 @@
 //! * [`docs::suspending`]: what suspends an ethread, and what blocks its OS thread.
 //! * [`cancellation`]: what ends a wait, and when. [`docs::unwinding`]: panics and destructors.
 //! * [`docs::guarantees`]: order, fairness, deadlocks, versions, and what is not promised.
-//! * [`docs::limits`]: what goes wrong, or does not work.
+//! * [`docs::limits`]: code that fails or misbehaves in an ethread.
 //! * [`docs::logging`]: what is logged at which level. [`docs::environment`]: features, variables,
 //!   drivers, platforms.
-//! * `README.md`: first steps, and what the crate is good and bad at. `ARCHITECTURE.md`: how the
-//!   code is laid out. `CHANGELOG.md`: what has changed. `examples/`: whole programs.
+//! * `README.md`: first steps, and a comparison with tokio, Go and OS threads. `ARCHITECTURE.md`:
+//!   the layout of the code. `CHANGELOG.md`: the changes. `examples/`: whole programs.
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("ethreads needs `panic = \"unwind\"`: cancelled ethreads end by unwinding");
@@ -119,11 +119,11 @@ pub mod time;
 #[doc = include_str!("pages/cancellation.md")]
 pub mod cancellation {}
 
-/// Pages of documentation. They have no items.
+/// Pages of documentation, as modules without items.
 ///
-/// The page [`crate::cancellation`], on how a wait ends, is beside this module.
+/// One more page is [`crate::cancellation`], on how a wait ends.
 pub mod docs {
-    /// How do I ...? Recipes of at most ten lines.
+    /// How do I ...? Short recipes.
     ///
     /// Each recipe compiles as it stands, in a `main` that returns a `Result`. For whole programs
     /// see `examples/`.
