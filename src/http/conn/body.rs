@@ -1,9 +1,9 @@
-//! The body of an HTTP/1 request, as it arrives on its connection.
+//! The body of an HTTP/1 request, read from its connection.
 //!
-//! While the request holds the body, each read takes place in the ethread of the connection, and
-//! first sends what was collected. A body that was taken is read anywhere, and never sends. It has
-//! bytes of its own, and is revoked when its request has ended: the bytes behind its end go back to
-//! the connection.
+//! While the request holds the body, only the ethread of the connection reads it, and each read
+//! first flushes the collected output. A body that was taken out of its request may be read in any
+//! ethread of the shard, and never writes. It has a buffer of its own for received bytes. When its
+//! request ends, the body is revoked: received bytes behind its end return to the connection.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -24,7 +24,7 @@ use crate::http::proto::trailers::parse_trailers;
 use crate::runtime::base::wait::deadline_after;
 use crate::runtime::io::operation::Limit;
 
-/// An unread body up to this length is read to keep the connection. For a longer body, a new
+/// An unread body up to this length is drained to keep the connection. For a longer body, a new
 /// connection is cheaper for both sides.
 pub(in crate::http) const DRAIN_LIMIT: u64 = 64 * 1024;
 
@@ -36,13 +36,13 @@ enum Rest {
     Chunked(ChunkedDecoder),
 }
 
-/// What a read does next.
+/// The next step of a read.
 enum Step {
-    /// This many bytes of the body were found among those received.
+    /// The read is complete: this many received bytes were copied to the caller's buffer.
     Got(usize),
-    /// At most this many bytes of the body come next, and can be read to their place.
+    /// Read body data, at most this many bytes, directly into the caller's buffer.
     Data(usize),
-    /// Framing comes next.
+    /// Read chunk framing.
     Framing,
 }
 
@@ -54,16 +54,17 @@ pub(super) struct IncomingBody {
     rest: RefCell<Rest>,
     /// Bytes of the body that were read.
     got: Cell<u64>,
-    /// How long its reader has waited for the body, in nanoseconds.
+    /// The sum of all waits for the body, in nanoseconds.
     waited: Cell<u64>,
     /// The peer waits for a 100 before it sends the body.
     owes_continue: Cell<bool>,
-    /// The next request cannot be found: a read failed, or the body is too long to be read.
+    /// The beginning of the next request is unknown: a read failed, or the body is too long to be
+    /// drained.
     broken: Cell<bool>,
     trailers: OnceCell<Headers>,
-    /// The bytes that were received, once the body was taken.
+    /// Received bytes that were not read, once the body was taken.
     own: RefCell<Option<Received>>,
-    /// Reads that wait.
+    /// The number of reads that wait for input.
     waiting: Cell<usize>,
 }
 
@@ -91,7 +92,7 @@ impl IncomingBody {
         }
     }
 
-    /// Puts this into the allocation of `spare`, if that is a body that nothing else holds.
+    /// Moves the body into the allocation of `spare`, if that is a body without other references.
     pub(super) fn in_place_of(self, spare: Option<Rc<dyn Any>>) -> Rc<Self> {
         let spare = spare.and_then(|spare| spare.downcast::<Self>().ok());
         if let Some(mut spare) = spare
@@ -103,7 +104,8 @@ impl IncomingBody {
         Rc::new(self)
     }
 
-    /// Whether the next request can be found, even if this body was not read to its end.
+    /// Whether the connection can serve another request: the body is at its end, or the unread rest
+    /// may be drained.
     pub(super) fn can_go_on(&self) -> bool {
         match &*self.rest.borrow() {
             _ if self.broken.get() => false,
@@ -114,18 +116,18 @@ impl IncomingBody {
         }
     }
 
-    /// Whether the body can still be read apart from its request.
+    /// Whether the body was taken out of its request, and was not dropped since.
     pub(super) fn is_taken(self: &Rc<Self>) -> bool {
         self.own.borrow().is_some() && Rc::strong_count(self) > 1
     }
 
-    /// Ends the body for the code that holds it: a read that waits fails, and so does each later
-    /// one. Returns the bytes that it has not read, if it was taken.
+    /// Makes a waiting read and all later reads fail. Returns the received bytes that a body that
+    /// was taken has not read.
     pub(super) fn revoke(&self) -> Option<Received> {
         let connection = self.connection.take()?;
         if self.waiting.get() > 0 {
             connection.stream.look_again();
-            // The read that waits loses what it gets.
+            // The waiting read cannot try again, and loses the bytes that it receives.
             if !connection.stream.can_try() {
                 self.broken.set(true);
             }
@@ -133,7 +135,7 @@ impl IncomingBody {
         self.own.take()
     }
 
-    /// Sends a 100 if the peer withholds the body until then.
+    /// Sends a 100 if the peer waits for it before it sends the body.
     pub(super) fn send_continue(&self, connection: &Connection) -> Result<(), Error> {
         if self.owes_continue.take() {
             connection.output.borrow_mut().extend_from_slice(CONTINUE);
@@ -142,17 +144,17 @@ impl IncomingBody {
         Ok(())
     }
 
-    /// Reads and discards what was left of the body, up to [`DRAIN_LIMIT`]; see
-    /// [`can_go_on`](Self::can_go_on). Returns false if the end of the body was not reached.
+    /// Reads and discards the unread rest of the body, up to [`DRAIN_LIMIT`]. Returns false if the
+    /// end of the body was not reached.
     #[inline(never)]
     pub(super) fn drain(&self, connection: &Connection, received: &mut Received) -> bool {
         let mut drained = 0;
         let mut scratch = [0; 1024];
         while !self.is_done() && drained <= DRAIN_LIMIT {
-            match self.read_here(connection, received, &mut scratch) {
+            match self.read_for_request(connection, received, &mut scratch) {
                 Ok(got) => drained += got as u64,
                 Err(error) => {
-                    log::debug!("an unread body did not end: {error}");
+                    log::debug!("draining an unread request body failed: {error}");
                     return false;
                 }
             }
@@ -160,8 +162,8 @@ impl IncomingBody {
         self.is_done()
     }
 
-    /// Reads from the body, in the ethread of the connection.
-    fn read_here(
+    /// Reads from a body that its request holds, in the ethread of the connection.
+    fn read_for_request(
         &self,
         connection: &Connection,
         received: &mut Received,
@@ -180,7 +182,7 @@ impl IncomingBody {
     }
 
     /// Reads from a body that was taken.
-    fn read_apart(&self, connection: &Connection, buf: &mut [u8]) -> Result<usize, Error> {
+    fn read_taken(&self, connection: &Connection, buf: &mut [u8]) -> Result<usize, Error> {
         if buf.is_empty() || self.is_done() {
             return Ok(0);
         }
@@ -225,7 +227,7 @@ impl IncomingBody {
         }
     }
 
-    /// Takes what it can out of the bytes that were received.
+    /// Copies received bytes of the body to `buf`; without any, returns the read to make next.
     fn step(&self, received: &mut Received, buf: &mut [u8]) -> Result<Step, Error> {
         let room = buf.len();
         let bound = |count: u64| room.min(usize::try_from(count).unwrap_or(usize::MAX));
@@ -251,7 +253,7 @@ impl IncomingBody {
                     }
                     *rest = Rest::Done;
                 } else if progress.produced == 0 {
-                    // Data that is not received yet bypasses the decoder.
+                    // Data that has not arrived yet is read without the decoder.
                     return Ok(match decoder.data_run() {
                         0 => Step::Framing,
                         run => Step::Data(bound(run)),
@@ -262,7 +264,7 @@ impl IncomingBody {
         }
     }
 
-    /// Counts bytes of the body that were read past the decoder.
+    /// Counts bytes of the body that were read without the decoder.
     fn advance(&self, got: u64) {
         let mut rest = self.rest.borrow_mut();
         match &mut *rest {
@@ -273,7 +275,7 @@ impl IncomingBody {
         }
     }
 
-    /// Receives framing of a chunked body behind the bytes that were received.
+    /// Reads chunk framing, and appends it to the received bytes.
     fn receive_framing(
         &self,
         connection: &Connection,
@@ -292,7 +294,7 @@ impl IncomingBody {
         Ok(())
     }
 
-    /// Waits for more of the body, and adds the wait to `waited`. Fails if the input ends.
+    /// Reads from the stream, and adds the wait to `waited`. Fails at the end of the input.
     fn receive(&self, connection: &Connection, buf: &mut [u8]) -> Result<usize, Error> {
         let apart = self.own.borrow().is_some();
         if !apart {
@@ -313,20 +315,20 @@ impl IncomingBody {
         }
     }
 
-    /// Returns when this turn began, and the deadline for the next bytes of the body. The deadline
-    /// bounds each pause, and the sum of all pauses. The bound of the sum grows with the bytes that
-    /// have arrived.
+    /// Returns the time at which this turn of the scheduler began, and the deadline of the next
+    /// read. The deadline bounds each wait, and the sum of all waits. The bound of the sum grows
+    /// with the bytes that have arrived.
     fn deadline(&self, connection: &Connection) -> (Deadline, Deadline) {
         let timeouts = &connection.context.config.timeouts;
         let now = turn_began();
-        let pause = deadline_after(now, timeouts.body);
+        let single = deadline_after(now, timeouts.body);
         let Some(rate) = NonZeroU32::new(timeouts.body_rate) else {
-            return (now, pause);
+            return (now, single);
         };
         let earned = self.got.get().saturating_mul(1_000_000_000) / u64::from(rate.get());
         let granted = deadline_after(earned, timeouts.body_grace);
         let left = granted.saturating_sub(self.waited.get());
-        (now, pause.min(now.saturating_add(left)))
+        (now, single.min(now.saturating_add(left)))
     }
 
     fn is_revoked(&self) -> bool {
@@ -340,9 +342,9 @@ impl BodySource for IncomingBody {
             return Err(Error::body_revoked());
         };
         if self.own.borrow().is_some() {
-            self.read_apart(&connection, buf)
+            self.read_taken(&connection, buf)
         } else {
-            self.read_here(&connection, received, buf)
+            self.read_for_request(&connection, received, buf)
         }
     }
 
@@ -357,7 +359,7 @@ impl BodySource for IncomingBody {
         // A body that was taken never sends, and a 100 must not follow the head of the response.
         if self.owes_continue.take() {
             connection.output.borrow_mut().extend_from_slice(CONTINUE);
-            // The next write of the connection reports an error.
+            // An error is reported by the next write of the connection.
             let _ = connection.send_early();
         }
     }
@@ -373,8 +375,8 @@ impl BodySource for IncomingBody {
     }
 
     fn refuse(&self, got: u64) {
-        // The length of the rest is unknown. If much has arrived already, the connection is given
-        // up now, so that the answer says so, and not after an attempt to drain the rest.
+        // The length of the rest is unknown. After this many bytes the connection is closed without
+        // an attempt to drain the rest, so the answer can announce the close.
         if got > DRAIN_LIMIT {
             self.broken.set(true);
         }

@@ -1,6 +1,6 @@
-//! What a connection is carried by: a socket, a stream in memory, or a stream of the user.
+//! The stream of a connection: a socket, a stream in memory, or a stream of the program.
 //!
-//! The rest of the server asks a stream what it can do, and never names a descriptor.
+//! The rest of the server does not distinguish the kinds: a stream says what it can do.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -19,10 +19,11 @@ use crate::runtime::io::operation::Limit;
 use crate::runtime::task::join::JoinHandle;
 use crate::runtime::task::work::Work;
 
-/// A stream that HTTP is spoken on, for
+/// The stream of an HTTP connection, for
 /// [`Server::serve_connection`](crate::http::Server::serve_connection).
 ///
-/// TCP streams, Unix streams and [`Duplex`]es convert into it. Others go into a box.
+/// Made by `From` of a TCP stream, a Unix stream or a [`Duplex`], and by [`boxed`](Self::boxed) or
+/// [`half_duplex`](Self::half_duplex) of any other type.
 pub struct Stream(Kind);
 
 /// The common kind alone is inline, as every idle connection has one.
@@ -36,9 +37,9 @@ impl Stream {
     /// Makes a stream of any type whose references can be read and written, such as a TLS stream
     /// with a lock of its own inside.
     ///
-    /// A read and a write may wait at the same time, in two ethreads, where a handler has
-    /// [taken](crate::http::Request::take_body) the body of its request. Time limits hold only
-    /// where the stream waits by calls of this crate.
+    /// A read and a write may wait at the same time, in two ethreads, if a handler has
+    /// [taken](crate::http::Request::take_body) the body of its request. Time limits apply only to
+    /// waits in calls of this crate.
     pub fn boxed<T>(stream: T) -> Self
     where
         T: 'static,
@@ -47,8 +48,8 @@ impl Stream {
         Self::of_io(FullDuplex(stream))
     }
 
-    /// Makes a stream of any type that can be read and written, one at a time: while a read waits,
-    /// a write waits too. Otherwise as [`boxed`](Self::boxed).
+    /// Makes a stream of any type that can be read and written, but not at the same time: a write
+    /// waits while a read waits. Otherwise as [`boxed`](Self::boxed).
     pub fn half_duplex<T: Read + Write + 'static>(stream: T) -> Self {
         Self::of_io(HalfDuplex::new(stream))
     }
@@ -85,14 +86,14 @@ impl Stream {
         }
     }
 
-    /// Another descriptor of the same connection, if it is a socket of this family.
+    /// Duplicates the descriptor, if the stream is a socket of this family.
     pub(in crate::http) fn duplicate(&self, family: Family) -> Option<OwnedFd> {
         let socket = self.as_socket()?;
         (socket.family() == family).then(|| socket.duplicate().ok())?
     }
 
-    /// Reads what has arrived, up to the length of `buffer`; fails with `WouldBlock` if nothing
-    /// has. Waits until `deadline` where a read cannot be tried.
+    /// Reads bytes that have arrived; fails with `WouldBlock` if there are none. A stream that
+    /// cannot try a read waits until `deadline` instead.
     #[track_caller]
     #[inline(always)]
     pub(in crate::http) fn read_now(
@@ -107,8 +108,8 @@ impl Stream {
         }
     }
 
-    /// Waits for input, without reading it; false at the deadline. Returns at once where a read
-    /// cannot be tried.
+    /// Waits for input, without reading it; false at the deadline. A stream that cannot try a read
+    /// returns true at once.
     #[track_caller]
     pub(in crate::http) fn wait(&self, deadline: Deadline) -> io::Result<bool> {
         match &self.0 {
@@ -118,9 +119,9 @@ impl Stream {
         }
     }
 
-    /// Parks without a stack until there may be input: see
-    /// [`Socket::park_stackless`]. Streams that are no sockets are served on their caller's stack.
-    // Inlined down to the park, as each request passes here.
+    /// Parks without a stack until there may be input: see [`Socket::park_stackless`]. Fails for
+    /// other streams, which are served on the stack of their caller.
+    // Inlined down to the park, as it runs for each request.
     #[inline(always)]
     #[track_caller]
     pub(in crate::http) fn park_stackless(&self, deadline: Deadline) -> io::Result<bool> {
@@ -130,7 +131,7 @@ impl Stream {
         }
     }
 
-    /// Spawns an ethread that waits for input without a stack. Only sockets can.
+    /// Spawns an ethread that waits for input without a stack. Fails if this is no socket.
     #[track_caller]
     pub(in crate::http) fn spawn_parked(
         &self,
@@ -144,14 +145,14 @@ impl Stream {
         }
     }
 
-    /// Whether a close may destroy what the peer has not read yet: see
+    /// Whether a close may discard output that the peer has not read: see
     /// [`lingering`](super::lingering).
     pub(in crate::http) fn lingers(&self) -> bool {
         self.as_socket().is_some()
     }
 
-    /// Reads what has arrived, up to the length of `buffer`; waits if nothing has. Each try calls
-    /// `check` first, and an error of it ends the read.
+    /// Reads bytes that have arrived; waits if there are none. Calls `check` before each try; an
+    /// error of `check` ends the read.
     #[track_caller]
     pub(in crate::http) fn read(
         &self,
@@ -166,7 +167,7 @@ impl Stream {
         }
     }
 
-    /// Writes what the peer takes at once; waits until it takes something.
+    /// Writes as many bytes as the stream accepts at once; waits until it accepts one.
     #[track_caller]
     pub(in crate::http) fn write(&self, bufs: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
         match &self.0 {
@@ -176,8 +177,8 @@ impl Stream {
         }
     }
 
-    /// Writes all of `head` and then all of `body`. `timeout` starts anew with each piece that the
-    /// peer takes. Other ethreads run between two pieces of `slice` bytes.
+    /// Writes all of `head` and then all of `body`. `timeout` restarts whenever the stream accepts
+    /// bytes. On a socket, other ethreads run between two pieces of `slice` bytes.
     #[track_caller]
     #[inline]
     pub(in crate::http) fn write_all(
@@ -206,7 +207,7 @@ impl Stream {
         self.flush(limit)
     }
 
-    /// Has a stream of a user send what it has buffered itself.
+    /// Flushes a boxed stream, which may have a buffer of its own.
     pub(in crate::http) fn flush(&self, limit: Limit) -> io::Result<()> {
         match &self.0 {
             Kind::Boxed(boxed) => boxed.flush(limit),
@@ -214,8 +215,8 @@ impl Stream {
         }
     }
 
-    /// Has the kernel send a part of a file; waits until the kernel takes something. Returns zero
-    /// at the end of the file; fails with `Unsupported` where the kernel cannot.
+    /// Sends a part of a file by the kernel; waits until the kernel accepts a byte. Returns zero at
+    /// the end of the file; fails with `Unsupported` where the kernel or the stream cannot.
     #[track_caller]
     pub(in crate::http) fn send_file(
         &self,
@@ -230,8 +231,8 @@ impl Stream {
         }
     }
 
-    /// Sends what is taken at once, which may be nothing. Not a suspension point. An error is left
-    /// to the next write to report.
+    /// Sends as many bytes as the stream accepts at once, possibly none. Not a suspension point. An
+    /// error is reported by the next write.
     pub(in crate::http) fn send_now(&self, data: &[u8]) -> usize {
         match &self.0 {
             Kind::Socket(socket) => socket.send_now(data),
@@ -240,7 +241,7 @@ impl Stream {
         }
     }
 
-    /// Ends one side of the connection, or both. What fails is gone already.
+    /// Ends one side of the connection, or both. Fails only if the connection is gone.
     pub(in crate::http) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match &self.0 {
             Kind::Socket(socket) => return socket.shutdown(how),
@@ -252,11 +253,11 @@ impl Stream {
 
     /// Ends the write side, so that the peer sees the end of the stream.
     pub(in crate::http) fn shut_down_write(&self) {
-        // The call fails only if the peer is gone.
+        // The call fails only if the connection is gone.
         let _ = self.shutdown(Shutdown::Write);
     }
 
-    /// Reads and discards what has arrived, so that the following close does not reset the
+    /// Discards input that has arrived at a socket, so that the following close does not reset the
     /// connection. Not a suspension point.
     pub(in crate::http) fn discard_arrived(&self) {
         if let Some(socket) = self.as_socket() {
@@ -264,15 +265,16 @@ impl Stream {
         }
     }
 
-    /// Makes the close reset the connection, which discards the output that the peer has not taken.
+    /// Makes the close of a socket reset the connection, which discards output that the peer has
+    /// not received.
     pub(in crate::http) fn reset_at_close(&self) {
         if let Some(socket) = self.as_socket() {
             socket.reset_at_close();
         }
     }
 
-    /// Whether the peer has ended its side, or the connection is gone; false where that cannot be
-    /// known without a read.
+    /// Whether the peer has ended its side, or the connection is gone; false for a boxed stream,
+    /// which shows that only to a read.
     pub(in crate::http) fn peer_gone(&self) -> bool {
         match &self.0 {
             Kind::Socket(socket) => socket.peer_gone(),
@@ -281,7 +283,7 @@ impl Stream {
         }
     }
 
-    /// Makes the waiters of this stream try again, as idle connections may have to close by now.
+    /// Makes the waiters of this stream try again, and check whether the connection has to close.
     pub(in crate::http) fn look_again(&self) {
         match &self.0 {
             Kind::Socket(socket) => socket.look_again(),
@@ -295,7 +297,7 @@ impl Stream {
 fn no_socket() -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
-        "only a socket can be waited for without a stack",
+        "a wait without a stack needs a socket",
     )
 }
 

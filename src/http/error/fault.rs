@@ -117,7 +117,7 @@ impl Error {
     /// The request of this body has ended.
     pub(crate) fn body_revoked() -> Self {
         let kind = io::ErrorKind::ConnectionAborted;
-        let text = "the request has ended, and with it its body";
+        let text = "request body read after the end of its request";
         Self::wrap(Kind::Io(kind), io::Error::new(kind, text))
     }
 

@@ -1,4 +1,4 @@
-//! The request that a handler is given.
+//! The request that a handler receives.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -18,15 +18,15 @@ use crate::http::message::{
 use crate::http::proto::framing::BodyLength;
 use crate::http::proto::head::RequestHead;
 
-/// A request, and the connection that its body comes from.
+/// A request: its head, its body, and the connection that it came over.
 ///
-/// The head stays in the buffer that received it; the methods look it up in place. The body is read
-/// when the handler asks for it: with [`body`](Self::body) as a stream, or whole, up to the
-/// server's limit, with [`bytes`](Self::bytes) and [`text`](Self::text). With
-/// [`take_body`](Self::take_body) it is read while the response is sent.
+/// The head stays in the buffer that received it, and the methods refer to that buffer. The body is
+/// read on demand: [`body`](Self::body) reads it as a stream, [`bytes`](Self::bytes) and
+/// [`text`](Self::text) collect it, up to the server's limit, and [`take_body`](Self::take_body)
+/// makes it readable while the response is sent.
 ///
-/// A request belongs to its connection. A handler that puts another value into its place, such as
-/// one of [`builder`](Self::builder), ends the connection with its answer.
+/// A request belongs to its connection. If a handler overwrites it with another request, such as
+/// one of [`builder`](Self::builder), the connection ends after the response.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ pub struct Request {
     carrier: Rc<dyn Carrier>,
 }
 
-/// What a request was received by.
+/// The connection of a request, whatever its protocol.
 pub(in crate::http) trait Carrier {
     fn peer_addr(&self) -> Option<SocketAddr>;
     fn local_addr(&self) -> Option<SocketAddr>;
@@ -56,11 +56,11 @@ pub(in crate::http) trait Carrier {
     /// Whether the peer has ended its side, or is gone.
     fn peer_gone(&self) -> bool;
 
-    /// Sends the answers to earlier requests; suspends the caller until the peer takes them.
+    /// Sends the responses to earlier requests; suspends the caller until they are sent.
     fn flush(&self) -> Result<(), Error>;
 }
 
-/// What a connection keeps from one request to the next.
+/// The state that a connection keeps from one request to the next.
 pub(in crate::http) struct RequestState {
     pub(in crate::http) head: RequestHead,
     pub(in crate::http) connection: ClientConnection,
@@ -86,7 +86,7 @@ impl Request {
         }
     }
 
-    /// Sends the answers to earlier requests; see [`Carrier::flush`].
+    /// Sends the responses to earlier requests; see [`Carrier::flush`].
     pub(in crate::http) fn flush(&self) -> Result<(), Error> {
         self.carrier.flush()
     }
@@ -107,7 +107,7 @@ impl Request {
     /// OPTIONS.
     #[must_use]
     pub fn path(&self) -> &str {
-        // The form of nearly every request.
+        // Nearly every target has this form.
         match self.state.head.origin_path() {
             Some(path) => path,
             None => self.parsed_target().path,
@@ -126,13 +126,14 @@ impl Request {
         self.state.head.headers(self.received.head())
     }
 
-    /// Returns the peer's address; `None` on a Unix socket.
+    /// Returns the peer's address; `None` for a stream without one, such as a Unix socket.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.carrier.peer_addr()
     }
 
-    /// Returns the address that the peer connected to; `None` on a Unix socket.
+    /// Returns the address that the peer connected to; `None` for a stream without one, such as a
+    /// Unix socket.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.carrier.local_addr()
@@ -150,11 +151,11 @@ impl Request {
         &mut self.state.connection
     }
 
-    /// Whether the client has left: it has ended its side of the connection, or reset it.
+    /// Whether the client has ended its side of the connection, or reset it.
     ///
-    /// For handlers that work for long without a read or write, which would report it. The call
-    /// never waits, and costs one system call. A client that ends its side after its request but
-    /// still reads, as `nc -N` does, looks the same; the answer is sent nevertheless.
+    /// For handlers that run for long without a read or a write, which would fail. The call never
+    /// waits, and costs at most one system call. It also returns true for a client that ends its
+    /// side after its request and still reads, as `nc -N` does; such a client gets the response.
     ///
     /// # Examples
     ///
@@ -193,8 +194,9 @@ impl Request {
     /// Returns the body as a stream, without a limit on its length.
     ///
     /// A read suspends the ethread until bytes arrive. If the client waits for a 100 before it
-    /// sends the body (`Expect: 100-continue`, RFC 9110 section 10.1.1), the first read sends it.
-    /// The errors carry an [`Error`]; with `?` in a handler they answer with the fitting status.
+    /// sends the body (`Expect: 100-continue`, RFC 9110 section 10.1.1), the first read sends the
+    /// 100. An `io::Error` of a read wraps an [`Error`], so `?` in a handler answers with its
+    /// status.
     pub fn body(&mut self) -> BodyReader<'_> {
         BodyReader {
             body: &mut self.body,
@@ -203,16 +205,16 @@ impl Request {
     }
 
     /// Takes the rest of the body out of the request, to read it while the response is sent, or in
-    /// another ethread. What is left in the request is an empty body.
+    /// another ethread. An empty body remains in the request.
     ///
-    /// The length is not limited. If the client waits for a 100 before it sends the body, the 100
-    /// is sent. Once the response has been sent, the body can no longer be read: a read that waits
-    /// then fails. A rest of at most 64 KiB is discarded; with a longer one the connection is
-    /// closed. If the handler drops the body, the rest counts as unread.
+    /// The length is not limited. If the client waits for a 100 before it sends the body, this call
+    /// sends the 100. Once the response has been sent, reads of the body fail, and so does a read
+    /// that waits at that time. An unread rest of at most 64 KiB is discarded; with a longer rest
+    /// the connection is closed. The same is true if the handler drops the body.
     ///
     /// # Examples
     ///
-    /// An echo, which needs the same memory for a body of any length:
+    /// An echo, whose memory does not depend on the length of the body:
     ///
     /// ```
     /// use ethreads::http::{Body, Request};

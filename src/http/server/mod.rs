@@ -41,7 +41,8 @@ use crate::http::proto::limits::Limits;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 use crate::runtime::base::error::WouldPark;
 
-/// An HTTP server that listens. [`serve`](Self::serve) answers its requests.
+/// An HTTP server: its settings, and its listener. [`serve`](Self::serve) accepts connections and
+/// answers their requests.
 ///
 /// # Examples
 ///
@@ -71,12 +72,12 @@ use crate::runtime::base::error::WouldPark;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Server {
-    /// `None` once the server has been served.
+    /// `None` once the server was served, and without a listener.
     source: RefCell<Option<AcceptSource>>,
     pub(in crate::http) plan: Plan,
     control: Arc<Control>,
     share: Share,
-    /// It was made with a listener.
+    /// Whether the server was made with a listener.
     listens: bool,
 }
 
@@ -110,7 +111,7 @@ impl Server {
         Ok(TcpListener::bind(address)?.into())
     }
 
-    /// Makes a server that listens nowhere, for [`serve_connection`](Self::serve_connection).
+    /// Makes a server without a listener, for [`serve_connection`](Self::serve_connection).
     #[must_use]
     pub fn without_listener() -> Self {
         Self {
@@ -200,8 +201,8 @@ impl Server {
         self
     }
 
-    /// Sets how long a drain that a signal begins may take; see [`run`](Self::run). The default is
-    /// [`DRAIN_GRACE`](Self::DRAIN_GRACE).
+    /// Sets the grace period of a drain that a signal begins; see [`run`](Self::run). The default
+    /// is [`DRAIN_GRACE`](Self::DRAIN_GRACE).
     #[must_use]
     pub fn drain_grace(mut self, grace: Duration) -> Self {
         self.plan.drain_grace = grace;
@@ -227,10 +228,9 @@ impl Server {
         self
     }
 
-    /// Sets a closure that runs around each connection, in the connection's ethread. `around` is
-    /// given a function that serves the connection, and calls it once; the call returns when the
-    /// last answer has been sent. If `around` does not call it, or panics before, the connection is
-    /// closed.
+    /// Sets a closure that runs around each connection, in the connection's ethread. `around` gets
+    /// a function that serves the connection, and must call it once. The call returns when the last
+    /// answer has been sent. Without the call, the connection is closed.
     ///
     /// # Examples
     ///
@@ -321,7 +321,7 @@ impl Server {
         self.plan.local_addr.ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
-                "this server listens on no internet address",
+                "this server has no TCP listener",
             )
         })
     }
@@ -341,10 +341,11 @@ impl Server {
     /// Serves until the server is drained by its [`handle`](Self::handle), suspending the caller.
     /// [`ServerHandle::drained`] returns the report of the drain.
     ///
-    /// On an OS thread outside of ethreads, as in a plain `main`, this drives the shard meanwhile
-    /// and shuts it down at the end, as [`run_main`](crate::run_main) does: the other ethreads of
-    /// the OS thread are cancelled and given five seconds to unwind. A call that fails before it
-    /// has begun to serve does not shut the shard down, and neither does a call inside an ethread.
+    /// On an OS thread outside of ethreads, as in a plain `main`, this runs the event loop
+    /// meanwhile and shuts the shard down at the end, as [`run_main`](crate::run_main) does: the
+    /// other ethreads of the OS thread are cancelled and given five seconds to unwind. A call that
+    /// fails before it has begun to serve does not shut the shard down, and neither does a call
+    /// inside an ethread.
     ///
     /// # Errors
     ///
@@ -379,15 +380,14 @@ impl Server {
         serving.serve(Box::new(handler), source, root)
     }
 
-    /// As [`serve`](Self::serve), and SIGTERM or SIGINT drains the server. Suspends the caller
-    /// until then, or drives the shard and ends it, as `serve` does. A second signal ends the
-    /// process at once, even while a handler occupies the OS thread. The signals go to all servers
-    /// of the process that are run, and to servers that begin while others drain.
+    /// As [`serve`](Self::serve), suspending the caller, and SIGTERM or SIGINT drains the server. A
+    /// second signal ends the process at once, even while a handler occupies the OS thread. A
+    /// signal drains all servers of the process that this method runs, and servers that begin while
+    /// others drain.
     ///
-    /// The grace of the drain is [`drain_grace`](Self::drain_grace). Handlers of these signals that
-    /// were installed before are called too. When this method returns, everything is as before.
-    /// Nothing but this and [`WebServer::run_server`](crate::http::WebServer::run_server) touches
-    /// these signals.
+    /// The grace period of the drain is [`drain_grace`](Self::drain_grace). Signal handlers that
+    /// were installed before are called, too. When this method returns, the previous actions of the
+    /// signals are back. The other methods of a server do not touch signals.
     ///
     /// # Errors
     ///
@@ -420,21 +420,22 @@ impl Server {
     }
 
     /// Serves HTTP on a stream that the program has opened itself, suspending the caller until the
-    /// connection ends: on a stream in memory in a test, within a tunnel, or behind a handshake of
-    /// the program's own. The handlers run in the caller's ethread.
+    /// connection ends. Examples are a stream in memory in a test, a stream in a tunnel, and a
+    /// stream after a handshake of another protocol. The handlers run in the caller's ethread.
     ///
-    /// Settings and hooks of the server hold; its taskmaster does not decide about the connection,
-    /// and [`counts`](Self::counts) leaves it out. A [drain](ServerHandle::drain) ends the
+    /// The settings and hooks of the server apply, except for its taskmaster.
+    /// [`counts`](Self::counts) leaves the connection out. A [drain](ServerHandle::drain) ends the
     /// connection after its current request, and closes its stream after the grace, but never
     /// cancels the caller. A [boxed](Stream::boxed) stream that waits for a request ends when its
     /// idle timeout is over.
     ///
     /// # Errors
     ///
-    /// What broke the connection off: the error of the stream, for example if the peer resets it
-    /// within a response, or an [`Error`], wrapped. An end between two requests is none, and
-    /// neither is a request that was refused. If no ethread can be spawned, which waits for a
-    /// drain. `Other` with the source [`WouldPark`] while the caller unwinds.
+    /// The error that broke off the connection: an error of the stream, for example of a reset
+    /// within a response, or an [`Error`], wrapped. The end of the stream between two requests is
+    /// no error, and neither is a request that was refused. Also fails if the ethread that waits
+    /// for a drain cannot be spawned. `Other` with the source [`WouldPark`] while the caller
+    /// unwinds.
     ///
     /// # Panics
     ///
@@ -478,7 +479,7 @@ impl Server {
     }
 }
 
-/// Refuses to serve while the caller unwinds: nothing would wait, so serving would never end.
+/// Refuses to serve while the caller unwinds, as it cannot wait then.
 #[track_caller]
 fn check_unwinding() -> io::Result<()> {
     if std::thread::panicking() {

@@ -1,4 +1,4 @@
-//! Serving one connection that the program has opened, in the ethread of the caller.
+//! Serves one connection that the program has opened, in the ethread of the caller.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -43,7 +43,7 @@ pub(super) fn serve(
         .map_err(Error::into_io)
 }
 
-/// Ends what runs beside the connection, however that ends.
+/// Stops the flusher when the connection ends, also by unwinding.
 struct StopOnDrop<'a>(&'a ServerState);
 
 impl Drop for StopOnDrop<'_> {
@@ -52,8 +52,8 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Waits for a drain, and ends the connection as [`Drain`](super::drain::Drain) does. Nothing is
-/// cancelled: at the end of the grace the stream is closed.
+/// Waits for a drain, and ends the connection as [`Drain`](super::drain::Drain) does, except that
+/// it cancels no ethread: it closes the stream at the end of the grace period.
 fn drain(state: &ServerState, control: &Control) {
     let me = thread::current();
     let _told = control.tell(&me);
