@@ -21,13 +21,13 @@ use crate::runtime::state::slots::Direction;
 /// (`PIPE_BUF`, pipe(7)).
 const BOUNDED: usize = 4096;
 
-/// A port: any descriptor, read and written like a blocking one, where waiting suspends the
+/// A port: a descriptor of any kind, read and written like a blocking one, but a wait suspends the
 /// ethread instead of the OS thread.
 ///
 /// Any number of ethreads, on any OS threads, may wait for a port in either direction. A port reads
 /// and writes at once and buffers nothing; [`BufReader`](std::io::BufReader) and
-/// [`BufWriter`](std::io::BufWriter) do that. Of its owner, `T`, only the descriptor is used, which
-/// has to stay the same one.
+/// [`BufWriter`](std::io::BufWriter) do that. The port uses only the descriptor of its owner `T`,
+/// which must not change.
 ///
 /// Regular files, which are always ready, are read and written on a pool of OS threads. The result
 /// of a cancelled call goes to the next call, as with [`fs::File`](crate::fs::File).
@@ -59,8 +59,8 @@ pub struct Eport<T: AsFd> {
     kind: FdKind,
     /// The state of a regular file that the pool uses; `None` for other descriptors.
     file: Option<Arc<Description>>,
-    /// The descriptor is in blocking mode, which the port must not change: each call is made only
-    /// when poll(2) says that it returns at once.
+    /// The descriptor may be in blocking mode, which the port must not change: each call is made
+    /// only when poll(2) reports that it does not block.
     shared: bool,
     /// The port has switched blocking mode off; [`Eport::into_inner`] restores it.
     restore: bool,
@@ -115,8 +115,8 @@ impl<T: AsFd> Eport<T> {
         }
     }
 
-    /// Makes a port of what is not a regular file. [`into_inner`](Self::into_inner) makes it
-    /// blocking.
+    /// Makes a port of a descriptor that is not a regular file. [`into_inner`](Self::into_inner)
+    /// switches it to blocking mode.
     pub(super) fn adopt(io: T) -> Self {
         // A descriptor that refuses this is no pipe; its first operation returns the error.
         let _ = ops::set_nonblocking(io.as_fd(), true);
@@ -134,8 +134,8 @@ impl<T: AsFd> Eport<T> {
 
     /// Takes the port apart. Blocking mode is restored if the port has switched it off.
     ///
-    /// The position of a regular file is where calls have got, unless an operation is under way
-    /// whose ethread was cancelled; [`flush`](Write::flush) waits for such an operation.
+    /// The position of a regular file is behind the last read or write. An operation whose ethread
+    /// was cancelled may still move it; [`flush`](Write::flush) waits for such an operation.
     pub fn into_inner(self) -> T {
         let restore = self.restore;
         if let Ok(Some((file, shared))) = self.on_pool() {
@@ -159,8 +159,8 @@ impl<T: AsFd> Eport<T> {
         self.watched.close();
     }
 
-    /// Runs `f` until its result is not `WouldBlock`; each time that it is, suspends the ethread
-    /// until there is input.
+    /// Calls `f`. While the result is `WouldBlock`, suspends the ethread until there is input, and
+    /// calls `f` again.
     ///
     /// For calls that are neither `read` nor `write`, such as `recvmsg` or `accept`. `f` must not
     /// block: the descriptor is in non-blocking mode, unless the port was made by
@@ -179,8 +179,8 @@ impl<T: AsFd> Eport<T> {
         self.perform(Direction::Read, f)
     }
 
-    /// Runs `f` until its result is not `WouldBlock`; each time that it is, suspends the ethread
-    /// until there is room for output. See [`read_with`](Self::read_with).
+    /// Calls `f`. While the result is `WouldBlock`, suspends the ethread until there is room for
+    /// output, and calls `f` again. See [`read_with`](Self::read_with).
     ///
     /// # Errors
     ///
@@ -211,8 +211,8 @@ impl<T: AsFd> Eport<T> {
             location: Location::caller(),
         };
         loop {
-            // `f` is user code: it may move its caller to another ethread, or end the run. Then the
-            // wait begins anew where the caller is now. Until then `origin` keeps the scheduler.
+            // `f` is user code: it may move this frame to another ethread, or end the run. Then the
+            // wait is repeated in that ethread. `origin` keeps the scheduler alive until then.
             let origin = Origin::anywhere();
             let mut has_moved = false;
             let result = self.watched.perform(
@@ -249,7 +249,8 @@ impl<T: AsFd> Eport<T> {
 }
 
 impl<T: AsFd> Read for &Eport<T> {
-    /// Reads what is there; suspends the ethread until something is. `Ok(0)` is the end.
+    /// Reads available bytes; suspends the ethread until there are some. `Ok(0)` is the end of the
+    /// input.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.on_pool()? {
@@ -303,9 +304,8 @@ impl<T: AsFd> Write for &Eport<T> {
         }
     }
 
-    /// Suspends the ethread until a write to a regular file that is under way has ended, and
-    /// returns the error of a write that no call has returned. Otherwise it does nothing: a port
-    /// buffers nothing.
+    /// For a regular file, suspends the ethread until a write that is under way has ended, and
+    /// returns the error of a cancelled write. Otherwise does nothing, as a port has no buffer.
     #[track_caller]
     fn flush(&mut self) -> io::Result<()> {
         match &self.file {

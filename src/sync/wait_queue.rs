@@ -1,13 +1,13 @@
-//! The wait queue of a primitive: the one way in which this module waits.
+//! The wait queue of a primitive. All waits of `sync` within a shard go through it.
 //!
-//! A release hands over to the first waiter and wakes it. The waiter owns what it was handed from
-//! then on, whatever else happens, since a wait that was woken can no longer be cancelled. So no
-//! waiter is overtaken, and nothing is lost between a release and a cancel. A waiter that leaves in
-//! another way, by a cancel, a deadline or a panic, takes itself out of the queue.
+//! A release hands the lock, permit or value to the first waiter, and wakes it. From then on the
+//! waiter owns it, since a wait that was woken can no longer be cancelled. So no waiter is
+//! overtaken, and nothing is lost between a release and a cancel. A waiter whose wait ends by a
+//! cancel, a deadline or a panic takes itself out of the queue.
 //!
-//! Each waiter carries data that the waking side can read, take or replace: what the waiter asks
-//! for, the value that it sends, the slot for the value that it receives. The waiter gets the data
-//! back when it leaves, in whatever way.
+//! Each waiter carries data that the waking side can read, take or replace: the number of permits
+//! that it requests, the value that it sends, or the slot for the value that it receives. The
+//! waiter gets the data back when it leaves the queue, woken or not.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -26,20 +26,20 @@ use crate::runtime::scheduler::{current, park};
 /// Entries in order of arrival. Belongs to one shard: it is not `Send`.
 pub(crate) struct WaitQueue<D = ()> {
     entries: RefCell<Entries<Token, D>>,
-    /// The number of waiters, counted from the end, that are still queued for a wake-up. The
-    /// waiters in front of them were woken, or were found to be gone, and take themselves out as
-    /// soon as they run.
+    /// The number of waiters that are queued for a wake-up. They are the last entries. The waiters
+    /// in front of them were woken, or were found to be gone, and take themselves out as soon as
+    /// they run.
     waiting: Cell<usize>,
     /// The id of the scheduler that the waiters belong to. A scheduler that has ended may have left
-    /// waiters behind, which never run again and mean nothing to the next scheduler on this OS
-    /// thread.
+    /// waiters behind. They never run again, and the next scheduler on this OS thread must ignore
+    /// them.
     home: Cell<u64>,
     /// The number of the waiter that arrived last.
     last: Cell<u64>,
     not_send: PhantomData<*mut ()>,
 }
 
-/// What the wait is for, and where.
+/// The reason, the deadline and the line of a wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait<'a> {
     kind: WaitKind,
@@ -62,12 +62,12 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Adds the amount that is waited for.
+    /// Adds the requested amount, such as the number of permits.
     pub(super) fn for_many(self, detail: u64) -> Self {
         Self { detail, ..self }
     }
 
-    /// A wait for the owner to act. The owner is the ethread `now` at present.
+    /// Adds the owner that the wait depends on, which is the ethread `now` at present.
     pub(super) fn on(self, owner: &'a Owner, now: Peer) -> Self {
         Self {
             detail: now.id(),
@@ -129,7 +129,7 @@ impl<D> Waiter<'_, D> {
         }
     }
 
-    /// Leaves the queue with the waiter's data, or with what has replaced it.
+    /// Leaves the queue; returns the waiter's data as the waking side has left it.
     pub(super) fn leave(self) -> D {
         self.take_out().1
     }
@@ -138,7 +138,7 @@ impl<D> Waiter<'_, D> {
     fn take_out(self) -> (bool, D) {
         let taken = self.queue.take_out(self.number);
         std::mem::forget(self);
-        taken.expect("a waiter is taken out by itself only")
+        taken.expect("only the waiter removes its entry")
     }
 }
 
@@ -148,9 +148,9 @@ impl<D> Waiter<'_, D> {
 #[cold]
 fn fail<D>(outcome: Option<Outcome>, data: D) -> Result<D, WaitError<D>> {
     current::with(|scheduler| {
-        let scheduler = scheduler.expect("it is the one that has parked it");
+        let scheduler = scheduler.expect("the scheduler that parked the waiter");
         match outcome.unwrap_or_else(|| scheduler.outcome()) {
-            // To go on would be to hold what another ethread may hold.
+            // To continue would be to claim a lock that another ethread may hold.
             Outcome::Woken => unreachable!("only the queue wakes its waiters"),
             Outcome::TimedOut => Err(WaitError::TimedOut(data)),
             Outcome::Elapsed => scheduler.raise_elapsed(),
@@ -205,12 +205,10 @@ impl<D> WaitQueue<D> {
         self.begin(*wait, data)
     }
 
-    /// The first half of [`wait`](Self::wait): the part before the stack is left. `Err`, with the
-    /// result of the wait, if the stack is not to be left. The OS thread's own code waits inside
-    /// this call.
+    /// The first half of [`wait`](Self::wait), up to the switch. Returns `Err` with the result if
+    /// the wait is over without a switch: the OS thread's own code waits inside this call.
     ///
-    /// Inlined, so that one call does everything that the caller has to do before its stack is
-    /// left.
+    /// Inlined, so that the caller makes one call before the switch.
     #[inline(always)]
     pub(super) fn begin(
         &self,
@@ -316,8 +314,8 @@ impl<D> WaitQueue<D> {
         self.len() == 0
     }
 
-    /// The number of queued waiters, including those that have met a deadline or a cancel and have
-    /// not run since.
+    /// The number of queued waiters, including those whose wait was ended by a deadline or a cancel
+    /// and that have not run since.
     pub(super) fn len(&self) -> usize {
         if self.is_home() {
             self.waiting.get()
@@ -353,14 +351,15 @@ impl<D> WaitQueue<D> {
         self.wake_up_to(u64::MAX, f)
     }
 
-    /// Whether no waiter of any scheduler is queued. Mostly true.
+    /// Whether no waiter is queued, not even one of an ended scheduler. Cheaper than
+    /// [`is_empty`](Self::is_empty).
     #[inline]
     pub(super) fn is_void(&self) -> bool {
         self.waiting.get() == 0
     }
 
-    /// As [`wake_one`](Self::wake_one) for a queue that is not void, but wakes only waiters up to
-    /// the number `last`.
+    /// As [`wake_one`](Self::wake_one), but only for waiters up to the number `last`, and only for
+    /// a queue that is not [void](Self::is_void).
     pub(super) fn wake_up_to<R>(&self, last: u64, f: impl FnOnce(&mut D) -> R) -> Option<R> {
         debug_assert!(!self.is_void());
         current::with(|scheduler| {
@@ -390,8 +389,8 @@ impl<D> WaitQueue<D> {
         self.is_home() && first.is_some_and(|first| first.number <= last)
     }
 
-    /// Wakes the first waiter. `Some(false)` if the waiter is gone: it has met a deadline
-    /// or a cancel and has not run since. `None` if there is no waiter.
+    /// Wakes the first waiter. `Some(false)` if the waiter is gone: its wait was ended by a
+    /// deadline or a cancel, and it has not run since. `None` if there is no waiter.
     pub(super) fn wake_next(&self) -> Option<bool> {
         current::with(|scheduler| {
             let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
@@ -409,8 +408,8 @@ impl<D> WaitQueue<D> {
         while self.wake_one(&mut f).is_some() {}
     }
 
-    /// Wakes `next`; returns whether the wait was still there to be woken. `None` if the waiter's
-    /// number is above `last`.
+    /// Wakes `next`; returns false if the waiter is gone. `None` if the waiter's number is above
+    /// `last`.
     #[inline]
     fn wake(&self, scheduler: &Scheduler, next: &mut Entry<Token, D>, last: u64) -> Option<bool> {
         if next.number > last {

@@ -1,4 +1,4 @@
-//! What a handler may return.
+//! Conversions of the values that a handler returns into responses.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -9,11 +9,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::response::{PLAIN_TEXT, expect_header};
 use super::{Body, Headers, Response};
 
-/// A value that can be answered with.
+/// A value that converts into a response.
 ///
 /// Text is sent as `text/plain; charset=utf-8`, bytes as `application/octet-stream`, a status
-/// without a body. A tuple puts a status, headers or both on top of another value; these replace
-/// what that value set, and a name repeated among them goes out repeatedly.
+/// without a body. A tuple adds a status, headers or both to another value. They replace the status
+/// of that value, and its headers of the same names. A name that occurs twice in the tuple is sent
+/// twice.
 ///
 /// # Examples
 ///

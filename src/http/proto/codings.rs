@@ -19,8 +19,8 @@ pub(super) struct TransferCoding<'a> {
 /// Iterates over the codings of one field line; an item of `None` means that the line is malformed,
 /// and is the last item.
 ///
-/// RFC 9110 section 5.6.1.2: empty elements are skipped. How many there can be is bounded by the
-/// limit on the head.
+/// Empty elements are skipped (RFC 9110 section 5.6.1.2). The limit on the head bounds their
+/// number.
 #[derive(Debug)]
 pub(super) struct Codings<'a> {
     rest: &'a [u8],
@@ -43,7 +43,8 @@ impl<'a> Codings<'a> {
         }
     }
 
-    /// Takes `byte` with the whitespace around it, or nothing but the whitespace before it.
+    /// Skips `byte` and the whitespace around it. If another byte is next, skips only the
+    /// whitespace before that byte, and returns false.
     fn take(&mut self, byte: u8) -> bool {
         self.skip_whitespace();
         let Some(rest) = self.rest.strip_prefix(&[byte]) else {
@@ -61,7 +62,7 @@ impl<'a> Codings<'a> {
         (!token.is_empty()).then_some(token)
     }
 
-    /// RFC 9110 section 5.6.4: a quoted comma or semicolon separates nothing.
+    /// Skips a quoted string (RFC 9110 section 5.6.4). Commas and semicolons in it do not separate.
     fn quoted_string(&mut self) -> Option<()> {
         let mut rest = self.rest.strip_prefix(b"\"")?;
         loop {

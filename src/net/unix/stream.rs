@@ -1,4 +1,4 @@
-//! A connection of two Unix sockets.
+//! Unix stream sockets.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -15,8 +15,8 @@ use crate::runtime::io::operation::{Left, Limit};
 use crate::runtime::io::source::check_world;
 use crate::runtime::state::slots::Direction;
 
-/// A Unix stream socket, as [`std::os::unix::net::UnixStream`]: where that blocks the OS thread,
-/// this suspends the ethread.
+/// A Unix stream socket, as [`std::os::unix::net::UnixStream`]. Calls suspend the ethread instead
+/// of blocking the OS thread.
 ///
 /// # Examples
 ///
@@ -74,7 +74,8 @@ mirror!(socket of UnixStream over std::os::unix::net::UnixStream, SocketAddr);
 mirror!(pair of UnixStream, socket::unix_stream_pair);
 mirror!(peer of UnixStream, SocketAddr);
 mirror!(shutdown of UnixStream);
-// A short read may end at a change of the writer's credentials (unix(7)), so it proves nothing.
+// A short read may end at a change of the writer's credentials (unix(7)), so it does not prove that
+// the next read would block.
 mirror!(stream of UnixStream, |_, _| Left::Unknown);
 
 impl fmt::Debug for UnixStream {

@@ -1,4 +1,4 @@
-//! The waiters of a wait queue, in order of arrival, each with what wakes it.
+//! The waiters of a wait queue, in order of arrival, each with its waker and its data.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -16,14 +16,14 @@ pub(crate) struct Entry<W, D> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaiterState {
     Queued,
-    /// The waiter was woken, and owns what it was handed.
+    /// The waiter was woken, and owns the value in its data.
     Woken,
-    /// The wait had ended in another way before the waiter was to be woken.
+    /// The waiter was to be woken, but its wait had ended before.
     Gone,
 }
 
-/// Most wait queues have one waiter at a time, so the first waiter is stored apart: it is added and
-/// removed without a search, and without heap memory.
+/// A list of waiters. The first one is stored inline, as most wait queues have one waiter at a
+/// time: it is added and removed without a search, and without heap memory.
 pub(crate) struct Entries<W, D> {
     first: Option<Entry<W, D>>,
     /// Empty if there is no first waiter.
@@ -87,7 +87,7 @@ impl<W, D> Entries<W, D> {
     }
 
     /// Takes out the waiter with this number, if it is there; returns its state and its data.
-    // Not the whole entry: to move that costs a rendezvous 3 ns.
+    // Does not return the whole entry, as its move adds 3 ns to a rendezvous.
     #[inline(always)]
     pub(crate) fn take(&mut self, number: u64) -> Option<(WaiterState, D)> {
         if !self.rest.is_empty() || self.first.as_ref()?.number != number {

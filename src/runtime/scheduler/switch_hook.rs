@@ -1,4 +1,4 @@
-//! The hook of user code that sees each switch.
+//! A hook of user code that is called at each switch.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -6,30 +6,31 @@ use std::panic::RefUnwindSafe;
 
 use crate::runtime::state::control_block::ThreadId;
 
-/// Sees which ethread runs on an OS thread. Set by
-/// [`Builder::switch_hook`](crate::runtime::Builder::switch_hook).
+/// A hook that is called when an ethread begins to run on its OS thread, and when it leaves its
+/// stack. Set by [`Builder::switch_hook`](crate::runtime::Builder::switch_hook).
 ///
-/// For what belongs to an OS thread in libraries that do not know of ethreads: entered spans of
-/// tracing, the name that a profiler shows, CPU time.
+/// Use it for data that other libraries keep per OS thread, and that should follow the ethread:
+/// entered spans of tracing, the name that a profiler shows, CPU time.
 ///
-/// The calls come from the shard's OS thread, in pairs: `enter` before each run of an ethread,
-/// `leave` with the same id after it, and nothing of another ethread in between. The first run is
-/// included, and so are ethreads of the library. An ethread that yields may be resumed at once, in
-/// a further pair, to see whether it was cancelled. The shard's own OS thread is no ethread: its
-/// code is outside of all pairs.
+/// The shard's OS thread makes the calls, in pairs: `enter` before each run of an ethread, `leave`
+/// with the same id after it, and no call for another ethread in between. The pairs include the
+/// first run of each ethread, and ethreads of the library. An ethread that yields may be resumed at
+/// once, in a further pair, to check for a cancel. Code on the OS thread that is not in an ethread
+/// runs outside of all pairs.
 ///
 /// # In the hook
 ///
 /// The hook runs on the scheduler's side, as the closure given to
 /// [`suspend`](crate::bridge::suspend) does:
 ///
-/// * Nothing can wait there: a call that would have to panics.
-/// * It may spawn, unpark, cancel and send what does not have to wait.
-/// * [`thread::current`](crate::thread::current) is the OS thread, and there are no values of
-///   [`thread::Local`](crate::thread::Local) keys.
-/// * A panic is caught and logged, and the switch goes on: an observer must not end a server.
-/// * Its time counts as that of the ethread for the watchdog. It runs at every switch, so it must
-///   be short.
+/// * A call that would have to wait panics.
+/// * Calls that return at once are allowed: spawn, unpark, cancel, sends that need not wait.
+/// * [`thread::current`](crate::thread::current) returns the OS thread, and
+///   [`thread::Local`](crate::thread::Local) keys have no values.
+/// * A panic of the hook is caught and logged, and the switch continues.
+/// * The watchdog counts the time of the hook as time of the ethread. The hook runs at every
+/// switch,
+///   so it must be short.
 ///
 /// # Examples
 ///
@@ -78,14 +79,14 @@ use crate::runtime::state::control_block::ThreadId;
 /// # Ok::<(), ethreads::RunError>(())
 /// ```
 pub trait SwitchHook: Sync + RefUnwindSafe {
-    /// The ethread is about to run.
+    /// Called before a run of the ethread.
     fn enter(&self, ethread: ThreadId);
 
-    /// The ethread has left its stack: it has parked, yielded or ended.
+    /// Called after a run of the ethread, which has parked, yielded or ended.
     fn leave(&self, ethread: ThreadId);
 
-    /// The ethread has ended; it has left before. For hooks that keep something for each ethread.
-    /// An ethread that is leaked, as its shard ends before it, does not end.
+    /// Called after the last `leave` of an ethread that has ended, for hooks that keep data of each
+    /// ethread. Not called for an ethread that is leaked, as its shard ends first.
     fn end(&self, ethread: ThreadId) {
         let _ = ethread;
     }

@@ -6,10 +6,10 @@ use std::cell::Cell;
 use crate::runtime::driver::DriverKind;
 pub use crate::runtime::stack::StackCounters;
 
-/// What a shard counts, from its beginning on. [`Stats`] says what each counter means.
+/// The counters of a shard. [`Stats`] documents each of them.
 ///
-/// Plain cells: another OS thread asks the shard for a snapshot. What follows from other state is
-/// not counted again: the ethreads that have ended, and the runs, which the heartbeat numbers.
+/// They are not atomic: another OS thread asks the shard for a snapshot. The numbers of ended
+/// ethreads and of runs are not here, as they follow from other state.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Metrics {
     pub(in crate::runtime) spawned: Counter,
@@ -26,7 +26,7 @@ pub(in crate::runtime) struct Metrics {
     pub(in crate::runtime) overdue: Counter,
 }
 
-/// A counter of one OS thread.
+/// A counter that one OS thread reads and writes.
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Counter(Cell<u64>);
 
@@ -41,29 +41,29 @@ impl Counter {
     }
 }
 
-/// A snapshot of a shard: what there is now, and what it has counted since it began. See
+/// A snapshot of a shard: present numbers, and counts since the shard began. See
 /// [`stats`](crate::runtime::stats) and [`Shard::stats`](crate::runtime::Shard::stats).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
     /// The driver in use.
     pub driver: DriverKind,
-    /// Ethreads that have not ended, starters included.
+    /// Ethreads that have not ended, and waits by [`on_ready`](crate::bridge::on_ready).
     pub ethreads: usize,
     /// Ethreads that are ready to run.
     pub ready: usize,
     /// Entries in the timer wheel.
     pub timers: usize,
-    /// Scopes that ethreads are in: of timeouts and of children, and masks within them.
+    /// Open scopes: those of timeouts, those of children, and `uncancellable` calls in them.
     pub scopes: usize,
     /// Waits on descriptors.
     pub io_waits: usize,
     /// Descriptors known to the driver.
     pub sources: usize,
-    /// Stacks and their memory.
+    /// The numbers of stacks, and their memory.
     pub stacks: StackCounters,
-    /// Counts the ethreads that have begun or are to begin, starters and the library's own
-    /// included.
+    /// Counts spawns, including ethreads of the library and waits by
+    /// [`on_ready`](crate::bridge::on_ready).
     pub spawned: u64,
     /// Counts the ethreads that have ended.
     pub ended: u64,
@@ -78,9 +78,9 @@ pub struct Stats {
     /// Counts the turns of the event loop, each after a batch of runs: see
     /// [the module](crate::runtime#scheduling).
     pub turns: u64,
-    /// Counts the calls of the driver.
+    /// Counts the polls of the driver.
     pub polls: u64,
-    /// Counts those of the `polls` that may wait, because no ethread was ready.
+    /// Counts the `polls` that were allowed to wait, because no ethread was ready.
     pub waits: u64,
     /// Counts the events of descriptors that the driver has reported.
     pub events: u64,
@@ -92,9 +92,9 @@ pub struct Stats {
     /// Counts the calls that ethreads have handed to the pool of OS threads: calls of
     /// [`blocking`](crate::bridge::blocking), of [`fs`](crate::fs), and look-ups of names.
     pub blocking_calls: u64,
-    /// Counts the yields that the budget of operations has forced.
+    /// Counts the yields that were forced after 128 operations without a wait.
     pub budget_yields: u64,
-    /// Counts the batches that the watchdog has ended, as the shard had not looked for events for 5
-    /// to 10 ms.
+    /// Counts the batches that the watchdog has ended, because the shard had not looked for events
+    /// for 5 to 10 ms.
     pub overdue: u64,
 }

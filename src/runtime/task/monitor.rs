@@ -1,9 +1,10 @@
 //! State that OS threads share, under a lock, with wait queues of ethreads and OS threads.
 //!
-//! As in a shard's own wait queues, a waiter carries data, and the waking side hands over by
-//! changing that data. The lock decides which waiters are woken: a waiter that leaves, for whatever
-//! reason, checks this first, and owns what it was handed. So nothing is lost between a release on
-//! one OS thread and a cancel or a timeout on another one. The wake-ups follow after the lock.
+//! As in a shard's own wait queues, a waiter carries data, and the waking side hands a value over
+//! by changing that data. The waiters to wake are chosen under the lock. A waiter that leaves its
+//! queue sees under the same lock whether it was chosen, and then owns the value. So no value is
+//! lost between a release on one OS thread and a cancel or a timeout on another one. The wake-ups
+//! are made after the lock is released.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -23,9 +24,10 @@ use crate::runtime::scheduler::park;
 
 /// Waiters in order of arrival, with their data.
 pub(crate) struct WaitQueue<D> {
-    /// Waiters that an ended shard has left behind stay here: their data belongs to user code.
+    /// Includes waiters that an ended shard has left behind: to drop their data would run user
+    /// code.
     entries: Entries<Option<Waker>, D>,
-    /// The number of waiters, counted from the end, that are still queued for a wake-up.
+    /// The number of waiters that are queued for a wake-up. They are the last entries.
     waiting: usize,
     /// The number of the waiter that arrived last.
     last: u64,
@@ -47,7 +49,7 @@ impl Waker {
         }
     }
 
-    /// Whether the waiter will never take what is handed over.
+    /// Whether the waiter never runs again, as its shard has ended.
     fn is_gone(&self) -> bool {
         match self {
             Self::Ethread(waker) => waker.is_gone(),
@@ -56,8 +58,8 @@ impl Waker {
     }
 }
 
-/// The wake-ups that are decided under a lock, and follow after it. A single one, the usual case,
-/// needs no allocation.
+/// Waiters that are chosen under a lock, and woken after its release. A single waiter, the usual
+/// case, needs no allocation.
 #[derive(Default)]
 pub(crate) enum WakeList {
     #[default]
@@ -156,7 +158,7 @@ impl<D> WaitQueue<D> {
         Some(result)
     }
 
-    /// Wakes all waiters when the lock is released, and hands nothing over.
+    /// Wakes all waiters when the lock is released, and leaves their data unchanged.
     pub(crate) fn wake_all(&mut self, wakes: &mut WakeList) {
         while self.waiting > 0
             && let Some(next) = self.entries.next(self.waiting)
@@ -171,7 +173,7 @@ impl<D> WaitQueue<D> {
         // Drops the waker under the lock. That runs no user code: a task waits in no queue, and the
         // scheduler of a waiter that leaves is alive, so this is not its last handle.
         let taken = self.entries.take(number);
-        let (state, data) = taken.expect("a waiter is taken out by itself only");
+        let (state, data) = taken.expect("only the waiter removes its entry");
         if state == WaiterState::Queued {
             self.waiting -= 1;
         }
@@ -179,19 +181,19 @@ impl<D> WaitQueue<D> {
     }
 }
 
-/// A state that is waited for, with its wait queues.
+/// The state in a monitor, with its wait queues.
 pub(crate) trait MonitorState {
     /// Called when a waiter has left a queue without having been woken: the waiters behind it may
     /// be woken now.
     fn waiter_left(&mut self, _wakes: &mut WakeList) {}
 }
 
-/// State under a lock, which its waiters share.
+/// State under a lock, for which ethreads and OS threads can wait.
 pub(crate) struct Monitor<S> {
     state: Mutex<S>,
 }
 
-/// How long to wait, and where.
+/// The timeout of a wait, and the line of the caller.
 #[derive(Clone, Copy)]
 pub(crate) struct Wait {
     pub(crate) timeout: Option<Duration>,
@@ -220,7 +222,7 @@ impl<S: MonitorState> Monitor<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls `f` with the state, and follows with the wake-ups that `f` has decided.
+    /// Calls `f` under the lock, and then wakes the waiters that `f` has put into the list.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut S, &mut WakeList) -> R) -> R {
         let mut wakes = WakeList::default();
         let result = f(&mut self.lock(), &mut wakes);
@@ -228,7 +230,7 @@ impl<S: MonitorState> Monitor<S> {
         result
     }
 
-    /// Calls `attempt`. If that gives `data` back, waits in `queue` with it.
+    /// Calls `attempt`. If `attempt` returns `data`, waits in `queue` with it.
     ///
     /// Unwinds if the ethread is cancelled, or at the deadline of a scope.
     pub(crate) fn wait<D, R>(
@@ -253,8 +255,8 @@ impl<S: MonitorState> Monitor<S> {
         })
     }
 
-    /// Calls `attempt` again, as the state may have changed since the lock was released. If that
-    /// gives `data` back, adds a waiter at the end of `queue`.
+    /// Calls `attempt` again, as the state may have changed since the lock was released. If
+    /// `attempt` returns `data`, adds a waiter at the end of `queue`.
     fn enter<D, R>(
         &self,
         waker: Waker,
@@ -369,8 +371,8 @@ impl<S: MonitorState, D> Waiter<'_, S, D> {
     ///
     /// # Errors
     ///
-    /// The data and the outcome of a wait that has ended in another way. Whatever else has
-    /// happened, a waiter that was woken owns what it was handed.
+    /// The data and the outcome of a wait that has ended without a wake-up. A waiter that was woken
+    /// gets its value even if a cancel or a timeout came, too.
     pub(super) fn park(self, parking: park::Wait<'_>, deadline: u64) -> Result<D, (D, Outcome)> {
         let outcome = parking.park(deadline);
         match self.leave() {

@@ -14,7 +14,7 @@ pub enum Either<A, B> {
     Second(B),
 }
 
-/// One of two operations; see [`Operation::or`](super::Operation::or).
+/// A choice between two operations; see [`Operation::or`](super::Operation::or).
 #[derive(Clone, Debug)]
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Or<A, B> {
@@ -99,7 +99,7 @@ impl<O, F> Map<O, F> {
     where
         F: FnOnce(A) -> R,
     {
-        let f = self.f.take().expect("an operation happens once");
+        let f = self.f.take().expect("an operation completes once");
         f(done)
     }
 }
@@ -146,7 +146,7 @@ impl<O: fmt::Debug, F> fmt::Debug for Map<O, F> {
     }
 }
 
-/// One of many operations of the same type; see [`any`](super::any()).
+/// A choice between several operations of the same type; see [`any`](super::any()).
 #[derive(Clone, Debug)]
 #[must_use = "an operation does nothing until it is performed"]
 pub struct Any<O> {
