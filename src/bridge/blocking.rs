@@ -22,7 +22,7 @@ use crate::runtime::task::pool::{self, BlockingStats};
 /// `RLIMIT_NPROC` (`ulimit -u`) and the pids.max of a cgroup limit how many OS threads there are.
 /// If the pool has at least one OS thread, the call waits in the queue; deadlines and cancels work
 /// meanwhile. The start is tried again with the next call, and whenever a call ends. If the pool
-/// has no OS thread, `f` runs in place and holds up the shard, which is logged at most every 5 s.
+/// has no OS thread, `f` runs in place and blocks the shard, which is logged at most every 5 s.
 /// Calls with an [`io::Result`](std::io::Result), which are those of [`fs`](crate::fs) and name
 /// look-ups, fail instead: on Linux with `QuotaExceeded`, as `EAGAIN` would be taken for
 /// `WouldBlock`. The text names the limits, and the system's error is the source.

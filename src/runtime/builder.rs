@@ -84,7 +84,7 @@ impl Builder {
         self
     }
 
-    /// Sets how long an ethread may hold the shard before a log warning names it; the default is
+    /// Sets how long an ethread may block the shard before a warning is logged; the default is
     /// 100 ms. `None` turns these warnings off. The watchdog's OS thread runs in any case, as it
     /// makes busy shards poll for events in time: see [the module](crate::runtime#scheduling).
     pub fn watchdog(mut self, threshold: Option<Duration>) -> Self {

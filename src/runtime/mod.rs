@@ -11,9 +11,8 @@
 //! fires the timers that are due. If about 10 ms have passed since it last did so, it does so after
 //! the current run. An ethread that an event wakes goes to the end of the run queue. An ethread
 //! whose I/O never has to wait yields after 128 operations. An ethread that computes, or blocks its
-//! OS thread, holds up all other ethreads of the shard; a watchdog names it in the log. The
-//! watchdog is an OS thread, which also measures the 10 ms. If it cannot be started, the bound is
-//! 64 runs.
+//! OS thread, stops all other ethreads of the shard; a watchdog logs it. The watchdog is an OS
+//! thread, which also measures the 10 ms. If it cannot be started, the bound is 64 runs.
 //!
 //! # Stacks
 //!

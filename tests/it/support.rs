@@ -180,7 +180,7 @@ pub(crate) fn watchdog_said(part: &str) -> Vec<String> {
 }
 
 fn is_the_watchdogs(line: &str) -> bool {
-    line.contains("has held its shard for more than")
+    line.contains("has blocked its shard for more than")
 }
 
 fn lines(wanted: impl Fn(&str) -> bool) -> Vec<String> {

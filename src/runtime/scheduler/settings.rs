@@ -31,7 +31,7 @@ pub(crate) const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) {
 /// How long a shutdown waits for cancelled ethreads.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
-/// How long an ethread may hold its shard before the watchdog names it.
+/// How long an ethread may block its shard before the watchdog logs it.
 pub(crate) const DEFAULT_WATCHDOG: Duration = Duration::from_millis(100);
 
 impl Default for Settings {

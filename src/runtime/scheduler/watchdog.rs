@@ -1,13 +1,12 @@
-//! The only OS thread that the library starts by itself. It makes busy shards look for events in
-//! time, and logs an ethread that has held its shard for too long.
+//! The OS thread that makes busy shards look for events in time, and logs an ethread that has
+//! blocked its shard for too long.
 //!
 //! The shard's part is three stores and a comparison per switch; it reads no clock. The watchdog
 //! samples each shard every few milliseconds. If a shard runs ethreads and has not looked for
 //! events since the last sample, the watchdog ends its batch. The watchdog also compares the
 //! current run with the run of the last sample. Only if they are the same for longer than the
 //! threshold does it look up the ethread in the shard's table of names. The watchdog sleeps while
-//! all shards wait, so an idle process has no wake-ups; the first shard that goes on rings its
-//! bell.
+//! all shards wait, so an idle process has no wake-ups; the first shard that runs again wakes it.
 
 // One pointer that was a `&'static` is turned back into one.
 #![allow(unsafe_code)]
@@ -389,9 +388,9 @@ impl Watched {
             .map(|line| format!(", last parked at {line}"))
             .unwrap_or_default();
         Some(format!(
-            "ethread {name}(#{}) has held its shard for more than {} ms{line}: it computes, calls \
-             something that blocks the OS thread, or waits for a std lock that a parked ethread \
-             holds",
+            "ethread {name}(#{}) has blocked its shard for more than {} ms{line}: it computes, \
+             calls something that blocks the OS thread, or waits for a std lock that a parked \
+             ethread holds",
             ethread.id,
             held.as_millis(),
         ))

@@ -177,7 +177,7 @@ fn warn_in_place(error: &io::Error) {
     drop(untold);
     without_unwinding(|| {
         log::warn!(
-            "ran {calls} blocking calls in place, which held up their shards: cannot start an OS \
+            "ran {calls} blocking calls in place, which blocked their shards: cannot start an OS \
              thread: {error}; raise RLIMIT_NPROC (`ulimit -u`) and the cgroup's pids.max, or free \
              memory"
         );

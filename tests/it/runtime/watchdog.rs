@@ -36,7 +36,7 @@ fn one_that_holds_its_shard_is_named_with_its_line() {
         "{report}"
     );
     assert!(
-        report.contains("has held its shard for more than"),
+        report.contains("has blocked its shard for more than"),
         "{report}"
     );
     assert!(
