@@ -144,7 +144,7 @@ impl Heartbeat {
     #[inline(always)]
     fn rise_beside<S>(&self, watchdog: &Sleeper<S>) {
         self.index.store(BETWEEN_RUNS, Ordering::Relaxed);
-        watchdog.ring_if_asleep();
+        watchdog.notify_if_asleep();
     }
 
     /// Notes that the shard looks for events now. Returns whether it was overdue to look.
@@ -307,7 +307,7 @@ pub(in crate::runtime) fn log_for_another(level: Level, line: String) {
     state.lines.push((level, line));
     state.queued += 1;
     let number = state.queued;
-    WATCHDOG.sleeper.ring(&state);
+    WATCHDOG.sleeper.notify(&state);
     // Bounded: a logger may wait for this OS thread.
     let deadline = deadline_after(monotonic_now(), LOG_WAIT);
     while state.logged < number {
@@ -327,7 +327,7 @@ fn patrol() {
     let mut state = WATCHDOG.state();
     loop {
         if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, WatchdogState::is_idle) {
-            state = sleeper.wait_for_ring(state);
+            state = sleeper.wait_until_notified(state);
             idle = 0;
         }
         let pause = state.shards.iter().map(Watched::pause).min();

@@ -34,7 +34,7 @@ fn patrol(sleeper: &Sleeper<Duty>, lines: usize, is_over: impl Fn(&Duty) -> bool
     let mut state = sleeper.lock();
     while logged < lines || !is_over(&state) {
         if sleeper.falls_asleep(&state, Duty::is_idle) {
-            state = sleeper.wait_for_ring(state);
+            state = sleeper.wait_until_notified(state);
         }
         drop(state);
         thread::yield_now();
@@ -102,7 +102,7 @@ fn a_line_for_the_log_ends_the_sleep() {
             thread::spawn(move || {
                 let mut duty = theirs.lock();
                 duty.lines += 1;
-                theirs.ring(&duty);
+                theirs.notify(&duty);
             })
         });
         patrol(&sleeper, 2, |_| true);
