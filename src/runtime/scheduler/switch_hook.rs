@@ -29,8 +29,7 @@ use crate::runtime::state::control_block::ThreadId;
 ///   [`thread::Local`](crate::thread::Local) keys have no values.
 /// * A panic of the hook is caught and logged, and the switch continues.
 /// * The watchdog counts the time of the hook as time of the ethread. The hook runs at every
-/// switch,
-///   so it must be short.
+///   switch, so it must be short.
 ///
 /// # Examples
 ///
