@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
 use std::panic::AssertUnwindSafe;
-use std::ptr;
 use std::rc::Rc;
 
 use http::{Method, Version};
@@ -22,7 +21,6 @@ use super::io::{Answered, Arrival, ConnIo};
 use super::registry::ServerState;
 use super::upgrade::{self, Switch};
 use crate::http::error::{Error, WithCauses};
-use crate::http::exchange::request::RequestState;
 use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use crate::http::proto::encode::{
     AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
@@ -125,10 +123,10 @@ fn answer(
     io.connection.context.counts.requests.add_one();
     // The conversion into a response is user code too. The response is used in place, as copies of
     // it would be most of the memory that a request touches.
-    let begun: *const RequestState = &*io.request.state;
     let handle = AssertUnwindSafe(|| state.handler.handle(&mut io.request));
     let mut result = thread::catch_panic(handle);
-    if !ptr::eq(begun, &*io.request.state) {
+    // Not by the place of the request's state: it may have been freed, and used again.
+    if !io.request.is_of(&io.connection) {
         return Err(request_replaced(&io.connection));
     }
     let mut failed = None;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::ptr;
 use std::rc::Rc;
 
 use http::{Method, Version};
@@ -84,6 +85,12 @@ impl Request {
             body: RequestBody::default(),
             carrier,
         }
+    }
+
+    /// Whether this is the request that `carrier` has received, and no other one.
+    #[inline(always)]
+    pub(in crate::http) fn is_of<C: Carrier>(&self, carrier: &Rc<C>) -> bool {
+        ptr::addr_eq(Rc::as_ptr(&self.carrier), Rc::as_ptr(carrier))
     }
 
     /// Sends the responses to earlier requests; see [`Carrier::flush`].

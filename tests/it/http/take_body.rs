@@ -396,6 +396,26 @@ fn a_request_that_is_replaced_ends_its_connection() {
     });
 }
 
+/// The other request may get the memory of the first one.
+#[test]
+fn a_request_that_is_replaced_twice_ends_its_connection() {
+    collect_log();
+    on_a_shard(|| {
+        let site = Site::new(|request: &mut Request| {
+            let build = || Request::builder().target("/built").build().unwrap();
+            drop(std::mem::replace(request, build()));
+            *request = build();
+            let spare = std::mem::replace(request, build());
+            drop(std::mem::replace(request, spare));
+            request.path().to_owned()
+        });
+        let mut client = site.connect();
+        client.send(post("/first", 5) + "hello" + &post("/second", 0));
+        client.end();
+        site.end();
+    });
+}
+
 #[test]
 fn a_request_that_is_put_back_is_served() {
     on_a_shard(|| {
