@@ -61,6 +61,8 @@ pub(super) struct IncomingBody {
     /// The beginning of the next request is unknown: a read failed, or the body is too long to be
     /// drained.
     broken: Cell<bool>,
+    /// The body was read to its end before it was revoked.
+    whole: Cell<bool>,
     trailers: OnceCell<Headers>,
     /// Received bytes that were not read, once the body was taken.
     own: RefCell<Option<Received>>,
@@ -86,6 +88,7 @@ impl IncomingBody {
             waited: Cell::new(0),
             owes_continue: Cell::new(owes_continue),
             broken: Cell::new(false),
+            whole: Cell::new(false),
             trailers: OnceCell::new(),
             own: RefCell::default(),
             waiting: Cell::new(0),
@@ -125,6 +128,7 @@ impl IncomingBody {
     /// was taken has not read.
     pub(super) fn revoke(&self) -> Option<Received> {
         let connection = self.connection.take()?;
+        self.whole.set(self.is_done());
         if self.waiting.get() > 0 {
             connection.stream.look_again();
             // The waiting read cannot try again, and loses the bytes that it receives.
@@ -339,7 +343,10 @@ impl IncomingBody {
 impl BodySource for IncomingBody {
     fn read(&self, received: &mut Received, buf: &mut [u8]) -> Result<usize, Error> {
         let Some(connection) = self.connection.borrow().clone() else {
-            return Err(Error::body_revoked());
+            return match self.whole.get() {
+                true => Ok(0),
+                false => Err(Error::body_revoked()),
+            };
         };
         if self.own.borrow().is_some() {
             self.read_taken(&connection, buf)

@@ -42,8 +42,9 @@ pub(in crate::http) trait BodySource {
 ///
 /// A read suspends the ethread until bytes arrive. It can be moved to another ethread, and read
 /// while the response is sent. It ends with its request: once the response has been sent, reads
-/// fail. Reading never sends anything, whereas the reads of
-/// [`Request::body`](super::request::Request::body) first send the output that was collected.
+/// fail, unless the body was read to its end before. Reading never sends anything, whereas the
+/// reads of [`Request::body`](super::request::Request::body) first send the output that was
+/// collected.
 #[derive(Default)]
 pub struct RequestBody {
     content: Content,

@@ -213,6 +213,33 @@ fn a_read_that_waits_fails_when_the_response_is_out() {
 }
 
 #[test]
+fn its_end_is_read_after_the_response_too() {
+    on_a_shard(|| {
+        let reader = Rc::new(RefCell::new(None));
+        let theirs = reader.clone();
+        let site = Site::new(move |request: &mut Request| {
+            let mut body = request.take_body();
+            *theirs.borrow_mut() = Some(thread::spawn(move || {
+                let mut whole = [0; 5];
+                body.read_exact(&mut whole).unwrap();
+                thread::park();
+                body.read(&mut whole)
+            }));
+            settle();
+            "accepted"
+        });
+        let mut client = site.connect();
+        client.send(post("/", 5) + "hello");
+        assert_eq!(client.answer().text(), "accepted");
+        settle();
+        let reader: thread::JoinHandle<_> = reader.take().unwrap();
+        reader.thread().unpark();
+        assert_eq!(reader.join().unwrap().unwrap(), 0);
+        site.end();
+    });
+}
+
+#[test]
 fn a_reader_that_is_cancelled_loses_nothing() {
     on_a_shard(|| {
         let site = Site::new(|request: &mut Request| {
