@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::handle::Control;
@@ -29,7 +29,8 @@ pub(super) fn serve(
     let state = Rc::new(state);
     state.context.draining.set(control.drain().is_some());
     let _drain = {
-        let (state, control) = (state.clone(), control.clone());
+        // The handler must not outlast this call, as the cancelled ethread does.
+        let (state, control) = (Rc::downgrade(&state), control.clone());
         let builder = thread::Builder::new().name("http-drain").inherits_nothing();
         let ethread = builder.spawn(move || drain(&state, &control))?;
         ethread.cancel_on_drop()
@@ -54,7 +55,7 @@ impl Drop for StopOnDrop<'_> {
 
 /// Waits for a drain, and ends the connection as [`Drain`](super::drain::Drain) does, except that
 /// it cancels no ethread: it closes the stream at the end of the grace period.
-fn drain(state: &ServerState, control: &Control) {
+fn drain(state: &Weak<ServerState>, control: &Control) {
     let me = thread::current();
     let _told = control.tell(&me);
     let grace = loop {
@@ -64,9 +65,18 @@ fn drain(state: &ServerState, control: &Control) {
         }
     };
     let began = Instant::now();
-    state.start_draining(&me);
-    thread::sleep(grace.min(state.context.config.timeouts.in_flight));
-    state.close_idle();
+    let Some(in_flight) = state.upgrade().map(|state| {
+        state.start_draining(&me);
+        state.context.config.timeouts.in_flight
+    }) else {
+        return;
+    };
+    thread::sleep(grace.min(in_flight));
+    if let Some(state) = state.upgrade() {
+        state.close_idle();
+    }
     thread::sleep(grace.saturating_sub(began.elapsed()));
-    state.close_streams();
+    if let Some(state) = state.upgrade() {
+        state.close_streams();
+    }
 }

@@ -146,6 +146,28 @@ fn it_runs_in_the_ethread_of_the_caller_and_on_no_shard_too() {
 }
 
 #[test]
+fn the_handler_is_dropped_before_it_returns() {
+    on_a_shard(|| {
+        for ends in [false, true] {
+            let held = Rc::new(());
+            let theirs = held.clone();
+            let (mut client, stream) = duplex(1024);
+            client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            let server = server();
+            if ends {
+                server.handle().drain(LONG);
+            }
+            server
+                .serve_connection(stream, move |_: &mut Request| {
+                    let _theirs = &theirs;
+                })
+                .unwrap();
+            assert_eq!(Rc::strong_count(&held), 1);
+        }
+    });
+}
+
+#[test]
 fn a_server_without_a_listener_listens_nowhere() {
     on_a_shard(|| {
         let server = Server::without_listener();
