@@ -131,10 +131,6 @@ impl IncomingBody {
         self.whole.set(self.is_done());
         if self.waiting.get() > 0 {
             connection.stream.look_again();
-            // The waiting read cannot try again, and loses the bytes that it receives.
-            if !connection.stream.can_try() {
-                self.broken.set(true);
-            }
         }
         self.own.take()
     }
@@ -311,7 +307,16 @@ impl IncomingBody {
         let (began, deadline) = self.deadline(connection);
         self.waiting.set(self.waiting.get() + 1);
         let _waits = OnDrop(|| self.waiting.set(self.waiting.get() - 1));
+        // A stream of a user may lose bytes where its read unwinds, or lasts until the body is
+        // revoked.
+        let may_lose = !connection.stream.can_try();
+        if may_lose {
+            self.broken.set(true);
+        }
         let got = connection.stream.read(buf, Limit::At(deadline), check);
+        if may_lose && !self.is_revoked() {
+            self.broken.set(false);
+        }
         self.waited.set(self.waited.get() + turn_began() - began);
         match got.map_err(|error| timed_out_in(error, Phase::Body))? {
             0 => Err(Error::body_incomplete(self.got.get(), self.declared)),

@@ -8,11 +8,13 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::panic::Location;
 use std::time::Duration;
 
 use super::deadline::deadline_from_now;
 use crate::runtime::base::error::is_elapsed;
 use crate::runtime::io::operation::Limit;
+use crate::runtime::scheduler::current;
 use crate::sync::Mutex;
 use crate::time;
 
@@ -51,8 +53,8 @@ impl<T> HalfDuplex<T> {
         Self(Mutex::new(stream))
     }
 
-    /// Calls `f` with the stream. A panic of an earlier call does not matter: that call's
-    /// connection has ended.
+    /// Calls `f` with the stream. A panic of an earlier call does not matter: the connection then
+    /// reads no further request.
     fn with<R>(&self, f: impl FnOnce(&mut T) -> io::Result<R>) -> io::Result<R> {
         let mut stream = match self.0.lock() {
             Ok(stream) => stream,
@@ -106,14 +108,15 @@ impl Boxed {
         let got = within(limit, || self.io.read(buf))?;
         // What was read after the end of the request must not be taken for a part of it.
         check()?;
-        Ok(got)
+        at_most(buf.len(), got)
     }
 
     pub(super) fn write(&self, bufs: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
         if self.write_ended.get() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        within(limit, || self.io.write(bufs))
+        let written = within(limit, || self.io.write(bufs))?;
+        at_most(bufs.iter().map(|buf| buf.len()).sum(), written)
     }
 
     pub(super) fn flush(&self, limit: Limit) -> io::Result<()> {
@@ -129,12 +132,32 @@ impl Boxed {
     }
 }
 
+/// Returns `count`, which a stream of a user reports of `len` bytes, if it can be true.
+fn at_most(len: usize, count: usize) -> io::Result<usize> {
+    if count > len {
+        return Err(io::Error::other(format!(
+            "the stream reports {count} bytes, more than the {len} of the call"
+        )));
+    }
+    Ok(count)
+}
+
 /// Calls `f` until it is not interrupted. Its waits end at the limit, with `TimedOut`.
 fn within<R>(limit: Limit, mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
+    let location = Location::caller();
     let mut call = || {
         loop {
+            // The stream need not wait, so it might keep other ethreads from running, and pass all
+            // time limits.
+            current::with(|scheduler| scheduler.map_or(Ok(()), |s| s.spend_budget(location)))?;
             match f() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // There is nothing to wait for before the next try.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::other(
+                        "the stream returned WouldBlock, but a boxed stream must wait",
+                    ));
+                }
                 result => return result,
             }
         }

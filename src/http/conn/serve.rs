@@ -12,7 +12,7 @@ use std::net::Shutdown;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 
 use super::connection::{COLLECT, Connection};
 use super::file::send_file;
@@ -68,7 +68,10 @@ pub(in crate::http) fn serve(
                 Some(observer) => answer_observed(state, io, observer),
                 None => answer(state, io, None),
             },
-            Err(error) => refuse(io, observer, &error),
+            Err(error) => match error.status() {
+                Some(status) => refuse(io, observer, &error, status),
+                None => Err(error),
+            },
         };
         match next {
             // More input may be buffered.
@@ -238,17 +241,19 @@ fn answer_with_interim(
     }
 }
 
-/// Answers input that is no valid request, if an answer is possible, and closes.
+/// Answers input that is no valid request, and closes.
 #[cold]
 #[inline(never)]
-fn refuse(io: &mut ConnIo, observer: Option<&Observer>, error: &Error) -> Result<Next, Error> {
+fn refuse(
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    error: &Error,
+    status: StatusCode,
+) -> Result<Next, Error> {
     log::debug!("refused a request: {}", WithCauses(error));
     if let Some(observer) = observer {
         observer.report_error(&io.connection, error);
     }
-    let Some(status) = error.status() else {
-        return Ok(Next::Close);
-    };
     let answer = AnswerTo {
         version: Version::HTTP_11,
         // RFC 9110 section 9.3.2: no content in answer to HEAD, not even an explanation.

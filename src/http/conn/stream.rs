@@ -39,7 +39,7 @@ impl Stream {
     ///
     /// A read and a write may wait at the same time, in two ethreads, if a handler has
     /// [taken](crate::http::Request::take_body) the body of its request. Time limits apply only to
-    /// waits in calls of this crate.
+    /// waits in calls of this crate. `WouldBlock` is an error that ends the connection.
     pub fn boxed<T>(stream: T) -> Self
     where
         T: 'static,

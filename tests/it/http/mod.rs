@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod bodies;
+pub(crate) mod broken_streams;
 pub(crate) mod builder;
 pub(crate) mod closing;
 pub(crate) mod corpus;
