@@ -147,6 +147,9 @@ impl Collects for Connection {
     }
 
     fn send_collected(&self) {
+        if self.write_failed.get() {
+            return;
+        }
         // Empty while the connection's own ethread sends it.
         let mut output = self.output.borrow_mut();
         let sent = self.stream.send_now(&output);

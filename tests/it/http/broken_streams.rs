@@ -5,8 +5,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
-use ethreads::http::{Request, Server, Stream};
-use ethreads::thread;
+use ethreads::http::{Body, Request, Server, Stream};
+use ethreads::io::duplex;
+use ethreads::{thread, time};
 
 use crate::http::util::{SHORT, on_a_shard, settle, timeouts};
 
@@ -204,6 +205,34 @@ fn scripted_apart(breaks: fn(), write: impl FnMut(&[u8]) -> io::Result<usize> + 
         breaks,
         write: write.into(),
     })
+}
+
+/// A handler may go on after a write that has failed half way. Nothing may follow that write.
+#[test]
+fn nothing_is_sent_behind_a_write_that_has_failed() {
+    fn handler(request: &mut Request) -> Body {
+        if request.path() == "/waits" {
+            settle();
+            return "answer".into();
+        }
+        Body::writer(|out| {
+            let cut = time::timeout_io(SHORT, || out.write_all(&[b'x'; 100_000]));
+            assert_eq!(cut.unwrap_err().kind(), ErrorKind::TimedOut);
+            out.write_all(b"behind")
+        })
+    }
+    on_a_shard(|| {
+        let (mut client, stream) = duplex(1024);
+        let served = thread::spawn(|| server().serve_connection(stream, handler));
+        for path in ["/", "/waits"] {
+            write!(client, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        }
+        thread::sleep(2 * SHORT);
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert!(received.ends_with("xxx"), "{received}");
+        assert!(served.join().unwrap().is_err());
+    });
 }
 
 #[test]
