@@ -1,11 +1,12 @@
 //! Several requests sent before the first answer.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ethreads::http::{Body, IntoResponse, Request, Response};
+use ethreads::http::{Body, IntoResponse, Request, Response, Server};
+use ethreads::io::duplex;
 use ethreads::thread;
 
 use crate::http::util::{Site, on_a_shard, settle};
@@ -246,5 +247,58 @@ fn the_ethread_that_sends_early_inherits_nothing_of_a_request() {
         assert_eq!(child.join().unwrap(), 2);
         assert_eq!(PASSED_ON.load(Ordering::Relaxed), 1);
         site.end();
+    });
+}
+
+/// Wherever the reader of the body stops, and in whatever pieces the body has come.
+#[test]
+fn the_next_request_is_found_behind_any_rest_of_a_taken_body() {
+    fn check(field: &str, body: &str, (capacity, at, stop): (usize, usize, usize), apart: bool) {
+        let (client, stream) = duplex(capacity);
+        let served = thread::spawn(move || {
+            Server::without_listener().serve_connection(stream, move |request: &mut Request| {
+                let mut body = request.take_body();
+                let mut read = move || body.read_exact(&mut vec![0; stop]);
+                match apart {
+                    // It may still wait when the response is sent.
+                    true => drop(thread::spawn(read)),
+                    false => drop(read()),
+                }
+                (0..stop).for_each(|_| thread::yield_now());
+                request.path().to_owned()
+            })
+        });
+        let post = format!("POST /1 HTTP/1.1\r\nhost: a\r\n{field}\r\n\r\n");
+        let get = "GET /2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let (early, late) = (post + &body[..at], body[at..].to_owned() + get);
+        let client = Rc::new(client);
+        let theirs = client.clone();
+        let writes = thread::spawn(move || {
+            (&*theirs).write_all(early.as_bytes()).unwrap();
+            (0..20).for_each(|_| thread::yield_now());
+            (&*theirs).write_all(late.as_bytes()).unwrap();
+        });
+        let mut answers = String::new();
+        (&*client).read_to_string(&mut answers).unwrap();
+        writes.join().unwrap();
+        served.join().unwrap().unwrap();
+        let case = format!("{field}, {capacity}, {at}, {stop}, {apart}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), 2, "{case}");
+        assert!(answers.contains("\r\n\r\n/1HTTP/1.1 "), "{case}");
+        assert!(answers.ends_with("\r\n\r\n/2"), "{case}");
+    }
+    on_a_shard(|| {
+        let chunked = "3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nt: GET / HTTP/1.1\r\n\r\n";
+        for (field, body) in [
+            ("content-length: 5", "abcde"),
+            ("transfer-encoding: chunked", chunked),
+        ] {
+            for capacity in [1, 5, 4096] {
+                for (at, stop) in (0..=body.len()).flat_map(|at| (0..=6).map(move |n| (at, n))) {
+                    check(field, body, (capacity, at, stop), false);
+                    check(field, body, (capacity, at, stop), true);
+                }
+            }
+        }
     });
 }
