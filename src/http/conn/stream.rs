@@ -38,8 +38,13 @@ impl Stream {
     /// with a lock of its own inside.
     ///
     /// A read and a write may wait at the same time, in two ethreads, if a handler has
-    /// [taken](crate::http::Request::take_body) the body of its request. Time limits apply only to
-    /// waits in calls of this crate. `WouldBlock` is an error that ends the connection.
+    /// [taken](crate::http::Request::take_body) the body of its request. Time limits apply
+    /// only to waits in calls of this crate. `WouldBlock` is an error that ends the
+    /// connection.
+    ///
+    /// A read cannot be interrupted. One that waits for a taken body when its request has ended
+    /// keeps the stream open until it returns, at the latest when the body's time limit is over,
+    /// and ends the connection.
     pub fn boxed<T>(stream: T) -> Self
     where
         T: 'static,
