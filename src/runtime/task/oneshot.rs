@@ -191,10 +191,13 @@ impl<T> Oneshot<T> {
         let queue = OneshotState::waiters;
         let waiter = self.monitor.enter_parking(scheduler, &parking, queue, ());
         let _kept = start();
-        match waiter.park(parking, NEVER) {
-            Err(((), Outcome::Elapsed)) => None,
-            Err(((), Outcome::Cancelled)) => scheduler.raise_cancel(),
-            Ok(()) | Err(((), Outcome::Woken | Outcome::TimedOut)) => Some(self.take()),
+        // Whichever came first counts: a result that comes behind a cancel is dropped.
+        let outcome = parking.park(NEVER);
+        drop(waiter);
+        match outcome {
+            Outcome::Elapsed => None,
+            Outcome::Cancelled => scheduler.raise_cancel(),
+            Outcome::Woken | Outcome::TimedOut => Some(self.take()),
         }
     }
 
