@@ -178,6 +178,13 @@ fn a_run_reports_each_panic_once_and_the_counter_stays() {
     });
 }
 
+/// Blocks a shard until the returned closure is called.
+fn hold(shard: &Shard) -> impl FnOnce() + use<> {
+    let (release, released) = mpsc::channel();
+    drop(shard.spawn(move || released.recv().unwrap()).unwrap());
+    move || release.send(()).unwrap()
+}
+
 #[test]
 fn a_shard_is_read_from_an_os_thread_another_shard_and_itself() {
     let shards = Runtime::builder().shards(2).start().unwrap();
@@ -191,34 +198,34 @@ fn a_shard_is_read_from_an_os_thread_another_shard_and_itself() {
     assert_eq!(of(asked.stats()), (1, 0), "a request is no ethread");
     let theirs = asked.clone();
     let from_there = other.spawn(move || {
-        let others_run = thread::spawn(|| ());
-        let given = theirs.stats();
-        assert!(others_run.is_finished(), "the caller has suspended");
-        given
+        // The other ethreads run meanwhile, or the answer never comes.
+        let release = hold(&theirs);
+        thread::spawn(release);
+        theirs.stats()
     });
-    assert_eq!(of(from_there.unwrap().join().unwrap()), (1, 0));
+    assert_eq!(of(from_there.unwrap().join().unwrap()).0, 2);
     let own = asked.spawn(|| {
         let others_run = thread::spawn(|| ());
         let given = Shard::current().stats();
         assert!(!others_run.is_finished(), "the caller has not suspended");
         given
     });
-    assert_eq!(of(own.unwrap().join().unwrap()), (3, 0), "from itself");
+    assert_eq!(of(own.unwrap().join().unwrap()), (4, 1), "from itself");
     // The OS thread's own code of a shard.
     fresh(|| assert_eq!(Shard::current().stats().unwrap().spawned, 0));
     parked.cancel();
     assert!(parked.join().is_err());
     let after = asked.stats().unwrap();
-    assert_eq!((after.spawned, after.ended, after.cancelled), (3, 3, 1));
+    assert_eq!((after.spawned, after.ended, after.cancelled), (4, 4, 1));
 }
 
 #[test]
 fn a_request_of_the_os_threads_own_code_drives_its_shard() {
     let shards = Runtime::builder().shards(1).start().unwrap();
     fresh(|| {
-        let ran = ethreads::spawn(|| ());
-        assert_eq!(shards.next().stats().unwrap().spawned, 0);
-        assert!(ran.is_finished());
+        let asked = shards.next();
+        ethreads::spawn(hold(asked));
+        assert_eq!(asked.stats().unwrap().spawned, 1);
     });
 }
 
