@@ -42,6 +42,7 @@ pub(in crate::http) struct Answered {
 struct CurrentBody(Option<Rc<IncomingBody>>);
 
 impl Drop for CurrentBody {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(body) = &self.0 {
             body.revoke();
@@ -223,8 +224,15 @@ impl ConnIo {
     }
 
     /// Lets go of the body, whose allocation is used again unless the handler has kept it.
-    #[inline]
+    #[inline(always)]
     fn forget_body(&mut self) {
+        if self.body.0.is_some() {
+            self.forget_content();
+        }
+    }
+
+    #[inline(never)]
+    fn forget_content(&mut self) {
         if let Some(body) = self.body.0.take() {
             body.revoke();
             self.request.body = RequestBody::default();
