@@ -179,6 +179,20 @@ pub(crate) fn watchdog_said(part: &str) -> Vec<String> {
     lines(|line| line.contains(part) && is_the_watchdogs(line))
 }
 
+/// Blocks the OS thread until the watchdog's lines that contain `part` are more than `count`. Holds
+/// no lock meanwhile, which the watchdog needs to log.
+pub(crate) fn wait_for_watchdog(part: &str, count: usize) {
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let missing = |lines: &mut Vec<String>| {
+        let said = lines
+            .iter()
+            .filter(|line| line.contains(part) && is_the_watchdogs(line));
+        said.count() <= count
+    };
+    let waited = NEWS.wait_while(lines, missing);
+    drop(waited.unwrap_or_else(PoisonError::into_inner));
+}
+
 fn is_the_watchdogs(line: &str) -> bool {
     line.contains("has blocked its shard for more than")
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ethreads::{Runtime, thread};
 
-use crate::support::{PANICS, collect_log, fresh, wait_for_log, watchdog_said};
+use crate::support::{PANICS, collect_log, fresh, wait_for_log, wait_for_watchdog, watchdog_said};
 
 const THRESHOLD: Duration = Duration::from_millis(10);
 
@@ -55,9 +55,7 @@ fn each_run_that_is_too_long_is_named_once() {
             fresh(|| hold("hog-beside-1", THRESHOLD));
             let first = watchdog_said("hog-again").len();
             thread::yield_now();
-            while watchdog_said("hog-again").len() == first {
-                std::hint::spin_loop();
-            }
+            wait_for_watchdog("hog-again", first);
             fresh(|| hold("hog-beside-2", THRESHOLD));
             (first, watchdog_said("hog-again").len())
         });
