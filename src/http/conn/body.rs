@@ -136,7 +136,7 @@ impl IncomingBody {
     }
 
     /// Sends a 100 if the peer waits for it before it sends the body.
-    pub(super) fn send_continue(&self, connection: &Connection) -> Result<(), Error> {
+    fn send_continue(&self, connection: &Connection) -> Result<(), Error> {
         if self.owes_continue.take() {
             connection.output.borrow_mut().extend_from_slice(CONTINUE);
             connection.flush()?;

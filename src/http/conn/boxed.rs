@@ -95,6 +95,7 @@ impl Boxed {
         }
     }
 
+    #[track_caller]
     pub(super) fn read(
         &self,
         buf: &mut [u8],
@@ -111,6 +112,7 @@ impl Boxed {
         at_most(buf.len(), got)
     }
 
+    #[track_caller]
     pub(super) fn write(&self, bufs: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
         if self.write_ended.get() {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -119,6 +121,7 @@ impl Boxed {
         at_most(bufs.iter().map(|buf| buf.len()).sum(), written)
     }
 
+    #[track_caller]
     pub(super) fn flush(&self, limit: Limit) -> io::Result<()> {
         within(limit, || self.io.flush())
     }
@@ -143,6 +146,7 @@ fn at_most(len: usize, count: usize) -> io::Result<usize> {
 }
 
 /// Calls `f` until it is not interrupted. Its waits end at the limit, with `TimedOut`.
+#[track_caller]
 fn within<R>(limit: Limit, mut f: impl FnMut() -> io::Result<R>) -> io::Result<R> {
     let location = Location::caller();
     let mut call = || {

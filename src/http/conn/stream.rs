@@ -24,6 +24,44 @@ use crate::runtime::task::work::Work;
 ///
 /// Made by `From` of a TCP stream, a Unix stream or a [`Duplex`], and by [`boxed`](Self::boxed) or
 /// [`half_duplex`](Self::half_duplex) of any other type.
+///
+/// # Examples
+///
+/// A Unix stream as it is, and behind a type of the program:
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use ethreads::http::Stream;
+/// use ethreads::net::UnixStream;
+///
+/// struct Logged(UnixStream);
+///
+/// impl Read for &Logged {
+///     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+///         let got = (&self.0).read(buf)?;
+///         log::trace!("{got} bytes in");
+///         Ok(got)
+///     }
+/// }
+///
+/// impl Write for &Logged {
+///     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+///         (&self.0).write(buf)
+///     }
+///
+///     fn flush(&mut self) -> io::Result<()> {
+///         (&self.0).flush()
+///     }
+/// }
+///
+/// # ethreads::run_main(|| {
+/// let (one, other) = UnixStream::pair()?;
+/// let streams = [Stream::from(one), Stream::boxed(Logged(other))];
+/// # drop(streams);
+/// # io::Result::Ok(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Stream(Kind);
 
 /// The common kind alone is inline, as every idle connection has one.

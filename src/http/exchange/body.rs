@@ -45,6 +45,27 @@ pub(in crate::http) trait BodySource {
 /// fail, unless the body was read to its end before. Reading never sends anything, whereas the
 /// reads of [`Request::body`](super::request::Request::body) first send the output that was
 /// collected.
+///
+/// # Examples
+///
+/// The upload is counted by an ethread of its own, while the response is sent:
+///
+/// ```
+/// use std::io::{self, Write};
+/// use ethreads::http::{Body, Request};
+///
+/// fn upload(request: &mut Request) -> Body {
+///     let mut body = request.take_body();
+///     Body::writer(move |out| {
+///         let counted = ethreads::spawn(move || io::copy(&mut body, &mut io::sink()));
+///         writeln!(out, "counting")?;
+///         out.flush()?;
+///         let count = counted.join().expect("it does not panic")?;
+///         writeln!(out, "{count} bytes")
+///     })
+/// }
+/// # let _ = upload;
+/// ```
 #[derive(Default)]
 pub struct RequestBody {
     content: Content,
@@ -149,8 +170,12 @@ impl RequestBody {
 }
 
 impl Read for RequestBody {
-    /// Reads what has arrived; suspends the ethread until something has. The errors carry an
-    /// [`Error`].
+    /// Reads what has arrived; suspends the ethread until something has. `Ok(0)` is the end.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` if the peer ends within the body; `InvalidData` if the chunks are malformed;
+    /// `TimedOut`; `ConnectionAborted` once the request has ended. They carry an [`Error`].
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         Ok(self.read_from(&mut Received::default(), buf)?)
     }

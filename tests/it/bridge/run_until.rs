@@ -278,10 +278,10 @@ fn a_framework_an_acceptor_and_clients_are_each_in_charge() {
         let mut seen = vec![0; CLIENTS];
         for _ in 0..CLIENTS * REQUESTS {
             let (request, client) = web.read();
-            let (who, n) = request.split_once('.').unwrap();
-            let who: usize = who.parse().unwrap();
-            assert_eq!(n.parse(), Ok(seen[who]), "each client's in order");
-            seen[who] += 1;
+            let (number, n) = request.split_once('.').unwrap();
+            let number: usize = number.parse().unwrap();
+            assert_eq!(n.parse(), Ok(seen[number]), "each client's in order");
+            seen[number] += 1;
             client.resume(format!("re: {request}")).unwrap();
         }
         assert_eq!(seen, [REQUESTS; CLIENTS]);

@@ -26,6 +26,14 @@ fn served(
     thread::spawn(move || server.serve_connection(stream, handler))
 }
 
+/// Calls `check` with a stream that can be tried, and with one that cannot.
+fn tried_and_boxed(check: impl Fn(Duplex, Stream)) {
+    let (client, stream) = duplex(1024);
+    check(client, stream.into());
+    let (client, stream) = duplex(1024);
+    check(client, Stream::boxed(stream));
+}
+
 fn hello(request: &mut Request) -> String {
     let body = request.text().unwrap();
     format!("{} {body}", request.path())
@@ -183,7 +191,7 @@ fn a_server_without_a_listener_listens_nowhere() {
 #[test]
 fn earlier_answers_are_sent_while_a_handler_waits() {
     on_a_shard(|| {
-        let check = |mut client: Duplex, stream: Stream| {
+        tried_and_boxed(|mut client, stream| {
             let served = served(server(), stream, |request: &mut Request| {
                 if request.path() == "/slow" {
                     thread::park();
@@ -197,18 +205,14 @@ fn earlier_answers_are_sent_while_a_handler_waits() {
             served.thread().unpark();
             until(&client, "/slow");
             served.join().unwrap().unwrap();
-        };
-        let (client, stream) = duplex(1024);
-        check(client, stream.into());
-        let (client, stream) = duplex(1024);
-        check(client, Stream::boxed(stream));
+        });
     });
 }
 
 #[test]
 fn a_body_is_read_while_the_response_is_sent() {
     on_a_shard(|| {
-        let check = |mut client: Duplex, stream: Stream| {
+        tried_and_boxed(|mut client, stream| {
             let echo = |request: &mut Request| Body::reader(request.take_body());
             let served = served(server(), stream, echo);
             client
@@ -221,11 +225,7 @@ fn a_body_is_read_while_the_response_is_sent() {
             until(&client, "0\r\n\r\n");
             drop(client);
             served.join().unwrap().unwrap();
-        };
-        let (client, stream) = duplex(1024);
-        check(client, stream.into());
-        let (client, stream) = duplex(1024);
-        check(client, Stream::boxed(stream));
+        });
     });
 }
 
@@ -252,7 +252,7 @@ fn a_file_is_sent_by_streams_without_sendfile() {
 #[test]
 fn every_kind_of_stream_can_be_upgraded() {
     on_a_shard(|| {
-        let check = |mut client: Duplex, stream: Stream| {
+        tried_and_boxed(|mut client, stream| {
             let served = served(server(), stream, |_: &mut Request| {
                 Response::upgrade("echo", |stream| {
                     let stream = stream.into_tcp().unwrap_err();
@@ -270,11 +270,7 @@ fn every_kind_of_stream_can_be_upgraded() {
             client.shutdown(std::net::Shutdown::Write);
             assert_eq!(rest_of(client), "");
             served.join().unwrap().unwrap();
-        };
-        let (client, stream) = duplex(1024);
-        check(client, stream.into());
-        let (client, stream) = duplex(1024);
-        check(client, Stream::boxed(stream));
+        });
     });
 }
 

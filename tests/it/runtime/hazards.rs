@@ -280,9 +280,13 @@ fn a_hook_may_ask_which_ethread_panics() {
     let name = "runtime::hazards::a_hook_may_ask_which_ethread_panics";
     let Some(output) = in_child(name) else {
         panic::set_hook(Box::new(|info| {
-            let who = thread::current();
+            let current = thread::current();
             thread::yield_now();
-            eprintln!("{:?} at {}", who.name(), info.location().unwrap().file());
+            eprintln!(
+                "{:?} at {}",
+                current.name(),
+                info.location().unwrap().file()
+            );
         }));
         let run = Runtime::builder().run(|| {
             let named =

@@ -84,47 +84,47 @@ struct Shared {
 }
 
 impl Shared {
-    fn note(&self, who: usize, what: What) {
+    fn note(&self, id: usize, what: What) {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap();
-        self.trace.borrow_mut().push((who, now, what));
+        self.trace.borrow_mut().push((id, now, what));
     }
 
     /// Spawns an ethread for the next script. The spawning ethread goes on first.
     fn spawn(self: &Rc<Self>) {
-        let who = self.threads.borrow().len();
-        if who == self.program.scripts.len() {
+        let id = self.threads.borrow().len();
+        if id == self.program.scripts.len() {
             return;
         }
         let end = End {
-            who,
+            id,
             shared: self.clone(),
         };
         let builder = thread::Builder::new()
-            .name(who.to_string())
+            .name(id.to_string())
             .stack_size(64 << 10);
-        let handle = builder.spawn(move || end.shared.act(end.who)).unwrap();
+        let handle = builder.spawn(move || end.shared.act(end.id)).unwrap();
         *self.running.borrow_mut() += 1;
         self.threads.borrow_mut().push(handle.thread().clone());
         self.handles.borrow_mut().push(Some(handle));
     }
 
     /// Runs a script.
-    fn act(self: &Rc<Self>, who: usize) {
-        for (n, step) in self.program.scripts[who].iter().enumerate() {
-            self.note(who, What::Begins(n));
+    fn act(self: &Rc<Self>, id: usize) {
+        for (n, step) in self.program.scripts[id].iter().enumerate() {
+            self.note(id, What::Begins(n));
             let perform = || match step.masked {
-                true => thread::uncancellable(|| self.perform(who, step.op)),
-                false => self.perform(who, step.op),
+                true => thread::uncancellable(|| self.perform(id, step.op)),
+                false => self.perform(id, step.op),
             };
             if !step.caught {
                 perform();
             } else if panic::catch_unwind(AssertUnwindSafe(perform)).is_err() {
-                self.note(who, What::Caught);
+                self.note(id, What::Caught);
             }
         }
     }
 
-    fn perform(self: &Rc<Self>, who: usize, op: Op) {
+    fn perform(self: &Rc<Self>, id: usize, op: Op) {
         match op {
             Op::Yield => thread::yield_now(),
             Op::Sleep(nanos) => thread::sleep(Duration::from_nanos(nanos.into())),
@@ -152,7 +152,7 @@ impl Shared {
                         Err(payload) if payload.is::<thread::Cancelled>() => Ending::Cancelled,
                         Err(payload) => panic::resume_unwind(payload),
                     };
-                    self.note(who, What::Joined(ending));
+                    self.note(id, What::Joined(ending));
                 }
             }
             Op::Spawn => self.spawn(),
@@ -163,13 +163,13 @@ impl Shared {
 /// Wakes the root when the last ethread ends. The closure owns this value, so an ethread that is
 /// cancelled before it has begun counts too.
 struct End {
-    who: usize,
+    id: usize,
     shared: Rc<Shared>,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.shared.note(self.who, What::Ends);
+        self.shared.note(self.id, What::Ends);
         let mut running = self.shared.running.borrow_mut();
         *running -= 1;
         if *running == 0 {
@@ -212,9 +212,9 @@ fn play(program: Program, driver: Option<DriverKind>) -> (Vec<Event>, Outcome) {
                 .parked()
                 .iter()
                 .filter_map(|parked| parked.name.as_deref());
-            let mut who: Vec<usize> = names.filter_map(|name| name.parse().ok()).collect();
-            who.sort_unstable();
-            Outcome::Deadlock(who)
+            let mut id: Vec<usize> = names.filter_map(|name| name.parse().ok()).collect();
+            id.sort_unstable();
+            Outcome::Deadlock(id)
         }
         Err(other) => panic!("{other}"),
     };
@@ -295,7 +295,7 @@ proptest! {
         played.truncate(trace.len());
         // Real time cannot be predicted.
         let untimed = |events: Vec<Event>| -> Vec<_> {
-            events.into_iter().map(|(who, _, what)| (who, what)).collect()
+            events.into_iter().map(|(id, _, what)| (id, what)).collect()
         };
         prop_assert_eq!(untimed(played), untimed(trace));
         prop_assert_eq!(ending, outcome);

@@ -54,9 +54,9 @@ fn scripts<O: Debug + Clone>(
 trait World: 'static {
     type Op: Clone + Debug + 'static;
 
-    fn new(people: &Rc<People>) -> Self;
+    fn new(known: &Rc<Ethreads>) -> Self;
 
-    fn act(&self, who: usize, op: &Self::Op);
+    fn act(&self, id: usize, op: &Self::Op);
 
     /// Compares the account with the object, when no ethread is ready.
     fn audit(&self);
@@ -67,18 +67,18 @@ trait World: 'static {
 
 /// What the accounts know of the ethreads.
 #[derive(Default)]
-struct People {
+struct Ethreads {
     cancelled: RefCell<Vec<bool>>,
     deadlines: RefCell<Vec<Option<Instant>>>,
     /// Errors that were found while unwinding, where a panic would abort.
     complaints: RefCell<Vec<String>>,
 }
 
-impl People {
+impl Ethreads {
     /// Whether a wait of the ethread can end other than by a cancel or the deadline of its step.
-    fn can_be_woken(&self, who: usize) -> bool {
-        let deadline = self.deadlines.borrow()[who];
-        !self.cancelled.borrow()[who] && deadline.is_none_or(|deadline| Instant::now() < deadline)
+    fn can_be_woken(&self, id: usize) -> bool {
+        let deadline = self.deadlines.borrow()[id];
+        !self.cancelled.borrow()[id] && deadline.is_none_or(|deadline| Instant::now() < deadline)
     }
 
     fn complain(&self, complaint: String) {
@@ -89,14 +89,14 @@ impl People {
 /// The account of a wait queue: the waiters, what each of them asks for, and what was given to
 /// woken waiters that have not run since.
 struct WaitQueue<A, V> {
-    people: Rc<People>,
+    known: Rc<Ethreads>,
     waiting: RefCell<Vec<Entry<A>>>,
     woken: RefCell<Vec<(usize, V)>>,
 }
 
 #[derive(Clone, Copy)]
 struct Entry<A> {
-    who: usize,
+    id: usize,
     ask: A,
     /// The deadline of this wait alone.
     deadline: Option<Instant>,
@@ -105,27 +105,27 @@ struct Entry<A> {
 /// A waiter in the account, for as long as its ethread really waits.
 struct Waiter<'a, A, V> {
     queue: &'a WaitQueue<A, V>,
-    who: usize,
+    id: usize,
 }
 
 impl<A: Copy, V> WaitQueue<A, V> {
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         Self {
-            people: people.clone(),
+            known: known.clone(),
             waiting: RefCell::default(),
             woken: RefCell::default(),
         }
     }
 
-    fn enter(&self, who: usize, ask: A) -> Waiter<'_, A, V> {
-        self.enter_until(who, ask, None)
+    fn enter(&self, id: usize, ask: A) -> Waiter<'_, A, V> {
+        self.enter_until(id, ask, None)
     }
 
-    fn enter_until(&self, who: usize, ask: A, limit: Option<Duration>) -> Waiter<'_, A, V> {
+    fn enter_until(&self, id: usize, ask: A, limit: Option<Duration>) -> Waiter<'_, A, V> {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        let entry = Entry { who, ask, deadline };
+        let entry = Entry { id, ask, deadline };
         self.waiting.borrow_mut().push(entry);
-        Waiter { queue: self, who }
+        Waiter { queue: self, id }
     }
 
     fn is_empty(&self) -> bool {
@@ -143,11 +143,11 @@ impl<A: Copy, V> WaitQueue<A, V> {
 
     /// Gives `value` to the first waiter; false if the wait of that waiter is over.
     fn wake_first(&self, value: V) -> bool {
-        let Entry { who, deadline, .. } = self.waiting.borrow_mut().remove(0);
+        let Entry { id, deadline, .. } = self.waiting.borrow_mut().remove(0);
         let in_time = deadline.is_none_or(|deadline| Instant::now() < deadline);
-        let woken = in_time && self.people.can_be_woken(who);
+        let woken = in_time && self.known.can_be_woken(id);
         if woken {
-            self.woken.borrow_mut().push((who, value));
+            self.woken.borrow_mut().push((id, value));
         }
         woken
     }
@@ -176,16 +176,16 @@ impl<A: Copy, V> WaitQueue<A, V> {
         count
     }
 
-    fn take_out(&self, who: usize) -> Option<V> {
-        self.waiting.borrow_mut().retain(|entry| entry.who != who);
+    fn take_out(&self, id: usize) -> Option<V> {
+        self.waiting.borrow_mut().retain(|entry| entry.id != id);
         let mut woken = self.woken.borrow_mut();
-        let index = woken.iter().position(|(other, _)| *other == who)?;
+        let index = woken.iter().position(|(other, _)| *other == id)?;
         Some(woken.remove(index).1)
     }
 
     /// No ethread is ready, so every woken waiter has gone on.
     fn audit(&self, what: &str) {
-        let left: Vec<_> = self.woken.borrow().iter().map(|(who, _)| *who).collect();
+        let left: Vec<_> = self.woken.borrow().iter().map(|(id, _)| *id).collect();
         assert!(left.is_empty(), "{what}: {left:?} were woken and wait on");
     }
 }
@@ -197,14 +197,14 @@ where
     /// The waiter has gone on, so it must have been woken.
     #[track_caller]
     fn goes_on(self) -> V {
-        let ethread = self.who;
+        let ethread = self.id;
         let woken = self.ends();
         woken.unwrap_or_else(|| panic!("{ethread} has gone on, and was not woken"))
     }
 
     /// The waiter has gone on, woken or not.
     fn ends(self) -> Option<V> {
-        let woken = self.queue.take_out(self.who);
+        let woken = self.queue.take_out(self.id);
         std::mem::forget(self);
         woken
     }
@@ -212,14 +212,14 @@ where
 
 impl<A, V> Drop for Waiter<'_, A, V> {
     fn drop(&mut self) {
-        let (queue, who) = (self.queue, self.who);
-        queue.waiting.borrow_mut().retain(|entry| entry.who != who);
+        let (queue, id) = (self.queue, self.id);
+        queue.waiting.borrow_mut().retain(|entry| entry.id != id);
         let mut woken = queue.woken.borrow_mut();
-        if let Some(index) = woken.iter().position(|(other, _)| *other == who) {
+        if let Some(index) = woken.iter().position(|(other, _)| *other == id) {
             drop(woken.remove(index));
-            let ethread = who;
+            let ethread = id;
             queue
-                .people
+                .known
                 .complain(format!("{ethread} was woken, and unwinds"));
         }
     }
@@ -228,25 +228,25 @@ impl<A, V> Drop for Waiter<'_, A, V> {
 /// Runs the scripts in the order of this seed.
 fn play<W: World>(scripts: Vec<Script<W::Op>>, seed: u64) {
     let run = sim::run(seed, move || {
-        let people = Rc::new(People::default());
-        people.cancelled.replace(vec![false; scripts.len()]);
-        people.deadlines.replace(vec![None; scripts.len()]);
-        let world = Rc::new(W::new(&people));
+        let known = Rc::new(Ethreads::default());
+        known.cancelled.replace(vec![false; scripts.len()]);
+        known.deadlines.replace(vec![None; scripts.len()]);
+        let world = Rc::new(W::new(&known));
         let (mut ethreads, mut cancels) = (Vec::new(), Vec::new());
-        for (who, script) in scripts.into_iter().enumerate() {
-            let (theirs, known) = (world.clone(), people.clone());
+        for (id, script) in scripts.into_iter().enumerate() {
+            let (theirs, noted) = (world.clone(), known.clone());
             let ethread = Rc::new(thread::spawn(move || {
                 for (op, limit) in script.steps {
                     let limit = ms(limit.unwrap_or(LONG));
-                    known.deadlines.borrow_mut()[who] = Some(Instant::now() + limit);
-                    let _ = time::timeout(limit, || theirs.act(who, &op));
+                    noted.deadlines.borrow_mut()[id] = Some(Instant::now() + limit);
+                    let _ = time::timeout(limit, || theirs.act(id, &op));
                 }
             }));
             if let Some(at) = script.cancelled_at {
-                let (ethread, known) = (ethread.clone(), people.clone());
+                let (ethread, known) = (ethread.clone(), known.clone());
                 cancels.push(thread::spawn(move || {
                     thread::sleep(ms(at));
-                    known.cancelled.borrow_mut()[who] = true;
+                    known.cancelled.borrow_mut()[id] = true;
                     ethread.cancel();
                 }));
             }
@@ -266,7 +266,7 @@ fn play<W: World>(scripts: Vec<Script<W::Op>>, seed: u64) {
                 _ => (),
             }
         }
-        let complaints = people.complaints.take();
+        let complaints = known.complaints.take();
         assert!(complaints.is_empty(), "{complaints:?}");
         world.audit();
         world.finish();

@@ -101,7 +101,7 @@ pub(crate) fn predict(program: &Program, order: Order) -> Option<(Vec<Event>, Ou
             match model.ready.remove(pick) {
                 ROOT if model.root_runs() => return Some((model.trace, Outcome::Ended)),
                 ROOT => {}
-                who => model.run(who),
+                id => model.run(id),
             }
         }
         let parked = model
@@ -111,7 +111,7 @@ pub(crate) fn predict(program: &Program, order: Order) -> Option<(Vec<Event>, Ou
         let Some(deadline) = parked.filter_map(|ethread| ethread.deadline).min() else {
             let all = 0..model.ethreads.len();
             let parked = all
-                .filter(|&who| model.ethreads[who].state == State::Parked)
+                .filter(|&id| model.ethreads[id].state == State::Parked)
                 .collect();
             return Some((model.trace, Outcome::Deadlock(parked)));
         };
@@ -119,7 +119,7 @@ pub(crate) fn predict(program: &Program, order: Order) -> Option<(Vec<Event>, Ou
         let due = |ethread: &Ethread| {
             ethread.state == State::Parked && ethread.deadline == Some(deadline)
         };
-        let mut due = (0..model.ethreads.len()).filter(|&who| due(&model.ethreads[who]));
+        let mut due = (0..model.ethreads.len()).filter(|&id| due(&model.ethreads[id]));
         let first = due.next().unwrap();
         if due.next().is_some() {
             return None;
@@ -129,8 +129,8 @@ pub(crate) fn predict(program: &Program, order: Order) -> Option<(Vec<Event>, Ou
 }
 
 impl Model<'_> {
-    fn note(&mut self, who: usize, what: What) {
-        self.trace.push((who, self.now, what));
+    fn note(&mut self, id: usize, what: What) {
+        self.trace.push((id, self.now, what));
     }
 
     /// The root spawns, then parks while any ethread is left. Returns true when the root has ended.
@@ -168,72 +168,72 @@ impl Model<'_> {
     }
 
     /// Ends a park.
-    fn wake(&mut self, who: usize, cut_short: bool) {
-        let ethread = &mut self.ethreads[who];
+    fn wake(&mut self, id: usize, cut_short: bool) {
+        let ethread = &mut self.ethreads[id];
         assert_eq!(ethread.state, State::Parked);
         ethread.state = State::Ready;
         ethread.cut_short = cut_short;
-        self.ready.push(who);
+        self.ready.push(id);
     }
 
-    fn run(&mut self, who: usize) {
-        let ethread = &mut self.ethreads[who];
+    fn run(&mut self, id: usize) {
+        let ethread = &mut self.ethreads[id];
         ethread.state = State::Running;
         let cut_short = std::mem::take(&mut ethread.cut_short);
         let mut flow = match ethread.then {
-            Then::Begin if cut_short => self.end(who, Ending::Cancelled),
+            Then::Begin if cut_short => self.end(id, Ending::Cancelled),
             Then::Begin => Flow::This,
             Then::Next => Flow::Next,
             Then::Unparked { join } => match (cut_short, join) {
-                (true, _) => self.raise(who),
-                (false, Some(whom)) => self.joined(who, whom),
+                (true, _) => self.raise(id),
+                (false, Some(whom)) => self.joined(id, whom),
                 (false, None) => Flow::Next,
             },
-            Then::Raise => self.unwind(who),
+            Then::Raise => self.unwind(id),
         };
         loop {
-            let ethread = &mut self.ethreads[who];
+            let ethread = &mut self.ethreads[id];
             match flow {
                 Flow::This => {}
                 Flow::Next => ethread.step += 1,
                 Flow::Left => return,
             }
             let n = ethread.step;
-            flow = match self.program.scripts[who].get(n) {
+            flow = match self.program.scripts[id].get(n) {
                 Some(step) => {
                     ethread.masked = step.masked;
-                    self.note(who, What::Begins(n));
-                    self.perform(who, *step)
+                    self.note(id, What::Begins(n));
+                    self.perform(id, *step)
                 }
-                None => self.end(who, Ending::Value),
+                None => self.end(id, Ending::Value),
             };
             if !matches!(flow, Flow::Left) {
-                self.ethreads[who].masked = false;
+                self.ethreads[id].masked = false;
             }
         }
     }
 
-    fn perform(&mut self, who: usize, step: Step) -> Flow {
-        let due = self.ethreads[who].cancelled && !step.masked;
+    fn perform(&mut self, id: usize, step: Step) -> Flow {
+        let due = self.ethreads[id].cancelled && !step.masked;
         match step.op {
-            Op::Yield if due => self.raise(who),
-            Op::Yield => self.requeue(who, Then::Next),
-            Op::Sleep(nanos) => self.park(who, due, Some(nanos), false, None),
-            Op::Park | Op::ParkTimeout(_) if std::mem::take(&mut self.ethreads[who].permit) => {
+            Op::Yield if due => self.raise(id),
+            Op::Yield => self.requeue(id, Then::Next),
+            Op::Sleep(nanos) => self.park(id, due, Some(nanos), false, None),
+            Op::Park | Op::ParkTimeout(_) if std::mem::take(&mut self.ethreads[id].permit) => {
                 Flow::Next
             }
-            Op::Park => self.park(who, due, None, true, None),
-            Op::ParkTimeout(nanos) => self.park(who, due, Some(nanos), true, None),
+            Op::Park => self.park(id, due, None, true, None),
+            Op::ParkTimeout(nanos) => self.park(id, due, Some(nanos), true, None),
             Op::Unpark(whom) => self.unpark(whom),
             Op::Cancel(whom) => self.cancel(whom),
             Op::Join(whom) => match self.ethreads.get_mut(whom) {
                 Some(other) if other.has_handle => {
                     other.has_handle = false;
                     if other.state == State::Ended {
-                        return self.joined(who, whom);
+                        return self.joined(id, whom);
                     }
-                    other.joiner = Some(who);
-                    self.park(who, due, None, false, Some(whom))
+                    other.joiner = Some(id);
+                    self.park(id, due, None, false, Some(whom))
                 }
                 _ => Flow::Next,
             },
@@ -244,26 +244,26 @@ impl Model<'_> {
         }
     }
 
-    fn requeue(&mut self, who: usize, then: Then) -> Flow {
-        self.ethreads[who].state = State::Ready;
-        self.ethreads[who].then = then;
-        self.ready.push(who);
+    fn requeue(&mut self, id: usize, then: Then) -> Flow {
+        self.ethreads[id].state = State::Ready;
+        self.ethreads[id].then = then;
+        self.ready.push(id);
         Flow::Left
     }
 
     fn park(
         &mut self,
-        who: usize,
+        id: usize,
         cancel_is_due: bool,
         nanos: Option<u32>,
         unparkable: bool,
         join: Option<usize>,
     ) -> Flow {
         if cancel_is_due {
-            return self.raise(who);
+            return self.raise(id);
         }
         let deadline = nanos.map(|nanos| self.now + u64::from(nanos));
-        let ethread = &mut self.ethreads[who];
+        let ethread = &mut self.ethreads[id];
         ethread.state = State::Parked;
         ethread.then = Then::Unparked { join };
         ethread.unparkable = unparkable;
@@ -271,8 +271,8 @@ impl Model<'_> {
         Flow::Left
     }
 
-    fn joined(&mut self, who: usize, whom: usize) -> Flow {
-        self.note(who, What::Joined(self.ethreads[whom].ending));
+    fn joined(&mut self, id: usize, whom: usize) -> Flow {
+        self.note(id, What::Joined(self.ethreads[whom].ending));
         Flow::Next
     }
 
@@ -303,26 +303,26 @@ impl Model<'_> {
     }
 
     /// From the second raise on the other ethreads run first.
-    fn raise(&mut self, who: usize) -> Flow {
-        self.ethreads[who].raises += 1;
-        if self.ethreads[who].raises > 1 {
-            return self.requeue(who, Then::Raise);
+    fn raise(&mut self, id: usize) -> Flow {
+        self.ethreads[id].raises += 1;
+        if self.ethreads[id].raises > 1 {
+            return self.requeue(id, Then::Raise);
         }
-        self.unwind(who)
+        self.unwind(id)
     }
 
-    fn unwind(&mut self, who: usize) -> Flow {
-        if self.program.scripts[who][self.ethreads[who].step].caught {
-            self.note(who, What::Caught);
+    fn unwind(&mut self, id: usize) -> Flow {
+        if self.program.scripts[id][self.ethreads[id].step].caught {
+            self.note(id, What::Caught);
             return Flow::Next;
         }
-        self.end(who, Ending::Cancelled)
+        self.end(id, Ending::Cancelled)
     }
 
-    fn end(&mut self, who: usize, ending: Ending) -> Flow {
-        self.note(who, What::Ends);
-        self.ethreads[who].state = State::Ended;
-        self.ethreads[who].ending = ending;
+    fn end(&mut self, id: usize, ending: Ending) -> Flow {
+        self.note(id, What::Ends);
+        self.ethreads[id].state = State::Ended;
+        self.ethreads[id].ending = ending;
         if self.root_parked
             && self
                 .ethreads
@@ -332,9 +332,9 @@ impl Model<'_> {
             self.root_parked = false;
             self.ready.push(ROOT);
         }
-        if let Some(joiner) = self.ethreads[who].joiner
+        if let Some(joiner) = self.ethreads[id].joiner
             && self.ethreads[joiner].state == State::Parked
-            && self.ethreads[joiner].then == (Then::Unparked { join: Some(who) })
+            && self.ethreads[joiner].then == (Then::Unparked { join: Some(id) })
         {
             self.wake(joiner, false);
         }

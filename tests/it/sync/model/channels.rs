@@ -40,21 +40,21 @@ struct Receivers<R>(RefCell<Vec<Option<(R, usize)>>>);
 
 impl<R> Receivers<R> {
     /// Calls `f` with the receiver of the ethread, and puts the receiver back however `f` ends.
-    fn with<T>(&self, who: usize, f: impl FnOnce(&mut R, &Cell<usize>) -> T) -> Option<T> {
-        let (receiver, seen) = self.0.borrow_mut()[who].take()?;
+    fn with<T>(&self, id: usize, f: impl FnOnce(&mut R, &Cell<usize>) -> T) -> Option<T> {
+        let (receiver, seen) = self.0.borrow_mut()[id].take()?;
         let (receiver, seen) = (RefCell::new(Some(receiver)), Cell::new(seen));
         let _back = at_end(|| {
             let receiver = receiver.take().map(|receiver| (receiver, seen.get()));
-            self.0.borrow_mut()[who] = receiver;
+            self.0.borrow_mut()[id] = receiver;
         });
         let mut own = Own(&receiver, receiver.take());
         let own = own.1.as_mut()?;
         Some(f(own, &seen))
     }
 
-    fn set(&self, who: usize, receiver: Option<(R, usize)>) {
+    fn set(&self, id: usize, receiver: Option<(R, usize)>) {
         // Dropped while nothing is borrowed, as the drop may run user code.
-        let old = std::mem::replace(&mut self.0.borrow_mut()[who], receiver);
+        let old = std::mem::replace(&mut self.0.borrow_mut()[id], receiver);
         drop(old);
     }
 }
@@ -86,9 +86,9 @@ impl Watch {
     }
 
     /// Waits for a value that the receiver has not seen.
-    fn waits(&self, who: usize, seen: &Cell<usize>, wait: impl FnOnce() -> bool) {
+    fn waits(&self, id: usize, seen: &Cell<usize>, wait: impl FnOnce() -> bool) {
         let must_wait = seen.get() == self.sent.get() && !self.is_closed();
-        let waiter = must_wait.then(|| self.queue.enter(who, ()));
+        let waiter = must_wait.then(|| self.queue.enter(id, ()));
         let changed = wait();
         if let Some(waiter) = waiter {
             waiter.goes_on();
@@ -102,7 +102,7 @@ impl Watch {
 impl World for Watch {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         let (sender, receiver) = watch::channel(0);
         let receivers = (0..MOST).map(|_| Some((receiver.clone(), 0))).collect();
         Self {
@@ -110,11 +110,11 @@ impl World for Watch {
             receivers: Receivers(RefCell::new(receivers)),
             count: Cell::new(MOST),
             sent: Cell::default(),
-            queue: WaitQueue::new(people),
+            queue: WaitQueue::new(known),
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         match *op {
             Op::Send => {
                 if let Some(sender) = &*self.sender.borrow() {
@@ -128,12 +128,12 @@ impl World for Watch {
                 }
             }
             Op::Next => {
-                self.receivers.with(who, |receiver, seen| {
-                    self.waits(who, seen, || receiver.changed().is_ok());
+                self.receivers.with(id, |receiver, seen| {
+                    self.waits(id, seen, || receiver.changed().is_ok());
                 });
             }
             Op::Now => {
-                self.receivers.with(who, |receiver, seen| {
+                self.receivers.with(id, |receiver, seen| {
                     let changed = seen.get() != self.sent.get();
                     let expected = if changed || !self.is_closed() {
                         Ok(changed)
@@ -146,7 +146,7 @@ impl World for Watch {
                 });
             }
             Op::Until(count) => {
-                self.receivers.with(who, |receiver, seen| {
+                self.receivers.with(id, |receiver, seen| {
                     // `wait_for` looks at the current value, whether or not it was seen.
                     let got = receiver.wait_for(|value| {
                         seen.set(*value);
@@ -174,15 +174,15 @@ impl World for Watch {
                     }
                 };
                 if receiver.is_some() {
-                    let had = self.receivers.0.borrow()[who].is_some();
+                    let had = self.receivers.0.borrow()[id].is_some();
                     self.count.set(self.count.get() + usize::from(!had));
-                    self.receivers.set(who, receiver);
+                    self.receivers.set(id, receiver);
                 }
             }
             Op::Drop => {
-                let had = self.receivers.0.borrow()[who].is_some();
+                let had = self.receivers.0.borrow()[id].is_some();
                 self.count.set(self.count.get() - usize::from(had));
-                self.receivers.set(who, None);
+                self.receivers.set(id, None);
             }
             Op::Close => {
                 self.queue.wake_all(());
@@ -244,14 +244,10 @@ impl Broadcast {
         })
     }
 
-    fn with(
-        &self,
-        who: usize,
-        f: impl FnOnce(&mut broadcast::Receiver<Rc<Message>>, &Cell<usize>),
-    ) {
-        self.receivers.with(who, |receiver, next| {
+    fn with(&self, id: usize, f: impl FnOnce(&mut broadcast::Receiver<Rc<Message>>, &Cell<usize>)) {
+        self.receivers.with(id, |receiver, next| {
             f(receiver, next);
-            self.next.borrow_mut()[who] = Some(next.get());
+            self.next.borrow_mut()[id] = Some(next.get());
         });
     }
 }
@@ -259,7 +255,7 @@ impl Broadcast {
 impl World for Broadcast {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         let (sender, receiver) = broadcast::channel(CAPACITY);
         let receivers = (0..MOST)
             .map(|_| Some((receiver.resubscribe(), 0)))
@@ -270,11 +266,11 @@ impl World for Broadcast {
             sent: Cell::default(),
             next: RefCell::new(vec![Some(0); MOST]),
             messages: Rc::default(),
-            queue: WaitQueue::new(people),
+            queue: WaitQueue::new(known),
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         match *op {
             Op::Send => {
                 if let Some(sender) = &*self.sender.borrow() {
@@ -291,9 +287,9 @@ impl World for Broadcast {
                     }
                 }
             }
-            Op::Next | Op::Until(_) => self.with(who, |receiver, next| {
+            Op::Next | Op::Until(_) => self.with(id, |receiver, next| {
                 let must_wait = next.get() == self.sent.get() && self.sender.borrow().is_some();
-                let waiter = must_wait.then(|| self.queue.enter(who, ()));
+                let waiter = must_wait.then(|| self.queue.enter(id, ()));
                 let got = receiver.recv().map(|message| message.number);
                 if let Some(waiter) = waiter {
                     waiter.goes_on();
@@ -305,7 +301,7 @@ impl World for Broadcast {
                 assert_eq!(got, expected);
                 assert!(got != Err(broadcast::RecvError::Closed) || self.sender.borrow().is_none());
             }),
-            Op::Now => self.with(who, |receiver, next| {
+            Op::Now => self.with(id, |receiver, next| {
                 assert_eq!(receiver.len(), (self.sent.get() - next.get()) as u64);
                 let got = receiver.try_recv().map(|message| message.number);
                 assert_eq!(got, self.gets(next));
@@ -317,13 +313,13 @@ impl World for Broadcast {
                     .as_ref()
                     .map(broadcast::Sender::subscribe);
                 if let Some(receiver) = receiver {
-                    self.receivers.set(who, Some((receiver, self.sent.get())));
-                    self.next.borrow_mut()[who] = Some(self.sent.get());
+                    self.receivers.set(id, Some((receiver, self.sent.get())));
+                    self.next.borrow_mut()[id] = Some(self.sent.get());
                 }
             }
             Op::Drop => {
-                self.receivers.set(who, None);
-                self.next.borrow_mut()[who] = None;
+                self.receivers.set(id, None);
+                self.next.borrow_mut()[id] = None;
             }
             Op::Close => {
                 self.queue.wake_all(());

@@ -57,12 +57,12 @@ impl World {
         self.has(self.mutex.lock().unwrap_or_else(|error| error.into_inner()))
     }
 
-    fn wait(&self, who: usize, limit: Option<Duration>) {
+    fn wait(&self, id: usize, limit: Option<Duration>) {
         let mut held = self.lock();
         let guard = held.1.take().unwrap();
         self.held.set(false);
         std::mem::forget(held);
-        let waiter = self.queue.enter_until(who, (), limit);
+        let waiter = self.queue.enter_until(id, (), limit);
         let (guard, timed_out) = match limit {
             None => {
                 let guard = self.changed.wait(guard);
@@ -82,24 +82,24 @@ impl World {
 impl super::World for World {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         Self {
             mutex: Mutex::default(),
             changed: Condvar::new(),
             held: Cell::default(),
             want: Cell::default(),
-            queue: WaitQueue::new(people),
+            queue: WaitQueue::new(known),
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         match *op {
             Op::Lock(hold) => {
                 let _held = self.lock();
                 thread::sleep(ms(hold));
             }
-            Op::Wait => self.wait(who, None),
-            Op::WaitTimeout(limit) => self.wait(who, Some(ms(limit))),
+            Op::Wait => self.wait(id, None),
+            Op::WaitTimeout(limit) => self.wait(id, Some(ms(limit))),
             Op::Notify(all, hold) => {
                 let _held = hold.map(|_| self.lock());
                 if all {

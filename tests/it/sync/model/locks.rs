@@ -147,7 +147,7 @@ impl<const MUTEX: bool> Locks<MUTEX> {
         held
     }
 
-    fn lock(&self, who: usize, access: Access) -> Held<'_, MUTEX> {
+    fn lock(&self, id: usize, access: Access) -> Held<'_, MUTEX> {
         if self.queue.is_empty() && self.is_free_for(access) {
             self.take(access);
             // An ethread that is cancelled or past its deadline may not wait; this call does not
@@ -155,7 +155,7 @@ impl<const MUTEX: bool> Locks<MUTEX> {
             return self.hold(self.lock.lock(access), access);
         }
         let _left = at_end(|| self.wake_one());
-        let waiter = self.queue.enter(who, access);
+        let waiter = self.queue.enter(id, access);
         let locked = self.lock.lock(access);
         waiter.goes_on();
         self.hold(locked, access)
@@ -165,24 +165,24 @@ impl<const MUTEX: bool> Locks<MUTEX> {
 impl<const MUTEX: bool> World for Locks<MUTEX> {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         Self {
             lock: match MUTEX {
                 true => Lock::Mutex(Mutex::new(0)),
                 false => Lock::RwLock(RwLock::new(0)),
             },
-            queue: WaitQueue::new(people),
+            queue: WaitQueue::new(known),
             readers: Cell::default(),
             written: Cell::default(),
             poisoned: Cell::default(),
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         let of_kind = |access| if MUTEX { Access::Write } else { access };
         match *op {
             Op::Lock(access, hold) => {
-                let _held = self.lock(who, of_kind(access));
+                let _held = self.lock(id, of_kind(access));
                 thread::sleep(ms(hold));
             }
             Op::Try(access) => {
@@ -196,7 +196,7 @@ impl<const MUTEX: bool> World for Locks<MUTEX> {
                 }
             }
             Op::Downgrade(written, read) => {
-                let mut held = self.lock(who, Access::Write);
+                let mut held = self.lock(id, Access::Write);
                 thread::sleep(ms(written));
                 if let Some(Guard::Write(guard)) = held.guard.take() {
                     held.guard = Some(Guard::Read(RwLockWriteGuard::downgrade(guard)));
@@ -209,7 +209,7 @@ impl<const MUTEX: bool> World for Locks<MUTEX> {
             }
             Op::Panic(access) => {
                 let panics = std::panic::AssertUnwindSafe(|| {
-                    let _held = self.lock(who, of_kind(access));
+                    let _held = self.lock(id, of_kind(access));
                     std::panic::resume_unwind(Box::new("on purpose"));
                 });
                 assert!(thread::catch_panic(panics).is_err());

@@ -64,9 +64,9 @@ impl Account {
         self.being_made.set(goes_on);
     }
 
-    fn init(&self, who: usize, takes: u64, made: Made, new: u32) {
+    fn init(&self, id: usize, takes: u64, made: Made, new: u32) {
         let waits = self.value.get().is_none() && self.being_made.get();
-        let waiter = Cell::new(waits.then(|| self.makers.enter(who, ())));
+        let waiter = Cell::new(waits.then(|| self.makers.enter(id, ())));
         let tried = Cell::new(false);
         // Declared last, so that the attempt has really ended when it ends in the account.
         let ends = Cell::new(None);
@@ -105,13 +105,13 @@ struct Cells {
 impl World for Cells {
     type Op = (usize, Op);
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         let account = |()| Account {
             cell: OnceCell::new(),
             value: Cell::default(),
             being_made: Cell::default(),
-            makers: WaitQueue::new(people),
-            waiters: WaitQueue::new(people),
+            makers: WaitQueue::new(known),
+            waiters: WaitQueue::new(known),
         };
         Self {
             accounts: [(); CELLS].map(account),
@@ -119,12 +119,12 @@ impl World for Cells {
         }
     }
 
-    fn act(&self, who: usize, (which, op): &(usize, Op)) {
+    fn act(&self, id: usize, (which, op): &(usize, Op)) {
         let account = &self.accounts[*which];
         let new = self.values.next();
         match *op {
             Op::Init(takes, made) => {
-                let init = std::panic::AssertUnwindSafe(|| account.init(who, takes, made, new));
+                let init = std::panic::AssertUnwindSafe(|| account.init(id, takes, made, new));
                 if let Err(payload) = thread::catch_panic(init)
                     && payload.downcast_ref() != Some(&"on purpose")
                 {
@@ -140,7 +140,7 @@ impl World for Cells {
             }
             Op::Wait => {
                 let waits = account.value.get().is_none();
-                let waiter = waits.then(|| account.waiters.enter(who, ()));
+                let waiter = waits.then(|| account.waiters.enter(id, ()));
                 let value = *account.cell.wait();
                 // A cancelled waiter may have been woken by an earlier failure, and then find the
                 // value.

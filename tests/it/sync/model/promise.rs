@@ -53,12 +53,12 @@ struct Account<T> {
 }
 
 impl<T: Clone + Debug + PartialEq> Account<T> {
-    fn new(people: &Rc<People>, promise: Promise<T, u32>, of: Vec<usize>) -> Rc<Self> {
+    fn new(known: &Rc<Ethreads>, promise: Promise<T, u32>, of: Vec<usize>) -> Rc<Self> {
         Rc::new(Self {
             promise,
             of,
             outcome: RefCell::default(),
-            queue: WaitQueue::new(people),
+            queue: WaitQueue::new(known),
         })
     }
 
@@ -71,12 +71,12 @@ impl<T: Clone + Debug + PartialEq> Account<T> {
         self.outcome.borrow().clone()
     }
 
-    fn wait(&self, who: usize) {
+    fn wait(&self, id: usize) {
         if let Some(outcome) = self.outcome() {
             assert_eq!(self.promise.wait(), outcome);
             return;
         }
-        let waiter = self.queue.enter(who, ());
+        let waiter = self.queue.enter(id, ());
         let got = self.promise.wait();
         assert_eq!(waiter.goes_on(), got);
     }
@@ -90,7 +90,7 @@ impl<T: Clone + Debug + PartialEq> Account<T> {
 }
 
 struct Promises {
-    people: Rc<People>,
+    known: Rc<Ethreads>,
     resolvers: RefCell<Vec<Option<Resolver<u32, u32>>>>,
     /// The first promises, and races of the promises before them.
     promises: RefCell<Vec<Rc<Account<u32>>>>,
@@ -143,15 +143,15 @@ impl Promises {
 impl World for Promises {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         let (mut promises, mut resolvers) = (Vec::new(), Vec::new());
         for _ in 0..AT_FIRST {
             let (promise, resolver) = Promise::new();
-            promises.push(Account::new(people, promise, Vec::new()));
+            promises.push(Account::new(known, promise, Vec::new()));
             resolvers.push(Some(resolver));
         }
         Self {
-            people: people.clone(),
+            known: known.clone(),
             resolvers: RefCell::new(resolvers),
             promises: RefCell::new(promises),
             alls: RefCell::default(),
@@ -159,7 +159,7 @@ impl World for Promises {
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         match op {
             Op::Settle(which, how) => {
                 let Some(resolver) = self.resolvers.borrow_mut()[*which].take() else {
@@ -179,11 +179,11 @@ impl World for Promises {
                     How::Break => drop(resolver),
                 }
             }
-            Op::Wait(which) => self.nth(*which).wait(who),
+            Op::Wait(which) => self.nth(*which).wait(id),
             Op::Race(of) => {
                 let of = self.of(of);
                 let race = Promise::race(&self.sources(&of));
-                let account = Account::new(&self.people, race, of);
+                let account = Account::new(&self.known, race, of);
                 if account.of.is_empty() {
                     account.settle(Err(PromiseError::Broken));
                 }
@@ -193,14 +193,14 @@ impl World for Promises {
             Op::All(of) => {
                 let of = self.of(of);
                 let all = Promise::all(&self.sources(&of));
-                let account = Account::new(&self.people, all, of);
+                let account = Account::new(&self.known, all, of);
                 self.alls.borrow_mut().push(account);
                 self.follow();
             }
             Op::WaitForAll(which) => {
                 let all = self.alls.borrow().get(*which).cloned();
                 if let Some(all) = all {
-                    all.wait(who);
+                    all.wait(id);
                 }
             }
             Op::Sleep(millis) => thread::sleep(ms(*millis)),

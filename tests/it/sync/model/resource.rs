@@ -179,7 +179,7 @@ impl<const WITH_GRACE: bool> World<WITH_GRACE> {
 impl<const WITH_GRACE: bool> super::World for World<WITH_GRACE> {
     type Op = Op;
 
-    fn new(_: &Rc<People>) -> Self {
+    fn new(_: &Rc<Ethreads>) -> Self {
         let account = Rc::new(Account::default());
         let (starts, stops) = (account.clone(), account.clone());
         let builder = Resource::builder(move || starts.start())

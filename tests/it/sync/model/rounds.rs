@@ -37,24 +37,24 @@ struct Rounds {
 impl World for Rounds {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         Self {
             barrier: Barrier::new(SIZE),
-            here: WaitQueue::new(people),
+            here: WaitQueue::new(known),
             group: WaitGroup::new(),
             members: Cell::default(),
-            waits: WaitQueue::new(people),
+            waits: WaitQueue::new(known),
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         match *op {
             Op::Meet if self.here.len() + 1 == SIZE => {
                 self.here.wake_all(());
                 assert!(self.barrier.wait().is_leader());
             }
             Op::Meet => {
-                let waiter = self.here.enter(who, ());
+                let waiter = self.here.enter(id, ());
                 assert!(!self.barrier.wait().is_leader());
                 waiter.goes_on();
             }
@@ -72,7 +72,7 @@ impl World for Rounds {
             }
             Op::WaitForAll if self.members.get() == 0 => self.group.wait(),
             Op::WaitForAll => {
-                let waiter = self.waits.enter(who, ());
+                let waiter = self.waits.enter(id, ());
                 self.group.wait();
                 waiter.goes_on();
             }

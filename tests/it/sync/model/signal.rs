@@ -32,23 +32,23 @@ struct Signals {
 impl World for Signals {
     type Op = Op;
 
-    fn new(people: &Rc<People>) -> Self {
+    fn new(known: &Rc<Ethreads>) -> Self {
         Self {
             signal: Signal::new(),
-            queue: WaitQueue::new(people),
+            queue: WaitQueue::new(known),
             values: Counter::default(),
         }
     }
 
-    fn act(&self, who: usize, op: &Op) {
+    fn act(&self, id: usize, op: &Op) {
         match *op {
             Op::Wait => {
-                let waiter = self.queue.enter(who, ());
+                let waiter = self.queue.enter(id, ());
                 let value = self.signal.wait();
                 assert_eq!(waiter.goes_on(), value);
             }
             Op::WaitTimeout(limit) => {
-                let waiter = self.queue.enter_until(who, (), Some(ms(limit)));
+                let waiter = self.queue.enter_until(id, (), Some(ms(limit)));
                 let value = self.signal.wait_timeout(ms(limit));
                 assert_eq!(waiter.ends(), value);
             }
