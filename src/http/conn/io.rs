@@ -14,7 +14,7 @@ use crate::http::error::{Error, Phase};
 use crate::http::exchange::body::{BodySource, RequestBody};
 use crate::http::exchange::received::Received;
 use crate::http::exchange::request::{Request, RequestState};
-use crate::http::proto::framing::{BodyLength, Framing};
+use crate::http::proto::framing::BodyLength;
 use crate::runtime::io::operation::Limit;
 
 /// How much of the next request has arrived.
@@ -44,10 +44,16 @@ struct CurrentBody(Option<Rc<IncomingBody>>);
 impl Drop for CurrentBody {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(body) = &self.0 {
-            body.revoke();
+        if let Some(body) = self.0.take() {
+            revoke_and_drop(body);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn revoke_and_drop(body: Rc<IncomingBody>) {
+    body.revoke();
 }
 
 /// A connection that is not idle, with its current request.
@@ -177,15 +183,16 @@ impl ConnIo {
 
     #[inline(always)]
     fn begin_body(&mut self) {
-        let framing = self.request.state.head.framing();
-        if !matches!(framing.body, BodyLength::None | BodyLength::Known(0)) {
-            self.begin_content(framing);
+        let length = self.request.state.head.framing().body;
+        if !matches!(length, BodyLength::None | BodyLength::Known(0)) {
+            self.begin_content();
         }
     }
 
     /// Begins a body that is not empty. Most requests have none.
     #[inline(never)]
-    fn begin_content(&mut self, framing: Framing) {
+    fn begin_content(&mut self) {
+        let framing = self.request.state.head.framing();
         // RFC 9110 section 10.1.1: no 100 is due if the body has begun to arrive.
         let owes_continue = framing.expect_continue && !self.request.received.has_unread();
         let connection = self.connection.clone();

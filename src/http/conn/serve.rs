@@ -53,51 +53,67 @@ pub(in crate::http) fn serve(
     io: &mut ConnIo,
     observer: Option<&Observer>,
 ) -> Result<Turn, Error> {
-    let mut arrival = io.receive();
-    if matches!(arrival, Ok(Arrival::Nothing)) {
-        return Ok(Turn::Nothing);
+    match io.receive() {
+        Ok(Arrival::Input) => {}
+        Ok(Arrival::Nothing) => return Ok(Turn::Nothing),
+        Ok(Arrival::End) => return Ok(Turn::Over),
+        Err(error) => return give_up(io, observer, error),
     }
     loop {
-        if matches!(arrival, Ok(Arrival::Input)) {
-            arrival = io.next_head();
-        }
-        let next = match arrival {
-            Ok(Arrival::Nothing) => return Ok(Turn::Idle),
-            Ok(Arrival::End) => return Ok(Turn::Over),
+        let next = match io.next_head() {
             Ok(Arrival::Input) => match observer {
                 Some(observer) => answer_observed(state, io, observer),
                 None => answer(state, io, None),
             },
-            Err(error) => match error.status() {
-                Some(status) => refuse(io, observer, &error, status),
-                None => Err(error),
-            },
+            Ok(Arrival::Nothing) => return Ok(Turn::Idle),
+            Ok(Arrival::End) => return Ok(Turn::Over),
+            Err(error) => return give_up(io, observer, error),
         };
         match next {
             // More input may be buffered.
-            Ok(Next::Request) => arrival = Ok(Arrival::Input),
+            Ok(Next::Request) => {}
             Ok(Next::Close) => return Ok(Turn::Over),
             Ok(Next::Linger) => {
                 io.connection.linger();
                 return Ok(Turn::Over);
             }
-            Err(error) => {
-                break_off(io, observer, &error);
-                return Err(error);
-            }
+            Err(error) => return Err(break_off(io, observer, error)),
         }
     }
 }
 
-/// Ends a connection that cannot go on.
+/// Ends a connection whose input is no valid request, after an answer where there can be one.
 #[cold]
-pub(in crate::http) fn break_off(io: &mut ConnIo, observer: Option<&Observer>, error: &Error) {
-    log::debug!("connection ended: {}", WithCauses(error));
+#[inline(never)]
+fn give_up(io: &mut ConnIo, observer: Option<&Observer>, error: Error) -> Result<Turn, Error> {
+    let refused = match error.status() {
+        Some(status) => refuse(io, observer, &error, status),
+        None => Err(error),
+    };
+    match refused {
+        Ok(()) => {
+            io.connection.linger();
+            Ok(Turn::Over)
+        }
+        Err(error) => Err(break_off(io, observer, error)),
+    }
+}
+
+/// Ends a connection that cannot go on, and returns the error.
+#[cold]
+#[inline(never)]
+pub(in crate::http) fn break_off(
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    error: Error,
+) -> Error {
+    log::debug!("connection ended: {}", WithCauses(&error));
     io.connection.context.counts.broken_off.add_one();
     if let Some(observer) = observer {
-        observer.report_error(&io.connection, error);
+        observer.report_error(&io.connection, &error);
     }
     io.connection.break_off();
+    error
 }
 
 /// As [`answer`], for a server with hooks.
@@ -124,20 +140,19 @@ fn answer(
 ) -> Result<Next, Error> {
     io.connection.send_early()?;
     io.connection.context.counts.requests.add_one();
-    // The conversion into a response is user code too. The response is used in place, as copies of
-    // it would be most of the memory that a request touches.
-    let handle = AssertUnwindSafe(|| state.handler.handle(&mut io.request));
-    let mut result = thread::catch_panic(handle);
+    // The conversion into a response is user code too. The response is stored where it is used, as
+    // copies of it would be most of the memory that a request touches.
+    let mut response = None;
+    let handle = || response = Some(state.handler.handle(&mut io.request));
+    let handled = thread::catch_panic(AssertUnwindSafe(handle));
     // Not by the place of the request's state: it may have been freed, and used again.
     if !io.request.is_of(&io.connection) {
         return Err(request_replaced(&io.connection));
     }
-    let mut failed = None;
-    let response = match &mut result {
-        Ok(response) => response,
-        Err(payload) => failed.insert(internal_error(&**payload)),
-    };
-    respond(io, observer, response)
+    if let Err(payload) = &handled {
+        response = Some(internal_error(&**payload));
+    }
+    respond(io, observer, response.get_or_insert_default())
 }
 
 /// Ends a connection whose handler has put another request into the place of its own, and with it
@@ -241,15 +256,13 @@ fn answer_with_interim(
     }
 }
 
-/// Answers input that is no valid request, and closes.
-#[cold]
-#[inline(never)]
+/// Answers input that is no valid request.
 fn refuse(
     io: &mut ConnIo,
     observer: Option<&Observer>,
     error: &Error,
     status: StatusCode,
-) -> Result<Next, Error> {
+) -> Result<(), Error> {
     log::debug!("refused a request: {}", WithCauses(error));
     if let Some(observer) = observer {
         observer.report_error(&io.connection, error);
@@ -271,7 +284,7 @@ fn refuse(
     if let Some(observer) = observer {
         observer.end(io, true, sent.is_ok());
     }
-    sent.map(|()| Next::Linger)
+    sent
 }
 
 /// Sends a response, or collects it to be sent with other responses. Returns whether the connection

@@ -91,9 +91,8 @@ impl ConnTask {
     /// Ends a connection after a wait for its socket failed.
     #[cold]
     fn fail(&mut self, error: io::Error) -> Error {
-        let error = error.into();
         let mut io = self.io();
-        break_off(&mut io, self.observer.as_deref(), &error);
+        let error = break_off(&mut io, self.observer.as_deref(), error.into());
         io.give_buffers();
         error
     }
