@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+
+use slab::Slab;
 
 use super::config::Config;
 use super::connection::Connection;
@@ -26,12 +27,9 @@ pub(in crate::http) struct ServerState {
     cut: Cell<bool>,
     /// The ethread that waits for the last connection to end.
     watcher: RefCell<Option<Thread>>,
-    connections: RefCell<Vec<Option<Member>>>,
-    free: RefCell<Vec<usize>>,
-    count: Cell<usize>,
+    connections: RefCell<Slab<Member>>,
 }
 
-#[derive(Debug)]
 struct Member {
     connection: Rc<Connection>,
     peer: Option<SocketAddr>,
@@ -53,8 +51,6 @@ impl ServerState {
             cut: Cell::new(false),
             watcher: RefCell::default(),
             connections: RefCell::default(),
-            free: RefCell::default(),
-            count: Cell::new(0),
         }
     }
 
@@ -70,7 +66,7 @@ impl ServerState {
     /// ones.
     pub(in crate::http) fn close_idle(&self) {
         self.context.closes_idle.set(true);
-        for member in self.connections.borrow().iter().flatten() {
+        for (_, member) in &*self.connections.borrow() {
             if member.connection.idle.get() {
                 member.connection.stream.look_again();
             } else if member.connection.upgraded.get() {
@@ -83,23 +79,11 @@ impl ServerState {
 
     /// Adds a connection and returns its place.
     fn enter(&self, connection: Rc<Connection>, peer: Option<SocketAddr>) -> usize {
-        let member = Some(Member {
+        self.connections.borrow_mut().insert(Member {
             connection,
             peer,
             ethread: None,
-        });
-        let mut connections = self.connections.borrow_mut();
-        self.count.set(self.count.get() + 1);
-        match self.free.borrow_mut().pop() {
-            Some(place) => {
-                connections[place] = member;
-                place
-            }
-            None => {
-                connections.push(member);
-                connections.len() - 1
-            }
-        }
+        })
     }
 
     /// Keeps the handle of a connection's ethread.
@@ -107,16 +91,14 @@ impl ServerState {
         if self.cut.get() {
             ethread.cancel();
         }
-        if let Some(Some(member)) = self.connections.borrow_mut().get_mut(place) {
+        if let Some(member) = self.connections.borrow_mut().get_mut(place) {
             member.ethread = Some(ethread);
         }
     }
 
     fn leave(&self, place: usize) {
-        let member = self.connections.borrow_mut()[place].take();
-        self.free.borrow_mut().push(place);
-        self.count.set(self.count.get() - 1);
-        if self.count.get() == 0
+        let member = self.connections.borrow_mut().remove(place);
+        if self.count() == 0
             && let Some(watcher) = &*self.watcher.borrow()
         {
             watcher.unpark();
@@ -125,12 +107,12 @@ impl ServerState {
     }
 
     pub(in crate::http) fn count(&self) -> usize {
-        self.count.get()
+        self.connections.borrow().len()
     }
 
     /// Whether no connection is left, neither served nor lingering.
     pub(in crate::http) fn is_quiet(&self) -> bool {
-        self.count.get() == 0 && self.context.lingering.is_empty()
+        self.count() == 0 && self.context.lingering.is_empty()
     }
 
     /// Returns the connections that lose something if they are cut now: all except idle
@@ -138,7 +120,7 @@ impl ServerState {
     pub(in crate::http) fn busy(&self) -> Vec<CutConnection> {
         let busy: Vec<_> = {
             let connections = self.connections.borrow();
-            let busy = connections.iter().flatten();
+            let busy = connections.iter().map(|(_, member)| member);
             let busy = busy.filter(|member| !member.connection.idle.get());
             busy.map(|member| {
                 let ethread = member.ethread.as_ref().map(JoinHandle::thread);
@@ -162,7 +144,7 @@ impl ServerState {
 
     /// Closes the streams of all connections.
     pub(in crate::http) fn close_streams(&self) {
-        for member in self.connections.borrow().iter().flatten() {
+        for (_, member) in &*self.connections.borrow() {
             // The call fails only if the connection is gone.
             let _ = member.connection.stream.shutdown(Shutdown::Both);
         }
@@ -171,7 +153,7 @@ impl ServerState {
     /// Cancels the ethreads of all connections.
     pub(in crate::http) fn cut_all(&self) {
         self.cut.set(true);
-        for member in self.connections.borrow().iter().flatten() {
+        for (_, member) in &*self.connections.borrow() {
             if let Some(ethread) = &member.ethread {
                 ethread.cancel();
             }
@@ -179,18 +161,9 @@ impl ServerState {
     }
 }
 
-impl fmt::Debug for ServerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerState")
-            .field("connections", &self.count())
-            .finish_non_exhaustive()
-    }
-}
-
 /// The place of a connection in its [`ServerState`], and its permit. Both are given back on drop,
 /// however the connection ends. If a handler took the connection over, this would move along with
 /// it.
-#[derive(Debug)]
 pub(in crate::http) struct Membership {
     state: Rc<ServerState>,
     place: usize,
