@@ -21,7 +21,6 @@ use crate::runtime::base::error::is_elapsed;
 pub(in crate::http) const COLLECT: usize = 16 * 1024;
 
 /// A connection. Its ethread shares it with the rest of the server.
-#[derive(Debug)]
 pub(in crate::http) struct Connection {
     pub(in crate::http) stream: Stream,
     pub(in crate::http) context: Rc<Context>,

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -67,13 +66,5 @@ impl Context {
     /// Whether idle connections are closed.
     pub(in crate::http) fn closes_idle(&self) -> bool {
         self.closes_idle.get()
-    }
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("draining", &self.draining)
-            .finish_non_exhaustive()
     }
 }

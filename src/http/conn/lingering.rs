@@ -12,7 +12,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -286,15 +285,6 @@ impl Work<()> for Discarding {
 impl Drop for Discarding {
     fn drop(&mut self) {
         self.lingering.close(self.key);
-    }
-}
-
-impl fmt::Debug for Lingering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lingering")
-            .field("most", &self.most)
-            .field("now", &self.connections.borrow().len())
-            .finish_non_exhaustive()
     }
 }
 
