@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use super::connection::{Connection, timed_out_in};
 use super::deadline::{Deadline, turn_began};
+use super::on_drop::OnDrop;
 use crate::http::error::{Error, Phase};
 use crate::http::exchange::body::BodySource;
 use crate::http::exchange::received::Received;
@@ -396,13 +397,5 @@ impl BodySource for IncomingBody {
 
     fn trailers(&self) -> Option<&Headers> {
         self.trailers.get()
-    }
-}
-
-struct OnDrop<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }

@@ -59,7 +59,8 @@ use std::time::Duration;
 pub use client::{Client, RemoteClient};
 pub use request::Request;
 
-use self::pending::{EndOnDrop, PendingRequests, PullHandler};
+use self::pending::{PendingRequests, PullHandler};
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::message::IntoResponse;
 use crate::http::server::Server;
 use crate::http::server::handle::ServerHandle;
@@ -246,13 +247,13 @@ impl WebServer {
         };
         // With this a write gives the kernel all that it takes, in one turn, before it returns.
         server.plan.config.write_slice = usize::MAX;
-        let pending = self.pending.clone();
+        let (pending, theirs) = (self.pending.clone(), self.pending.clone());
         // Moved into the closure, so it is dropped with the closure if that never runs.
-        let end = EndOnDrop(pending.clone());
+        let end = OnDrop(move || theirs.end());
         let serving = thread::Builder::new()
             .name(format!("web-server {server}"))
             .spawn(move || {
-                let EndOnDrop(pending) = &end;
+                let _end = end;
                 if let Err(error) = server.serve(PullHandler(pending.clone())) {
                     pending.fail(error);
                 }

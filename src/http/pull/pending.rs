@@ -21,12 +21,13 @@ use http::StatusCode;
 use super::request::Request;
 use crate::bridge::suspend::suspend_at;
 use crate::bridge::{Exit, Suspended, run_until, suspend};
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::error::HandlerError;
 use crate::http::exchange::handler::Handler;
 use crate::http::exchange::request::Request as Connected;
 use crate::http::message::{IntoResponse, Response};
+use crate::http::server::handle::check_unwinding;
 use crate::runtime::RunError;
-use crate::runtime::base::error::WouldPark;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
 
@@ -151,15 +152,13 @@ impl PendingRequests {
     /// Waits for a request, behind the readers that wait already.
     #[track_caller]
     pub(super) fn wait(&self) -> io::Result<Option<Arrived>> {
-        if std::thread::panicking() {
-            let location = Location::caller();
-            return Err(io::Error::other(WouldPark { location }));
-        }
+        check_unwinding()?;
         let place = self.number();
-        let _leave = LeaveOnDrop {
-            pending: self,
-            place,
-        };
+        // Removes a reader that no longer waits: it was cancelled, or the shard failed.
+        let _leave = OnDrop(|| {
+            let reader = self.readers.borrow_mut().remove(&place);
+            drop(reader);
+        });
         let line_up = |reader| {
             self.readers.borrow_mut().insert(place, reader);
         };
@@ -222,6 +221,12 @@ impl PendingRequests {
         }
     }
 
+    /// As [`close`](Self::close), when the server has ended.
+    pub(super) fn end(&self) {
+        self.phase.set(Phase::Ended);
+        self.close();
+    }
+
     /// Records that the server has failed; the next read returns the error.
     pub(super) fn fail(&self, error: io::Error) {
         self.failure.set(Some(error));
@@ -229,29 +234,6 @@ impl PendingRequests {
 
     pub(super) fn take_failure(&self) -> io::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
-    }
-}
-
-/// Ends the pending requests when their server has ended.
-pub(super) struct EndOnDrop(pub(super) Rc<PendingRequests>);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        self.0.phase.set(Phase::Ended);
-        self.0.close();
-    }
-}
-
-/// Removes a reader that no longer waits: it was cancelled, or the shard failed.
-struct LeaveOnDrop<'a> {
-    pending: &'a PendingRequests,
-    place: u64,
-}
-
-impl Drop for LeaveOnDrop<'_> {
-    fn drop(&mut self) {
-        let reader = self.pending.readers.borrow_mut().remove(&self.place);
-        drop(reader);
     }
 }
 

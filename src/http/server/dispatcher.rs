@@ -17,6 +17,7 @@ use crate::http::accept::overload::Overload;
 use crate::http::admission::Counts;
 use crate::http::conn::context::Context;
 use crate::http::conn::lingering::Lingering;
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::server::Server;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread::{self, Thread};
@@ -71,7 +72,12 @@ impl Dispatcher {
         let ethread = thread::Builder::new()
             .name(server.plan.listener_name())
             .spawn(move || {
-                let _end = End(&accepts, me);
+                let _end = OnDrop(|| {
+                    accepts.listener.take();
+                    // Tells the shards that no more connections come.
+                    accepts.senders.take();
+                    me.unpark();
+                });
                 accepts.run()
             })?;
         Ok(Self {
@@ -97,18 +103,6 @@ impl Dispatcher {
         ethread
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the acceptor of the server panicked")))
-    }
-}
-
-/// Ends accepting when dropped, also on a panic.
-struct End<'a>(&'a Accepting, Thread);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.listener.take();
-        // Tells the shards that no more connections come.
-        self.0.senders.take();
-        self.1.unpark();
     }
 }
 

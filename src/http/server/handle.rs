@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::bridge::{RemoteSuspended, suspend};
 use crate::http::accept::taskmaster::ServerCounts;
 use crate::http::admission::Counts;
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::conn::report::DrainReport;
 use crate::runtime::base::error::WouldPark;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
-use crate::runtime::state::control_block::ThreadId;
 use crate::runtime::task::thread::{Thread, WeakThread};
 
 /// Ends a server, and reports its state. Made by [`Server::handle`](crate::http::Server::handle).
@@ -110,10 +110,7 @@ impl ServerHandle {
     #[track_caller]
     pub fn drained(&self) -> io::Result<DrainReport> {
         if self.control.lock().ended.is_none() {
-            if std::thread::panicking() {
-                let location = Location::caller();
-                return Err(io::Error::other(WouldPark { location }));
-            }
+            check_unwinding()?;
             as_io(|| {
                 self.control.wait();
                 Ok(())
@@ -173,18 +170,21 @@ impl Control {
 
     /// Registers `ethread`, which is unparked when a drain is requested, until the returned value
     /// is dropped.
-    pub(in crate::http) fn tell(&self, ethread: &Thread) -> Told<'_> {
+    pub(in crate::http) fn tell<'a>(&'a self, ethread: &Thread) -> OnDrop<impl Fn() + use<'a>> {
         self.lock().told.push(ethread.downgrade());
-        Told {
-            control: self,
-            ethread: ethread.id(),
-        }
+        let id = ethread.id();
+        OnDrop(move || self.lock().told.retain(|told| told.id() != id))
     }
 
     /// As [`tell`](Self::tell), for the ethread that serves: dropping the returned value ends the
     /// server.
-    pub(in crate::http) fn attach(&self, server: &Thread) -> Attached<'_> {
-        Attached(self.tell(server))
+    pub(in crate::http) fn attach<'a>(&'a self, server: &Thread) -> OnDrop<impl Fn() + use<'a>> {
+        let told = self.tell(server);
+        OnDrop(move || {
+            // Captured, so that it lasts as long as this guard.
+            let _told = &told;
+            self.end(None);
+        })
     }
 
     /// Wakes all waiters, as the server has ended. The first report is kept.
@@ -221,24 +221,12 @@ impl Control {
     }
 }
 
-/// Removes an ethread from the control.
-pub(in crate::http) struct Told<'a> {
-    control: &'a Control,
-    ethread: ThreadId,
-}
-
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        let mut state = self.control.lock();
-        state.told.retain(|told| told.id() != self.ethread);
+/// Fails while the caller unwinds, as it must not wait then.
+#[track_caller]
+pub(in crate::http) fn check_unwinding() -> io::Result<()> {
+    if std::thread::panicking() {
+        let location = Location::caller();
+        return Err(io::Error::other(WouldPark { location }));
     }
-}
-
-/// Ends the server when serving ends, in whatever way.
-pub(in crate::http) struct Attached<'a>(Told<'a>);
-
-impl Drop for Attached<'_> {
-    fn drop(&mut self) {
-        self.0.control.end(None);
-    }
+    Ok(())
 }

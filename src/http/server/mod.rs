@@ -17,14 +17,13 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 pub(in crate::http) use self::as_root::AsRoot;
-use self::handle::{Control, ServerHandle};
+use self::handle::{Control, ServerHandle, check_unwinding};
 use self::plan::{Plan, Share};
 use self::serving::Serving;
 pub(in crate::http) use self::signals::Signals;
@@ -39,7 +38,6 @@ use crate::http::error::Error;
 use crate::http::exchange::handler::Handler;
 use crate::http::proto::limits::Limits;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
-use crate::runtime::base::error::WouldPark;
 
 /// An HTTP server: its settings, and its listener. [`serve`](Self::serve) accepts connections and
 /// answers their requests.
@@ -477,16 +475,6 @@ impl Server {
         check_unwinding()?;
         single::serve(&self.plan, &self.control, stream.into(), Box::new(handler))
     }
-}
-
-/// Refuses to serve while the caller unwinds, as it cannot wait then.
-#[track_caller]
-fn check_unwinding() -> io::Result<()> {
-    if std::thread::panicking() {
-        let location = Location::caller();
-        return Err(io::Error::other(WouldPark { location }));
-    }
-    Ok(())
 }
 
 impl From<TcpListener> for Server {

@@ -12,6 +12,7 @@ use crate::http::accept::acceptor::Acceptor;
 use crate::http::accept::source::AcceptSource;
 use crate::http::conn::config::Config;
 use crate::http::conn::lingering::Lingering;
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::conn::registry::ServerState;
 use crate::http::exchange::handler::Handler;
 use crate::runtime::driver::ops;
@@ -128,18 +129,9 @@ impl Serving<'_> {
             builder = builder.stack_size(self.plan.config.stack_size);
         }
         builder.spawn(move || {
-            let _wake = UnparkOnDrop(server);
+            let _wake = OnDrop(|| server.unpark());
             acceptor.run()
         })
-    }
-}
-
-/// Wakes the serving ethread when its acceptor ends.
-struct UnparkOnDrop(thread::Thread);
-
-impl Drop for UnparkOnDrop {
-    fn drop(&mut self) {
-        self.0.unpark();
     }
 }
 

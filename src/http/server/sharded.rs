@@ -9,33 +9,32 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::as_root::AsRoot;
 use super::dispatcher::Dispatcher;
-use super::handle::{Control, ServerHandle};
+use super::handle::{Control, ServerHandle, check_unwinding};
 use super::plan::Share;
 use super::signals::Signals;
 use crate::http::accept::handover::handover;
 use crate::http::accept::listener::Listener;
 use crate::http::accept::source::AcceptSource;
 use crate::http::accept::taskmaster::ServerCounts;
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::conn::report::DrainReport;
 use crate::http::exchange::handler::Handler;
 use crate::http::exchange::request::Request;
 use crate::http::message::Response;
 use crate::http::server::Server;
 use crate::net::{TcpListener, ToSocketAddrs};
-use crate::runtime::base::error::WouldPark;
 use crate::runtime::base::panic::message;
 use crate::runtime::driver::socket;
 use crate::runtime::scheduler::unwind::as_io;
 use crate::runtime::task::shard::RemoteJoinHandle;
 use crate::runtime::{ShardEnded, ShardGroup, Shards};
-use crate::thread::{self, RemoteThread};
+use crate::thread;
 
 /// An HTTP server on several shards, each on an OS thread of its own. Made by
 /// [`Server::on_shards`].
@@ -248,10 +247,7 @@ impl ShardedServer {
         F: Fn(usize) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        if std::thread::panicking() {
-            let location = Location::caller();
-            return Err(io::Error::other(WouldPark { location }));
-        }
+        check_unwinding()?;
         let me = thread::current();
         let _attached = self.server.control().attach(&me);
         let serving = self.start(&me, Arc::new(make))?;
@@ -318,7 +314,11 @@ impl ShardedServer {
         for (number, (source, control)) in sources.into_iter().zip(&controls).enumerate() {
             let (plan, control) = (self.server.plan.clone(), control.clone());
             let (share, make) = (share.clone(), make.clone());
-            let ends = TellOnDrop(ended.clone(), me.clone().into_remote());
+            let (ended, me) = (ended.clone(), me.clone().into_remote());
+            let ends = OnDrop(move || {
+                ended.fetch_add(1, Ordering::Release);
+                me.unpark();
+            });
             let serve = move || {
                 let _ends = ends;
                 Server::of(plan, source, control, share).serve(make(number))
@@ -449,17 +449,6 @@ struct Shared<H>(Arc<H>);
 impl<H: Handler + Send + Sync> Handler for Shared<H> {
     fn handle(&self, request: &mut Request) -> Response {
         self.0.handle(request)
-    }
-}
-
-/// Tells the serving ethread that a shard's server has ended. Joining that server then takes little
-/// time.
-struct TellOnDrop(Arc<AtomicUsize>, RemoteThread);
-
-impl Drop for TellOnDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Release);
-        self.1.unpark();
     }
 }
 

@@ -9,6 +9,7 @@ use super::handle::Control;
 use super::plan::Plan;
 use crate::http::conn::connection::Connection;
 use crate::http::conn::lingering::Lingering;
+use crate::http::conn::on_drop::OnDrop;
 use crate::http::conn::registry::{Membership, ServerState};
 use crate::http::conn::stream::Stream;
 use crate::http::conn::task::ConnTask;
@@ -38,19 +39,10 @@ pub(super) fn serve(
     let peer = stream.peer_addr();
     let connection = Connection::new(stream, state.context.clone());
     let member = Membership::new(&state, connection.clone(), peer, None);
-    let _stop = StopOnDrop(&state);
+    let _stop = OnDrop(|| state.context.flusher.stop());
     ConnTask::new(member, connection)
         .serve()
         .map_err(Error::into_io)
-}
-
-/// Stops the flusher when the connection ends, also by unwinding.
-struct StopOnDrop<'a>(&'a ServerState);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.context.flusher.stop();
-    }
 }
 
 /// Waits for a drain, and ends the connection as [`Drain`](super::drain::Drain) does, except that
