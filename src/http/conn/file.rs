@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::connection::{COLLECT, Connection};
 use super::io::ConnIo;
 use crate::bridge;
-use crate::http::error::{Error, WithCauses};
+use crate::http::error::Error;
 use crate::runtime::driver::file::{read_cached, sigpipe_is_fatal};
 
 /// How many bytes are sent between two checks of whether the file is cached. The kernel reads ahead
@@ -61,11 +61,6 @@ pub(in crate::http) fn send_file(
         true => Err(Error::response_too_short(len, sent)),
         false => Ok(()),
     });
-    if let Err(error) = &result
-        && !io.connection.write_failed.get()
-    {
-        log::warn!("a response was broken off: {}", WithCauses(error));
-    }
     io.answered.bytes = sent;
     result
 }

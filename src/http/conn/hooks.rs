@@ -6,7 +6,6 @@
 use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,11 +14,10 @@ use http::{Method, StatusCode, Version};
 
 use super::connection::Connection;
 use super::io::ConnIo;
+use super::panics::guarded;
 use crate::http::error::Error;
 use crate::http::exchange::request::Request;
-use crate::runtime::base::panic::{drop_payload, message};
 use crate::runtime::driver::wall_seconds;
-use crate::thread;
 use crate::time::Instant;
 
 type OnResponse = dyn Fn(&Exchange<'_>) + Send + Sync;
@@ -187,11 +185,9 @@ impl Observer {
         // The hook may wait, so the output collected so far goes out first. The next write
         // reports an error.
         let _ = io.connection.send_early();
-        shielded(|| hook(&exchange));
+        guarded("hook", || hook(&exchange));
     }
-}
 
-impl Observer {
     /// Reports an error of the connection.
     #[cold]
     pub(in crate::http) fn report_error(&self, connection: &Rc<Connection>, error: &Error) {
@@ -199,17 +195,8 @@ impl Observer {
             // The hook may wait, so the output collected so far goes out first. The next write
             // reports an error.
             let _ = connection.send_early();
-            shielded(|| hook(error, self.peer));
+            guarded("hook", || hook(error, self.peer));
         }
-    }
-}
-
-/// Calls a hook. A panic in it must not end the connection.
-fn shielded(hook: impl FnOnce()) {
-    if let Err(payload) = thread::catch_panic(AssertUnwindSafe(hook)) {
-        let text = message(&*payload);
-        log::error!("hook panicked in ethread {}: {text}", thread::current());
-        drop_payload(payload);
     }
 }
 

@@ -14,6 +14,7 @@ pub(in crate::http) mod hooks;
 pub(in crate::http) mod io;
 pub(in crate::http) mod lingering;
 pub(in crate::http) mod on_drop;
+pub(in crate::http) mod panics;
 pub(in crate::http) mod registry;
 pub(in crate::http) mod report;
 pub(in crate::http) mod serve;

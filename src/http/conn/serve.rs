@@ -5,11 +5,9 @@
 //! are sent meanwhile: see [`flusher`](super::flusher).
 #![forbid(unsafe_code)]
 
-use std::any::Any;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use http::{Method, StatusCode, Version};
@@ -18,6 +16,7 @@ use super::connection::{COLLECT, Connection};
 use super::file::send_file;
 use super::hooks::Observer;
 use super::io::{Answered, Arrival, ConnIo};
+use super::panics::guarded;
 use super::registry::ServerState;
 use super::upgrade::{self, Switch};
 use crate::http::error::{Error, WithCauses};
@@ -25,7 +24,6 @@ use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use crate::http::proto::encode::{
     AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
 };
-use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
 /// What happens to a connection after a response.
@@ -144,15 +142,12 @@ fn answer(
     // copies of it would be most of the memory that a request touches.
     let mut response = None;
     let handle = || response = Some(state.handler.handle(&mut io.request));
-    let handled = thread::catch_panic(AssertUnwindSafe(handle));
+    guarded("handler", handle);
     // Not by the place of the request's state: it may have been freed, and used again.
     if !io.request.is_of(&io.connection) {
         return Err(request_replaced(&io.connection));
     }
-    if let Err(payload) = &handled {
-        response = Some(internal_error(&**payload));
-    }
-    respond(io, observer, response.get_or_insert_default())
+    respond(io, observer, response.get_or_insert_with(internal_error))
 }
 
 /// Ends a connection whose handler has put another request into the place of its own, and with it
@@ -175,9 +170,7 @@ fn request_replaced(connection: &Connection) -> Error {
 /// The answer to a request whose handler panicked.
 #[cold]
 #[inline(never)]
-fn internal_error(payload: &(dyn Any + Send)) -> Response {
-    let text = message(payload);
-    log::error!("handler panicked in ethread {}: {text}", thread::current());
+fn internal_error() -> Response {
     Response::internal_error().with_header("connection", "close")
 }
 
@@ -317,8 +310,10 @@ fn send(io: &mut ConnIo, answer: AnswerTo, response: &mut Response) -> Result<bo
     Ok(plan.keep_alive)
 }
 
+/// Sends a body that is not in memory. If it breaks off or has the wrong length, the connection
+/// ends: the peer must not take the part for the whole.
 fn send_stream(io: &mut ConnIo, plan: Plan, body: Body) -> Result<(), Error> {
-    match body.into_content() {
+    let result = match body.into_content() {
         Content::Empty | Content::Static(_) | Content::Bytes(_) | Content::TakeOver(_) => Ok(()),
         Content::File { file, offset, len } => send_file(io, file, offset, len),
         Content::Reader { mut reader, .. } => stream(io, plan, move |out| {
@@ -332,7 +327,13 @@ fn send_stream(io: &mut ConnIo, plan: Plan, body: Body) -> Result<(), Error> {
             result
         }),
         Content::Writer { write, .. } => stream(io, plan, |out| write(&mut BodyWriter::new(out))),
+    };
+    if let Err(error) = &result
+        && !io.connection.write_failed.get()
+    {
+        log::warn!("a response was broken off: {}", WithCauses(error));
     }
+    result
 }
 
 fn send_bytes(io: &mut ConnIo, bytes: &[u8]) -> Result<(), Error> {
@@ -361,8 +362,7 @@ fn copy(reader: &mut dyn Read, out: &mut Outgoing<'_>, buffer: &mut [u8]) -> io:
     }
 }
 
-/// Sends a body that is produced while it is sent. If the body breaks off or has the wrong length,
-/// the connection ends: the peer must not take the part for the whole.
+/// Sends a body that is produced while it is sent.
 #[inline(never)]
 fn stream(
     io: &mut ConnIo,
@@ -378,29 +378,15 @@ fn stream(
         pending,
         sent: 0,
     };
-    let result = thread::catch_panic(AssertUnwindSafe(|| produce(&mut out)));
-    let result = match result {
-        Ok(Ok(())) => out.finish(),
+    let result = match guarded("response body", || produce(&mut out)) {
+        Some(Ok(())) => out.finish(),
         // A write failed, so the error is the connection's, not the producer's.
-        Ok(Err(error)) if connection.write_failed.get() => Err(error.into()),
-        Ok(Err(error)) => Err(Error::response_failed(error)),
-        Err(payload) => {
-            let text = message(&*payload);
-            log::error!(
-                "response body panicked in ethread {}: {text}",
-                thread::current()
-            );
-            drop_payload(payload);
-            Err(Error::response_failed(io::Error::other("it panicked")))
-        }
+        Some(Err(error)) if connection.write_failed.get() => Err(error.into()),
+        Some(Err(error)) => Err(Error::response_failed(error)),
+        None => Err(Error::response_failed(io::Error::other("it panicked"))),
     };
     io.answered.bytes = out.sent;
     connection.context.buffers.give_output(out.pending);
-    if let Err(error) = &result
-        && !connection.write_failed.get()
-    {
-        log::warn!("a response was broken off: {}", WithCauses(error));
-    }
     result
 }
 

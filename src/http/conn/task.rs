@@ -10,21 +10,19 @@
 
 use std::any::Any;
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use super::connection::Connection;
 use super::deadline::{Deadline, deadline_in};
 use super::hooks::Observer;
 use super::io::ConnIo;
+use super::panics::{guarded, log_panic};
 use super::registry::Membership;
 use super::serve::{Turn, break_off, serve};
 use crate::http::error::Error;
 use crate::http::exchange::request::RequestState;
-use crate::runtime::base::panic::{drop_payload, message};
 use crate::runtime::base::wait::Outcome;
 use crate::runtime::task::work::Work;
-use crate::thread;
 
 /// The work of a connection's ethread.
 pub(in crate::http) struct ConnTask {
@@ -116,8 +114,10 @@ impl ConnTask {
 
     /// As [`serve`](Self::serve), for a connection that nothing waits for: a panic is logged.
     pub(in crate::http) fn serve_alone(self) {
-        // The error was reported when it broke the connection off.
-        guarded(|| drop(self.serve()));
+        // The error was reported when it broke the connection off. A panic, of `around_connections`
+        // or a destructor, ends the connection. It does not end the acceptor, in whose ethread this
+        // may run.
+        guarded("connection", || drop(self.serve()));
     }
 
     fn serve_here(mut self) -> Result<(), Error> {
@@ -149,7 +149,7 @@ impl Work<()> for ConnTask {
     }
 
     fn panicked(&mut self, payload: Box<dyn Any + Send>) -> std::thread::Result<()> {
-        report_panic(&*payload);
+        log_panic("connection", &*payload);
         Ok(())
     }
 }
@@ -157,25 +157,6 @@ impl Work<()> for ConnTask {
 impl Drop for ConnTask {
     fn drop(&mut self) {
         // It holds values that handlers have stored.
-        guarded(|| drop(self.state.take()));
+        guarded("connection", || drop(self.state.take()));
     }
-}
-
-/// Calls a closure that runs user code. A panic in that code, such as `around_connections` or a
-/// destructor, ends the connection, as a panic in a handler does. It does not end the acceptor, in
-/// whose ethread the closure may run.
-fn guarded(f: impl FnOnce()) {
-    if let Err(payload) = thread::catch_panic(AssertUnwindSafe(f)) {
-        report_panic(&*payload);
-        drop_payload(payload);
-    }
-}
-
-#[cold]
-fn report_panic(payload: &(dyn Any + Send)) {
-    let text = message(payload);
-    log::error!(
-        "connection panicked in ethread {}: {text}",
-        thread::current()
-    );
 }

@@ -6,7 +6,6 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::connection::Connection;
 use super::io::ConnIo;
+use super::panics::guarded;
 use super::socket::Family;
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, Content, IntoResponse, Response};
@@ -22,7 +22,6 @@ use crate::http::proto::upgrade::{is_offered, may_switch};
 use crate::net::{TcpStream, UnixStream};
 use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::Limit;
-use crate::thread;
 
 /// The closure of [`Response::upgrade`], as the content of a body.
 type TakeOver = Box<dyn FnOnce(Upgraded)>;
@@ -154,14 +153,7 @@ pub(in crate::http) fn hand_over(io: &mut ConnIo, take_over: TakeOver) -> bool {
         // one.
         let _ = connection.stream.shutdown(Shutdown::Read);
     }
-    let call = AssertUnwindSafe(|| take_over(upgraded));
-    if let Err(payload) = thread::catch_panic(call) {
-        let text = crate::runtime::base::panic::message(&*payload);
-        log::error!(
-            "upgraded connection panicked in ethread {}: {text}",
-            thread::current()
-        );
-    }
+    guarded("upgraded connection", || take_over(upgraded));
     let is_kept = Rc::strong_count(&ours) > 1;
     if is_kept {
         // The server does not count the connection from here on, so the connection ends here.

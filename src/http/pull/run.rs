@@ -1,15 +1,13 @@
 //! The loop of a program that consists of a handler and a state.
 
 use std::io;
-use std::panic::AssertUnwindSafe;
 
 use super::{CLOSE_GRACE, Request, WebServer};
+use crate::http::conn::panics::guarded;
 use crate::http::error::Result;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::server::AsRoot;
 use crate::http::server::Signals;
-use crate::runtime::base::panic::{drop_payload, message};
-use crate::thread;
 
 impl WebServer {
     /// Reads a request, calls `handler` with it and `state`, and sends the response, suspending the
@@ -42,11 +40,11 @@ impl WebServer {
         };
         // The conversion into a response is part of the handler. The handler sees the state only
         // through a shared reference, so a panic cannot leave it half-changed.
-        let handle = AssertUnwindSafe(|| {
+        let handle = || {
             handler(&mut request, state).map(|(response, next)| (response.into_response(), next))
-        });
-        let response = match thread::catch_panic(handle) {
-            Ok(Ok((mut response, next))) => {
+        };
+        let response = match guarded("handler", handle) {
+            Some(Ok((mut response, next))) => {
                 match response.make_final() {
                     Ok(()) => *state = next,
                     Err(fault) => {
@@ -55,13 +53,8 @@ impl WebServer {
                 }
                 response
             }
-            Ok(Err(error)) => error.into_response(),
-            Err(payload) => {
-                let text = message(&*payload);
-                log::error!("handler panicked in ethread {}: {text}", thread::current());
-                drop_payload(payload);
-                Response::internal_error()
-            }
+            Some(Err(error)) => error.into_response(),
+            None => Response::internal_error(),
         };
         if let Err(error) = self.write(client, response) {
             log::debug!("a request was not answered: {error}");
