@@ -152,7 +152,7 @@ impl IncomingBody {
         let mut drained = 0;
         let mut scratch = [0; 1024];
         while !self.is_done() && drained <= DRAIN_LIMIT {
-            match self.read_for_request(connection, received, &mut scratch) {
+            match self.read_with(connection, received, &mut scratch) {
                 Ok(got) => drained += got as u64,
                 Err(error) => {
                     log::debug!("draining an unread request body failed: {error}");
@@ -163,8 +163,8 @@ impl IncomingBody {
         self.is_done()
     }
 
-    /// Reads from a body that its request holds, in the ethread of the connection.
-    fn read_for_request(
+    /// Reads for the request, in the ethread of the connection, or from a body that was taken.
+    fn read_with(
         &self,
         connection: &Connection,
         received: &mut Received,
@@ -176,28 +176,13 @@ impl IncomingBody {
         if self.broken.get() {
             return Err(Error::body_incomplete(self.got.get(), self.declared));
         }
+        let is_taken = self.own.borrow().is_some();
         let result = self
             .send_continue(connection)
             .and_then(|()| self.read_on(connection, received, buf));
-        self.note(result)
-    }
-
-    /// Reads from a body that was taken.
-    fn read_taken(&self, connection: &Connection, buf: &mut [u8]) -> Result<usize, Error> {
-        if buf.is_empty() || self.is_done() {
-            return Ok(0);
-        }
-        if self.broken.get() {
-            return Err(Error::body_incomplete(self.got.get(), self.declared));
-        }
-        let result = self.read_on(connection, &mut Received::default(), buf);
-        if self.is_revoked() {
+        if is_taken && self.is_revoked() {
             return Err(Error::body_revoked());
         }
-        self.note(result)
-    }
-
-    fn note(&self, result: Result<usize, Error>) -> Result<usize, Error> {
         match &result {
             Ok(got) => self.got.set(self.got.get() + *got as u64),
             Err(_) => self.broken.set(true),
@@ -354,11 +339,7 @@ impl BodySource for IncomingBody {
                 false => Err(Error::body_revoked()),
             };
         };
-        if self.own.borrow().is_some() {
-            self.read_taken(&connection, buf)
-        } else {
-            self.read_for_request(&connection, received, buf)
-        }
+        self.read_with(&connection, received, buf)
     }
 
     fn take(&self, received: &mut Received) {
