@@ -108,7 +108,7 @@ impl Socket {
     /// Waits for input, without reading it; false at the deadline.
     #[track_caller]
     pub(super) fn wait(&self, deadline: Deadline) -> io::Result<bool> {
-        self.socket.wait(self.reading(Limit::At(deadline)))
+        self.socket.wait(reading(Limit::At(deadline)))
     }
 
     /// Parks without a stack until there may be input, as the last act of a
@@ -118,8 +118,7 @@ impl Socket {
     #[inline(always)]
     #[track_caller]
     pub(super) fn park_stackless(&self, deadline: Deadline) -> io::Result<bool> {
-        self.socket
-            .park_stackless(self.reading(Limit::At(deadline)))
+        self.socket.park_stackless(reading(Limit::At(deadline)))
     }
 
     /// Spawns an ethread that waits for input without a stack, as
@@ -131,27 +130,10 @@ impl Socket {
         deadline: Deadline,
         work: impl Work<()> + 'static,
     ) -> io::Result<JoinHandle<()>> {
-        let (registration, operation) = (
-            self.socket.registration(),
-            self.reading(Limit::At(deadline)),
-        );
-        spawn_parked(
-            registration,
-            self.socket.fd(),
-            operation,
-            Some(name),
-            |_| work,
-        )
-    }
-
-    #[track_caller]
-    fn reading(&self, limit: Limit) -> Operation {
-        Operation {
-            direction: Direction::Read,
-            kind: WaitKind::Read,
-            limit,
-            location: Location::caller(),
-        }
+        let registration = self.socket.registration();
+        let operation = reading(Limit::At(deadline));
+        let socket = self.socket.fd();
+        spawn_parked(registration, socket, operation, Some(name), |_| work)
     }
 
     /// Reads what has arrived, up to the length of `buffer`; waits if nothing has. Each try calls
@@ -165,7 +147,7 @@ impl Socket {
     ) -> io::Result<usize> {
         let wanted = buffer.len();
         self.socket.perform(
-            self.reading(limit),
+            reading(limit),
             |&got| self.left(got, wanted),
             |fd| {
                 check()?;
@@ -202,16 +184,10 @@ impl Socket {
             }
         }
         while !head.is_empty() || !body.is_empty() {
-            let operation = Operation {
-                direction: Direction::Write,
-                kind: WaitKind::Write,
-                limit: Limit::After(timeout),
-                location: Location::caller(),
-            };
             let piece = &body[..body.len().min(slice)];
             let wanted = head.len() + piece.len();
             let written = self.socket.perform(
-                operation,
+                writing(Limit::After(timeout)),
                 |&got| self.left(got, wanted),
                 |fd| match (head, piece) {
                     (head, []) => ops::send(fd.as_fd(), head),
@@ -234,15 +210,9 @@ impl Socket {
     /// Writes what the peer takes at once; waits until it takes something.
     #[track_caller]
     pub(super) fn write(&self, data: &[IoSlice<'_>], limit: Limit) -> io::Result<usize> {
-        let operation = Operation {
-            direction: Direction::Write,
-            kind: WaitKind::Write,
-            limit,
-            location: Location::caller(),
-        };
         let wanted = data.iter().map(|piece| piece.len()).sum();
         self.socket.perform(
-            operation,
+            writing(limit),
             |&got| self.left(got, wanted),
             |fd| ops::send_vectored(fd.as_fd(), data),
         )
@@ -258,14 +228,8 @@ impl Socket {
         count: usize,
         timeout: Duration,
     ) -> io::Result<usize> {
-        let operation = Operation {
-            direction: Direction::Write,
-            kind: WaitKind::Write,
-            limit: Limit::After(timeout),
-            location: Location::caller(),
-        };
         self.socket.perform(
-            operation,
+            writing(Limit::After(timeout)),
             |_| Left::Unknown,
             |socket| file::send_file(socket.as_fd(), file.as_fd(), offset, count),
         )
@@ -306,5 +270,25 @@ impl Socket {
     /// Makes the waiters of this socket try again, as idle connections may have to close by now.
     pub(super) fn look_again(&self) {
         self.socket.registration().nudge();
+    }
+}
+
+#[track_caller]
+fn reading(limit: Limit) -> Operation {
+    Operation {
+        direction: Direction::Read,
+        kind: WaitKind::Read,
+        limit,
+        location: Location::caller(),
+    }
+}
+
+#[track_caller]
+fn writing(limit: Limit) -> Operation {
+    Operation {
+        direction: Direction::Write,
+        kind: WaitKind::Write,
+        limit,
+        location: Location::caller(),
     }
 }
