@@ -13,15 +13,14 @@ use super::handle::ServerHandle;
 use crate::io::PipeReader;
 use crate::runtime::driver::ops;
 use crate::runtime::driver::signal::Watch;
-use crate::thread::{self, JoinHandle};
+use crate::thread::{self, CancelOnDrop};
 
 /// Watches for the signals that end a server, until it is dropped.
 pub(in crate::http) struct Signals {
-    watch: Option<Watch>,
+    watch: Watch,
     /// Open for longer than the watch: a write into a pipe without a reader raises SIGPIPE.
     _receiver: Rc<PipeReader>,
-    /// `None` once [`end`](Self::end) waits for it.
-    drainer: Option<JoinHandle<()>>,
+    drainer: CancelOnDrop<()>,
 }
 
 impl Signals {
@@ -48,27 +47,18 @@ impl Signals {
                 Err(error) => log::error!("signals are not seen any more: {error}"),
             })?;
         Ok(Self {
-            watch: Some(watch),
+            watch,
             _receiver: receiver,
-            drainer: Some(drainer),
+            drainer: drainer.cancel_on_drop(),
         })
     }
 
     /// Ends the watch, suspending the caller until nothing of it is left on the shard.
-    pub(in crate::http) fn end(mut self) {
-        self.watch.take();
-        if let Some(drainer) = self.drainer.take() {
-            drainer.cancel();
-            // Whether the ethread returned or was cancelled, it has ended.
-            let _ = drainer.join();
-        }
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        if let Some(drainer) = &self.drainer {
-            drainer.cancel();
-        }
+    pub(in crate::http) fn end(self) {
+        drop(self.watch);
+        let drainer = self.drainer.into_inner();
+        drainer.cancel();
+        // Whether the ethread returned or was cancelled, it has ended.
+        let _ = drainer.join();
     }
 }
