@@ -66,7 +66,7 @@ impl GlobalLimit {
     }
 
     /// Changes both numbers atomically. Returns false if `change` returns `None`.
-    fn update(&self, change: impl Fn(Load) -> Option<Load>) -> bool {
+    fn update(&self, mut change: impl FnMut(Load) -> Option<Load>) -> bool {
         let change = |word| change(Load::of(word)).map(Load::word);
         self.load
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
@@ -84,21 +84,17 @@ impl GlobalLimit {
 
     /// Decides about a new connection, and counts it.
     pub(super) fn enter(&self, bounds: Bounds) -> Verdict {
-        let mut word = self.load.load(Ordering::SeqCst);
-        loop {
-            let mut load = Load::of(word);
-            let verdict = bounds.judge(load.serving as usize, load.queued as usize);
+        let mut verdict = Verdict::Refuse;
+        self.update(|mut load| {
+            verdict = bounds.judge(load.serving as usize, load.queued as usize);
             match verdict {
                 Verdict::Serve => load.serving += 1,
                 Verdict::Queue => load.queued += 1,
-                Verdict::Refuse => return verdict,
+                Verdict::Refuse => return None,
             }
-            let (now, then) = (load.word(), Ordering::SeqCst);
-            match self.load.compare_exchange_weak(word, now, then, then) {
-                Ok(_) => return verdict,
-                Err(other) => word = other,
-            }
-        }
+            Some(load)
+        });
+        verdict
     }
 
     /// Counts a waiting connection as served, if there is room.

@@ -122,11 +122,8 @@ impl ServerState {
             let connections = self.connections.borrow();
             let busy = connections.iter().map(|(_, member)| member);
             let busy = busy.filter(|member| !member.connection.idle.get());
-            busy.map(|member| {
-                let ethread = member.ethread.as_ref().map(JoinHandle::thread);
-                (ethread.cloned(), member.peer)
-            })
-            .collect()
+            let ethread = |member: &Member| Some(member.ethread.as_ref()?.thread().clone());
+            busy.map(|member| (ethread(member), member.peer)).collect()
         };
         // User code may make the name, so nothing is borrowed here.
         let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
