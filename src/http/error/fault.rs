@@ -153,10 +153,7 @@ impl Error {
             (Kind::Io(_), Some(source)) if source.is::<io::Error>() => {
                 *source.downcast().expect("it is one")
             }
-            (kind, source) => Self {
-                inner: Box::new(Inner { kind, source }),
-            }
-            .into(),
+            (kind, source) => Self::new(kind, source).into(),
         }
     }
 
@@ -206,12 +203,15 @@ impl Error {
 
     /// Returns the `Error` that `error` wraps; otherwise wraps `error` in one of this kind.
     fn wrap(kind: Kind, error: io::Error) -> Self {
-        error.downcast().unwrap_or_else(|error| Self {
-            inner: Box::new(Inner {
-                kind,
-                source: Some(Box::new(error)),
-            }),
-        })
+        error
+            .downcast()
+            .unwrap_or_else(|error| Self::new(kind, Some(Box::new(error))))
+    }
+
+    fn new(kind: Kind, source: Option<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self {
+            inner: Box::new(Inner { kind, source }),
+        }
     }
 
     /// The kind of the [`io::Error`] that wraps this error.
@@ -246,21 +246,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.inner.kind {
             Kind::Peer(Peer::Malformed(error)) | Kind::Limit(Limit::Syntax(error)) => error.fmt(f),
-            Kind::Peer(Peer::BodyIncomplete {
-                got,
-                expected: Some(expected),
-            }) => {
-                write!(
+            Kind::Peer(Peer::BodyIncomplete { got, expected }) => match expected {
+                Some(expected) => write!(
                     f,
                     "expected a body of {expected} bytes, got {got} before the end"
-                )
-            }
-            Kind::Peer(Peer::BodyIncomplete {
-                got,
-                expected: None,
-            }) => {
-                write!(f, "expected the last chunk, got {got} bytes before the end")
-            }
+                ),
+                None => write!(f, "expected the last chunk, got {got} bytes before the end"),
+            },
             Kind::Peer(Peer::HeadIncomplete) => {
                 f.write_str("expected the rest of a request head, got the end of the stream")
             }
@@ -294,9 +286,7 @@ impl StdError for Error {
 
 impl From<Kind> for Error {
     fn from(kind: Kind) -> Self {
-        Self {
-            inner: Box::new(Inner { kind, source: None }),
-        }
+        Self::new(kind, None)
     }
 }
 

@@ -58,13 +58,21 @@ impl HandlerError {
     /// The peer can read the message.
     #[track_caller]
     pub fn status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(status, Some(message.into()), None)
+    }
+
+    #[track_caller]
+    fn new(
+        status: StatusCode,
+        message: Option<Cow<'static, str>>,
+        source: Option<Box<dyn StdError>>,
+    ) -> Self {
         let location = Location::caller();
-        let message = Some(message.into());
         Self {
             inner: Box::new(Inner {
                 status,
                 message,
-                source: None,
+                source,
                 location,
             }),
         }
@@ -92,17 +100,8 @@ impl<E: StdError + 'static> From<E> for HandlerError {
     // The caller is then the place of the `?`.
     #[track_caller]
     fn from(error: E) -> Self {
-        let location = Location::caller();
         let status = fault_of(&error).map_or(StatusCode::INTERNAL_SERVER_ERROR, |fault| fault.0);
-        let source = Some(error.into());
-        Self {
-            inner: Box::new(Inner {
-                status,
-                message: None,
-                source,
-                location,
-            }),
-        }
+        Self::new(status, None, Some(error.into()))
     }
 }
 
