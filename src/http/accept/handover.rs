@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,15 +80,6 @@ impl State {
     }
 }
 
-/// Why a connection was not handed over.
-#[derive(Debug)]
-pub(in crate::http) enum SendError {
-    /// The receiver takes no more connections.
-    Closed(Handed),
-    /// Too many connections are on their way.
-    Full(Handed),
-}
-
 impl Sender {
     /// Hands a connection over.
     ///
@@ -95,13 +87,13 @@ impl Sender {
     ///
     /// If the receiver takes no more connections, or too many are on their way. Returns the
     /// connection.
-    pub(in crate::http) fn send(&self, connection: Handed) -> Result<(), SendError> {
+    pub(in crate::http) fn send(&self, connection: Handed) -> Result<(), TrySendError<Handed>> {
         let mut state = self.shared.lock();
         if state.closed {
-            return Err(SendError::Closed(connection));
+            return Err(TrySendError::Disconnected(connection));
         }
         if state.connections.len() >= self.most {
-            return Err(SendError::Full(connection));
+            return Err(TrySendError::Full(connection));
         }
         state.connections.push_back(connection);
         state.wake();
@@ -212,7 +204,10 @@ mod tests {
         for _ in 0..3 {
             sender.send(connection()).expect("there is room");
         }
-        assert!(matches!(sender.send(connection()), Err(SendError::Full(_))));
+        assert!(matches!(
+            sender.send(connection()),
+            Err(TrySendError::Full(_))
+        ));
         receiver.accept_now().expect("there are many");
         assert!(sender.send(connection()).is_ok());
     }

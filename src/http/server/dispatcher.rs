@@ -6,15 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
 use crate::http::accept::backoff::Exhaustion;
-use crate::http::accept::handover::{Handed, SendError, Sender};
+use crate::http::accept::handover::{Handed, Sender};
 use crate::http::accept::listener::{Accepted, Listener};
 use crate::http::accept::overload::Overload;
-use crate::http::admission::Counts;
 use crate::http::conn::context::Context;
 use crate::http::conn::lingering::Lingering;
 use crate::http::conn::on_drop::OnDrop;
@@ -34,11 +33,9 @@ pub(in crate::http) struct Dispatcher {
 struct Accepting {
     /// `None` once the server no longer listens.
     listener: RefCell<Option<Rc<Listener>>>,
-    draining: Cell<bool>,
     /// Empty once no more connections are handed over.
     senders: RefCell<Vec<Sender>>,
     next: Cell<usize>,
-    counts: Arc<Counts>,
     /// For the 503 that the dispatcher itself sends, for example when descriptors run out.
     context: Context,
     overload: Overload,
@@ -54,18 +51,16 @@ impl Dispatcher {
         me: Thread,
     ) -> io::Result<Self> {
         let config = server.plan.config.clone();
-        let counts = server.control().counts.clone();
+        let counts = server.control.counts.clone();
         // Connections linger on the shards only.
-        let lingering = Lingering::new(config.timeouts.clone(), 1, counts.clone());
+        let lingering = Lingering::new(config.timeouts.clone(), 1, counts);
         listener.take_reserve();
         let accepting = Rc::new(Accepting {
             overload: Overload::new(&server.plan.taskmaster),
             context: Context::new(config, lingering),
             listener: RefCell::new(Some(Rc::new(listener))),
-            draining: Cell::new(false),
             senders: RefCell::new(senders),
             next: Cell::new(0),
-            counts,
             exhaustion: Exhaustion::default(),
         });
         let accepts = accepting.clone();
@@ -92,7 +87,7 @@ impl Dispatcher {
 
     /// Accepts the pending connections, and then ends.
     pub(in crate::http) fn end(&self) {
-        self.accepting.draining.set(true);
+        self.accepting.context.draining.set(true);
         if let Some(listener) = &*self.accepting.listener.borrow() {
             listener.wake();
         }
@@ -111,14 +106,14 @@ impl Accepting {
         let listener = self.listener.borrow().clone();
         let listener = listener.expect("it is given up at the end of this");
         loop {
-            match listener.accept(None, || self.draining.get()) {
+            match listener.accept(None, || self.context.draining.get()) {
                 Ok(Accepted::Connection(socket, peer)) => self.hand_over((socket, peer)),
                 Ok(Accepted::OnReserve(socket, error)) => {
                     self.refuse(socket);
                     listener.take_reserve();
                     self.exhaustion.refused(&error);
                 }
-                Ok(Accepted::Nothing) if self.draining.get() => return Ok(()),
+                Ok(Accepted::Nothing) if self.context.draining.get() => return Ok(()),
                 Ok(Accepted::Nothing) => {}
                 Err(error) => self.exhaustion.survive(&listener, error)?,
             }
@@ -126,7 +121,8 @@ impl Accepting {
     }
 
     fn refuse(&self, socket: OwnedFd) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        let counts = &self.context.counts;
+        counts.refused.fetch_add(1, Ordering::Relaxed);
         self.overload.answer_and_close(&self.context, socket);
     }
 
@@ -141,8 +137,8 @@ impl Accepting {
                 self.next.set((turn + 1) % count);
                 match self.senders.borrow()[turn].send(connection) {
                     Ok(()) => return,
-                    Err(SendError::Closed(back)) => connection = back,
-                    Err(SendError::Full(back)) => {
+                    Err(TrySendError::Disconnected(back)) => connection = back,
+                    Err(TrySendError::Full(back)) => {
                         all_closed = false;
                         connection = back;
                     }

@@ -155,10 +155,6 @@ impl Server {
         *self.source.borrow_mut() = Some(source);
     }
 
-    pub(in crate::http) fn control(&self) -> &Arc<Control> {
-        &self.control
-    }
-
     /// Sets the size limits of requests.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {

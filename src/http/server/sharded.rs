@@ -249,7 +249,7 @@ impl ShardedServer {
     {
         check_unwinding()?;
         let me = thread::current();
-        let _attached = self.server.control().attach(&me);
+        let _attached = self.server.control.attach(&me);
         let serving = self.start(&me, Arc::new(make))?;
         root.begin();
         as_io(move || serving.wait())
@@ -302,7 +302,7 @@ impl ShardedServer {
         // First: if it fails, the server keeps its listener.
         let group = self.shards.clone().start()?;
         let (sources, dispatcher) = self.accept_sources(me)?;
-        let control = self.server.control().clone();
+        let control = self.server.control.clone();
         let controls: Vec<Arc<Control>> = sources.iter().map(|_| Arc::default()).collect();
         control.spread(controls.clone().into());
         let share = match self.limits_per_shard {
