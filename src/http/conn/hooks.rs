@@ -118,22 +118,12 @@ pub(in crate::http) struct Observer {
     /// Read when the connection begins: the system no longer knows it once the connection is reset.
     peer: Option<SocketAddr>,
     /// When the request that is being answered began.
-    began: Cell<Option<Began>>,
+    began: Cell<Option<(SystemTime, Instant)>>,
 }
 
-#[derive(Clone, Copy)]
-struct Began {
-    wall_seconds: u64,
-    at: Instant,
-}
-
-impl Began {
-    fn now() -> Self {
-        Self {
-            wall_seconds: wall_seconds(),
-            at: Instant::now(),
-        }
-    }
+fn now() -> (SystemTime, Instant) {
+    let since_epoch = Duration::from_secs(wall_seconds());
+    (UNIX_EPOCH + since_epoch, Instant::now())
 }
 
 impl Observer {
@@ -153,7 +143,7 @@ impl Observer {
 
     /// Notes that a request has arrived.
     pub(in crate::http) fn begin(&self) {
-        self.began.set(Some(Began::now()));
+        self.began.set(Some(now()));
     }
 
     /// Reports that a request was answered, or that the input was no request and was refused. The
@@ -165,10 +155,8 @@ impl Observer {
         let Some(status) = io.answered.status else {
             return;
         };
-        let began = match began {
-            Some(began) => began,
-            None if refused => Began::now(),
-            None => return,
+        let Some((time, began)) = began.or_else(|| refused.then(now)) else {
+            return;
         };
         let Some(hook) = &self.hooks.on_response else {
             return;
@@ -178,8 +166,8 @@ impl Observer {
             peer: self.peer,
             status,
             bytes_sent: io.answered.bytes,
-            time: UNIX_EPOCH + Duration::from_secs(began.wall_seconds),
-            duration: began.at.elapsed(),
+            time,
+            duration: began.elapsed(),
             complete,
         };
         // The hook may wait, so the output collected so far goes out first. The next write
