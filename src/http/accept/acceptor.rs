@@ -19,7 +19,7 @@ use super::listener::{AcceptError, Accepted, classify};
 use super::overload::Overload;
 use super::source::AcceptSource;
 use super::taskmaster::Taskmaster;
-use crate::http::admission::{Admission, Bounds, Counts, Decision, GlobalLimit, Permit, Place};
+use crate::http::admission::{Admission, Bounds, Decision, GlobalLimit, Permit, Place};
 use crate::http::conn::connection::Connection;
 use crate::http::conn::deadline::{Deadline, deadline_from_now};
 use crate::http::conn::registry::{Membership, ServerState};
@@ -66,7 +66,6 @@ impl Acceptor {
         source: AcceptSource,
         taskmaster: Taskmaster,
         bounds: Bounds,
-        counts: Arc<Counts>,
         global: Option<Arc<GlobalLimit>>,
     ) -> Rc<Self> {
         if let Some(listener) = source.listener() {
@@ -80,7 +79,7 @@ impl Acceptor {
                 }
             };
             Self {
-                admission: Admission::new(bounds, counts, global, freed),
+                admission: Admission::new(bounds, state.context.counts.clone(), global, freed),
                 overload: Overload::new(&taskmaster),
                 state,
                 taskmaster,
@@ -104,7 +103,7 @@ impl Acceptor {
         }
         let _ = self.ethread.set(me);
         while let Some(source) = self.source() {
-            let ends = || source.ends(self.state.context.is_draining());
+            let ends = || source.ends(self.state.context.draining.get());
             let look = || ends() || self.admission.has_room_for_queued();
             match source.accept(self.next_in_queue(), look) {
                 Ok(Accepted::Connection(socket, peer)) => {
@@ -179,12 +178,7 @@ impl Acceptor {
         let mut cut = Vec::new();
         while let Some(queued) = self.take_from_queue() {
             cut.push(CutConnection {
-                name: self
-                    .state
-                    .context
-                    .config
-                    .ethread_hooks
-                    .client_name(queued.peer),
+                name: self.state.client_name(queued.peer),
                 peer: queued.peer,
                 state: CutState::Queued,
             });
@@ -209,10 +203,6 @@ impl Acceptor {
                 Ok(Accepted::Nothing) | Err(_) => return,
             }
         }
-    }
-
-    pub(in crate::http) fn counts(&self) -> &Counts {
-        self.admission.counts()
     }
 
     fn source(&self) -> Option<Rc<AcceptSource>> {
@@ -269,7 +259,7 @@ impl Acceptor {
         let connection = self.connection(socket);
         self.overload.answer(&connection);
         self.overloaded.tell(|times| {
-            let counts = self.admission.counts();
+            let counts = &self.state.context.counts;
             log::warn!("refused {times} connections with 503: {why}; {counts:?}");
         });
     }
@@ -300,14 +290,14 @@ impl Acceptor {
         let state = &self.state;
         let connection = self.connection(socket);
         let member = Membership::new(state, connection.clone(), peer, Some(permit));
-        let place = member.place();
+        let place = member.place;
         if self.taskmaster.is_single_threaded() {
             self.admission.count_served();
             return ConnTask::new(member, connection).serve_alone();
         }
         let task = ConnTask::new(member, connection.clone());
         let builder = thread::Builder::new()
-            .name(state.context.config.ethread_hooks.client_name(peer))
+            .name(state.client_name(peer))
             .stack_size(state.context.config.stack_size);
         let spawned = if state.context.config.ethread_hooks.around.is_some() {
             builder.spawn(move || task.serve_alone())

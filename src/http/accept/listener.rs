@@ -99,7 +99,7 @@ impl Listener {
             Ok((fd, peer)) => Ok(Accepted::Connection(fd, peer)),
             // Linux allocates a descriptor before it looks for a connection, so none may be
             // pending.
-            Err(error) if ops::is_out_of_descriptors(&error) && self.give_reserve_up() => {
+            Err(error) if ops::is_out_of_descriptors(&error) && self.reserve.take().is_some() => {
                 match ops::accept(self.socket.fd()) {
                     Ok((fd, _)) => Ok(Accepted::OnReserve(fd, error)),
                     Err(error) => {
@@ -119,10 +119,6 @@ impl Listener {
             // The cheapest descriptor that is no file: a socket with no name and no peer.
             *reserve = socket::unix_datagram().ok();
         }
-    }
-
-    fn give_reserve_up(&self) -> bool {
-        self.reserve.take().is_some()
     }
 
     /// Makes a waiting [`accept`](Self::accept) check `look` again.

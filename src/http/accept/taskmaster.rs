@@ -241,6 +241,13 @@ pub struct ServerCounts {
 }
 
 impl ServerCounts {
+    /// Reads the counts of one shard.
+    pub(in crate::http) fn of(counts: &Counts) -> Self {
+        let mut read = Self::default();
+        read.add(counts);
+        read
+    }
+
     /// Adds the counts of one shard.
     pub(in crate::http) fn add(&mut self, counts: &Counts) {
         self.serving += counts.serving.load(Ordering::Relaxed);

@@ -117,10 +117,6 @@ impl Admission {
         }
     }
 
-    pub(super) fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
     fn has_room(&self) -> bool {
         let serving = match &self.global {
             Some(global) => global.serving(),

@@ -120,7 +120,7 @@ fn a_panic_gives_the_permit_back() {
         assert!(caught.is_err());
     }
     assert_eq!(numbers(&admission), (0, 0));
-    assert_eq!(admission.counts().refused.load(Ordering::Relaxed), 0);
+    assert_eq!(admission.counts.refused.load(Ordering::Relaxed), 0);
 }
 
 #[derive(Clone, Debug)]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::buffers::{Buffers, Spares};
 use super::config::Config;
+use super::deadline::turn_began;
 use super::flusher::Flusher;
 use super::lingering::Lingering;
 use crate::http::admission::Counts;
 use crate::http::proto::encode::HeadCache;
 use crate::runtime::driver::wall_seconds;
-use crate::runtime::scheduler::current;
 
 /// The part of a server that the input and output of its connections use.
 pub(in crate::http) struct Context {
@@ -34,7 +34,7 @@ pub(in crate::http) struct Context {
 impl Context {
     pub(in crate::http) fn new(config: Config, lingering: Rc<Lingering>) -> Self {
         Self {
-            counts: lingering.counts().clone(),
+            counts: lingering.counts.clone(),
             lingering,
             buffers: Buffers::default(),
             spare_bodies: Spares::default(),
@@ -51,20 +51,11 @@ impl Context {
     /// the scheduler.
     #[inline(always)]
     pub(in crate::http) fn with_head_cache<R>(&self, f: impl FnOnce(&mut HeadCache) -> R) -> R {
-        let turn = current::with(|scheduler| scheduler.map_or(0, |s| s.turn_began()));
+        let turn = turn_began();
         let mut cache = self.cache.borrow_mut();
         if self.date_turn.replace(turn) != turn {
             cache.update(wall_seconds());
         }
         f(&mut cache)
-    }
-
-    pub(in crate::http) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
-    /// Whether idle connections are closed.
-    pub(in crate::http) fn closes_idle(&self) -> bool {
-        self.closes_idle.get()
     }
 }

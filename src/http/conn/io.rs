@@ -93,7 +93,7 @@ impl ConnIo {
                 Ok(Arrival::Input)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock if context.closes_idle() => Ok(Arrival::End),
+                io::ErrorKind::WouldBlock if context.closes_idle.get() => Ok(Arrival::End),
                 // After an interrupt the socket still counts as ready, so it is read again.
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
                     connection.idle.set(true);
@@ -144,7 +144,7 @@ impl ConnIo {
             state, received, ..
         } = &mut self.request;
         if !received.has_unread() {
-            if !context.closes_idle() {
+            if !context.closes_idle.get() {
                 self.connection.idle.set(true);
                 return Ok(ControlFlow::Break(Arrival::Nothing));
             }
@@ -269,11 +269,6 @@ impl ConnIo {
         } = self;
         let body = body.0.as_ref();
         body.is_none_or(|body| body.drain(connection, &mut request.received))
-    }
-
-    /// Whether pipelined input is buffered.
-    pub(in crate::http) fn has_more(&self) -> bool {
-        self.request.received.has_unread()
     }
 }
 

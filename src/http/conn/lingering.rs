@@ -39,7 +39,7 @@ const READ: usize = 8 * 1024;
 pub(in crate::http) struct Lingering {
     timeouts: Timeouts,
     most: usize,
-    counts: Arc<Counts>,
+    pub(super) counts: Arc<Counts>,
     /// The key of the newest connection. Keys increase, so the oldest connection has the lowest.
     last: Cell<u64>,
     connections: RefCell<BTreeMap<u64, Entry>>,
@@ -77,10 +77,6 @@ impl Lingering {
             phase: Cell::new(Phase::Serving),
             watcher: RefCell::default(),
         })
-    }
-
-    pub(super) fn counts(&self) -> &Arc<Counts> {
-        &self.counts
     }
 
     /// Ends a connection whose peer may still be sending. The registry owns the connection from

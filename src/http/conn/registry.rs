@@ -98,7 +98,7 @@ impl ServerState {
 
     fn leave(&self, place: usize) {
         let member = self.connections.borrow_mut().remove(place);
-        if self.count() == 0
+        if self.connections.borrow().is_empty()
             && let Some(watcher) = &*self.watcher.borrow()
         {
             watcher.unpark();
@@ -106,13 +106,9 @@ impl ServerState {
         drop(member);
     }
 
-    pub(in crate::http) fn count(&self) -> usize {
-        self.connections.borrow().len()
-    }
-
     /// Whether no connection is left, neither served nor lingering.
     pub(in crate::http) fn is_quiet(&self) -> bool {
-        self.count() == 0 && self.context.lingering.is_empty()
+        self.connections.borrow().is_empty() && self.context.lingering.is_empty()
     }
 
     /// Returns the connections that lose something if they are cut now: all except idle
@@ -128,7 +124,7 @@ impl ServerState {
         // User code may make the name, so nothing is borrowed here.
         let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
             Some(name) => name.to_owned(),
-            None => self.context.config.ethread_hooks.client_name(peer),
+            None => self.client_name(peer),
         };
         busy.into_iter()
             .map(|(ethread, peer)| CutConnection {
@@ -137,6 +133,11 @@ impl ServerState {
                 state: CutState::Serving,
             })
             .collect()
+    }
+
+    /// The name of the ethread of a connection with this peer.
+    pub(in crate::http) fn client_name(&self, peer: Option<SocketAddr>) -> String {
+        self.context.config.ethread_hooks.client_name(peer)
     }
 
     /// Closes the streams of all connections.
@@ -162,8 +163,8 @@ impl ServerState {
 /// however the connection ends. If a handler took the connection over, this would move along with
 /// it.
 pub(in crate::http) struct Membership {
-    state: Rc<ServerState>,
-    place: usize,
+    pub(in crate::http) state: Rc<ServerState>,
+    pub(in crate::http) place: usize,
     /// Dropped last: the connection counts as long as it is open. `None` for a connection that
     /// needs none.
     _permit: Option<Permit>,
@@ -181,14 +182,6 @@ impl Membership {
             state: state.clone(),
             _permit: permit,
         }
-    }
-
-    pub(in crate::http) fn state(&self) -> &Rc<ServerState> {
-        &self.state
-    }
-
-    pub(in crate::http) fn place(&self) -> usize {
-        self.place
     }
 }
 

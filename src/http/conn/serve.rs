@@ -190,14 +190,14 @@ fn respond(
         keep_alive: io.request.state.head.framing().keep_alive
             && io.can_go_on()
             && io.connection.context.config.persistent
-            && !io.connection.context.is_draining(),
+            && !io.connection.context.draining.get(),
     };
     let keep_alive = send(io, answer, response)?;
     io.end_body();
     if !keep_alive {
         io.connection.flush()?;
         // A peer that did not ask to close may have sent its next request already.
-        let done = io.is_done() && !io.has_more();
+        let done = io.is_done() && !io.request.received.has_unread();
         let expected = !io.request.state.head.framing().keep_alive;
         return Ok(if done && expected {
             Next::Close

@@ -61,7 +61,7 @@ impl ConnTask {
     /// Makes the state that lives as long as the connection.
     #[inline(never)]
     fn begin(&mut self) -> Box<RequestState> {
-        let hooks = self.member.state().hooks.as_deref();
+        let hooks = self.member.state.hooks.as_deref();
         self.observer = Observer::of(hooks, || self.connection.stream.peer_addr());
         RequestState::new()
     }
@@ -72,7 +72,7 @@ impl ConnTask {
     #[inline]
     fn turn(&mut self, late: bool) -> Result<bool, Error> {
         let mut io = self.io();
-        let turn = serve(self.member.state(), &mut io, self.observer.as_deref());
+        let turn = serve(&self.member.state, &mut io, self.observer.as_deref());
         io.give_buffers();
         let turn = turn?;
         let goes_on = turn == Turn::Idle || (turn == Turn::Nothing && !late);

@@ -116,7 +116,7 @@ pub(in crate::http) fn prepare(io: &mut ConnIo, response: &mut Response) -> Swit
         }
         return Switch::Refused(refusal);
     }
-    if io.connection.context.is_draining() {
+    if io.connection.context.draining.get() {
         return Switch::Refused(refusal(StatusCode::SERVICE_UNAVAILABLE));
     }
     // RFC 9110 section 7.8: the new protocol begins behind the whole request, and a 100 that is
@@ -148,7 +148,7 @@ pub(in crate::http) fn hand_over(io: &mut ConnIo, take_over: TakeOver) -> bool {
         ours: ours.clone(),
     };
     connection.upgraded.set(true);
-    if connection.context.closes_idle() {
+    if connection.context.closes_idle.get() {
         // The drain has already ended the reading halves of upgraded connections, and missed this
         // one.
         let _ = connection.stream.shutdown(Shutdown::Read);
@@ -234,10 +234,7 @@ impl Upgraded {
     ///
     /// The connection itself, in these cases.
     pub fn into_tcp(self) -> Result<TcpStream, Self> {
-        match self.duplicate(Family::Tcp) {
-            Some(socket) => Ok(socket.into()),
-            None => Err(self),
-        }
+        self.duplicate(Family::Tcp).map(Into::into).ok_or(self)
     }
 
     /// Turns the connection into a [`UnixStream`]: as [`into_tcp`](Self::into_tcp), for a Unix
@@ -247,10 +244,7 @@ impl Upgraded {
     ///
     /// As [`into_tcp`](Self::into_tcp).
     pub fn into_unix(self) -> Result<UnixStream, Self> {
-        match self.duplicate(Family::Unix) {
-            Some(socket) => Ok(socket.into()),
-            None => Err(self),
-        }
+        self.duplicate(Family::Unix).map(Into::into).ok_or(self)
     }
 
     fn duplicate(&self, family: Family) -> Option<std::os::fd::OwnedFd> {

@@ -1,10 +1,10 @@
 //! Orderly end of a server, and its report.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::http::accept::acceptor::Acceptor;
+use crate::http::accept::taskmaster::ServerCounts;
 use crate::http::conn::registry::ServerState;
 use crate::http::conn::report::DrainReport;
 use crate::runtime::task::thread::Thread;
@@ -20,11 +20,8 @@ pub(in crate::http) struct Drain<'a> {
     deadline: Option<Instant>,
     /// When idle connections are closed; `None` if they have been, or if that never comes.
     idle_end: Option<Instant>,
-    /// Counts at the beginning of the drain: connections being served, and totals since the server
-    /// began.
-    serving: usize,
-    served: u64,
-    refused: u64,
+    /// The counts at the beginning of the drain.
+    before: ServerCounts,
 }
 
 impl<'a> Drain<'a> {
@@ -36,16 +33,13 @@ impl<'a> Drain<'a> {
         watcher: &Thread,
     ) -> Self {
         let began = Instant::now();
-        let counts = acceptor.counts();
         let drain = Self {
             state,
             acceptor,
             began,
             deadline: began.checked_add(grace),
             idle_end: began.checked_add(state.context.config.timeouts.in_flight),
-            serving: counts.serving.load(Ordering::Relaxed),
-            served: counts.served.load(Ordering::Relaxed),
-            refused: counts.refused.load(Ordering::Relaxed),
+            before: ServerCounts::of(&state.context.counts),
         };
         state.start_draining(watcher);
         acceptor.wake();
@@ -85,11 +79,11 @@ impl<'a> Drain<'a> {
                 names.join(", ")
             );
         }
-        let counts = self.acceptor.counts();
-        let begun = counts.served.load(Ordering::Relaxed) - self.served;
+        let now = ServerCounts::of(&self.state.context.counts);
+        let begun = now.served - self.before.served;
         DrainReport {
-            ended: (self.serving as u64 + begun).saturating_sub(left),
-            refused: counts.refused.load(Ordering::Relaxed) - self.refused,
+            ended: (self.before.serving as u64 + begun).saturating_sub(left),
+            refused: now.refused - self.before.refused,
             cut,
             took: self.began.elapsed(),
         }

@@ -146,8 +146,7 @@ impl Control {
     }
 
     pub(in crate::http) fn counts(&self) -> ServerCounts {
-        let mut counts = ServerCounts::default();
-        counts.add(&self.counts);
+        let mut counts = ServerCounts::of(&self.counts);
         for shard in self.shards.get().into_iter().flatten() {
             counts.add(&shard.counts);
         }

@@ -108,14 +108,14 @@ impl Serving<'_> {
             global.add(counts.clone(), move || me.unpark());
         }
         let config = self.connection_config();
-        let lingering = Lingering::new(config.timeouts.clone(), most_lingering, counts.clone());
+        let lingering = Lingering::new(config.timeouts.clone(), most_lingering, counts);
         let state = Rc::new(ServerState::new(
             config,
             handler,
             self.plan.hooks.clone(),
             lingering,
         ));
-        let acceptor = Acceptor::new(state.clone(), source, taskmaster, bounds, counts, global);
+        let acceptor = Acceptor::new(state.clone(), source, taskmaster, bounds, global);
         (state, acceptor)
     }
 
