@@ -24,7 +24,7 @@ use crate::runtime::task::work::Work;
 #[derive(Debug)]
 pub(in crate::http) struct Socket {
     socket: Watched<OwnedFd>,
-    family: Family,
+    pub(super) family: Family,
 }
 
 /// The kind of a connection's socket.
@@ -62,10 +62,6 @@ impl Socket {
             socket: Watched::new(fd),
             family,
         }
-    }
-
-    pub(super) fn family(&self) -> Family {
-        self.family
     }
 
     /// Another descriptor of the same connection.

@@ -132,7 +132,7 @@ impl Stream {
     /// Duplicates the descriptor, if the stream is a socket of this family.
     pub(in crate::http) fn duplicate(&self, family: Family) -> Option<OwnedFd> {
         let socket = self.as_socket()?;
-        (socket.family() == family).then(|| socket.duplicate().ok())?
+        (socket.family == family).then(|| socket.duplicate().ok())?
     }
 
     /// Reads bytes that have arrived; fails with `WouldBlock` if there are none. A stream that
