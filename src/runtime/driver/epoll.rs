@@ -5,7 +5,6 @@
 //! earlier. Both the timerfd and the eventfd of [`EpollRemote::notify`] are watched edge-triggered,
 //! so neither has to be read: setting the timer, or writing to the eventfd, arms the edge again.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use rustix::time::{
 };
 
 use super::clock::monotonic_now;
-use super::report::{Readiness, Report, Until};
+use super::report::{Report, Until};
 
 /// Keys of the driver's own descriptors. Keys of sources are shifted generations, counted from 1,
 /// and never reach these values.
@@ -41,17 +40,8 @@ pub(crate) struct Epoll {
     events: Vec<Event>,
 }
 
-impl fmt::Debug for Epoll {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epoll")
-            .field("timer_at", &self.timer_at)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The part for other OS threads: the epoll instance and the eventfd. They outlive the shard as
 /// long as an OS thread can still call them.
-#[derive(Debug)]
 pub(crate) struct EpollRemote {
     epoll: OwnedFd,
     event: OwnedFd,
@@ -89,10 +79,7 @@ impl Epoll {
     }
 
     pub(super) fn wait(&mut self, until: Until, reports: &mut Vec<Report>) -> io::Result<()> {
-        let no_wait = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let no_wait = Timespec::default();
         let timeout = match until {
             Until::Now => Some(&no_wait),
             Until::At(deadline) if self.set_timer(deadline)? => None,
@@ -117,7 +104,9 @@ impl Epoll {
                 NOTIFY_KEY => {}
                 _ => reports.push(Report {
                     key,
-                    readiness: readiness(flags),
+                    read: flags.intersects(EventFlags::IN | HANGUP),
+                    write: flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR),
+                    hangup: flags.intersects(HANGUP),
                 }),
             }
         }
@@ -137,10 +126,7 @@ impl Epoll {
             return Ok(false);
         }
         let at = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
+            it_interval: Timespec::default(),
             it_value: Timespec {
                 tv_sec: i64::try_from(deadline / 1_000_000_000).unwrap_or(i64::MAX),
                 tv_nsec: (deadline % 1_000_000_000) as _,
@@ -161,18 +147,4 @@ impl EpollRemote {
     pub(super) fn deregister(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
-}
-
-fn readiness(flags: EventFlags) -> Readiness {
-    let mut readiness = Readiness::NONE;
-    if flags.intersects(EventFlags::IN | HANGUP) {
-        readiness = readiness | Readiness::READ;
-    }
-    if flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR) {
-        readiness = readiness | Readiness::WRITE;
-    }
-    if flags.intersects(HANGUP) {
-        readiness = readiness | Readiness::HANGUP;
-    }
-    readiness
 }

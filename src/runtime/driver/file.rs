@@ -1,10 +1,10 @@
 //! Sends files to sockets, and reads the parts of files that need no disk access.
-
-// There is no safe way to query the action of a signal.
-#![allow(unsafe_code)]
+#![forbid(unsafe_code)]
 
 use std::io;
 use std::os::fd::BorrowedFd;
+
+use super::sigaction;
 
 /// Sends up to `count` bytes of `file`, from `offset` on, to a socket, without copying them
 /// through this process (sendfile(2)). Zero is the end of the file.
@@ -73,14 +73,8 @@ pub(crate) fn read_cached(
 /// send(2). Rust programs ignore SIGPIPE from their start, but the library may be part of other
 /// programs.
 pub(crate) fn sigpipe_is_fatal() -> bool {
-    // SAFETY: a zeroed `sigaction` is a valid one; with no new action given, the call only fills
-    // it in.
-    let action = unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(libc::SIGPIPE, std::ptr::null(), &mut action);
-        action
-    };
-    action.sa_sigaction == libc::SIG_DFL
+    let action = sigaction::current(libc::SIGPIPE);
+    action.is_ok_and(|action| action.sa_sigaction == libc::SIG_DFL)
 }
 
 #[cfg(test)]

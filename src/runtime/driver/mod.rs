@@ -18,7 +18,7 @@
 //!    descriptor that was deregistered may still come out of the wait in which they were
 //!    gathered; their key names a generation that no slot has any more.
 //! 5. *Hangup is sticky.* A driver for which [`Driver::reports_hangup`] is true sets
-//!    [`Readiness::HANGUP`] no later than the report that makes the peer's FIN (or an error, or
+//!    [`Report::hangup`] no later than the report that makes the peer's FIN (or an error, or
 //!    urgent data) readable. Only then may a short read stand for "would block".
 //! 6. *Threads.* All methods of [`Driver`] are called on the shard's OS thread only. [`Remote`] is
 //!    the part for all other OS threads: [`Remote::notify`] ends the current wait or the next one,
@@ -52,10 +52,9 @@ use std::sync::Arc;
 pub(crate) use clock::wall_seconds;
 pub(crate) use clock::{monotonic_now, sharpen_timers};
 pub use kind::DriverKind;
-pub(crate) use report::{Readiness, Report, Until};
+pub(crate) use report::{Report, Until};
 
 /// A driver of one shard. See the [module](self) for the contract.
-#[derive(Debug)]
 pub(crate) enum Driver {
     #[cfg(target_os = "linux")]
     Epoll(epoll::Epoll),
@@ -94,14 +93,14 @@ impl Driver {
     }
 
     /// The part of the driver for other OS threads.
-    pub(crate) fn remote(&self) -> Arc<Remote> {
-        Arc::new(match self {
+    pub(crate) fn remote(&self) -> Remote {
+        match self {
             #[cfg(target_os = "linux")]
             Self::Epoll(epoll) => Remote::Epoll(epoll.remote()),
             Self::Polling(polling) => Remote::Polling(polling.remote()),
             #[cfg(feature = "sim")]
             Self::Sim(sim) => Remote::Sim(sim.remote()),
-        })
+        }
     }
 
     /// Watches `fd` in both directions under `key`.
@@ -217,7 +216,6 @@ impl Driver {
 }
 
 /// The part of a driver that other OS threads may use, at any time, also after the shard's end.
-#[derive(Debug)]
 pub(crate) enum Remote {
     #[cfg(target_os = "linux")]
     Epoll(Arc<epoll::EpollRemote>),

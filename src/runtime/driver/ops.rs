@@ -3,8 +3,10 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 use rustix::time::Timespec;
 
@@ -35,13 +37,8 @@ pub(crate) fn write_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Re
 
 /// Receives from a connected socket; with `peek` the data stays in the socket.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], peek: bool) -> io::Result<usize> {
-    let flags = if peek {
-        RecvFlags::PEEK
-    } else {
-        RecvFlags::empty()
-    };
     // The second number is the length before truncation; std returns the truncated length.
-    let (received, _) = rustix::net::recv(fd, buf, flags)?;
+    let (received, _) = rustix::net::recv(fd, buf, recv_flags(peek))?;
     Ok(received)
 }
 
@@ -54,13 +51,15 @@ pub(crate) fn recv_from(
     buf: &mut [u8],
     peek: bool,
 ) -> io::Result<(usize, Option<PeerAddr>)> {
-    let flags = if peek {
-        RecvFlags::PEEK
-    } else {
-        RecvFlags::empty()
-    };
-    let (received, _, from) = rustix::net::recvfrom(fd, buf, flags)?;
+    let (received, _, from) = rustix::net::recvfrom(fd, buf, recv_flags(peek))?;
     Ok((received, from))
+}
+
+fn recv_flags(peek: bool) -> RecvFlags {
+    match peek {
+        true => RecvFlags::PEEK,
+        false => RecvFlags::empty(),
+    }
 }
 
 pub(crate) fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
@@ -106,14 +105,11 @@ pub(crate) fn wait_ready(
             None => None,
             Some(deadline) => match deadline.saturating_sub(monotonic_now()) {
                 0 => return Ok(false),
-                left => Some(Timespec {
-                    tv_sec: (left / 1_000_000_000) as _,
-                    tv_nsec: (left % 1_000_000_000) as _,
-                }),
+                left => Timespec::try_from(Duration::from_nanos(left)).ok(),
             },
         };
         match poll(&mut [PollFd::new(&fd, interest)], timeout.as_ref()) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
@@ -124,16 +120,18 @@ pub(crate) fn wait_ready(
 /// shared with other processes and so cannot be changed.
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
     let interest = if read { PollFlags::IN } else { PollFlags::OUT };
-    let zero = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    Ok(!events_now(fd, interest)?.is_empty())
+}
+
+/// Which of these events, or of hangup and error, poll(2) reports now.
+fn events_now(fd: BorrowedFd<'_>, interest: PollFlags) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(&fd, interest)];
     loop {
-        match poll(&mut [PollFd::new(&fd, interest)], Some(&zero)) {
-            Ok(n) => return Ok(n > 0),
+        match poll(&mut fds, Some(&Timespec::default())) {
             // poll(2) gave no answer, and the caller may take "no" as final: ask again.
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(fds[0].revents()),
         }
     }
 }
@@ -141,21 +139,10 @@ pub(crate) fn is_ready(fd: BorrowedFd<'_>, read: bool) -> io::Result<bool> {
 /// Whether the peer of a stream has ended its side, or the connection is gone altogether.
 #[cfg(feature = "http")]
 pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let zero = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     let gone = PollFlags::HUP | PollFlags::ERR;
     #[cfg(target_os = "linux")]
     let gone = gone | PollFlags::RDHUP;
-    let mut fds = [PollFd::new(&fd, gone)];
-    let ready = loop {
-        match poll(&mut fds, Some(&zero)) {
-            Err(rustix::io::Errno::INTR) => {}
-            result => break result?,
-        }
-    };
-    if ready > 0 && fds[0].revents().intersects(gone) {
+    if events_now(fd, gone)?.intersects(gone) {
         return Ok(true);
     }
     // Without RDHUP, the end of the stream can be seen only if no data precedes it.
@@ -240,12 +227,9 @@ pub(crate) fn raise_descriptor_limit() -> Option<u64> {
 /// Whether an error means that this process or the system has no descriptor left.
 #[cfg(feature = "http")]
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let code = error
-        .raw_os_error()
-        .map(rustix::io::Errno::from_raw_os_error);
     matches!(
-        code,
-        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOBUFS)
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS)
     )
 }
 
@@ -253,10 +237,8 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 /// passes pending network errors on. Checks only the errors that have no [`io::ErrorKind`].
 #[cfg(feature = "http")]
 pub(crate) fn is_connection_error(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
-        code,
+        Errno::from_io_error(error),
         Some(Errno::PROTO | Errno::NOPROTOOPT | Errno::HOSTDOWN | Errno::OPNOTSUPP | Errno::PERM)
     )
 }

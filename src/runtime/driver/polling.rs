@@ -16,12 +16,11 @@ use std::time::Duration;
 use ::polling::{Event, Events, PollMode, Poller};
 
 use super::clock::monotonic_now;
-use super::report::{Readiness, Report, Until};
+use super::report::{Report, Until};
 
 /// The part of the driver for other OS threads.
 pub(crate) type PollingRemote = Poller;
 
-#[derive(Debug)]
 pub(crate) struct Polling {
     poller: Arc<Poller>,
     events: Events,
@@ -72,9 +71,6 @@ impl Polling {
         read: bool,
         write: bool,
     ) -> io::Result<()> {
-        if !self.rearms() {
-            return Ok(());
-        }
         self.poller
             .modify_with_mode(fd, Event::new(key as usize, read, write), self.mode)
     }
@@ -92,16 +88,11 @@ impl Polling {
             Err(error) => return Err(error),
         }
         for event in self.events.iter() {
-            let mut readiness = Readiness::NONE;
-            if event.readable {
-                readiness = readiness | Readiness::READ;
-            }
-            if event.writable {
-                readiness = readiness | Readiness::WRITE;
-            }
             reports.push(Report {
                 key: event.key as u64,
-                readiness,
+                read: event.readable,
+                write: event.writable,
+                hangup: false,
             });
         }
         Ok(())

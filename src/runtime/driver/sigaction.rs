@@ -45,23 +45,21 @@ pub(in crate::runtime) unsafe fn install(
     Ok(())
 }
 
-/// Calls the handler of an action that was installed before, if it is one: `handler` and `flags`
-/// are its `sa_sigaction` and `sa_flags`.
+/// Calls the handler of an action that was installed before, if it is one.
 ///
 /// # Safety
 ///
-/// Both are those of one action that the kernel has returned for `signal`; the other arguments are
-/// those of a handler that runs.
+/// The kernel has returned the action for `signal`; the other arguments are those of a handler that
+/// runs.
 pub(in crate::runtime) unsafe fn call(
-    handler: usize,
-    flags: c_int,
+    action: &libc::sigaction,
     signal: c_int,
     info: *mut libc::siginfo_t,
     context: *mut c_void,
 ) {
-    match handler {
+    match action.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN => {}
-        handler if flags & libc::SA_SIGINFO != 0 => {
+        handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: with SA_SIGINFO the field held a handler of this type.
             let handler: Handler = unsafe { std::mem::transmute(handler) };
             handler(signal, info, context);

@@ -86,9 +86,8 @@ fn state() -> MutexGuard<'static, WatchedSignals> {
 
 /// As long as it lives, a signal that it is for does not do what it did before, but sets a bit that
 /// [`take`](Self::take) takes, and writes a byte to the pipe.
-#[derive(Debug)]
 pub(crate) struct Watch {
-    slot: usize,
+    slot: &'static Slot,
     signals: u32,
     /// Closed after the handler is sure not to use it.
     writer: OwnedFd,
@@ -103,11 +102,8 @@ impl Watch {
     /// Watches these signals, whose numbers are below 32 and which can be caught. `writer` is the
     /// non-blocking end of a pipe.
     pub(crate) fn new(signals: impl Iterator<Item = c_int>, writer: OwnedFd) -> io::Result<Self> {
-        Self::install(
-            signals.fold(0, |set, signal| set | bit(signal)),
-            false,
-            writer,
-        )
+        let signals = signals.fold(0, |set, signal| set | bit(signal));
+        Self::install(signals, false, writer)
     }
 
     /// Watches SIGTERM and SIGINT. The second of them ends the process, in the handler; the first
@@ -125,8 +121,8 @@ impl Watch {
 
     fn install(signals: u32, ends: bool, writer: OwnedFd) -> io::Result<Self> {
         let mut state = state();
-        let is_free = |slot: &Slot| slot.signals.load(Ordering::SeqCst) == 0;
-        let Some(slot) = SLOTS.iter().position(is_free) else {
+        let is_free = |slot: &&Slot| slot.signals.load(Ordering::SeqCst) == 0;
+        let Some(slot) = SLOTS.iter().find(is_free) else {
             return Err(io::Error::other(
                 "too many watch signals: 256 `Signals` and running servers at most at a time",
             ));
@@ -142,13 +138,11 @@ impl Watch {
             OWNER.store(process, Ordering::SeqCst);
         }
         // Filled before the handler is in place: a handler without a slot would lose the signal.
-        SLOTS[slot].came.store(0, Ordering::SeqCst);
-        SLOTS[slot]
-            .writer
-            .store(writer.as_raw_fd(), Ordering::SeqCst);
-        SLOTS[slot].ends.store(ends, Ordering::SeqCst);
-        SLOTS[slot].owner.store(process, Ordering::SeqCst);
-        SLOTS[slot].signals.store(signals, Ordering::SeqCst);
+        slot.came.store(0, Ordering::SeqCst);
+        slot.writer.store(writer.as_raw_fd(), Ordering::SeqCst);
+        slot.ends.store(ends, Ordering::SeqCst);
+        slot.owner.store(process, Ordering::SeqCst);
+        slot.signals.store(signals, Ordering::SeqCst);
         let taken = state.add(signals, ends);
         // Released first: the drop of `Self` below takes it.
         drop(state);
@@ -162,15 +156,13 @@ impl Watch {
 
     /// Whether this signal has come since it was last taken.
     pub(crate) fn take(&self, signal: c_int) -> bool {
-        let before = SLOTS[self.slot]
-            .came
-            .fetch_and(!bit(signal), Ordering::SeqCst);
+        let before = self.slot.came.fetch_and(!bit(signal), Ordering::SeqCst);
         before & bit(signal) != 0
     }
 
     /// Whether any has come that was not taken.
     pub(crate) fn has_more(&self) -> bool {
-        SLOTS[self.slot].came.load(Ordering::SeqCst) & self.signals != 0
+        self.slot.came.load(Ordering::SeqCst) & self.signals != 0
     }
 
     /// Writes a byte into the pipe, as the handler does.
@@ -182,10 +174,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut state = state();
-        let is_ours = SLOTS[self.slot].owner.load(Ordering::SeqCst) == this_process();
-        let ends = SLOTS[self.slot].ends.load(Ordering::SeqCst);
+        let is_ours = self.slot.owner.load(Ordering::SeqCst) == this_process();
+        let ends = self.slot.ends.load(Ordering::SeqCst);
         state.remove(self.signals, ends);
-        SLOTS[self.slot].signals.store(0, Ordering::SeqCst);
+        self.slot.signals.store(0, Ordering::SeqCst);
         // A handler that has seen the slot before is still going to write. It takes a few system
         // calls and never waits; and it cannot be one that this OS thread has interrupted. The lock
         // is kept, so that the slot is not used again before.
@@ -382,9 +374,8 @@ fn errno_place() -> *mut c_int {
 /// Calls the previous handler, if there is one.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     if let Some(previous) = previous(signal) {
-        let (handler, flags) = (previous.sa_sigaction, previous.sa_flags);
         // SAFETY: the kernel has returned this action, and the rest are the arguments of the
         // handler.
-        unsafe { sigaction::call(handler, flags, signal, info, context) };
+        unsafe { sigaction::call(previous, signal, info, context) };
     }
 }

@@ -15,7 +15,6 @@ use super::report::Until;
 /// Where virtual time begins: not at zero, so that code may subtract from "now".
 const START: u64 = 1_000_000_000_000;
 
-#[derive(Debug)]
 pub(crate) struct Sim {
     now: u64,
     random: SplitMix64,
@@ -31,7 +30,7 @@ struct Grace {
 }
 
 /// Wakes a shard that waits. [`Remote::notify`](super::Remote::notify) rings it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Bell {
     rung: Mutex<bool>,
     condvar: Condvar,
@@ -43,16 +42,7 @@ impl Bell {
         self.condvar.notify_one();
     }
 
-    fn wait(&self) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rung = self
-            .condvar
-            .wait_while(rung, |rung| !*rung)
-            .unwrap_or_else(PoisonError::into_inner);
-        *rung = false;
-    }
-
-    fn wait_at_most(&self, timeout: Duration) {
+    fn wait(&self, timeout: Duration) {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut rung, _) = self
             .condvar
@@ -102,9 +92,9 @@ impl Sim {
             Until::Now => {}
             // The other OS thread works in real time, so the grace period passes in real time, too.
             Until::At(deadline) if external && self.grace.is_some() => self.wait_along(deadline),
-            _ if external => self.bell.wait(),
+            _ if external => self.bell.wait(Duration::MAX),
             Until::At(deadline) => self.now = self.now.max(deadline),
-            Until::Event => self.bell.wait(),
+            Until::Event => self.bell.wait(Duration::MAX),
         }
     }
 
@@ -112,7 +102,7 @@ impl Sim {
     fn wait_along(&mut self, deadline: u64) {
         let began = monotonic_now();
         let left = deadline.saturating_sub(self.now);
-        self.bell.wait_at_most(Duration::from_nanos(left));
+        self.bell.wait(Duration::from_nanos(left));
         self.now += (monotonic_now() - began).min(left);
     }
 }
@@ -127,7 +117,6 @@ pub(super) fn no_network() -> io::Error {
 
 /// The generator of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators"
 /// (OOPSLA 2014): small, and the same on every platform.
-#[derive(Debug)]
 struct SplitMix64(u64);
 
 impl SplitMix64 {

@@ -15,16 +15,20 @@ use crate::runtime::state::metrics::Stats;
 /// used or dropped at any time, even in a thread-local's destructor.
 ///
 /// `S` is the scheduler, whose type this file does not depend on.
-#[derive(Debug)]
 pub(crate) struct Inbox<S> {
     queue: Queue<Message<S>>,
     /// Panics of ethreads whose remote handles were dropped after the ethread's end.
     late_panics: AtomicUsize,
-    pub(in crate::runtime) driver: Arc<Remote>,
+    pub(in crate::runtime) driver: Remote,
+}
+
+impl<S> fmt::Debug for Inbox<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").finish_non_exhaustive()
+    }
 }
 
 /// A message to a shard.
-#[derive(Debug)]
 pub(crate) enum Message<S> {
     /// Ends this park.
     Wake(Token),
@@ -45,7 +49,7 @@ pub(crate) enum Message<S> {
 }
 
 impl<S> Inbox<S> {
-    pub(in crate::runtime) fn new(driver: Arc<Remote>) -> Self {
+    pub(in crate::runtime) fn new(driver: Remote) -> Self {
         Self {
             queue: Queue::new(),
             late_panics: AtomicUsize::new(0),
@@ -140,15 +144,9 @@ pub(crate) trait Begin<S>: Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-impl<S> fmt::Debug for dyn Begin<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Begin")
-    }
-}
-
 /// A waiter, on another OS thread, for a snapshot of the counters. Dropped without one, its wait
 /// ends with an error. Runs no user code.
-pub(crate) trait WantsStats: fmt::Debug + Send {
+pub(crate) trait WantsStats: Send {
     fn give(self: Box<Self>, stats: Stats);
 }
 
@@ -193,14 +191,7 @@ impl<S> Drop for Handle<S> {
     }
 }
 
-impl<S> fmt::Debug for Handle<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
 /// Ends one park of one shard from any OS thread.
-#[derive(Debug)]
 pub(crate) struct RemoteWaker<S> {
     pub(in crate::runtime) handle: Handle<S>,
     pub(in crate::runtime) token: Token,

@@ -20,7 +20,6 @@ pub(crate) struct Unwinding;
 
 /// A wait that has begun. It has a token; any holder of the token can end the wait, even before the
 /// park.
-#[derive(Debug)]
 pub(crate) struct Wait<'a> {
     scheduler: &'a Scheduler,
     token: Token,

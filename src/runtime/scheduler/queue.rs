@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 
 use crate::runtime::base::primitives::{AtomicBool, AtomicUsize, Mutex, MutexGuard};
 
-#[derive(Debug)]
 pub(in crate::runtime) struct Queue<M> {
     messages: Mutex<Messages<M>>,
     /// Set by the first message after a look. Setting it notifies; later messages need not notify.
@@ -23,7 +22,6 @@ pub(in crate::runtime) struct Queue<M> {
     closed: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Messages<M> {
     queue: Vec<M>,
     state: QueueState,

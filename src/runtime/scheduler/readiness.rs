@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use super::event_loop::Scheduler;
 use crate::runtime::base::error::closed;
 use crate::runtime::base::wait::{Token, WaitList};
-use crate::runtime::driver::{Readiness, Report, ops};
+use crate::runtime::driver::{Report, ops};
 use crate::runtime::state::slots::Direction;
 
 impl Scheduler {
@@ -78,42 +78,39 @@ impl Scheduler {
 
     /// Hands a report of the driver to the waiters.
     pub(in crate::runtime) fn ready(&self, report: Report) {
-        let readiness = report.readiness;
         let mut sources = self.sources.borrow_mut();
         let Some(slot) = sources.get(report.key) else {
             return;
         };
-        slot.hangup |= readiness.contains(Readiness::HANGUP);
-        let mut first = |reported: Readiness, direction| {
-            if !readiness.contains(reported) {
+        slot.hangup |= report.hangup;
+        let mut first = |is_reported: bool, direction| {
+            if !is_reported {
                 return None;
             }
             slot.set_ready(direction, true);
             slot.waiters(direction).pop_front()
         };
-        let reader = first(Readiness::READ, Direction::Read);
-        let writer = first(Readiness::WRITE, Direction::Write);
+        let reader = first(report.read, Direction::Read);
+        let writer = first(report.write, Direction::Write);
         drop(sources);
-        if let Some(token) = reader
-            && !self.wake(token)
-        {
-            self.hand_out(report.key, Direction::Read);
-        }
-        if let Some(token) = writer
-            && !self.wake(token)
-        {
-            self.hand_out(report.key, Direction::Write);
+        for (token, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
+            if let Some(token) = token
+                && !self.wake(token)
+            {
+                self.hand_out(report.key, direction);
+            }
         }
     }
 
     /// Wakes the first waiter of a direction, if the direction may be ready.
     #[inline]
     pub(crate) fn pass_on(&self, key: u64, direction: Direction) {
-        let somebody_may =
-            self.sources.borrow_mut().get(key).is_some_and(|slot| {
-                slot.is_ready(direction) && !slot.waiters(direction).is_empty()
-            });
-        if somebody_may {
+        let mut sources = self.sources.borrow_mut();
+        let may_wake = sources
+            .get(key)
+            .is_some_and(|slot| slot.is_ready(direction) && !slot.waiters(direction).is_empty());
+        drop(sources);
+        if may_wake {
             self.hand_out(key, direction);
         }
     }

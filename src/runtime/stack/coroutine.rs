@@ -18,7 +18,6 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -45,12 +44,6 @@ pub(crate) enum Ending {
     /// The ethread has parked as its last act (`Wait::park_stackless`), and gives up its stack. A
     /// wake runs it again, on any free stack.
     Resting,
-}
-
-impl fmt::Debug for dyn Run {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Run")
-    }
 }
 
 type ThisYielder = Yielder<ResumeKind, YieldWord>;
@@ -152,14 +145,7 @@ const ROOM_FOR_TRACE: usize = 32 << 10;
 const _: () = assert!(size_of::<Kept>() <= size_of::<Room>());
 const _: () = assert!(align_of::<Kept>() <= align_of::<Room>());
 
-impl fmt::Debug for Coroutine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coroutine").finish_non_exhaustive()
-    }
-}
-
 /// The result of a resume.
-#[derive(Debug)]
 pub(crate) enum Step {
     /// The computation left through [`suspend`] or [`suspend_then`] and can be resumed.
     Suspended(Coroutine),

@@ -104,9 +104,8 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         unsafe { libc::sigaction(signal, previous, ptr::null_mut()) };
         return;
     }
-    let (handler, flags) = (previous.sa_sigaction, previous.sa_flags);
     // SAFETY: the kernel has returned this action, and the rest are the arguments of the handler.
-    unsafe { sigaction::call(handler, flags, signal, info, context) };
+    unsafe { sigaction::call(previous, signal, info, context) };
 }
 
 /// A line of text in a buffer of its own: nothing here may allocate.

@@ -122,7 +122,6 @@ impl Cancel {
 
 /// Two cache lines, side by side; a million control blocks may live at once. A park without a
 /// deadline, and its wake, need the first line only.
-#[derive(Debug)]
 #[repr(C, align(128))]
 pub(in crate::runtime) struct ControlBlock {
     /// The first part of the ethread's [`Reason`].
@@ -276,7 +275,6 @@ pub(crate) struct SpawnParams {
 }
 
 /// The slab of a shard's control blocks. Places are reused; place 0 is the OS thread.
-#[derive(Debug)]
 pub(in crate::runtime) struct Blocks {
     blocks: Vec<ControlBlock>,
     free: Vec<u32>,

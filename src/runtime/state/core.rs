@@ -12,7 +12,6 @@ use crate::runtime::base::wait::{HOST, NEVER, Outcome, Reason, Token};
 use crate::runtime::driver::Report;
 
 /// The state that changes at every switch.
-#[derive(Debug)]
 pub(in crate::runtime) struct Core {
     pub(in crate::runtime) blocks: Blocks,
     pub(in crate::runtime) ready: RunQueue,

@@ -221,12 +221,6 @@ impl fmt::Debug for Shard {
 /// A request for a snapshot, in the inbox of a shard.
 struct StatsRequest(Arc<Oneshot<Stats>>);
 
-impl fmt::Debug for StatsRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StatsRequest")
-    }
-}
-
 impl WantsStats for StatsRequest {
     fn give(self: Box<Self>, stats: Stats) {
         // The caller may have left.

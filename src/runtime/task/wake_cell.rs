@@ -19,7 +19,6 @@ use std::sync::atomic::Ordering;
 use crate::runtime::base::primitives::{AtomicBool, AtomicU64};
 
 /// The state shared by an ethread and the wakers of its wait.
-#[derive(Debug)]
 pub(in crate::runtime) struct WakeCell {
     /// A waker was used since the ethread last looked.
     woken: AtomicBool,

@@ -24,7 +24,6 @@ pub(crate) struct Wakeups {
     handed_out: Weak<Wakeup>,
 }
 
-#[derive(Debug)]
 struct WakeState {
     /// The id of the scheduler.
     shard: u64,
@@ -33,7 +32,6 @@ struct WakeState {
 }
 
 /// The data of a waker.
-#[derive(Debug)]
 struct Wakeup {
     shared: Arc<WakeState>,
     /// While a waker exists, a wait for it is not a deadlock.
