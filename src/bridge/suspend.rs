@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::current;
-use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::inbox::RemoteWaker;
 use crate::runtime::scheduler::park::Unwinding;
 
 /// What `suspend` finds when its ethread runs again.

@@ -15,7 +15,7 @@ use super::scheduler::current::{self, Uninstall};
 use super::scheduler::event_loop::{Goal, Scheduler, Stuck};
 use super::scheduler::settings::Settings;
 use super::shard_thread::ShardThreads;
-use super::task::oneshot::{Oneshot, WaitError};
+use super::task::oneshot::{AbandonOnDrop, Oneshot, WaitError};
 use super::task::shard::{RemoteJoinHandle, Shard, SpawnError};
 
 /// Running shards, each on an OS thread of its own, that serve what is sent to them. Made by
@@ -221,7 +221,8 @@ pub(super) fn start(settings: &Settings, threads: &ShardThreads) -> io::Result<S
                     // `start` waits for this.
                     let _ = begun.send(Ok(Shard::of(&scheduler)));
                     let report = serve(scheduler);
-                    // If `shutdown` does not wait for it, the log has what is of interest.
+                    // If `shutdown` does not wait for it, the log has what is of interest. If this
+                    // OS thread panics, the wait ends without it.
                     let _ = ends.0.put(report);
                 }
             }
@@ -258,7 +259,7 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     report.alive = scheduler.labels();
     let ended = scheduler.shut_down(true);
     report.left = scheduler.labels();
-    report.panicked = scheduler.take_panics() + scheduler.inbox().late_panics();
+    report.panicked = scheduler.take_panics() + scheduler.inbox.late_panics();
     report.error = match (served, ended) {
         (Err(Stuck::Io(error)), _) | (Ok(()), Err(error)) => Some(error),
         // A shard that serves its inbox never deadlocks.
@@ -267,13 +268,4 @@ fn serve(scheduler: Rc<Scheduler>) -> ShardReport {
     drop(scheduler);
     report.unstarted = uninstall.now();
     report
-}
-
-/// Ends the wait of `shutdown` for an OS thread that has panicked.
-struct AbandonOnDrop(Arc<Oneshot<ShardReport>>);
-
-impl Drop for AbandonOnDrop {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
 }

@@ -32,6 +32,11 @@ pub(crate) struct Token {
 }
 
 impl Token {
+    pub(in crate::runtime) fn new(index: u32, park: u64) -> Self {
+        let case = 0;
+        Self { index, case, park }
+    }
+
     /// The token of the same park, for one of the events that the park waits for.
     pub(crate) fn for_case(self, case: u32) -> Self {
         Self { case, ..self }
@@ -119,6 +124,16 @@ impl WaitKind {
 }
 
 impl Reason {
+    /// A reason of a kind without details.
+    pub(crate) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
+        let detail = 0;
+        Self {
+            kind,
+            detail,
+            location,
+        }
+    }
+
     /// The reason as text, with `peer` as the name of the ethread that the wait depends on.
     pub(in crate::runtime) fn in_words(&self, peer: &dyn fmt::Display) -> String {
         match self.kind {

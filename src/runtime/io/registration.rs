@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::runtime::base::error::closed;
 use crate::runtime::scheduler::current;
-use crate::runtime::scheduler::event_loop::{Inbox, Message};
+use crate::runtime::scheduler::inbox::{Inbox, Message};
 
 /// The registrations of one descriptor. `Send + Sync`: any shard and any OS thread may use it.
 #[derive(Default)]
@@ -45,10 +45,10 @@ impl Homes {
     /// the standard input, would keep all their drivers open.
     fn forget_ended(&mut self, fd: BorrowedFd<'_>) {
         let goes_on = |home: &Home| {
-            if home.inbox.is_closed() {
+            if home.inbox.queue.is_closed() {
                 home.inbox.driver.deregister(fd);
             }
-            !home.inbox.is_closed()
+            !home.inbox.queue.is_closed()
         };
         self.first = self.first.take().filter(goes_on);
         let mut more = mem::take(&mut self.more).into_vec();
@@ -121,7 +121,7 @@ impl Registration {
         let homes: Vec<Home> = self.homes().iter().cloned().collect();
         current::with(|scheduler| {
             for home in homes {
-                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
+                match scheduler.filter(|s| s.is_of(&home.inbox)) {
                     Some(scheduler) => scheduler.source_nudged(home.key),
                     None => home.inbox.send(Message::Nudged { key: home.key }),
                 }
@@ -157,7 +157,7 @@ impl Registration {
                 if let Some(fd) = fd {
                     home.inbox.driver.deregister(fd);
                 }
-                match scheduler.filter(|s| Arc::ptr_eq(&s.inbox, &home.inbox)) {
+                match scheduler.filter(|s| s.is_of(&home.inbox)) {
                     Some(scheduler) => scheduler.source_released(home.key),
                     None => home.inbox.send(Message::Released { key: home.key }),
                 }

@@ -201,7 +201,7 @@ fn retire(scheduler: Rc<Scheduler>) -> Remains {
     // wake-up for that wait would never be taken from the inbox. Without a scheduler the wait
     // blocks the OS thread.
     CURRENT.set(ptr::null());
-    scheduler.set_retired();
+    scheduler.retired.set(true);
     let unstarted = scheduler.inbox.close();
     let awaited = scheduler.take_awaited();
     watchdog::forget(&scheduler.heartbeat);

@@ -29,7 +29,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::inbox::{self, Awaited};
+use super::inbox::{Awaited, Handle, Inbox, Message, RemoteWaker};
 use super::settings::Settings;
 use super::watchdog::{self, Heartbeat};
 use crate::runtime::base::thread_names::ThreadNames;
@@ -46,11 +46,6 @@ use crate::runtime::state::slots::Sources;
 use crate::runtime::state::trimming::Trimming;
 
 /// The inbox of a shard, and what is sent there.
-pub(crate) type Inbox = inbox::Inbox<Scheduler>;
-pub(crate) type Message = inbox::Message<Scheduler>;
-pub(crate) type Handle = inbox::Handle<Scheduler>;
-pub(crate) type RemoteWaker = inbox::RemoteWaker<Scheduler>;
-
 /// Ethreads that run before the driver is asked again while other ethreads are ready.
 pub(crate) const BATCH: usize = 64;
 
@@ -111,10 +106,10 @@ pub(crate) struct Scheduler {
     /// The shard is being shut down: an ethread that begins now is cancelled at once.
     ending: Cell<bool>,
     /// The scheduler has ended.
-    retired: Cell<bool>,
+    pub(super) retired: Cell<bool>,
     pub(in crate::runtime) settings: Settings,
     /// The stack class of ethreads that do not ask for another size.
-    class: Class,
+    pub(in crate::runtime) class: Class,
 }
 
 /// The goal of a drive of the loop.
@@ -297,8 +292,8 @@ impl Scheduler {
     /// Stops accepting new ethreads from other OS threads. Ethreads accepted before have been added
     /// when this returns.
     pub(in crate::runtime) fn refuse_new(&self) {
-        self.inbox.set_ending(true);
-        if self.inbox.is_pending() {
+        self.inbox.queue.set_ending(true);
+        if self.inbox.queue.is_pending() {
             self.deliver();
         }
     }
@@ -378,7 +373,7 @@ impl Scheduler {
                 Goal::Shutdown(deadline) => self.now.get() < *deadline,
                 Goal::HostWoken | Goal::Flag(_) => false,
             };
-            if !takes_in || !self.inbox.is_pending() {
+            if !takes_in || !self.inbox.queue.is_pending() {
                 break;
             }
             self.deliver();
@@ -401,7 +396,7 @@ impl Scheduler {
         self.run_batch(&Goal::Flag(&Cell::new(false)), ready);
         while self.run_housekeeping() {}
         self.look();
-        if self.inbox.is_pending() {
+        if self.inbox.queue.is_pending() {
             self.deliver();
         }
         self.poll(Until::Now, false)
@@ -414,7 +409,7 @@ impl Scheduler {
         }
         self.metrics.turns.add(1);
         self.look();
-        if self.inbox.is_pending() {
+        if self.inbox.queue.is_pending() {
             self.deliver();
             // The OS thread's own wait may be over, which nothing below would notice.
             if self.reached(goal) {
@@ -452,8 +447,8 @@ impl Scheduler {
             };
         }
         // In this order: a handle sends its messages before it is dropped.
-        let external = self.inbox.has_handles() || self.settings.serve_inbox;
-        if self.inbox.is_pending() {
+        let external = self.inbox.queue.has_handles() || self.settings.serve_inbox;
+        if self.inbox.queue.is_pending() {
             return Ok(());
         }
         if next_timer.is_none() && !io_waits && !external && stacks == NEVER {
@@ -524,7 +519,7 @@ impl Scheduler {
 
     fn deliver(&self) {
         let mut messages = self.messages.take();
-        self.inbox.take(&mut messages);
+        self.inbox.queue.take(&mut messages);
         for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => {
@@ -536,8 +531,8 @@ impl Scheduler {
                     self.unpark(index, id);
                 }
                 Message::Cancel { index, id } => self.cancel(index, id),
-                Message::Spawn(spawn) => spawn.begin(self),
-                Message::Stats(wanted) => wanted.give(self.stats()),
+                Message::Spawn(spawn) => spawn.begin(),
+                Message::Stats(give) => give(self.stats()),
                 Message::Stop => self.stopped.set(true),
                 Message::Nudged { key } => self.source_nudged(key),
                 Message::Released { key } => self.source_released(key),
@@ -551,14 +546,14 @@ impl Scheduler {
     /// this `is_last` or ethreads are left: in both cases the scheduler ends next.
     pub(crate) fn shut_down(&self, is_last: bool) -> io::Result<usize> {
         self.ending.set(true);
-        self.inbox.set_ending(true);
+        self.inbox.queue.set_ending(true);
         self.cancel_all();
         let grace = u64::try_from(self.settings.grace.as_nanos()).unwrap_or(NEVER);
         let deadline = self.driver.borrow_mut().begin_grace(grace);
         let driven = self.drive(&Goal::Shutdown(deadline));
         let left = self.core.borrow().blocks.live;
         if !is_last && (left == 0 || matches!(driven, Err(Stuck::Io(_)))) {
-            self.inbox.set_ending(false);
+            self.inbox.queue.set_ending(false);
             self.ending.set(false);
         }
         match driven {
@@ -570,10 +565,6 @@ impl Scheduler {
     /// What another OS thread needs to wake an ethread of this shard.
     pub(crate) fn handle(&self) -> Handle {
         Handle::new(&self.inbox)
-    }
-
-    pub(crate) fn inbox(&self) -> Arc<Inbox> {
-        self.inbox.clone()
     }
 
     /// Whether `inbox` is that of this shard.
@@ -599,11 +590,6 @@ impl Scheduler {
         self.id
     }
 
-    /// The stack class of ethreads that do not ask for another size.
-    pub(in crate::runtime) fn class(&self) -> Class {
-        self.class
-    }
-
     /// The id of the running code; the OS thread's own on the scheduler's side.
     pub(crate) fn current_id(&self) -> ThreadId {
         self.core.borrow().blocks.get(self.current_place()).id
@@ -622,11 +608,6 @@ impl Scheduler {
         self.core.borrow().blocks.get(index).label()
     }
 
-    /// Notes that no ethread of this scheduler runs again.
-    pub(in crate::runtime) fn set_retired(&self) {
-        self.retired.set(true);
-    }
-
     /// # Errors
     ///
     /// If an ethread that is spawned now would never run.
@@ -642,7 +623,7 @@ impl Scheduler {
 
     /// Whether the shard has ended: ethreads left behind never run again.
     pub(crate) fn has_ended(&self) -> bool {
-        self.inbox.is_closed()
+        self.inbox.queue.is_closed()
     }
 
     /// Whether an ethread's code runs, not the OS thread's own.

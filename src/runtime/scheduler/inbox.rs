@@ -13,23 +13,21 @@ use crate::runtime::state::metrics::Stats;
 
 /// The part of a shard that is shared with other OS threads. It outlives the shard: a handle may be
 /// used or dropped at any time, even in a thread-local's destructor.
-///
-/// `S` is the scheduler, whose type this file does not depend on.
-pub(crate) struct Inbox<S> {
-    queue: Queue<Message<S>>,
+pub(crate) struct Inbox {
+    pub(in crate::runtime) queue: Queue<Message>,
     /// Panics of ethreads whose remote handles were dropped after the ethread's end.
     late_panics: AtomicUsize,
     pub(in crate::runtime) driver: Remote,
 }
 
-impl<S> fmt::Debug for Inbox<S> {
+impl fmt::Debug for Inbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox").finish_non_exhaustive()
     }
 }
 
 /// A message to a shard.
-pub(crate) enum Message<S> {
+pub(crate) enum Message {
     /// Ends this park.
     Wake(Token),
     /// `Thread::unpark` from another OS thread.
@@ -37,18 +35,19 @@ pub(crate) enum Message<S> {
     /// `RemoteJoinHandle::cancel`.
     Cancel { index: u32, id: ThreadId },
     /// An ethread begins here.
-    Spawn(Box<dyn Begin<S>>),
+    Spawn(Box<dyn Begin>),
     /// The waiters of the source with this key try again, for example because it was closed.
     Nudged { key: u64 },
     /// The source with this key was dropped; its slot is to be freed.
     Released { key: u64 },
-    /// A snapshot of the counters is wanted.
-    Stats(Box<dyn WantsStats>),
+    /// A snapshot of the counters is wanted. Dropped without one, the wait for it ends with an
+    /// error. Neither runs user code.
+    Stats(Box<dyn FnOnce(Stats) + Send>),
     /// The shard ends, if it is one of a group.
     Stop,
 }
 
-impl<S> Inbox<S> {
+impl Inbox {
     pub(in crate::runtime) fn new(driver: Remote) -> Self {
         Self {
             queue: Queue::new(),
@@ -59,7 +58,7 @@ impl<S> Inbox<S> {
 
     /// Queues a message and wakes the shard, once for all messages until the shard looks. A message
     /// to a shard that has ended is dropped.
-    pub(crate) fn send(&self, message: Message<S>) {
+    pub(crate) fn send(&self, message: Message) {
         // Such a message is about ethreads and sources that have ended with the shard.
         let _ = self.try_send(message);
     }
@@ -69,7 +68,7 @@ impl<S> Inbox<S> {
     /// # Errors
     ///
     /// The message, if the shard has ended.
-    pub(in crate::runtime) fn try_send(&self, message: Message<S>) -> Result<(), Message<S>> {
+    pub(in crate::runtime) fn try_send(&self, message: Message) -> Result<(), Message> {
         self.queue.send(message, || self.driver.notify())
     }
 
@@ -78,13 +77,8 @@ impl<S> Inbox<S> {
     /// # Errors
     ///
     /// The message, if the shard ends or has ended.
-    pub(in crate::runtime) fn send_new(&self, message: Message<S>) -> Result<(), Message<S>> {
+    pub(in crate::runtime) fn send_new(&self, message: Message) -> Result<(), Message> {
         self.queue.send_new(message, || self.driver.notify())
-    }
-
-    /// Sets whether the shard is being shut down, and so begins nothing new.
-    pub(in crate::runtime) fn set_ending(&self, ending: bool) {
-        self.queue.set_ending(ending);
     }
 
     /// Counts the panic of an ended ethread whose result was dropped without a join.
@@ -96,30 +90,10 @@ impl<S> Inbox<S> {
         self.late_panics.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be something to take. One load; the scheduler asks at every turn.
-    pub(in crate::runtime) fn is_pending(&self) -> bool {
-        self.queue.is_pending()
-    }
-
-    /// Takes all messages, in exchange for `room`, which is empty.
-    pub(in crate::runtime) fn take(&self, room: &mut Vec<Message<S>>) {
-        self.queue.take(room);
-    }
-
-    /// Whether another OS thread holds something that can wake this shard.
-    pub(in crate::runtime) fn has_handles(&self) -> bool {
-        self.queue.has_handles()
-    }
-
-    /// Whether the shard has ended.
-    pub(in crate::runtime) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
-    }
-
     /// Closes the inbox: no message is read any more. Returns the ethreads that now cannot begin,
     /// and ends the waits for a snapshot.
     /// Runs no user code.
-    pub(in crate::runtime) fn close(&self) -> Vec<Box<dyn Begin<S>>> {
+    pub(in crate::runtime) fn close(&self) -> Vec<Box<dyn Begin>> {
         let left = self.queue.close().into_iter();
         left.filter_map(|message| match message {
             Message::Spawn(spawn) => Some(spawn),
@@ -130,9 +104,9 @@ impl<S> Inbox<S> {
 }
 
 /// An ethread on its way to its shard.
-pub(crate) trait Begin<S>: Send {
-    /// Called on the scheduler's side: makes the ethread. Drops no values of user code.
-    fn begin(self: Box<Self>, scheduler: &S);
+pub(crate) trait Begin: Send {
+    /// Makes the ethread, by the current scheduler and on its side. Drops no values of user code.
+    fn begin(self: Box<Self>);
 
     /// Notes that the shard has ended first. Runs no user code;
     /// [`drop_unbegun`](Self::drop_unbegun) follows.
@@ -142,12 +116,6 @@ pub(crate) trait Begin<S>: Send {
     fn drop_unbegun(self: Box<Self>);
 
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
-}
-
-/// A waiter, on another OS thread, for a snapshot of the counters. Dropped without one, its wait
-/// ends with an error. Runs no user code.
-pub(crate) trait WantsStats: Send {
-    fn give(self: Box<Self>, stats: Stats);
 }
 
 /// A waiter, on another OS thread, for an ethread of this shard.
@@ -160,30 +128,30 @@ pub(crate) trait Awaited {
 
 /// A handle that can wake this shard from another OS thread. While it exists, the shard does not
 /// report a deadlock.
-pub(crate) struct Handle<S> {
-    pub(in crate::runtime) inbox: Arc<Inbox<S>>,
+pub(crate) struct Handle {
+    pub(in crate::runtime) inbox: Arc<Inbox>,
 }
 
-impl<S> Handle<S> {
-    pub(in crate::runtime) fn new(inbox: &Arc<Inbox<S>>) -> Self {
+impl Handle {
+    pub(in crate::runtime) fn new(inbox: &Arc<Inbox>) -> Self {
         inbox.queue.add_handle();
         Self {
             inbox: inbox.clone(),
         }
     }
 
-    pub(crate) fn send(&self, message: Message<S>) {
+    pub(crate) fn send(&self, message: Message) {
         self.inbox.send(message);
     }
 }
 
-impl<S> Clone for Handle<S> {
+impl Clone for Handle {
     fn clone(&self) -> Self {
         Self::new(&self.inbox)
     }
 }
 
-impl<S> Drop for Handle<S> {
+impl Drop for Handle {
     fn drop(&mut self) {
         // The drop of the last handle may make a deadlock certain, so the shard looks again.
         let queue = &self.inbox.queue;
@@ -192,27 +160,19 @@ impl<S> Drop for Handle<S> {
 }
 
 /// Ends one park of one shard from any OS thread.
-pub(crate) struct RemoteWaker<S> {
-    pub(in crate::runtime) handle: Handle<S>,
+#[derive(Clone)]
+pub(crate) struct RemoteWaker {
+    pub(in crate::runtime) handle: Handle,
     pub(in crate::runtime) token: Token,
 }
 
-impl<S> Clone for RemoteWaker<S> {
-    fn clone(&self) -> Self {
-        Self {
-            handle: self.handle.clone(),
-            token: self.token,
-        }
-    }
-}
-
-impl<S> RemoteWaker<S> {
+impl RemoteWaker {
     pub(crate) fn wake(&self) {
         self.handle.send(Message::Wake(self.token));
     }
 
     /// Whether the shard has ended and left the ethread behind.
     pub(crate) fn is_gone(&self) -> bool {
-        self.handle.inbox.is_closed()
+        self.handle.inbox.queue.is_closed()
     }
 }

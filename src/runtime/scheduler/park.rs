@@ -134,11 +134,7 @@ impl Scheduler {
     }
 
     fn yield_host(&self, location: &'static Location<'static>) {
-        let reason = Reason {
-            kind: WaitKind::Yield,
-            detail: 0,
-            location,
-        };
+        let reason = Reason::new(WaitKind::Yield, location);
         if self.on_scheduler_side() {
             scheduler_side(reason);
         }
@@ -254,11 +250,7 @@ impl Scheduler {
         deadline: u64,
         location: &'static Location<'static>,
     ) -> bool {
-        let reason = Reason {
-            kind: WaitKind::Park,
-            detail: 0,
-            location,
-        };
+        let reason = Reason::new(WaitKind::Park, location);
         if !self.can_leave() {
             self.park_elsewhere(deadline, reason);
             return false;
@@ -325,16 +317,9 @@ impl Wait<'_> {
         if let Some(outcome) = self.begin_park(deadline) {
             return Ok(outcome);
         }
-        let scheduler = self.scheduler;
-        match scheduler.drive(&Goal::HostWoken) {
-            Ok(()) => Ok(scheduler.outcome()),
-            Err(stuck) => {
-                let report = scheduler.report(stuck);
-                let mut core = scheduler.core.borrow_mut();
-                core.wake(self.token, Outcome::Cancelled);
-                Err(report)
-            }
-        }
+        self.scheduler
+            .drive_host()
+            .map(|()| self.scheduler.outcome())
     }
 
     /// Parks first and then calls `after` on the scheduler's side. `after` must not unwind. If the
@@ -412,17 +397,22 @@ impl Scheduler {
             after();
             self.current.set(HOST);
         }
-        if let Err(stuck) = self.drive(&Goal::HostWoken) {
-            let report = self.report(stuck);
-            let reason = {
-                let mut core = self.core.borrow_mut();
-                let host = core.blocks.get(HOST);
-                let (reason, token) = (host.reason(), host.token(HOST));
-                core.wake(token, Outcome::Cancelled);
-                reason
-            };
+        if let Err(report) = self.drive_host() {
+            let reason = self.core.borrow().blocks.get(HOST).reason();
             host_is_stuck(&reason, &report);
         }
+    }
+
+    /// Drives the shard until the wait of the OS thread's own code is over. A wait that can never
+    /// end is given up.
+    fn drive_host(&self) -> Result<(), StuckReport> {
+        self.drive(&Goal::HostWoken).map_err(|stuck| {
+            let report = self.report(stuck);
+            let mut core = self.core.borrow_mut();
+            let token = core.blocks.get(HOST).token(HOST);
+            core.wake(token, Outcome::Cancelled);
+            report
+        })
     }
 }
 
@@ -503,11 +493,7 @@ pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) ->
             return scheduler.yield_io(location);
         }
         let deadline = deadline_after(scheduler.clock(), duration);
-        let reason = Reason {
-            kind: WaitKind::Sleep,
-            detail: 0,
-            location,
-        };
+        let reason = Reason::new(WaitKind::Sleep, location);
         let Ok(wait) = scheduler.begin_wait(reason) else {
             return Ok(());
         };
@@ -535,11 +521,7 @@ impl Scheduler {
         if deadline <= now {
             return yield_now(location);
         }
-        let reason = Reason {
-            kind: WaitKind::Sleep,
-            detail: 0,
-            location,
-        };
+        let reason = Reason::new(WaitKind::Sleep, location);
         if let Ok(wait) = self.begin_wait(reason) {
             wait.park_or_unwind(deadline);
         }

@@ -273,11 +273,7 @@ impl Scheduler {
                 // Not the reason of the wait before: neither an `unpark` nor a peer may end this
                 // wait.
                 let location = core.blocks.get(index).reason().location;
-                let reason = Reason {
-                    kind: WaitKind::Sleep,
-                    detail: 0,
-                    location,
-                };
+                let reason = Reason::new(WaitKind::Sleep, location);
                 core.blocks.set_reason(index, reason).park += 1;
                 core.park_until(index, pause, false);
             } else {

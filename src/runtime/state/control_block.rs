@@ -231,11 +231,7 @@ impl ControlBlock {
     }
 
     pub(in crate::runtime) fn token(&self, index: u32) -> Token {
-        Token {
-            index,
-            case: 0,
-            park: self.park,
-        }
+        Token::new(index, self.park)
     }
 
     /// The ethread as reports show it.

@@ -103,11 +103,7 @@ impl Core {
             self.io_waits += usize::from(block.waits_for_io());
             park
         };
-        Some(Token {
-            index,
-            case: 0,
-            park,
-        })
+        Some(Token::new(index, park))
     }
 
     /// As [`park_now`](Self::park_now), where something besides a wake may end the wait.

@@ -19,7 +19,8 @@ use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind, deadline_after};
 use crate::runtime::driver::monotonic_now;
 use crate::runtime::scheduler::current;
-use crate::runtime::scheduler::event_loop::{RemoteWaker, Scheduler};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::inbox::RemoteWaker;
 use crate::runtime::scheduler::park;
 
 /// Waiters in order of arrival, with their data.
@@ -300,11 +301,7 @@ impl<S: MonitorState> Monitor<S> {
             Some(timeout) => deadline_after(scheduler.clock(), timeout),
             None => NEVER,
         };
-        let reason = Reason {
-            kind: WaitKind::Remote,
-            detail: 0,
-            location: wait.location,
-        };
+        let reason = Reason::new(WaitKind::Remote, wait.location);
         let Ok(parking) = scheduler.begin_wait(reason) else {
             return Waited::Failed(data);
         };

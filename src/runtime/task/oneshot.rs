@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
@@ -205,6 +206,15 @@ impl<T> Oneshot<T> {
     fn take(&self) -> Result<T, Abandoned> {
         let taken = self.monitor.with(|state, _| state.try_take());
         taken.expect("it is woken by what has come")
+    }
+}
+
+/// The side that puts the value. Dropped, it ends the wait for a value that was not put.
+pub(in crate::runtime) struct AbandonOnDrop<T>(pub(in crate::runtime) Arc<Oneshot<T>>);
+
+impl<T> Drop for AbandonOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

@@ -242,11 +242,7 @@ where
                 return Err(elapsed(scheduler));
             }
         }
-        let reason = Reason {
-            kind: WaitKind::Blocking,
-            detail: 0,
-            location,
-        };
+        let reason = Reason::new(WaitKind::Blocking, location);
         let wait = match scheduler.begin_wait(reason) {
             Ok(wait) => wait,
             Err(Unwinding) => return Ok(Answer::Ended(call(f))),

@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 
-use super::oneshot::{Abandoned, Oneshot, WaitError};
+use super::oneshot::{AbandonOnDrop, Abandoned, Oneshot, WaitError};
 use super::thread::Thread;
-use super::work::{Joinable, Once, Task, discard_elsewhere};
+use super::work::{Once, Task, discard_elsewhere};
 use crate::runtime::base::error::{Cancelled, WouldPark};
 use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::Outcome;
 use crate::runtime::scheduler::current;
-use crate::runtime::scheduler::event_loop::{Handle, Inbox, Message, Scheduler};
-use crate::runtime::scheduler::inbox::{Awaited, Begin, WantsStats};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::inbox::{Awaited, Begin, Handle, Inbox, Message};
 use crate::runtime::scheduler::unwind::as_io;
 use crate::runtime::stack::coroutine::{Ending, Run};
 use crate::runtime::stack::{Arena, Class};
@@ -74,7 +74,7 @@ impl Shard {
 
     pub(in crate::runtime) fn of(scheduler: &Scheduler) -> Self {
         Self {
-            inbox: scheduler.inbox(),
+            inbox: scheduler.inbox.clone(),
             name: thread::current().name().unwrap_or("unnamed").into(),
         }
     }
@@ -88,7 +88,7 @@ impl Shard {
     /// Whether the shard has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.inbox.is_closed()
+        self.inbox.queue.is_closed()
     }
 
     /// Makes an ethread that runs `f` on this shard, as [`thread::spawn`](crate::thread::spawn)
@@ -192,9 +192,10 @@ impl Shard {
             return Ok(own);
         }
         let answer = Arc::new(Oneshot::new());
-        let request = Message::Stats(Box::new(StatsRequest(answer.clone())));
-        // A message that comes back ends the wait.
-        drop(self.inbox.try_send(request));
+        let request = AbandonOnDrop(answer.clone());
+        // A message that comes back ends the wait. The caller may have left before the answer.
+        let give = move |stats| drop(request.0.put(stats));
+        drop(self.inbox.try_send(Message::Stats(Box::new(give))));
         as_io(|| {
             answer.wait(location).map_err(|error| match error {
                 WaitError::Abandoned => ended(),
@@ -215,22 +216,6 @@ impl fmt::Debug for Shard {
             .field("name", &self.name())
             .field("has_ended", &self.has_ended())
             .finish_non_exhaustive()
-    }
-}
-
-/// A request for a snapshot, in the inbox of a shard.
-struct StatsRequest(Arc<Oneshot<Stats>>);
-
-impl WantsStats for StatsRequest {
-    fn give(self: Box<Self>, stats: Stats) {
-        // The caller may have left.
-        let _ = self.0.put(stats);
-    }
-}
-
-impl Drop for StatsRequest {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 
@@ -362,41 +347,36 @@ struct RemoteTask<F, T> {
     location: &'static Location<'static>,
 }
 
-impl<F, T> Begin<Scheduler> for RemoteTask<F, T>
+impl<F, T> Begin for RemoteTask<F, T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    fn begin(self: Box<Self>, scheduler: &Scheduler) {
-        let Self {
-            f,
-            join,
-            name,
-            class,
-            daemon,
-            location,
-        } = *self;
-        let name: Option<Rc<str>> = name.map(Rc::from);
+    fn begin(self: Box<Self>) {
+        let Self { f, join, .. } = *self;
+        let scheduler = current::get().expect("a shard takes its messages itself");
         let task = Task::new(Once::new(move |_| f()));
         let run = Rc::new(RemoteRun {
-            run: task.clone(),
             task: task.clone(),
             join: join.clone(),
         });
+        let name: Option<Rc<str>> = self.name.map(Rc::from);
         let params = SpawnParams {
             name: name.clone(),
-            daemon,
-            class: class.unwrap_or_else(|| scheduler.class()),
+            daemon: self.daemon,
+            class: self.class.unwrap_or(scheduler.class),
             start: Some(run),
             reserved: false,
-            location,
+            location: self.location,
         };
         let (index, id) = scheduler.spawn_for(params, join.clone());
-        let thread = Thread::new(scheduler.keep(), index, id, name);
-        task.packet().owner().set(thread);
-        if join.set_started(index, id) {
+        let cancelled = join.set_started(index, id);
+        if cancelled {
             scheduler.cancel(index, id);
         }
+        task.packet()
+            .owner()
+            .set(Thread::new(scheduler, index, id, name));
     }
 
     fn abandon(&self) {
@@ -415,16 +395,17 @@ where
 }
 
 /// Runs a task and hands its result to another OS thread.
-struct RemoteRun<T> {
-    run: Rc<dyn Run>,
-    /// The task in `run`, as a join sees it.
-    task: Rc<Joinable<'static, T>>,
+struct RemoteRun<S, T> {
+    task: Rc<Task<S, T>>,
     join: Arc<RemoteJoin<T>>,
 }
 
-impl<T> Run for RemoteRun<T> {
+impl<S, T> Run for RemoteRun<S, T>
+where
+    Task<S, T>: Run,
+{
     fn run(&self, outcome: Outcome) -> Ending {
-        let ending = self.run.run(outcome);
+        let ending = self.task.run(outcome);
         debug_assert_eq!(ending, Ending::Over, "a closure does not rest");
         let packet = self.task.packet();
         packet.hand_over(|result| self.join.oneshot.put(result));

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::runtime::base::owner::Peer;
 use crate::runtime::scheduler::current as shard;
+use crate::runtime::scheduler::event_loop::Scheduler;
 #[cfg(feature = "http")]
-use crate::runtime::scheduler::event_loop::Inbox;
-use crate::runtime::scheduler::event_loop::{Handle, Message, Scheduler};
+use crate::runtime::scheduler::inbox::Inbox;
+use crate::runtime::scheduler::inbox::{Handle, Message};
 use crate::runtime::state::control_block::{Label, ThreadId};
 
 /// Both handles identify the ethread in the same way.
@@ -102,7 +103,7 @@ impl Thread {
     #[cfg(feature = "http")]
     pub(crate) fn downgrade(&self) -> WeakThread {
         WeakThread {
-            inbox: self.scheduler.inbox(),
+            inbox: self.scheduler.inbox.clone(),
             index: self.index,
             id: self.id,
         }

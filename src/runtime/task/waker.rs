@@ -11,7 +11,8 @@ use std::task::{Wake, Waker};
 use super::wake_cell::WakeCell;
 use crate::runtime::base::wait::{NEVER, Reason, Token, WaitKind};
 use crate::runtime::scheduler::current;
-use crate::runtime::scheduler::event_loop::{Handle, Message, Scheduler};
+use crate::runtime::scheduler::event_loop::Scheduler;
+use crate::runtime::scheduler::inbox::{Handle, Message};
 use crate::runtime::scheduler::origin::Origin;
 use crate::runtime::scheduler::park::{Unwinding, yield_now};
 
@@ -48,11 +49,7 @@ impl Wake for Wakeup {
         let Some(park) = shared.cell.wake() else {
             return;
         };
-        let token = Token {
-            index: shared.index,
-            case: 0,
-            park,
-        };
+        let token = Token::new(shared.index, park);
         current::with(|scheduler| match scheduler {
             Some(scheduler) if scheduler.id() == shared.shard => {
                 scheduler.wake(token);
@@ -112,11 +109,10 @@ impl Wakeups {
             return Err(Unwinding);
         }
         let cell = &self.shared.cell;
-        let wait = self.origin.scheduler().begin_wait(Reason {
-            kind: WaitKind::Future,
-            detail: 0,
-            location: self.location,
-        })?;
+        let wait = self
+            .origin
+            .scheduler()
+            .begin_wait(Reason::new(WaitKind::Future, self.location))?;
         // However the wait ends, no waker wakes the ethread after it.
         let _over = Over(cell);
         if cell.begin(wait.token().park) {
@@ -160,13 +156,13 @@ mod tests {
         });
         crate::thread::yield_now();
         let waker = waker.take().expect("it has run");
-        assert!(scheduler().inbox().has_handles());
+        assert!(scheduler().inbox.queue.has_handles());
         waker.wake_by_ref();
-        assert!(!scheduler().inbox().is_pending());
+        assert!(!scheduler().inbox.queue.is_pending());
         waits.join().expect("it was woken");
         // The last waker is dropped, for which an ethread might have waited.
         drop(waker);
-        assert!(!scheduler().inbox().has_handles());
+        assert!(!scheduler().inbox.queue.has_handles());
     }
 
     #[test]
