@@ -7,7 +7,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::runtime::scheduler::current;
-use crate::runtime::state::locals::{CloneForChild, Entry};
+use crate::runtime::state::locals::{CloneForChild, Entry, find, find_or_add};
 
 thread_local! {
     /// The values of code that runs outside of ethreads on this OS thread.
@@ -92,12 +92,7 @@ impl<T: 'static> Local<T> {
     fn value(&'static self) -> Rc<T> {
         let key = std::ptr::from_ref(self).addr();
         let found = current::with(|scheduler| scheduler.and_then(|s| s.local(key)));
-        let found = found.unwrap_or_else(|| {
-            OUTSIDE.with_borrow(|entries| {
-                let mut found = entries.iter().filter(|entry| entry.key == key);
-                found.next().map(|entry| entry.value.clone())
-            })
-        });
+        let found = found.unwrap_or_else(|| OUTSIDE.with_borrow(|entries| find(entries, key)));
         // Nothing is borrowed while the value is made: `init` may ask for other values, or suspend.
         let value = found.unwrap_or_else(|| {
             let entry = Entry {
@@ -109,7 +104,9 @@ impl<T: 'static> Local<T> {
                 Some(scheduler) => scheduler.set_local(entry),
                 None => Err(entry),
             });
-            kept.unwrap_or_else(set_outside)
+            kept.unwrap_or_else(|entry| {
+                OUTSIDE.with_borrow_mut(|entries| find_or_add(entries, &entry))
+            })
         });
         value
             .downcast()
@@ -123,18 +120,6 @@ impl<T: 'static> Local<T> {
             Rc::new(inherit(value.expect("the value is of this key"))) as Rc<dyn Any>
         }))
     }
-}
-
-/// Sets a value of the OS thread's own code, unless it was set meanwhile; returns the current
-/// value.
-fn set_outside(entry: Entry) -> Rc<dyn Any> {
-    OUTSIDE.with_borrow_mut(|entries| {
-        if let Some(old) = entries.iter().find(|old| old.key == entry.key) {
-            return old.value.clone();
-        }
-        entries.push(entry.clone());
-        entry.value.clone()
-    })
 }
 
 impl<T: 'static> Local<Cell<T>> {

@@ -74,10 +74,7 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     let location = Location::caller();
-    let scheduler = match shard::get_or_install() {
-        Ok(scheduler) => scheduler,
-        Err(error) => panic!("there is no ethread to open a scope, and no scheduler: {error}"),
-    };
+    let scheduler = shard::expect_for("ethread to open a scope, and no scheduler");
     let inherited = scheduler.scope_deadline();
     let group = ScopeGuard::enter(scheduler.clone(), ScopeKind::Group, location);
     let scope = Scope {

@@ -103,10 +103,7 @@ pub fn timeout_io<F, R>(duration: Duration, f: F) -> io::Result<R>
 where
     F: FnOnce() -> io::Result<R>,
 {
-    let location = Location::caller();
-    within(location, f, |scheduler| {
-        deadline_after(scheduler.clock(), duration)
-    })?
+    timeout(duration, f)?
 }
 
 fn within<F, R>(
@@ -117,10 +114,7 @@ fn within<F, R>(
 where
     F: FnOnce() -> R,
 {
-    let scheduler = match current::get_or_install() {
-        Ok(scheduler) => scheduler,
-        Err(error) => panic!("there is no ethread to bound, and no scheduler: {error}"),
-    };
+    let scheduler = current::expect_for("ethread to bound, and no scheduler");
     let kind = ScopeKind::Deadline(deadline(&scheduler));
     let scope = ScopeGuard::enter(scheduler, kind, location);
     // What `f` leaves half done is seen by the same code as after any other early return: locks are

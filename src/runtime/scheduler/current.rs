@@ -116,6 +116,15 @@ pub(crate) fn get() -> Option<Rc<Scheduler>> {
     with(|scheduler| scheduler.map(Scheduler::keep))
 }
 
+/// The scheduler of this OS thread, for a call that has no other answer than a panic.
+///
+/// # Panics
+///
+/// If there is none and none can be made: then `missing` is not there, either.
+pub(crate) fn expect_for(missing: &str) -> Rc<Scheduler> {
+    get_or_install().unwrap_or_else(|error| panic!("there is no {missing}: {error}"))
+}
+
 #[cold]
 fn install_default() -> io::Result<()> {
     install(Settings::default()).map(drop)

@@ -251,12 +251,10 @@ impl Scheduler {
         awaited: Arc<dyn Awaited>,
     ) -> (u32, ThreadId) {
         params.reserved = self.stacks.borrow_mut().reserve(params.class).is_ok();
-        let (index, id) = {
-            let core = &mut *self.core.borrow_mut();
-            let (index, id) = self.insert(core, params);
-            core.make_ready(index);
-            (index, id)
-        };
+        let mut core = self.core.borrow_mut();
+        let (index, id) = self.insert(&mut core, params);
+        core.make_ready(index);
+        drop(core);
         let place = index as usize;
         let mut all = self.awaited.borrow_mut();
         if all.len() <= place {
@@ -275,11 +273,9 @@ impl Scheduler {
         let place = self.current_place() as usize;
         // The entry may be gone: an ethread that was left behind may run briefly after its waiter
         // was notified.
-        let awaited = self
-            .awaited
-            .borrow_mut()
-            .get_mut(place)
-            .and_then(Option::take);
+        let mut all = self.awaited.borrow_mut();
+        let awaited = all.get_mut(place).and_then(Option::take);
+        drop(all);
         drop(awaited);
     }
 
@@ -338,8 +334,7 @@ impl Scheduler {
             reserved: false,
             location: reason.location,
         };
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
+        let core = &mut *self.core.borrow_mut();
         let (index, id) = self.insert(core, params);
         let block = core.blocks.set_reason(index, reason);
         block.park += 1;
@@ -420,17 +415,9 @@ impl Scheduler {
         let stacks = self.try_stacks_again();
         let (ready, io_waits, timed, next_timer) = {
             let core = self.core.borrow();
-            let next_timer = if core.timed > 0 {
-                core.timers.next_deadline()
-            } else {
-                None
-            };
-            (
-                !core.ready.is_empty(),
-                core.io_waits > 0,
-                core.timed > 0,
-                next_timer,
-            )
+            let (io_waits, timed) = (core.io_waits > 0, core.timed > 0);
+            let next_timer = timed.then(|| core.timers.next_deadline()).flatten();
+            (!core.ready.is_empty(), io_waits, timed, next_timer)
         };
         if ready {
             // The driver is asked only if an ethread waits for a descriptor, and the clock is read
@@ -645,14 +632,9 @@ impl Scheduler {
     /// The backtrace of a suspended ethread; `None` if it has no stack, or no room on it to capture
     /// one.
     pub(in crate::runtime) fn backtrace_of(&self, index: u32) -> Option<Backtrace> {
-        let taken = self
-            .core
-            .borrow_mut()
-            .blocks
-            .get_mut(index)
-            .coroutine
-            .take();
-        let mut coroutine = taken?;
+        let mut core = self.core.borrow_mut();
+        let mut coroutine = core.blocks.get_mut(index).coroutine.take()?;
+        drop(core);
         let trace = coroutine.trace();
         self.core.borrow_mut().blocks.get_mut(index).coroutine = Some(coroutine);
         trace
@@ -661,10 +643,8 @@ impl Scheduler {
     /// Lists the ethreads that are left, for the log line of a leak.
     pub(in crate::runtime) fn labels(&self) -> Vec<String> {
         let core = self.core.borrow();
-        core.blocks
-            .iter()
-            .map(|(_, block)| block.label().to_string())
-            .collect()
+        let blocks = core.blocks.iter();
+        blocks.map(|(_, block)| block.label().to_string()).collect()
     }
 }
 

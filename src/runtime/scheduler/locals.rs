@@ -6,26 +6,23 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use super::current;
-use super::event_loop::{SCHEDULER, Scheduler};
+use super::event_loop::Scheduler;
 use super::unwind::at_root;
 use crate::runtime::base::panic::{message, without_unwinding};
-use crate::runtime::state::locals::Entry;
+use crate::runtime::state::locals::{Entry, find, find_or_add};
 
 impl Scheduler {
     /// The owner of the values: the place of the running ethread; `None` for the OS thread's own
     /// code.
     fn owner(&self) -> Option<u32> {
-        let index = self.current_place();
-        (self.in_ethread() && index != SCHEDULER).then_some(index)
+        self.in_ethread().then(|| self.current.get())
     }
 
     /// The running ethread's value, if it has one; `None` outside of ethreads.
     pub(crate) fn local(&self, key: usize) -> Option<Option<Rc<dyn Any>>> {
         let owner = self.owner()?;
-        let locals = self.locals.0.borrow();
-        let entries = locals.get(&owner).into_iter().flatten();
-        let mut found = entries.filter(|entry| entry.key == key);
-        Some(found.next().map(|entry| entry.value.clone()))
+        let locals = self.locals.borrow();
+        Some(locals.get(&owner).and_then(|entries| find(entries, key)))
     }
 
     /// Sets a value of the running ethread, unless it was set meanwhile; returns the current value.
@@ -37,20 +34,14 @@ impl Scheduler {
         let Some(owner) = self.owner() else {
             return Err(entry);
         };
-        let mut locals = self.locals.0.borrow_mut();
-        let entries = locals.entry(owner).or_default();
-        if let Some(old) = entries.iter().find(|old| old.key == entry.key) {
-            return Ok(old.value.clone());
-        }
-        let value = entry.value.clone();
-        entries.push(entry);
-        Ok(value)
+        let mut locals = self.locals.borrow_mut();
+        Ok(find_or_add(locals.entry(owner).or_default(), &entry))
     }
 
     /// Whether any ethread of the shard has values.
     #[inline]
     pub(in crate::runtime) fn has_locals(&self) -> bool {
-        !self.locals.0.borrow().is_empty()
+        !self.locals.borrow().is_empty()
     }
 
     /// What a child of the running code inherits; `None` if no ethread of the shard has values.
@@ -65,7 +56,7 @@ impl Scheduler {
         let Some(owner) = self.owner() else {
             return Vec::new();
         };
-        let own = self.locals.0.borrow().get(&owner).cloned();
+        let own = self.locals.borrow().get(&owner).cloned();
         let inherit = |entry: Entry| {
             let clone_for_child = entry.clone_for_child?;
             Some(Entry {
@@ -80,7 +71,7 @@ impl Scheduler {
     /// Gives an ethread that has not begun the values that it inherits. Runs no user code.
     pub(crate) fn give_locals(&self, index: u32, entries: Vec<Entry>) {
         if !entries.is_empty() {
-            let before = self.locals.0.borrow_mut().insert(index, entries);
+            let before = self.locals.borrow_mut().insert(index, entries);
             debug_assert!(before.is_none(), "a place is empty when it is given away");
         }
     }
@@ -88,7 +79,7 @@ impl Scheduler {
     /// Takes the values of the ending ethread, which then drops them. Their destructors may set
     /// others.
     fn take_locals(&self) -> Vec<Entry> {
-        let mut locals = self.locals.0.borrow_mut();
+        let mut locals = self.locals.borrow_mut();
         locals.remove(&self.current_place()).unwrap_or_default()
     }
 }

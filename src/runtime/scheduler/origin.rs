@@ -75,8 +75,7 @@ impl Origin {
 
     /// Calls `f` with the control block, unless the ethread has ended. `f` runs no user code.
     pub(in crate::runtime) fn with_block(&self, f: impl FnOnce(&mut ControlBlock, &mut Scopes)) {
-        let mut core = self.scheduler.core.borrow_mut();
-        let core = &mut *core;
+        let core = &mut *self.scheduler.core.borrow_mut();
         if let Some(block) = core.blocks.find(self.index, self.id) {
             f(block, &mut core.scopes);
         }

@@ -19,7 +19,7 @@ use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::{HOST, NEVER, Reason, WaitKind};
 use crate::runtime::stack::coroutine;
 use crate::runtime::state::control_block::ThreadId;
-use crate::runtime::state::scopes::{ScopeId, ScopeIndex, ScopeKind};
+use crate::runtime::state::scopes::{ScopeId, ScopeIndex, ScopeKind, count_up};
 
 /// From this unwinding on, an ethread that catches each interrupt is reported and slowed down. From
 /// this error of a scope's deadline on, a call unwinds instead of returning the error.
@@ -129,12 +129,9 @@ impl Scheduler {
         let cancellable = self.in_ethread() && self.core.borrow().blocks.get(index).masks == 0;
         // Nothing is borrowed here: a panic hook is user code.
         assert!(cancellable, "{why}");
-        self.core
-            .borrow_mut()
-            .blocks
-            .get_mut(index)
-            .cancel
-            .request();
+        let mut core = self.core.borrow_mut();
+        core.blocks.get_mut(index).cancel.request();
+        drop(core);
         self.raise_cancel()
     }
 
@@ -149,8 +146,7 @@ impl Scheduler {
 
     /// Requests that an ethread leave a scope that it is in.
     pub(crate) fn cancel_scope(&self, index: u32, id: ScopeId) {
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
+        let core = &mut *self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         if core.scopes.cancel(block.scope, id) {
             block.cancel.set_scoped(true);
@@ -160,13 +156,10 @@ impl Scheduler {
 
     /// Cancels all ethreads, in the order of their places in the slab.
     pub(crate) fn cancel_all(&self) {
-        let all: Vec<_> = self
-            .core
-            .borrow()
-            .blocks
-            .iter()
-            .map(|(index, block)| (index, block.id))
-            .collect();
+        let core = self.core.borrow();
+        let blocks = core.blocks.iter();
+        let all: Vec<_> = blocks.map(|(index, block)| (index, block.id)).collect();
+        drop(core);
         for (index, id) in all {
             self.cancel(index, id);
         }
@@ -181,8 +174,7 @@ impl Scheduler {
     pub(crate) fn raise_cancel(&self) -> ! {
         let index = self.current.get();
         let (raises, scope) = {
-            let mut core = self.core.borrow_mut();
-            let core = &mut *core;
+            let core = &mut *self.core.borrow_mut();
             let block = core.blocks.get_mut(index);
             let is_for_all = block.cancel.is_requested() && block.masks == 0;
             let scope = core.scopes.cancelled(block.scope).filter(|_| !is_for_all);
@@ -190,10 +182,7 @@ impl Scheduler {
                 // Counted by the scope: an ethread may go through many cancelled scopes in its
                 // life.
                 Some(scope) => core.scopes.count_raise(block.scope, scope),
-                None => {
-                    block.cancel.raises = block.cancel.raises.saturating_add(1);
-                    block.cancel.raises
-                }
+                None => count_up(&mut block.cancel.raises),
             };
             (raises, scope)
         };
@@ -205,10 +194,9 @@ impl Scheduler {
     #[cold]
     pub(crate) fn raise_elapsed(&self) -> ! {
         let owner = self.owner_of_deadline();
-        let raises = owner.map_or(0, |(id, _)| {
-            let innermost = self.innermost();
-            self.core.borrow_mut().scopes.count_raise(innermost, id)
-        });
+        let innermost = self.innermost();
+        let count = |(id, _)| self.core.borrow_mut().scopes.count_raise(innermost, id);
+        let raises = owner.map_or(0, count);
         self.hold_up(raises, "is beyond the deadline of a scope");
         self.raise(owner.map(|(id, _)| id), owner.map(|(_, line)| line))
     }
@@ -242,10 +230,8 @@ impl Scheduler {
     fn hold_up(&self, raises: u8, why: &str) {
         let index = self.current.get();
         if raises == STUBBORN {
-            let (label, location) = (self.label_of(index), {
-                let core = self.core.borrow();
-                core.blocks.get(index).reason().location
-            });
+            let label = self.label_of(index);
+            let location = self.core.borrow().blocks.get(index).reason().location;
             // Nothing is borrowed here: a logger is user code. Only the interrupt may unwind from
             // here, not a panic of the logger.
             without_unwinding(|| {
@@ -297,8 +283,7 @@ impl Scheduler {
         index: u32,
         (deadline, location): (u64, &'static Location<'static>),
     ) {
-        let mut core = self.core.borrow_mut();
-        let core = &mut *core;
+        let core = &mut *self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         let kind = ScopeKind::Deadline(deadline);
         block.scope = core.scopes.enter(block.scope, kind, location).0;

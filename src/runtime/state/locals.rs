@@ -22,5 +22,19 @@ pub(crate) struct Entry {
 pub(crate) type CloneForChild = Rc<dyn Fn(&dyn Any) -> Rc<dyn Any>>;
 
 /// The values of a shard's ethreads, by their places. Most ethreads and most shards have none.
-#[derive(Default)]
-pub(in crate::runtime) struct Locals(pub(in crate::runtime) RefCell<BTreeMap<u32, Vec<Entry>>>);
+pub(in crate::runtime) type Locals = RefCell<BTreeMap<u32, Vec<Entry>>>;
+
+/// The value of a key, if it has one here.
+pub(crate) fn find(entries: &[Entry], key: usize) -> Option<Rc<dyn Any>> {
+    let entry = entries.iter().find(|entry| entry.key == key);
+    entry.map(|entry| entry.value.clone())
+}
+
+/// The value of the entry's key, which is the entry's own if the key had none. The entry is not
+/// dropped here: that is user code, and the caller has borrowed the entries.
+pub(crate) fn find_or_add(entries: &mut Vec<Entry>, entry: &Entry) -> Rc<dyn Any> {
+    find(entries, entry.key).unwrap_or_else(|| {
+        entries.push(entry.clone());
+        entry.value.clone()
+    })
+}

@@ -141,6 +141,15 @@ impl Scopes {
         self.scopes.get(index.0 as usize)
     }
 
+    /// The scope with this id, if it is in the chain.
+    fn find(&mut self, innermost: ScopeIndex, id: ScopeId) -> Option<&mut Scope> {
+        let mut at = innermost;
+        while self.get(at)?.id != id {
+            at = self.get(at)?.outer;
+        }
+        self.scopes.get_mut(at.0 as usize)
+    }
+
     /// The scopes around a place, from the inside out.
     fn chain(&self, innermost: ScopeIndex) -> impl Iterator<Item = &Scope> {
         std::iter::successors(self.get(innermost), |scope| self.get(scope.outer))
@@ -163,42 +172,21 @@ impl Scopes {
 
     /// Counts a call that fails because the deadline at a place has passed.
     pub(in crate::runtime) fn count_error(&mut self, innermost: ScopeIndex) -> u8 {
-        let owner = self
-            .get(innermost)
-            .map_or(ScopeIndex::NONE, |scope| scope.owner);
-        match self.scopes.get_mut(owner.0 as usize) {
-            Some(owner) => {
-                owner.errors = owner.errors.saturating_add(1);
-                owner.errors
-            }
-            None => 0,
-        }
+        let owner = self.get(innermost).map(|scope| scope.owner);
+        let owner = owner.and_then(|owner| self.scopes.get_mut(owner.0 as usize));
+        owner.map_or(0, |owner| count_up(&mut owner.errors))
     }
 
     /// Counts an unwinding to a scope of this chain.
     pub(in crate::runtime) fn count_raise(&mut self, innermost: ScopeIndex, id: ScopeId) -> u8 {
-        let mut at = innermost;
-        while let Some(scope) = self.scopes.get_mut(at.0 as usize) {
-            if scope.id == id {
-                scope.raises = scope.raises.saturating_add(1);
-                return scope.raises;
-            }
-            at = scope.outer;
-        }
-        0
+        let scope = self.find(innermost, id);
+        scope.map_or(0, |scope| count_up(&mut scope.raises))
     }
 
     /// Cancels a scope of this chain; false if the scope has been left.
     pub(in crate::runtime) fn cancel(&mut self, innermost: ScopeIndex, id: ScopeId) -> bool {
-        let mut at = innermost;
-        while let Some(scope) = self.scopes.get_mut(at.0 as usize) {
-            if scope.id == id {
-                scope.is_cancelled = true;
-                return true;
-            }
-            at = scope.outer;
-        }
-        false
+        let scope = self.find(innermost, id);
+        scope.map(|scope| scope.is_cancelled = true).is_some()
     }
 
     /// The outermost of the cancelled scopes at a place that no mask hides.
@@ -222,6 +210,12 @@ impl Scopes {
     pub(in crate::runtime) fn len(&self) -> usize {
         self.scopes.len()
     }
+}
+
+/// Adds one, and returns the result.
+pub(in crate::runtime) fn count_up(count: &mut u8) -> u8 {
+    *count = count.saturating_add(1);
+    *count
 }
 
 #[cfg(test)]

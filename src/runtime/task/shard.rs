@@ -66,10 +66,7 @@ impl Shard {
     /// If the OS thread has no scheduler yet and none can be made.
     #[must_use]
     pub fn current() -> Self {
-        match current::get_or_install() {
-            Ok(scheduler) => Self::of(&scheduler),
-            Err(error) => panic!("there is no shard here: {error}"),
-        }
+        Self::of(&current::expect_for("shard here"))
     }
 
     pub(in crate::runtime) fn of(scheduler: &Scheduler) -> Self {

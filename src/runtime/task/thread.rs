@@ -224,10 +224,7 @@ impl WeakThread {
 /// If the OS thread has no scheduler yet and none can be made.
 #[must_use]
 pub fn current() -> Thread {
-    let scheduler = match shard::get_or_install() {
-        Ok(scheduler) => scheduler,
-        Err(error) => panic!("there is no ethread here, and no scheduler: {error}"),
-    };
+    let scheduler = shard::expect_for("ethread here, and no scheduler");
     let index = scheduler.current_place();
     let Label { id, name } = scheduler.label_of(index);
     Thread::new(scheduler, index, id, name)
