@@ -92,7 +92,6 @@ const CRATES: &[(&str, &[&str])] = &[
 const UNSAFE: &[&str] = &[
     "src/io/pipe.rs",
     "src/net/convert.rs",
-    "src/runtime/driver/file.rs",
     "src/runtime/driver/polling.rs",
     "src/runtime/driver/sigaction.rs",
     "src/runtime/driver/signal.rs",

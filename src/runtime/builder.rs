@@ -59,7 +59,7 @@ impl Builder {
 
     /// Sets how stacks are guarded; the default is the cheapest way that this kernel supports.
     pub fn guard(mut self, guard: GuardKind) -> Self {
-        self.settings.guard = guard;
+        self.settings.stacks.guard = guard;
         self
     }
 
@@ -73,7 +73,7 @@ impl Builder {
 
     /// Sets how many free stacks keep their pages for the next ethread; the default is 1,024.
     pub fn hot_stacks(mut self, stacks: usize) -> Self {
-        self.settings.hot_stacks = stacks;
+        self.settings.stacks.hot = stacks;
         self
     }
 

@@ -1,6 +1,5 @@
 //! Runs the ethreads of an OS thread: all of them, or a root ethread and what it spawns.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::io;
 use std::panic::{self, Location};
@@ -109,7 +108,7 @@ where
 pub(crate) fn refuse_nested(what: &str) -> Result<(), RunError> {
     if std::thread::panicking() {
         let location = Location::caller();
-        return Err(RunError::Io(io::Error::other(WouldPark { location })));
+        return Err(io::Error::other(WouldPark { location }).into());
     }
     current::with(|scheduler| {
         let Some(scheduler) = scheduler else { return };
@@ -158,17 +157,15 @@ where
     if !root.packet().has_ended() {
         // Not expected: the root's frames are gone, so its closure has ended, and its packet is
         // filled at once after that.
-        return Err(RunError::Io(io::Error::other(
-            "the root ethread did not end",
-        )));
+        return Err(io::Error::other("the root ethread did not end").into());
     }
     match root.packet().join(location) {
         Ok(_) if panics > 0 => Err(RunError::Panicked(panics)),
         Ok(value) => Ok(value),
-        Err(payload) if payload.is::<Cancelled>() => Err(RunError::Io(io::Error::other(
-            "the root ethread was cancelled",
-        ))),
-        Err(payload) => raise(payload),
+        Err(payload) if payload.is::<Cancelled>() => {
+            Err(io::Error::other("the root ethread was cancelled").into())
+        }
+        Err(payload) => panic::resume_unwind(payload),
     }
 }
 
@@ -188,10 +185,6 @@ pub(crate) fn shut_down_from_host() -> io::Result<()> {
         current::uninstall(&scheduler);
     }
     Ok(())
-}
-
-fn raise(payload: Box<dyn Any + Send>) -> ! {
-    panic::resume_unwind(payload)
 }
 
 struct SetOnDrop(Rc<Cell<bool>>);

@@ -41,10 +41,7 @@ impl Snapshot {
     pub(crate) fn name(&self) -> Option<&str> {
         let bytes = &self.name[..self.name_len];
         // The cut may have split a character. The text before that character is valid.
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
-        };
+        let text = bytes.utf8_chunks().next()?.valid();
         (!text.is_empty()).then_some(text)
     }
 }

@@ -5,7 +5,8 @@
 /// threads without a shard.
 pub(crate) fn monotonic_now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    nanoseconds(time)
+    // Monotonic time is never negative, and 2^64 ns are 584 years.
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// The system's wall clock, in seconds since the Unix epoch.
@@ -13,11 +14,6 @@ pub(crate) fn monotonic_now() -> u64 {
 pub(crate) fn wall_seconds() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     u64::try_from(time.tv_sec).unwrap_or(0)
-}
-
-fn nanoseconds(time: rustix::time::Timespec) -> u64 {
-    // Monotonic time is never negative, and 2^64 ns are 584 years.
-    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Sets this OS thread's timer slack to 1 ns, so that waits end when they should and not up to

@@ -34,7 +34,15 @@ pub(crate) fn descriptors(failed: &'static str, error: io::Error) -> io::Error {
         Some(libc::ENFILE) => "fs.file-max",
         _ => return error,
     };
-    explained(error.kind(), failed, error, raise)
+    let kind = error.kind();
+    io::Error::new(
+        kind,
+        Exhausted {
+            failed,
+            error,
+            raise,
+        },
+    )
 }
 
 /// Names the limit of watched descriptors. A bare `ENOSPC` would read as a full disk.
@@ -42,11 +50,14 @@ pub(crate) fn watches(error: io::Error) -> io::Error {
     if error.raw_os_error() != Some(libc::ENOSPC) {
         return error;
     }
-    explained(
+    let (failed, raise) = ("cannot watch a descriptor", "fs.epoll.max_user_watches");
+    io::Error::new(
         io::ErrorKind::QuotaExceeded,
-        "cannot watch a descriptor",
-        error,
-        "fs.epoll.max_user_watches",
+        Exhausted {
+            failed,
+            error,
+            raise,
+        },
     )
 }
 
@@ -56,12 +67,15 @@ pub(crate) fn os_threads(failed: &'static str, error: io::Error) -> io::Error {
     if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) {
         return error;
     }
-    explained(
+    let raise = "RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids limit of the cgroup, or, for the \
+         stack, RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the cgroup";
+    io::Error::new(
         io::ErrorKind::QuotaExceeded,
-        failed,
-        error,
-        "RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids limit of the cgroup, or, for the \
-         stack, RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the cgroup",
+        Exhausted {
+            failed,
+            error,
+            raise,
+        },
     )
 }
 
@@ -70,23 +84,9 @@ pub(crate) fn mappings(failed: &'static str, error: io::Error) -> io::Error {
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return error;
     }
-    explained(
-        io::ErrorKind::OutOfMemory,
-        failed,
-        error,
-        "RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the cgroup",
-    )
-}
-
-#[cold]
-fn explained(
-    kind: io::ErrorKind,
-    failed: &'static str,
-    error: io::Error,
-    raise: &'static str,
-) -> io::Error {
+    let raise = "RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the cgroup";
     io::Error::new(
-        kind,
+        io::ErrorKind::OutOfMemory,
         Exhausted {
             failed,
             error,

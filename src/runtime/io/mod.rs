@@ -1,8 +1,8 @@
 //! Sources: descriptors that ethreads wait on, and the try-park-retry protocol.
 
 pub(crate) mod by_value;
-mod error;
 pub(crate) mod operation;
 pub(crate) mod registration;
 pub(crate) mod source;
+#[cfg(feature = "http")]
 mod stackless;

@@ -1,10 +1,12 @@
 //! One operation on a source: what it waits for, how long, and what its success proves.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::runtime::base::error::WouldPark;
 use crate::runtime::base::wait::{NEVER, Reason, WaitKind, deadline_after};
 use crate::runtime::state::slots::Direction;
 
@@ -52,6 +54,23 @@ pub(crate) struct Operation {
 }
 
 impl Operation {
+    #[cold]
+    pub(super) fn would_park(&self) -> io::Error {
+        let location = self.location;
+        io::Error::other(WouldPark { location })
+    }
+
+    #[cold]
+    pub(super) fn timed_out(&self) -> io::Error {
+        let what = match self.kind {
+            WaitKind::Write => "write",
+            WaitKind::Accept => "accept",
+            WaitKind::Connect => "connect",
+            _ => "read",
+        };
+        io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"))
+    }
+
     /// The reason of a wait for this operation on `fd`.
     pub(super) fn reason(&self, fd: BorrowedFd<'_>) -> Reason {
         Reason {

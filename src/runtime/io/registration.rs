@@ -65,11 +65,11 @@ impl Registration {
     /// # Errors
     ///
     /// `NotConnected` once the source is closed.
+    #[inline]
     pub(crate) fn check_open(&self) -> io::Result<()> {
-        if self.is_closed() {
-            Err(closed())
-        } else {
-            Ok(())
+        match self.is_closed() {
+            true => Err(closed()),
+            false => Ok(()),
         }
     }
 

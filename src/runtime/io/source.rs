@@ -18,10 +18,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[cfg(feature = "http")]
 use std::panic::Location;
 
-use super::error::{timed_out, would_park};
 use super::operation::{Left, Limit, Operation};
 use super::registration::Registration;
-use crate::runtime::base::error::closed;
 use crate::runtime::base::wait::{NEVER, Outcome, Token};
 use crate::runtime::driver::{monotonic_now, ops};
 use crate::runtime::scheduler::current;
@@ -107,9 +105,7 @@ impl Registration {
     ) -> io::Result<R> {
         let mut deadline = None;
         loop {
-            if self.is_closed() {
-                return Err(closed());
-            }
+            self.check_open()?;
             match try_once() {
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
@@ -120,7 +116,7 @@ impl Registration {
             let read = operation.direction == Direction::Read;
             let deadline = *deadline.get_or_insert_with(|| operation.limit.deadline(monotonic_now));
             if !ops::wait_ready(fd, read, Some(deadline).filter(|at| *at != NEVER))? {
-                return Err(timed_out(operation));
+                return Err(operation.timed_out());
             }
         }
     }
@@ -171,9 +167,7 @@ impl Registration {
         self.add(&scheduler.inbox, key, fd);
         // Another OS thread may have closed the source since the caller checked, too early to find
         // this home and make its waiters try again.
-        if self.is_closed() {
-            return Err(closed());
-        }
+        self.check_open()?;
         Ok(key)
     }
 
@@ -196,9 +190,7 @@ impl Registration {
         let mut deadline = None;
         let (mut had_turn, mut ended) = (false, None);
         loop {
-            if self.is_closed() {
-                return Err(closed());
-            }
+            self.check_open()?;
             // The flag may be late while the shard has not asked the driver, so only an operation
             // that can wait may trust it. An operation that had its turn was woken because of the
             // flag, so it tries.
@@ -218,7 +210,7 @@ impl Registration {
                         match ended {
                             None => {}
                             Some(Outcome::Elapsed) => return Err(scheduler.elapsed_error()),
-                            Some(_) => return Err(timed_out(operation)),
+                            Some(_) => return Err(operation.timed_out()),
                         }
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -251,9 +243,7 @@ impl Registration {
         match wait.park(deadline) {
             Outcome::Woken => Ok(None),
             outcome @ Outcome::Elapsed => {
-                if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
-                    slot.waiters(operation.direction).remove(token);
-                }
+                scheduler.remove_waiter(key, operation.direction, token);
                 Ok(Some(outcome))
             }
             outcome => {
@@ -275,7 +265,7 @@ impl Registration {
     ) -> io::Result<(Wait<'a>, u64)> {
         let wait = scheduler
             .begin_wait(operation.reason(fd))
-            .map_err(|Unwinding| would_park(operation))?;
+            .map_err(|Unwinding| operation.would_park())?;
         let key = match key {
             Some(key) => key,
             None => self.bind(scheduler, fd, operation.direction)?,
@@ -291,14 +281,51 @@ impl Registration {
         fd: BorrowedFd<'_>,
         direction: Direction,
     ) -> io::Result<u64> {
-        if self.is_closed() {
-            return Err(closed());
-        }
+        self.check_open()?;
         match self.key_of(scheduler) {
             Some(key) => Ok(key),
             // No try was made, but the registration reports what is ready already.
             None => self.bind(scheduler, fd, direction),
         }
+    }
+
+    /// Whether a source may be ready, according to poll(2): no earlier try is needed.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be watched, or is closed.
+    pub(crate) fn ask(
+        &self,
+        scheduler: &Scheduler,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+    ) -> io::Result<bool> {
+        let key = self.watch(scheduler, fd, direction)?;
+        // The flag is not enough: it is late while the shard has not asked the driver, and a caller
+        // that only tries, or that checks events in order, relies on the answer.
+        let ready = ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
+        if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
+            // Every later change is reported.
+            slot.set_ready(direction, ready);
+        }
+        Ok(ready)
+    }
+
+    /// Adds a waiter to the wait queue that other events can wake as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub(crate) fn enter_line(
+        &self,
+        scheduler: &Scheduler,
+        fd: BorrowedFd<'_>,
+        direction: Direction,
+        token: Token,
+    ) -> io::Result<u64> {
+        let key = self.watch(scheduler, fd, direction)?;
+        scheduler.enqueue(fd, key, direction, token, false)?;
+        Ok(key)
     }
 }
 
@@ -315,9 +342,7 @@ pub(super) fn leave_queue(
         // The waker has already removed the waiter from the queue.
         return Ok(true);
     }
-    if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
-        slot.waiters(direction).remove(token);
-    }
+    scheduler.remove_waiter(key, direction, token);
     match outcome {
         Outcome::Cancelled => scheduler.raise_cancel(),
         Outcome::Elapsed => Err(scheduler.elapsed_error()),

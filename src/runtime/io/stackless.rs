@@ -4,17 +4,11 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-#[cfg(feature = "http")]
 use super::operation::Operation;
 use super::registration::Registration;
-#[cfg(feature = "http")]
 use super::source::leave_queue;
-use crate::runtime::base::wait::Token;
-use crate::runtime::driver::ops;
-#[cfg(feature = "http")]
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
-use crate::runtime::state::slots::Direction;
 
 impl Registration {
     /// Waits until the source may be ready, without trying; false at the deadline. The caller tries
@@ -23,7 +17,6 @@ impl Registration {
     /// # Errors
     ///
     /// As [`perform`](Self::perform).
-    #[cfg(feature = "http")]
     pub(crate) fn wait(&self, fd: BorrowedFd<'_>, operation: Operation) -> io::Result<bool> {
         current::with(|scheduler| {
             let scheduler = scheduler.expect("only an ethread waits without trying");
@@ -54,7 +47,6 @@ impl Registration {
     ///
     /// As [`perform`](Self::perform).
     #[inline(always)]
-    #[cfg(feature = "http")]
     pub(crate) fn park_stackless(
         &self,
         fd: BorrowedFd<'_>,
@@ -66,7 +58,6 @@ impl Registration {
 
     /// See [`park_stackless`](Self::park_stackless).
     #[inline(always)]
-    #[cfg(feature = "http")]
     fn park_stackless_here(
         &self,
         scheduler: &Scheduler,
@@ -112,47 +103,5 @@ impl Registration {
     }
 }
 
-/// A wait for several events, of which a source is one.
-impl Registration {
-    /// Whether a source may be ready, according to poll(2): no earlier try is needed.
-    ///
-    /// # Errors
-    ///
-    /// If the source cannot be watched, or is closed.
-    pub(crate) fn ask(
-        &self,
-        scheduler: &Scheduler,
-        fd: BorrowedFd<'_>,
-        direction: Direction,
-    ) -> io::Result<bool> {
-        let key = self.watch(scheduler, fd, direction)?;
-        // The flag is not enough: it is late while the shard has not asked the driver, and a caller
-        // that only tries, or that checks events in order, relies on the answer.
-        let ready = ops::is_ready(fd, direction == Direction::Read).unwrap_or(true);
-        if let Some(slot) = scheduler.sources.borrow_mut().get(key) {
-            // Every later change is reported.
-            slot.set_ready(direction, ready);
-        }
-        Ok(ready)
-    }
-
-    /// Adds a waiter to the wait queue that other events can wake as well.
-    ///
-    /// # Errors
-    ///
-    /// As [`ask`](Self::ask).
-    pub(crate) fn enter_line(
-        &self,
-        scheduler: &Scheduler,
-        fd: BorrowedFd<'_>,
-        direction: Direction,
-        token: Token,
-    ) -> io::Result<u64> {
-        let key = self.watch(scheduler, fd, direction)?;
-        scheduler.enqueue(fd, key, direction, token, false)?;
-        Ok(key)
-    }
-}
-
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
 mod tests;

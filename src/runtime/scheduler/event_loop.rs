@@ -37,7 +37,7 @@ use crate::runtime::base::wait::{HOST, NEVER, Reason, Token};
 use crate::runtime::driver::{self, Driver, DriverKind, Until};
 use crate::runtime::stack::backtrace::Backtrace;
 use crate::runtime::stack::coroutine::{Coroutine, Run};
-use crate::runtime::stack::{Arena, Class, StackConfig, overflow};
+use crate::runtime::stack::{Arena, Class, overflow};
 use crate::runtime::state::control_block::{Blocks, Label, SpawnParams, ThreadId};
 use crate::runtime::state::core::Core;
 use crate::runtime::state::locals::Locals;
@@ -156,15 +156,7 @@ impl Scheduler {
         let class = Arena::class_of(settings.stack_size)?;
         let host = SpawnParams {
             name: std::thread::current().name().map(Rc::from),
-            daemon: false,
-            class,
-            start: None,
-            reserved: false,
-            location: Location::caller(),
-        };
-        let stacks = StackConfig {
-            guard: settings.guard,
-            hot: settings.hot_stacks,
+            ..SpawnParams::new(class, Location::caller())
         };
         let now = driver.now();
         Ok(Rc::new_cyclic(|this| Self {
@@ -172,7 +164,7 @@ impl Scheduler {
             id: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             core: RefCell::new(Core::new(Blocks::new(&names, host), now)),
             sources: RefCell::default(),
-            stacks: RefCell::new(Arena::new(stacks, Coroutine::forget)),
+            stacks: RefCell::new(Arena::new(settings.stacks, Coroutine::forget)),
             locals: Locals::default(),
             inbox,
             names,
@@ -306,10 +298,8 @@ impl Scheduler {
         let params = SpawnParams {
             name: Some(Rc::from(name)),
             daemon: true,
-            class: Arena::class_of(stack_size)?,
             start: Some(run),
-            reserved: false,
-            location,
+            ..SpawnParams::new(Arena::class_of(stack_size)?, location)
         };
         let (index, _) = self.insert(&mut self.core.borrow_mut(), params);
         self.housekeeping.borrow_mut().push(index);
@@ -328,11 +318,8 @@ impl Scheduler {
         self.check_not_retired()?;
         let params = SpawnParams {
             name,
-            daemon: false,
-            class: self.class,
             start: Some(run),
-            reserved: false,
-            location: reason.location,
+            ..SpawnParams::new(self.class, reason.location)
         };
         let core = &mut *self.core.borrow_mut();
         let (index, id) = self.insert(core, params);

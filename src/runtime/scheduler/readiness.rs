@@ -161,9 +161,14 @@ impl Scheduler {
     /// Removes a starter from the wait queue, and passes on the wake-up that it may have received:
     /// it did not try.
     pub(crate) fn quit_line(&self, key: u64, direction: Direction, token: Token) {
+        self.remove_waiter(key, direction, token);
+        self.pass_on(key, direction);
+    }
+
+    /// Removes a waiter from the wait queue.
+    pub(in crate::runtime) fn remove_waiter(&self, key: u64, direction: Direction, token: Token) {
         if let Some(slot) = self.sources.borrow_mut().get(key) {
             slot.waiters(direction).remove(token);
         }
-        self.pass_on(key, direction);
     }
 }

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use super::switch_hook::SwitchHook;
 use crate::runtime::driver::DriverKind;
-use crate::runtime::stack::{GuardKind, StackConfig};
+use crate::runtime::stack::StackConfig;
 
 /// The settings of a scheduler.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) driver: Option<DriverKind>,
-    pub(crate) guard: GuardKind,
+    pub(crate) stacks: StackConfig,
     pub(crate) stack_size: usize,
-    pub(crate) hot_stacks: usize,
     pub(crate) grace: Duration,
     pub(crate) watchdog: Option<Duration>,
     pub(crate) serve_inbox: bool,
@@ -38,9 +37,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             driver: None,
-            guard: GuardKind::Auto,
+            stacks: StackConfig::default(),
             stack_size: DEFAULT_STACK_SIZE,
-            hot_stacks: StackConfig::default().hot,
             grace: DEFAULT_GRACE,
             watchdog: Some(DEFAULT_WATCHDOG),
             serve_inbox: false,

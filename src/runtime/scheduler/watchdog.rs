@@ -24,7 +24,7 @@ use log::Level;
 
 use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::primitives::{
-    AtomicPtr, AtomicU32, AtomicU64, Condvar, MutexGuard, static_of_primitives,
+    AtomicPtr, AtomicU32, AtomicU64, Condvar, static_of_primitives,
 };
 use crate::runtime::base::thread_names::ThreadNames;
 use crate::runtime::base::wait::deadline_after;
@@ -250,12 +250,6 @@ impl WatchdogState {
     }
 }
 
-impl Watchdog {
-    fn state(&self) -> MutexGuard<'_, WatchdogState> {
-        self.sleeper.lock()
-    }
-}
-
 /// Puts a shard under watch; starts the OS thread for the first shard. Runs longer than
 /// `threshold`, if it is set, are reported.
 pub(in crate::runtime) fn watch(
@@ -282,7 +276,7 @@ pub(in crate::runtime) fn watch(
 
 /// Returns why the OS thread could not be started, for the first failure only.
 fn enlist(watched: Watched) -> Option<io::Error> {
-    let mut state = WATCHDOG.state();
+    let mut state = WATCHDOG.sleeper.lock();
     state.shards.push(watched);
     let error = state.start().err();
     error.filter(|_| !std::mem::replace(&mut state.told, true))
@@ -290,17 +284,15 @@ fn enlist(watched: Watched) -> Option<io::Error> {
 
 /// Takes a shard out of the watch.
 pub(in crate::runtime) fn forget(heartbeat: &Arc<Heartbeat>) {
-    WATCHDOG
-        .state()
-        .shards
-        .retain(|shard| !Arc::ptr_eq(&shard.heartbeat, heartbeat));
+    let shards = &mut WATCHDOG.sleeper.lock().shards;
+    shards.retain(|shard| !Arc::ptr_eq(&shard.heartbeat, heartbeat));
 }
 
 /// Makes the watchdog's OS thread log a line for an OS thread that cannot, as its thread-locals are
 /// being destroyed. Waits briefly for that, as the process may end next. Without a watchdog the
 /// line is lost.
 pub(in crate::runtime) fn log_for_another(level: Level, line: String) {
-    let mut state = WATCHDOG.state();
+    let mut state = WATCHDOG.sleeper.lock();
     if state.start().is_err() {
         return;
     }
@@ -324,7 +316,7 @@ pub(in crate::runtime) fn log_for_another(level: Level, line: String) {
 fn patrol() {
     let sleeper = &WATCHDOG.sleeper;
     let mut idle = 0;
-    let mut state = WATCHDOG.state();
+    let mut state = WATCHDOG.sleeper.lock();
     loop {
         if idle >= IDLE_SAMPLES && sleeper.falls_asleep(&state, WatchdogState::is_idle) {
             state = sleeper.wait_until_notified(state);
@@ -346,7 +338,7 @@ fn patrol() {
                 // The watchdog survives a panic of the logger.
                 without_unwinding(|| log::log!(level, "{line}"));
             }
-            state = WATCHDOG.state();
+            state = WATCHDOG.sleeper.lock();
             state.logged += of_others;
             WATCHDOG.has_logged.notify_all();
         }

@@ -231,7 +231,7 @@ impl Arena {
             for chunk in &shelf.chunks {
                 counters.mapped_bytes += chunk.len();
                 counters.madvise_guards += chunk.madvise_guards();
-                counters.mprotect_guards += chunk.mprotect_guards();
+                counters.mprotect_guards += chunk.mprotect_guards;
             }
         }
         counters
@@ -250,7 +250,7 @@ impl Arena {
             let slots = shelf
                 .chunks
                 .last()
-                .map_or(chunk::FIRST_SLOTS, |last| last.slots() * 2);
+                .map_or(chunk::FIRST_SLOTS, |last| last.slots * 2);
             let chunk = Chunk::map(class, slots, self.lowest)?;
             self.lowest = chunk.start();
             shelf.chunks.push(chunk);

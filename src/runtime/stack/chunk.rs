@@ -48,10 +48,10 @@ pub enum GuardKind {
 pub(super) struct Chunk {
     start: NonZeroUsize,
     class: Class,
-    slots: usize,
+    pub(super) slots: usize,
     /// How many of the guarded slots were handed out.
     taken: usize,
-    mprotect_guards: usize,
+    pub(super) mprotect_guards: usize,
     /// One for each guarded slot.
     registrations: Vec<ValgrindStackRegistration>,
     record: &'static ChunkRecord,
@@ -148,20 +148,12 @@ impl Chunk {
         self.slots * self.class.stride()
     }
 
-    pub(super) fn slots(&self) -> usize {
-        self.slots
-    }
-
     pub(super) fn is_full(&self) -> bool {
         self.prepared() == self.slots
     }
 
     pub(super) fn madvise_guards(&self) -> usize {
         self.prepared() - self.mprotect_guards
-    }
-
-    pub(super) fn mprotect_guards(&self) -> usize {
-        self.mprotect_guards
     }
 
     fn prepared(&self) -> usize {

@@ -10,8 +10,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
-use std::fmt::{self, Write as _};
-use std::io;
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
@@ -69,14 +68,14 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
         // after its stacks.
         let occupant =
             unsafe { hit.occupant.cast::<NameSlot>().as_ref() }.and_then(NameSlot::snapshot);
-        let mut line = LineBuffer::default();
-        // `LineBuffer` never fails: it truncates.
+        let mut line = io::Cursor::new([0; 320]);
+        // Where the line is longer, it is cut.
         let _ = match &occupant {
             Some(occupant) => match occupant.name() {
                 Some(name) => write!(line, "ethread '{name}' (#{})", occupant.id),
                 None => write!(line, "ethread #{}", occupant.id),
             },
-            None => line.write_str("an ethread"),
+            None => line.write_all(b"an ethread"),
         };
         let _ = writeln!(
             line,
@@ -84,9 +83,12 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
              for all ethreads with Runtime::builder().stack_size",
             hit.usable
         );
-        line.print();
-        // SAFETY: abort(3) is async-signal-safe.
-        unsafe { libc::abort() };
+        let (bytes, len) = (line.get_ref(), line.position() as usize);
+        // SAFETY: the buffer holds `len` bytes; write(2) and abort(3) are async-signal-safe.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), len);
+            libc::abort()
+        };
     }
     pass_on(signal, info, context);
 }
@@ -108,38 +110,6 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     unsafe { sigaction::call(previous, signal, info, context) };
 }
 
-/// A line of text in a buffer of its own: nothing here may allocate.
-struct LineBuffer {
-    bytes: [u8; 320],
-    len: usize,
-}
-
-impl Default for LineBuffer {
-    fn default() -> Self {
-        Self {
-            bytes: [0; 320],
-            len: 0,
-        }
-    }
-}
-
-impl fmt::Write for LineBuffer {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.len() - self.len;
-        let text = &text.as_bytes()[..text.len().min(room)];
-        self.bytes[self.len..self.len + text.len()].copy_from_slice(text);
-        self.len += text.len();
-        Ok(())
-    }
-}
-
-impl LineBuffer {
-    fn print(&self) {
-        // SAFETY: the buffer holds `len` bytes; write(2) is async-signal-safe.
-        unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };
-    }
-}
-
 /// This OS thread's alternate stack, from the first scheduler on it to the thread's end.
 struct AlternateStack {
     memory: *mut c_void,
@@ -149,13 +119,7 @@ struct AlternateStack {
 impl AlternateStack {
     /// `None` if the OS thread has an alternate stack that is large enough.
     fn install() -> io::Result<Option<Self>> {
-        let mut previous = MaybeUninit::uninit();
-        // SAFETY: a null new stack changes nothing, and there is room for the old one.
-        if unsafe { libc::sigaltstack(ptr::null(), previous.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: sigaltstack(2) succeeded and has written it.
-        let previous: libc::stack_t = unsafe { previous.assume_init() };
+        let previous = current_stack()?;
         if previous.ss_flags & libc::SS_DISABLE == 0 && previous.ss_size >= ALTERNATE_STACK {
             return Ok(None);
         }
@@ -191,21 +155,27 @@ impl AlternateStack {
 
 impl Drop for AlternateStack {
     fn drop(&mut self) {
-        let mut current = MaybeUninit::<libc::stack_t>::uninit();
-        // SAFETY: the first call only reads which stack is in use, and there is room for the
-        // answer. The second call restores the stack that was in use before; the thread is ending,
-        // and no handler runs now. The mapping is unmapped only if it is out of use.
+        let Ok(current) = current_stack() else { return };
+        // std disables the alternate stack of its threads, and unmaps the stack that `previous`
+        // describes, before their thread-locals are dropped.
+        let ours = current.ss_flags & libc::SS_DISABLE == 0 && current.ss_sp == self.memory;
+        // SAFETY: the call restores the stack that was in use before; the thread is ending, and no
+        // handler runs now. The mapping is unmapped only if it is out of use.
         unsafe {
-            if libc::sigaltstack(ptr::null(), current.as_mut_ptr()) != 0 {
-                return;
-            }
-            let current = current.assume_init();
-            // std disables the alternate stack of its threads, and unmaps the stack that `previous`
-            // describes, before their thread-locals are dropped.
-            let ours = current.ss_flags & libc::SS_DISABLE == 0 && current.ss_sp == self.memory;
             if !ours || libc::sigaltstack(&self.previous, ptr::null_mut()) == 0 {
                 libc::munmap(self.memory, ALTERNATE_STACK);
             }
         }
     }
+}
+
+/// The alternate stack of this OS thread.
+fn current_stack() -> io::Result<libc::stack_t> {
+    let mut stack = MaybeUninit::uninit();
+    // SAFETY: a null new stack changes nothing, and there is room for the old one.
+    if unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: sigaltstack(2) succeeded and has written it.
+    Ok(unsafe { stack.assume_init() })
 }

@@ -109,19 +109,15 @@ impl Registry {
             guarded: AtomicUsize::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
         }));
-        let mut newest = self.newest.load(Ordering::Relaxed);
-        loop {
+        let prepend = |newest| {
             record.next.store(newest, Ordering::Relaxed);
-            match self.newest.compare_exchange_weak(
-                newest,
-                ptr::from_ref(record).cast_mut(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return record,
-                Err(current) => newest = current,
-            }
-        }
+            Some(ptr::from_ref(record).cast_mut())
+        };
+        let prepended = self
+            .newest
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, prepend);
+        debug_assert!(prepended.is_ok(), "there is always a next one");
+        record
     }
 }
 

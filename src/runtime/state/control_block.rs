@@ -201,13 +201,6 @@ impl ControlBlock {
         self.detail as u32
     }
 
-    #[inline]
-    fn set_reason(&mut self, reason: Reason) {
-        self.kind = reason.kind;
-        self.detail = reason.detail;
-        self.location = reason.location;
-    }
-
     /// Stores where the ethread yields.
     #[inline]
     pub(in crate::runtime) fn yields_at(&mut self, location: &'static Location<'static>) {
@@ -270,7 +263,22 @@ pub(crate) struct SpawnParams {
     pub(crate) location: &'static Location<'static>,
 }
 
+impl SpawnParams {
+    /// What has no name, no work and no stack yet.
+    pub(in crate::runtime) fn new(class: Class, location: &'static Location<'static>) -> Self {
+        Self {
+            name: None,
+            daemon: false,
+            class,
+            start: None,
+            reserved: false,
+            location,
+        }
+    }
+}
+
 /// The slab of a shard's control blocks. Places are reused; place 0 is the OS thread.
+#[derive(Default)]
 pub(in crate::runtime) struct Blocks {
     blocks: Vec<ControlBlock>,
     free: Vec<u32>,
@@ -285,15 +293,7 @@ pub(in crate::runtime) struct Blocks {
 
 impl Blocks {
     pub(in crate::runtime) fn new(names: &ThreadNames, host: SpawnParams) -> Self {
-        let mut blocks = Self {
-            blocks: Vec::new(),
-            free: Vec::new(),
-            peers: Vec::new(),
-            ids: Ids::default(),
-            names: Vec::new(),
-            live: 0,
-            daemons: 0,
-        };
+        let mut blocks = Self::default();
         let (index, _) = blocks.insert(names, host);
         debug_assert_eq!(index, HOST);
         blocks.live = 0;
@@ -403,7 +403,9 @@ impl Blocks {
         reason: Reason,
     ) -> &mut ControlBlock {
         let block = self.get_mut(index);
-        block.set_reason(reason);
+        block.kind = reason.kind;
+        block.detail = reason.detail;
+        block.location = reason.location;
         block
     }
 
@@ -457,14 +459,8 @@ pub(in crate::runtime) mod tests {
 
     /// `count` ethreads that have not begun, in the places from 1 on.
     pub(in crate::runtime) fn blocks(count: usize) -> Blocks {
-        let params = || SpawnParams {
-            name: None,
-            daemon: false,
-            class: Arena::class_of(64 << 10).expect("a size as others"),
-            start: None,
-            reserved: false,
-            location: Location::caller(),
-        };
+        let class = Arena::class_of(64 << 10).expect("a size as others");
+        let params = || SpawnParams::new(class, Location::caller());
         let names = ThreadNames::default();
         let mut blocks = Blocks::new(&names, params());
         for _ in 0..count {

@@ -144,14 +144,13 @@ impl Core {
             return;
         }
         self.timed += 1;
-        match block.timer {
-            Some((_, at)) if at <= deadline => {}
-            Some((key, _)) => {
-                self.timers.cancel(key);
-                block.timer = Some((self.timers.insert(deadline, index), deadline));
+        if let Some((key, at)) = block.timer {
+            if at <= deadline {
+                return;
             }
-            None => block.timer = Some((self.timers.insert(deadline, index), deadline)),
+            self.timers.cancel(key);
         }
+        block.timer = Some((self.timers.insert(deadline, index), deadline));
     }
 
     /// Puts an ethread that is not in the run queue at the end of the queue.

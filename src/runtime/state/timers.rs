@@ -26,6 +26,8 @@
 
 use std::num::NonZeroU64;
 
+use slab::Slab;
+
 /// Ticks are `1 << TICK_BITS` nanoseconds long: fine enough that the entries of one tick, which are
 /// compared one by one, stay few.
 const TICK_BITS: u32 = 14;
@@ -43,9 +45,7 @@ pub(crate) struct Timers {
     /// The latest time that was passed to `expire`; its tick is the current tick.
     now: u64,
     /// Entries and, linked through `next` from `free`, the vacant ones among them.
-    nodes: Vec<Node>,
-    free: u32,
-    len: usize,
+    nodes: Slab<Node>,
     /// The insertion counter: the next entry's `id`.
     next_id: NonZeroU64,
     /// Bit `n` of word `l` says that slot `n` of level `l` is not empty.
@@ -63,9 +63,8 @@ pub(crate) struct TimerKey {
 #[derive(Debug)]
 struct Node {
     deadline: u64,
-    /// The number of the insertion; `None` while the node is on the free list. Never used twice,
-    /// so a stale key cannot meet a later entry.
-    id: Option<NonZeroU64>,
+    /// The number of the insertion. Never used twice, so a stale key cannot meet a later entry.
+    id: NonZeroU64,
     payload: u32,
     prev: u32,
     next: u32,
@@ -96,9 +95,7 @@ impl Timers {
     pub(crate) fn new(now: u64) -> Self {
         Self {
             now,
-            nodes: Vec::new(),
-            free: NIL,
-            len: 0,
+            nodes: Slab::new(),
             next_id: NonZeroU64::MIN,
             occupied: [0; LEVELS],
             slots: vec![Slot::EMPTY; LEVELS * SLOTS].into_boxed_slice(),
@@ -109,38 +106,29 @@ impl Timers {
     pub(crate) fn insert(&mut self, deadline: u64, payload: u32) -> TimerKey {
         let id = self.next_id;
         self.next_id = id.saturating_add(1);
-        let node = Node {
+        let index = self.nodes.insert(Node {
             deadline,
-            id: Some(id),
+            id,
             payload,
             prev: NIL,
             next: NIL,
             slot: 0,
-        };
-        let index = self.free;
-        let index = if index == NIL {
-            assert!(self.nodes.len() < NIL as usize, "too many timers");
-            self.nodes.push(node);
-            (self.nodes.len() - 1) as u32
-        } else {
-            self.free = self.nodes[index as usize].next;
-            self.nodes[index as usize] = node;
-            index
-        };
+        });
+        assert!(index < NIL as usize, "too many timers");
+        let index = index as u32;
         self.link(index);
-        self.len += 1;
         TimerKey { index, id }
     }
 
     /// Removes the entry; false if it was due or cancelled before.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> bool {
-        match self.nodes.get(key.index as usize) {
-            Some(node) if node.id == Some(key.id) => {}
-            _ => return false,
+        let node = self.nodes.get(key.index as usize);
+        let is_there = node.is_some_and(|node| node.id == key.id);
+        if is_there {
+            self.unlink(key.index);
+            self.nodes.remove(key.index as usize);
         }
-        self.unlink(key.index);
-        self.release(key.index);
-        true
+        is_there
     }
 
     /// The time at which to call `expire` next.
@@ -192,7 +180,7 @@ impl Timers {
 
     /// The number of entries.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.nodes.len()
     }
 
     /// Fires all entries in the slots of `level` that `mask` names.
@@ -217,9 +205,8 @@ impl Timers {
     }
 
     fn fire(&mut self, index: u32, due: &mut Vec<(u64, u32)>) {
-        let node = &self.nodes[index as usize];
+        let node = self.nodes.remove(index as usize);
         due.push((node.deadline, node.payload));
-        self.release(index);
     }
 
     /// Appends a node to the list of the slot where its deadline belongs now.
@@ -264,15 +251,6 @@ impl Timers {
         if self.slots[slot].head == NIL {
             self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
         }
-    }
-
-    /// Puts an unlinked node on the free list.
-    fn release(&mut self, index: u32) {
-        let node = &mut self.nodes[index as usize];
-        debug_assert!(node.id.is_some());
-        node.id = None;
-        node.next = std::mem::replace(&mut self.free, index);
-        self.len -= 1;
     }
 }
 

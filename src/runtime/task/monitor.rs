@@ -62,23 +62,17 @@ impl Waker {
 /// Waiters that are chosen under a lock, and woken after its release. A single waiter, the usual
 /// case, needs no allocation.
 #[derive(Default)]
-pub(crate) enum WakeList {
-    #[default]
-    Empty,
-    One(Waker),
-    Many(Vec<Waker>),
+pub(crate) struct WakeList {
+    first: Option<Waker>,
+    rest: Vec<Waker>,
 }
 
 impl WakeList {
     fn push(&mut self, waker: Waker) {
-        *self = match std::mem::take(self) {
-            Self::Empty => Self::One(waker),
-            Self::One(first) => Self::Many(vec![first, waker]),
-            Self::Many(mut wakers) => {
-                wakers.push(waker);
-                Self::Many(wakers)
-            }
-        };
+        match self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.rest.push(waker),
+        }
     }
 
     /// Adds a task, which waits in no queue.
@@ -88,10 +82,9 @@ impl WakeList {
 
     #[inline]
     fn wake(self) {
-        match self {
-            Self::Empty => {}
-            Self::One(waker) => waker.wake(),
-            Self::Many(wakers) => wakers.into_iter().for_each(Waker::wake),
+        if let Some(first) = self.first {
+            first.wake();
+            self.rest.into_iter().for_each(Waker::wake);
         }
     }
 }
@@ -241,11 +234,7 @@ impl<S: MonitorState> Monitor<S> {
         data: D,
         mut attempt: impl FnMut(&mut S, &mut WakeList, D) -> Result<R, D>,
     ) -> Waited<R, D> {
-        current::with(|scheduler| {
-            if let Some(scheduler) = scheduler {
-                scheduler.spend_or_unwind(wait.location);
-            }
-        });
+        current::with(|scheduler| scheduler.map(|s| s.spend_or_unwind(wait.location)));
         let data = match self.with(|state, wakes| attempt(state, wakes, data)) {
             Ok(result) => return Waited::Ready(result),
             Err(data) => data,

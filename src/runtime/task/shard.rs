@@ -358,13 +358,12 @@ where
             join: join.clone(),
         });
         let name: Option<Rc<str>> = self.name.map(Rc::from);
+        let class = self.class.unwrap_or(scheduler.class);
         let params = SpawnParams {
             name: name.clone(),
             daemon: self.daemon,
-            class: self.class.unwrap_or(scheduler.class),
             start: Some(run),
-            reserved: false,
-            location: self.location,
+            ..SpawnParams::new(class, self.location)
         };
         let (index, id) = scheduler.spawn_for(params, join.clone());
         let cancelled = join.set_started(index, id);
@@ -487,11 +486,8 @@ impl<T> Future for RemoteJoinHandle<T> {
     type Output = thread::Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.join.oneshot.poll(cx.waker()) {
-            Poll::Ready(Ok(result)) => Poll::Ready(result),
-            Poll::Ready(Err(Abandoned)) => Poll::Ready(Err(Box::new(ShardEnded))),
-            Poll::Pending => Poll::Pending,
-        }
+        let polled = self.join.oneshot.poll(cx.waker());
+        polled.map(|come| come.unwrap_or_else(|Abandoned| Err(Box::new(ShardEnded))))
     }
 }
 

@@ -26,8 +26,6 @@ pub(crate) struct Wakeups {
 }
 
 struct WakeState {
-    /// The id of the scheduler.
-    shard: u64,
     index: u32,
     cell: WakeCell,
 }
@@ -51,7 +49,7 @@ impl Wake for Wakeup {
         };
         let token = Token::new(shared.index, park);
         current::with(|scheduler| match scheduler {
-            Some(scheduler) if scheduler.id() == shared.shard => {
+            Some(scheduler) if scheduler.is_of(&self.handle.inbox) => {
                 scheduler.wake(token);
             }
             _ => self.handle.send(Message::Wake(token)),
@@ -69,7 +67,6 @@ impl Wakeups {
         Some(Self {
             location,
             shared: Arc::new(WakeState {
-                shard: origin.scheduler().id(),
                 index: origin.index(),
                 cell: WakeCell::new(),
             }),

@@ -360,11 +360,7 @@ fn discard_of<T>(result: thread::Result<T>, label: impl Fn() -> String, interrup
         return drop_result(result, label);
     }
     if result.is_err() {
-        current::with(|scheduler| {
-            if let Some(scheduler) = scheduler {
-                scheduler.metrics.panicked.add(1);
-            }
-        });
+        current::with(|scheduler| scheduler.map(|s| s.metrics.panicked.add(1)));
     }
     discard_elsewhere(result, label);
 }

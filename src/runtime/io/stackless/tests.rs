@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::*;
 use crate::runtime::base::wait::{NEVER, Outcome, WaitKind};
 use crate::runtime::io::operation::{Left, Limit};
+use crate::runtime::state::slots::Direction;
 use crate::runtime::task::join::JoinHandle;
 use crate::runtime::task::work::Work;
 use crate::thread;
