@@ -6,6 +6,7 @@ use std::panic::{self, Location};
 use std::rc::Rc;
 
 use super::base::error::{Cancelled, WouldPark};
+use super::base::wait::CallSite;
 use super::run_error::RunError;
 use super::scheduler::current::{self, Uninstall};
 use super::scheduler::event_loop::{Goal, Scheduler};
@@ -88,11 +89,7 @@ where
 }
 
 /// Runs `f` as the root ethread of a new scheduler, which ends with the root.
-pub(super) fn run_new<F, T>(
-    settings: Settings,
-    f: F,
-    location: &'static Location<'static>,
-) -> Result<T, RunError>
+pub(super) fn run_new<F, T>(settings: Settings, f: F, location: CallSite) -> Result<T, RunError>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
@@ -131,7 +128,7 @@ fn run_root<F, T>(
     scheduler: &Rc<Scheduler>,
     f: F,
     is_last: bool,
-    location: &'static Location<'static>,
+    location: CallSite,
 ) -> Result<T, RunError>
 where
     F: FnOnce() -> T + 'static,

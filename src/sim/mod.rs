@@ -16,6 +16,7 @@
 
 use std::panic::Location;
 
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::{DriverKind, RunError, Runtime};
 
 /// Runs `f` as the root ethread of a simulation on this OS thread, and shuts the other ethreads
@@ -74,7 +75,7 @@ where
 /// Prints the seed when a panic passes.
 struct Note {
     seed: u64,
-    location: &'static Location<'static>,
+    location: CallSite,
 }
 
 impl std::fmt::Display for Note {

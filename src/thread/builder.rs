@@ -4,6 +4,7 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::stack::coroutine::Run;
@@ -180,7 +181,7 @@ impl Builder {
         scheduler: Rc<Scheduler>,
         run: Rc<dyn Run>,
         joinable: Rc<Joinable<'static, T>>,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> io::Result<JoinHandle<T>> {
         self.enroll(scheduler, run, joinable.packet().owner(), location)?;
         Ok(JoinHandle::new(joinable))
@@ -193,7 +194,7 @@ impl Builder {
         scheduler: Rc<Scheduler>,
         run: Rc<dyn Run>,
         owner: &TaskOwner,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> io::Result<()> {
         let inherited = if self.inherits_nothing {
             None

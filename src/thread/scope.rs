@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use super::{Builder, JoinHandle, Thread, ThreadId};
 use crate::runtime::base::panic::without_unwinding;
-use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{CallSite, NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::current as shard;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park::Unwinding;
@@ -157,7 +157,7 @@ struct Children {
     parent: u32,
     group: ScopeId,
     /// The deadline of the scopes around this scope.
-    inherited: Option<(u64, &'static Location<'static>)>,
+    inherited: Option<(u64, CallSite)>,
     /// In spawn order.
     running: RefCell<BTreeMap<ThreadId, u32>>,
     waiter: Cell<Option<Token>>,
@@ -276,7 +276,7 @@ impl Children {
 
     /// Waits for the end of all children; never unwinds. Returns whether the caller was
     /// interrupted: by a cancel, a deadline or a deadlock.
-    fn wait(&self, location: &'static Location<'static>) -> bool {
+    fn wait(&self, location: CallSite) -> bool {
         if !self.is_running() {
             return false;
         }
@@ -321,7 +321,7 @@ impl Children {
 }
 
 /// Aborts the process when dropped: the children of a scope refer to frames that would be gone.
-struct AbortOnDrop(&'static Location<'static>);
+struct AbortOnDrop(CallSite);
 
 impl AbortOnDrop {
     fn explode(self, why: &str) -> ! {

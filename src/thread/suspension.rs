@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{self, Location, UnwindSafe};
 use std::time::Duration;
 
-use crate::runtime::base::wait::{NEVER, deadline_after};
+use crate::runtime::base::wait::{CallSite, NEVER, deadline_after};
 use crate::runtime::scheduler::clock::Instant;
 use crate::runtime::scheduler::current as shard;
 use crate::runtime::scheduler::event_loop::Scheduler;
@@ -115,7 +115,7 @@ pub fn park_timeout(timeout: Duration) {
 }
 
 #[inline(always)]
-fn park_until(deadline: impl FnOnce(&Scheduler) -> u64, location: &'static Location<'static>) {
+fn park_until(deadline: impl FnOnce(&Scheduler) -> u64, location: CallSite) {
     let parked = shard::with_or_install(|scheduler| {
         scheduler.begin_until_unparked(deadline(scheduler), location)
     });

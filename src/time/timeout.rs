@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::time::Duration;
 
 use super::{Elapsed, Instant};
-use crate::runtime::base::wait::deadline_after;
+use crate::runtime::base::wait::{CallSite, deadline_after};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::unwind::{Addressed, ScopeGuard, addressed};
@@ -107,7 +107,7 @@ where
 }
 
 fn within<F, R>(
-    location: &'static Location<'static>,
+    location: CallSite,
     f: F,
     deadline: impl FnOnce(&Scheduler) -> u64,
 ) -> Result<R, Elapsed>

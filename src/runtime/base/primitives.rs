@@ -3,15 +3,11 @@
 #![forbid(unsafe_code)]
 
 #[cfg(ethreads_loom)]
-pub(crate) use loom::{
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence},
-    },
-    thread::{self, Thread},
-};
+use loom as os;
 #[cfg(not(ethreads_loom))]
-pub(crate) use std::{
+use std as os;
+
+pub(crate) use os::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence},

@@ -8,6 +8,9 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+/// The line of user code that has called the library.
+pub(crate) type CallSite = &'static Location<'static>;
+
 /// How a park ended. The first of these events to happen counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -67,7 +70,7 @@ pub(crate) struct Reason {
     pub(crate) kind: WaitKind,
     /// What the kind is about: a descriptor's number, an ethread's id.
     pub(crate) detail: u64,
-    pub(crate) location: &'static Location<'static>,
+    pub(crate) location: CallSite,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ impl WaitKind {
 
 impl Reason {
     /// A reason of a kind without details.
-    pub(crate) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
+    pub(crate) fn new(kind: WaitKind, location: CallSite) -> Self {
         let detail = 0;
         Self {
             kind,

@@ -34,15 +34,7 @@ pub(crate) fn descriptors(failed: &'static str, error: io::Error) -> io::Error {
         Some(libc::ENFILE) => "fs.file-max",
         _ => return error,
     };
-    let kind = error.kind();
-    io::Error::new(
-        kind,
-        Exhausted {
-            failed,
-            error,
-            raise,
-        },
-    )
+    explained(error.kind(), failed, error, raise)
 }
 
 /// Names the limit of watched descriptors. A bare `ENOSPC` would read as a full disk.
@@ -51,14 +43,7 @@ pub(crate) fn watches(error: io::Error) -> io::Error {
         return error;
     }
     let (failed, raise) = ("cannot watch a descriptor", "fs.epoll.max_user_watches");
-    io::Error::new(
-        io::ErrorKind::QuotaExceeded,
-        Exhausted {
-            failed,
-            error,
-            raise,
-        },
-    )
+    explained(io::ErrorKind::QuotaExceeded, failed, error, raise)
 }
 
 /// Names the limits of OS threads. A bare `EAGAIN` is `WouldBlock`, and would be taken for a wait.
@@ -67,16 +52,10 @@ pub(crate) fn os_threads(failed: &'static str, error: io::Error) -> io::Error {
     if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) {
         return error;
     }
-    let raise = "RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids limit of the cgroup, or, for the \
-         stack, RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the cgroup";
-    io::Error::new(
-        io::ErrorKind::QuotaExceeded,
-        Exhausted {
-            failed,
-            error,
-            raise,
-        },
-    )
+    let raise = "RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids limit of the cgroup, or, \
+                 for the stack, RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the \
+                 cgroup";
+    explained(io::ErrorKind::QuotaExceeded, failed, error, raise)
 }
 
 /// Names the limits of mappings.
@@ -85,12 +64,20 @@ pub(crate) fn mappings(failed: &'static str, error: io::Error) -> io::Error {
         return error;
     }
     let raise = "RLIMIT_AS (ulimit -v), vm.max_map_count or the memory limit of the cgroup";
-    io::Error::new(
-        io::ErrorKind::OutOfMemory,
-        Exhausted {
-            failed,
-            error,
-            raise,
-        },
-    )
+    explained(io::ErrorKind::OutOfMemory, failed, error, raise)
+}
+
+#[cold]
+fn explained(
+    kind: io::ErrorKind,
+    failed: &'static str,
+    error: io::Error,
+    raise: &'static str,
+) -> io::Error {
+    let exhausted = Exhausted {
+        failed,
+        error,
+        raise,
+    };
+    io::Error::new(kind, exhausted)
 }

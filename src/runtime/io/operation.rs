@@ -3,11 +3,10 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::panic::Location;
 use std::time::Duration;
 
 use crate::runtime::base::error::WouldPark;
-use crate::runtime::base::wait::{NEVER, Reason, WaitKind, deadline_after};
+use crate::runtime::base::wait::{CallSite, NEVER, Reason, WaitKind, deadline_after};
 use crate::runtime::state::slots::Direction;
 
 /// What a success proves about the next try.
@@ -50,7 +49,7 @@ pub(crate) struct Operation {
     pub(crate) direction: Direction,
     pub(crate) kind: WaitKind,
     pub(crate) limit: Limit,
-    pub(crate) location: &'static Location<'static>,
+    pub(crate) location: CallSite,
 }
 
 impl Operation {

@@ -15,11 +15,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-#[cfg(feature = "http")]
-use std::panic::Location;
 
 use super::operation::{Left, Limit, Operation};
 use super::registration::Registration;
+#[cfg(feature = "http")]
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::base::wait::{NEVER, Outcome, Token};
 use crate::runtime::driver::{monotonic_now, ops};
 use crate::runtime::scheduler::current;
@@ -70,7 +70,7 @@ impl Registration {
     pub(crate) fn try_now<R>(
         &self,
         direction: Direction,
-        location: &'static Location<'static>,
+        location: CallSite,
         left: impl Fn(&R) -> Left,
         try_once: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {

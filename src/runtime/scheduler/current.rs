@@ -45,10 +45,8 @@ struct Owner(RefCell<Option<Rc<Scheduler>>>);
 
 /// Name and id of the running ethread; empty where there is no scheduler.
 pub(crate) fn label() -> String {
-    with(|scheduler| {
-        let label = scheduler.map(|scheduler| scheduler.label_of(scheduler.current_place()));
-        label.map_or_else(String::new, |label| label.to_string())
-    })
+    let label = |s: &Scheduler| s.label_of(s.current_place()).to_string();
+    with(|scheduler| scheduler.map(label).unwrap_or_default())
 }
 
 impl Scheduler {
@@ -165,43 +163,18 @@ pub(crate) fn uninstall(scheduler: &Rc<Scheduler>) -> usize {
     let Some(scheduler) = OWNER.try_with(take).ok().flatten() else {
         return 0;
     };
-    let remains = retire(scheduler);
-    for line in remains.lines() {
+    let (unstarted, lines) = retire(scheduler);
+    for line in lines {
         // While a root's panic is raised, a panic of the logger would abort the process.
         without_unwinding(|| log::warn!("{line}"));
     }
-    remains.unstarted
-}
-
-/// What a scheduler leaves behind at its end.
-struct Remains {
-    /// The labels of the leaked ethreads.
-    leaked: Vec<String>,
-    /// How many ethreads were spawned from other shards or OS threads and did not begin.
-    unstarted: usize,
-}
-
-impl Remains {
-    /// The lines for the log.
-    fn lines(&self) -> impl Iterator<Item = String> {
-        let unstarted = (self.unstarted > 0).then(|| {
-            let count = self.unstarted;
-            format!("{count} ethreads did not begin, as their shard ended before")
-        });
-        let leaked = (!self.leaked.is_empty()).then(|| {
-            format!(
-                "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
-                self.leaked.len(),
-                self.leaked.join(", "),
-            )
-        });
-        unstarted.into_iter().chain(leaked)
-    }
+    unstarted
 }
 
 /// Ends a scheduler that has no ethreads, and leaks a scheduler that has some: the frames of its
-/// ethreads may hold anything, even references to thread-locals whose destructors have run.
-fn retire(scheduler: Rc<Scheduler>) -> Remains {
+/// ethreads may hold anything, even references to thread-locals whose destructors have run. Returns
+/// how many ethreads did not begin, and the lines for the log.
+fn retire(scheduler: Rc<Scheduler>) -> (usize, Vec<String>) {
     // Counted before user code runs, because user code may let an ethread end. A frame below the
     // caller that goes on may still refer to a scheduler that leaves ethreads behind.
     let mut leaked = scheduler.labels();
@@ -224,21 +197,28 @@ fn retire(scheduler: Rc<Scheduler>) -> Remains {
     if leaked.is_empty() {
         leaked = scheduler.labels();
     }
+    let mut lines = Vec::new();
+    if count > 0 {
+        let line = format!("{count} ethreads did not begin, as their shard ended before");
+        lines.push(line);
+    }
     if !leaked.is_empty() {
+        lines.push(format!(
+            "{} ethreads are leaked with their stacks, as their shard ends before them: {}",
+            leaked.len(),
+            leaked.join(", "),
+        ));
         HAS_LEAKED.set(true);
         std::mem::forget(scheduler);
     }
-    Remains {
-        leaked,
-        unstarted: count,
-    }
+    (count, lines)
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
         if let Some(scheduler) = self.0.get_mut().take() {
             // A logger may need thread-locals of this OS thread, which are gone.
-            for line in retire(scheduler).lines() {
+            for line in retire(scheduler).1 {
                 watchdog::log_for_another(Level::Warn, line);
             }
         }

@@ -33,7 +33,7 @@ use super::inbox::{Awaited, Handle, Inbox, Message, RemoteWaker};
 use super::settings::Settings;
 use super::watchdog::{self, Heartbeat};
 use crate::runtime::base::thread_names::ThreadNames;
-use crate::runtime::base::wait::{HOST, NEVER, Reason, Token};
+use crate::runtime::base::wait::{CallSite, HOST, NEVER, Reason, Token};
 use crate::runtime::driver::{self, Driver, DriverKind, Until};
 use crate::runtime::stack::backtrace::Backtrace;
 use crate::runtime::stack::coroutine::{Coroutine, Run};
@@ -209,7 +209,7 @@ impl Scheduler {
         name: Option<Rc<str>>,
         daemon: bool,
         stack_size: Option<usize>,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> io::Result<(u32, ThreadId)> {
         self.check_not_retired()?;
         let class = stack_size.map_or(Ok(self.class), Arena::class_of)?;
@@ -293,7 +293,7 @@ impl Scheduler {
         run: Rc<dyn Run>,
         name: &str,
         stack_size: usize,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> io::Result<()> {
         let params = SpawnParams {
             name: Some(Rc::from(name)),

@@ -104,7 +104,7 @@ impl Inbox {
 }
 
 /// An ethread on its way to its shard.
-pub(crate) trait Begin: Send {
+pub(crate) trait Begin: Any + Send {
     /// Makes the ethread, by the current scheduler and on its side. Drops no values of user code.
     fn begin(self: Box<Self>);
 
@@ -114,8 +114,6 @@ pub(crate) trait Begin: Send {
 
     /// Drops the closure, and wakes the waiter for its ethread.
     fn drop_unbegun(self: Box<Self>);
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
 /// A waiter, on another OS thread, for an ethread of this shard.

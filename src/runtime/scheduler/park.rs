@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::current;
 use super::deadlock::StuckReport;
 use super::event_loop::{BUDGET, Goal, SCHEDULER, Scheduler};
-use crate::runtime::base::wait::{HOST, Outcome, Reason, Token, WaitKind, deadline_after};
+use crate::runtime::base::wait::{
+    CallSite, HOST, Outcome, Reason, Token, WaitKind, deadline_after,
+};
 use crate::runtime::driver::monotonic_now;
 use crate::runtime::stack::coroutine::{self, YieldOutcome};
 use crate::runtime::state::control_block::{RunState, ThreadId};
@@ -84,7 +86,7 @@ impl Scheduler {
     /// Aborts the process: an infallible call would have to wait while its ethread unwinds, and
     /// going on silently would be a deadlock.
     #[cold]
-    pub(crate) fn abort_unwinding(&self, call: &str, location: &'static Location<'static>) -> ! {
+    pub(crate) fn abort_unwinding(&self, call: &str, location: CallSite) -> ! {
         let label = self.label_of(self.current_place());
         let text = format!(
             "ethread {label} called `{call}` at {location} while it unwinds, and would have to \
@@ -117,14 +119,14 @@ impl Scheduler {
     ///
     /// The other ethreads get their turns before an elapsed deadline unwinds. Otherwise a loop
     /// whose time slice is over at every yield would let nothing else run.
-    fn yield_checking(&self, location: &'static Location<'static>) {
+    fn yield_checking(&self, location: CallSite) {
         self.raise_if_cancelled();
         self.leave_for_turn(location);
         self.raise_if_due();
     }
 
     /// Puts the running ethread at the end of the run queue, and leaves its stack.
-    fn leave_for_turn(&self, location: &'static Location<'static>) {
+    fn leave_for_turn(&self, location: CallSite) {
         let index = self.current.get();
         let mut core = self.core.borrow_mut();
         core.blocks.get_mut(index).yields_at(location);
@@ -133,7 +135,7 @@ impl Scheduler {
         coroutine::suspend();
     }
 
-    fn yield_host(&self, location: &'static Location<'static>) {
+    fn yield_host(&self, location: CallSite) {
         let reason = Reason::new(WaitKind::Yield, location);
         if self.on_scheduler_side() {
             scheduler_side(reason);
@@ -152,7 +154,7 @@ impl Scheduler {
     /// `TimedOut`: the yield is a suspension point, so it fails in a scope whose deadline has
     /// passed.
     #[inline]
-    pub(crate) fn spend_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
+    pub(crate) fn spend_budget(&self, location: CallSite) -> io::Result<()> {
         match self.budget.get() {
             0 => self.renew_budget(location),
             left => {
@@ -165,7 +167,7 @@ impl Scheduler {
     /// Counts an operation as [`spend_budget`](Self::spend_budget) does, for a call that unwinds
     /// where `spend_budget` returns an error.
     #[inline]
-    pub(crate) fn spend_or_unwind(&self, location: &'static Location<'static>) {
+    pub(crate) fn spend_or_unwind(&self, location: CallSite) {
         match self.budget.get() {
             0 => self.renew_or_unwind(location),
             left => self.budget.set(left - 1),
@@ -174,7 +176,7 @@ impl Scheduler {
 
     // Not inlined: a function that leaves its stack saves all registers; the callers need not.
     #[inline(never)]
-    fn renew_or_unwind(&self, location: &'static Location<'static>) {
+    fn renew_or_unwind(&self, location: CallSite) {
         if self.takes_turn() {
             yield_now(location);
         }
@@ -201,7 +203,7 @@ impl Scheduler {
 
     /// Yields within a call that fails with `TimedOut` once a scope's deadline has passed. The OS
     /// thread's own code only checks for that.
-    fn yield_io(&self, location: &'static Location<'static>) -> io::Result<()> {
+    fn yield_io(&self, location: CallSite) -> io::Result<()> {
         self.raise_if_cancelled();
         if self.current.get() != HOST {
             self.leave_for_turn(location);
@@ -213,7 +215,7 @@ impl Scheduler {
         Ok(())
     }
 
-    fn renew_budget(&self, location: &'static Location<'static>) -> io::Result<()> {
+    fn renew_budget(&self, location: CallSite) -> io::Result<()> {
         if !self.takes_turn() {
             return Ok(());
         }
@@ -245,11 +247,7 @@ impl Scheduler {
     /// `thread::park`: parks the running ethread until an `unpark` or until `deadline`, unless an
     /// `unpark` has come before. False if the ethread must not call [`leave`].
     #[inline(never)]
-    pub(crate) fn begin_until_unparked(
-        &self,
-        deadline: u64,
-        location: &'static Location<'static>,
-    ) -> bool {
+    pub(crate) fn begin_until_unparked(&self, deadline: u64, location: CallSite) -> bool {
         let reason = Reason::new(WaitKind::Park, location);
         if !self.can_leave() {
             self.park_elsewhere(deadline, reason);
@@ -426,12 +424,12 @@ pub(crate) fn end_until_unparked() {
 
 thread_local! {
     /// The call site of the yield for which the ethread has left its stack.
-    static TURN_AT: Cell<&'static Location<'static>> = const { Cell::new(Location::caller()) };
+    static TURN_AT: Cell<CallSite> = const { Cell::new(Location::caller()) };
 }
 
 /// The call site of the most recent yield.
 #[inline(always)]
-pub(in crate::runtime) fn turn_at() -> &'static Location<'static> {
+pub(in crate::runtime) fn turn_at() -> CallSite {
     TURN_AT.get()
 }
 
@@ -441,7 +439,7 @@ pub(in crate::runtime) fn turn_at() -> &'static Location<'static> {
 /// The switch is inlined into the caller's frame. A processor predicts the target of a `ret` from
 /// the `call`s that it has seen; after a switch, that prediction fails for each frame that returns.
 #[inline(always)]
-pub(crate) fn yield_now(location: &'static Location<'static>) {
+pub(crate) fn yield_now(location: CallSite) {
     if std::thread::panicking() {
         return;
     }
@@ -454,7 +452,7 @@ pub(crate) fn yield_now(location: &'static Location<'static>) {
 }
 
 #[cold]
-fn yield_otherwise(turn: YieldOutcome, location: &'static Location<'static>) {
+fn yield_otherwise(turn: YieldOutcome, location: CallSite) {
     current::with(|scheduler| match (scheduler, turn) {
         (Some(scheduler), YieldOutcome::NotHere) => scheduler.yield_host(location),
         (Some(scheduler), _) => scheduler.yield_checking(location),
@@ -472,7 +470,7 @@ pub(crate) fn leave() {
 }
 
 /// Waits for `duration`; see `thread::sleep`.
-pub(crate) fn sleep(duration: Duration, location: &'static Location<'static>) {
+pub(crate) fn sleep(duration: Duration, location: CallSite) {
     current::with(|scheduler| match scheduler {
         Some(scheduler) => {
             let now = scheduler.clock();
@@ -483,7 +481,7 @@ pub(crate) fn sleep(duration: Duration, location: &'static Location<'static>) {
 }
 
 /// Pauses within a call that fails with `TimedOut` once a scope's deadline has passed.
-pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) -> io::Result<()> {
+pub(crate) fn pause(duration: Duration, location: CallSite) -> io::Result<()> {
     current::with(|scheduler| {
         let Some(scheduler) = scheduler else {
             std::thread::sleep(duration);
@@ -506,7 +504,7 @@ pub(crate) fn pause(duration: Duration, location: &'static Location<'static>) ->
 }
 
 /// Waits until `deadline`; see `thread::sleep_until`.
-pub(crate) fn sleep_until(deadline: u64, location: &'static Location<'static>) {
+pub(crate) fn sleep_until(deadline: u64, location: CallSite) {
     current::with(|scheduler| match scheduler {
         Some(scheduler) => scheduler.sleep(scheduler.clock(), deadline, location),
         None => {
@@ -517,7 +515,7 @@ pub(crate) fn sleep_until(deadline: u64, location: &'static Location<'static>) {
 }
 
 impl Scheduler {
-    fn sleep(&self, now: u64, deadline: u64, location: &'static Location<'static>) {
+    fn sleep(&self, now: u64, deadline: u64, location: CallSite) {
         if deadline <= now {
             return yield_now(location);
         }

@@ -7,7 +7,7 @@
 
 use std::any::Any;
 use std::io;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::event_loop::{SCHEDULER, Scheduler};
 use super::origin::Origin;
 use crate::runtime::base::error::Elapsed;
 use crate::runtime::base::panic::without_unwinding;
-use crate::runtime::base::wait::{HOST, NEVER, Reason, WaitKind};
+use crate::runtime::base::wait::{CallSite, HOST, NEVER, Reason, WaitKind};
 use crate::runtime::stack::coroutine;
 use crate::runtime::state::control_block::ThreadId;
 use crate::runtime::state::scopes::{ScopeId, ScopeIndex, ScopeKind, count_up};
@@ -35,7 +35,7 @@ pub(crate) struct Interrupt {
     /// The scope to end; `None` to end the ethread.
     scope: Option<ScopeId>,
     /// Where the scope was opened, if its deadline has passed.
-    elapsed: Option<&'static Location<'static>>,
+    elapsed: Option<CallSite>,
 }
 
 /// What a payload means to the boundary that it has reached.
@@ -80,13 +80,8 @@ pub(crate) fn addressed(payload: &(dyn Any + Send), id: ScopeId) -> Addressed {
 /// interrupt.
 pub(crate) fn at_root(payload: &(dyn Any + Send)) -> Option<AtRoot> {
     let interrupt = Interrupt::of(payload)?;
-    let is_mine = current::with(|scheduler| {
-        scheduler.is_some_and(|s| {
-            s.current_id() == interrupt.ethread && interrupt.scope.is_none_or(|id| s.is_within(id))
-        })
-    });
     match (interrupt.scope, interrupt.elapsed) {
-        _ if !is_mine => None,
+        _ if !passes(payload) => None,
         (None, _) => Some(AtRoot::Cancelled),
         // The scope of the parent, whose deadline the ethread has inherited.
         (Some(_), Some(scope)) => Some(AtRoot::Elapsed(Elapsed { scope })),
@@ -217,7 +212,7 @@ impl Scheduler {
         }
     }
 
-    fn raise(&self, scope: Option<ScopeId>, elapsed: Option<&'static Location<'static>>) -> ! {
+    fn raise(&self, scope: Option<ScopeId>, elapsed: Option<CallSite>) -> ! {
         let ethread = self.current_id();
         panic::resume_unwind(Box::new(Interrupt {
             ethread,
@@ -278,11 +273,7 @@ impl Scheduler {
     }
 
     /// Bounds an ethread that has not begun by the deadline of a scope that its parent is in.
-    pub(crate) fn inherit_into(
-        &self,
-        index: u32,
-        (deadline, location): (u64, &'static Location<'static>),
-    ) {
+    pub(crate) fn inherit_into(&self, index: u32, (deadline, location): (u64, CallSite)) {
         let core = &mut *self.core.borrow_mut();
         let block = core.blocks.get_mut(index);
         let kind = ScopeKind::Deadline(deadline);
@@ -307,14 +298,14 @@ impl Scheduler {
 
     /// The earliest deadline of the scopes around the running code, and where that scope was
     /// opened.
-    pub(crate) fn scope_deadline(&self) -> Option<(u64, &'static Location<'static>)> {
+    pub(crate) fn scope_deadline(&self) -> Option<(u64, CallSite)> {
         let innermost = self.innermost();
         let scopes = &self.core.borrow().scopes;
         let owner = scopes.owner(innermost)?;
         Some((scopes.deadline(innermost), owner.1))
     }
 
-    fn owner_of_deadline(&self) -> Option<(ScopeId, &'static Location<'static>)> {
+    fn owner_of_deadline(&self) -> Option<(ScopeId, CallSite)> {
         let innermost = self.innermost();
         self.core.borrow().scopes.owner(innermost)
     }
@@ -346,11 +337,7 @@ pub(crate) struct ScopeGuard {
 impl ScopeGuard {
     /// Opens a scope for the running code. On the scheduler's side, where nothing waits, it has no
     /// effect.
-    pub(crate) fn enter(
-        scheduler: Rc<Scheduler>,
-        kind: ScopeKind,
-        location: &'static Location<'static>,
-    ) -> Self {
+    pub(crate) fn enter(scheduler: Rc<Scheduler>, kind: ScopeKind, location: CallSite) -> Self {
         let mut id = 0;
         let origin = Origin::changing(scheduler, |block, scopes| {
             (block.scope, id) = scopes.enter(block.scope, kind, location);
@@ -385,7 +372,7 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
-    pub(crate) fn new(scheduler: Rc<Scheduler>, location: &'static Location<'static>) -> Self {
+    pub(crate) fn new(scheduler: Rc<Scheduler>, location: CallSite) -> Self {
         let mut is_in_scope = false;
         let origin = Origin::changing(scheduler, |block, _| {
             block.masks += 1;

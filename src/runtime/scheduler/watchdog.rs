@@ -27,7 +27,7 @@ use crate::runtime::base::primitives::{
     AtomicPtr, AtomicU32, AtomicU64, Condvar, static_of_primitives,
 };
 use crate::runtime::base::thread_names::ThreadNames;
-use crate::runtime::base::wait::deadline_after;
+use crate::runtime::base::wait::{CallSite, deadline_after};
 use crate::runtime::driver::{exhausted, monotonic_now};
 use sleeper::Sleeper;
 
@@ -85,7 +85,7 @@ impl Heartbeat {
 
     /// Notes that a run begins.
     #[inline]
-    pub(in crate::runtime) fn begin_run(&self, index: u32, location: &'static Location<'static>) {
+    pub(in crate::runtime) fn begin_run(&self, index: u32, location: CallSite) {
         // With the acquires in `read` and `location`: a load that sees one of these stores is
         // followed by loads that see that the previous run has ended.
         let location = ptr::from_ref(location).cast_mut();
@@ -124,7 +124,7 @@ impl Heartbeat {
         (self.runs(), index)
     }
 
-    fn location(&self) -> Option<&'static Location<'static>> {
+    fn location(&self) -> Option<CallSite> {
         // SAFETY: null, or stored by `begin_run` from a `&'static Location<'static>`.
         unsafe { self.location.load(Ordering::Acquire).as_ref() }
     }

@@ -14,7 +14,6 @@ use std::fmt;
 use std::mem::offset_of;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +21,7 @@ use super::scopes::ScopeIndex;
 use super::timers::TimerKey;
 use crate::runtime::base::owner::{KeptWaitsOn, Peer};
 use crate::runtime::base::thread_names::{NameChunk, NameSlot, ThreadNames, split};
-use crate::runtime::base::wait::{HOST, NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{CallSite, HOST, NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::stack::Class;
 use crate::runtime::stack::coroutine::{Coroutine, Run};
 
@@ -152,7 +151,7 @@ pub(in crate::runtime) struct ControlBlock {
     /// Number of the current or last park. The count goes on when the place is reused.
     pub(in crate::runtime) park: u64,
     detail: u64,
-    location: &'static Location<'static>,
+    location: CallSite,
     /// When the current park times out, else `NEVER`. On the hot path a deadline costs only this
     /// store: see `timer`.
     pub(in crate::runtime) deadline: u64,
@@ -203,7 +202,7 @@ impl ControlBlock {
 
     /// Stores where the ethread yields.
     #[inline]
-    pub(in crate::runtime) fn yields_at(&mut self, location: &'static Location<'static>) {
+    pub(in crate::runtime) fn yields_at(&mut self, location: CallSite) {
         self.kind = WaitKind::Yield;
         self.location = location;
     }
@@ -260,12 +259,12 @@ pub(crate) struct SpawnParams {
     pub(in crate::runtime) start: Option<Rc<dyn Run>>,
     /// The arena holds a reserved stack for the ethread.
     pub(in crate::runtime) reserved: bool,
-    pub(crate) location: &'static Location<'static>,
+    pub(crate) location: CallSite,
 }
 
 impl SpawnParams {
     /// What has no name, no work and no stack yet.
-    pub(in crate::runtime) fn new(class: Class, location: &'static Location<'static>) -> Self {
+    pub(in crate::runtime) fn new(class: Class, location: CallSite) -> Self {
         Self {
             name: None,
             daemon: false,
@@ -454,6 +453,8 @@ impl Blocks {
 
 #[cfg(test)]
 pub(in crate::runtime) mod tests {
+    use std::panic::Location;
+
     use super::*;
     use crate::runtime::stack::Arena;
 

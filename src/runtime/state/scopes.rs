@@ -6,11 +6,9 @@
 //! scopes are nested.
 #![forbid(unsafe_code)]
 
-use std::panic::Location;
-
 use slab::Slab;
 
-use crate::runtime::base::wait::NEVER;
+use crate::runtime::base::wait::{CallSite, NEVER};
 
 /// The place of a scope in its shard's slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ struct Scope {
     deadline: u64,
     /// The scope that has this deadline; the outermost if several have it.
     owner: ScopeIndex,
-    location: &'static Location<'static>,
+    location: CallSite,
 }
 
 impl Scopes {
@@ -67,7 +65,7 @@ impl Scopes {
         &mut self,
         outer: ScopeIndex,
         kind: ScopeKind,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> (ScopeIndex, ScopeId) {
         self.last += 1;
         let index = self.scopes.insert(Scope {
@@ -162,10 +160,7 @@ impl Scopes {
 
     /// The scope that the earliest deadline at a place comes from: its number, and the line where
     /// it was opened.
-    pub(in crate::runtime) fn owner(
-        &self,
-        innermost: ScopeIndex,
-    ) -> Option<(ScopeId, &'static Location<'static>)> {
+    pub(in crate::runtime) fn owner(&self, innermost: ScopeIndex) -> Option<(ScopeId, CallSite)> {
         let owner = self.get(self.get(innermost)?.owner)?;
         Some((owner.id, owner.location))
     }
@@ -220,6 +215,8 @@ pub(in crate::runtime) fn count_up(count: &mut u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::Location;
+
     use proptest::prelude::*;
 
     use super::*;

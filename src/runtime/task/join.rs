@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use super::thread::Thread;
 use super::work::Joinable;
 use crate::runtime::base::error::WouldPark;
-use crate::runtime::base::wait::Token;
+use crate::runtime::base::wait::{CallSite, Token};
 
 /// Waits for an ethread and takes its result.
 ///
@@ -78,7 +78,7 @@ impl<T> JoinHandle<T> {
 
     /// Joins an ethread whose shard has ended and left it behind.
     #[cold]
-    fn join_leaked(&self, location: &'static Location<'static>) -> std::thread::Result<T> {
+    fn join_leaked(&self, location: CallSite) -> std::thread::Result<T> {
         if std::thread::panicking() {
             return Err(Box::new(WouldPark { location }));
         }

@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
-use std::panic::Location;
 use std::sync::PoisonError;
 use std::task;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use crate::runtime::base::entries::{Entries, Entry, WaiterState};
 use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::primitives::{Mutex, MutexGuard, Thread, thread};
-use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind, deadline_after};
+use crate::runtime::base::wait::{CallSite, NEVER, Outcome, Reason, WaitKind, deadline_after};
 use crate::runtime::driver::monotonic_now;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
@@ -191,7 +190,7 @@ pub(crate) struct Monitor<S> {
 #[derive(Clone, Copy)]
 pub(crate) struct Wait {
     pub(crate) timeout: Option<Duration>,
-    pub(crate) location: &'static Location<'static>,
+    pub(crate) location: CallSite,
 }
 
 /// The result of a wait.

@@ -6,12 +6,11 @@
 //! side has done, so a value is taken once, or is returned to the sender.
 #![forbid(unsafe_code)]
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
-use crate::runtime::base::wait::{NEVER, Outcome};
+use crate::runtime::base::wait::{CallSite, NEVER, Outcome};
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park;
 
@@ -164,7 +163,7 @@ impl<T> Oneshot<T> {
 
     /// Suspends the ethread, or blocks the OS thread, until the value has come. Unwinds if the
     /// ethread is cancelled, or at the deadline of a scope.
-    pub(crate) fn wait(&self, location: &'static Location<'static>) -> Result<T, WaitError> {
+    pub(crate) fn wait(&self, location: CallSite) -> Result<T, WaitError> {
         let wait = Wait {
             timeout: None,
             location,
@@ -220,6 +219,7 @@ impl<T> Drop for AbandonOnDrop<T> {
 
 #[cfg(all(test, not(ethreads_loom)))]
 mod tests {
+    use std::panic::Location;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;

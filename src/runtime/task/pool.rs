@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::oneshot::{Abandoned, Oneshot};
 use crate::runtime::base::panic::without_unwinding;
-use crate::runtime::base::wait::{Reason, WaitKind, deadline_after};
+use crate::runtime::base::wait::{CallSite, Reason, WaitKind, deadline_after};
 use crate::runtime::driver::monotonic_now;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
@@ -188,7 +188,7 @@ fn warn_in_place(error: &io::Error) {
 ///
 /// Outside a shard, in an ethread that unwinds, and where no OS thread can be started, `f` runs in
 /// place.
-pub(crate) fn run<T, F>(f: F, location: &'static Location<'static>) -> thread::Result<T>
+pub(crate) fn run<T, F>(f: F, location: CallSite) -> thread::Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
@@ -207,10 +207,7 @@ where
 
 /// As [`run`], for a call that fails with `TimedOut` once a scope's deadline has passed, and with
 /// the error of the start where no OS thread can be started.
-pub(crate) fn run_io<T, F>(
-    f: F,
-    location: &'static Location<'static>,
-) -> io::Result<thread::Result<T>>
+pub(crate) fn run_io<T, F>(f: F, location: CallSite) -> io::Result<thread::Result<T>>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
@@ -223,7 +220,7 @@ where
 
 fn offload<T, F, E>(
     f: F,
-    location: &'static Location<'static>,
+    location: CallSite,
     elapsed: impl FnOnce(&Scheduler) -> E,
 ) -> Result<Answer<T>, E>
 where

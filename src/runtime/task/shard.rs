@@ -17,7 +17,7 @@ use super::thread::Thread;
 use super::work::{Once, Task, discard_elsewhere};
 use crate::runtime::base::error::{Cancelled, WouldPark};
 use crate::runtime::base::panic::without_unwinding;
-use crate::runtime::base::wait::Outcome;
+use crate::runtime::base::wait::{CallSite, Outcome};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::inbox::{Awaited, Begin, Handle, Inbox, Message};
@@ -113,7 +113,7 @@ impl Shard {
         &self,
         options: SpawnOptions,
         f: F,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> Result<RemoteJoinHandle<T>, SpawnError<F>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -244,7 +244,7 @@ impl<F: 'static> SpawnError<F> {
         let Message::Spawn(spawn) = message else {
             unreachable!("what was sent comes back")
         };
-        let task = spawn.into_any().downcast::<RemoteTask<F, T>>();
+        let task = (spawn as Box<dyn Any>).downcast::<RemoteTask<F, T>>();
         Self {
             f: task.expect("what was sent comes back").f,
             error: ended(),
@@ -341,7 +341,7 @@ struct RemoteTask<F, T> {
     name: Option<Box<str>>,
     class: Option<Class>,
     daemon: bool,
-    location: &'static Location<'static>,
+    location: CallSite,
 }
 
 impl<F, T> Begin for RemoteTask<F, T>
@@ -383,10 +383,6 @@ where
         let Self { f, join, .. } = *self;
         without_unwinding(|| drop(f));
         join.oneshot.wake_abandoned();
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
     }
 }
 

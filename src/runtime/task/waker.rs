@@ -3,13 +3,12 @@
 //! The protocol between the ethread and the waker is in [`WakeCell`].
 #![forbid(unsafe_code)]
 
-use std::panic::Location;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::wake_cell::WakeCell;
-use crate::runtime::base::wait::{NEVER, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{CallSite, NEVER, Reason, Token, WaitKind};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::inbox::{Handle, Message};
@@ -19,7 +18,7 @@ use crate::runtime::scheduler::park::{Unwinding, yield_now};
 /// The ethread's side.
 pub(crate) struct Wakeups {
     origin: Origin,
-    location: &'static Location<'static>,
+    location: CallSite,
     shared: Arc<WakeState>,
     /// The data of the wakers handed out last, while any of them exists.
     handed_out: Weak<Wakeup>,
@@ -59,10 +58,7 @@ impl Wake for Wakeup {
 
 impl Wakeups {
     /// The wake-ups of the running code; `None` on the scheduler's side.
-    pub(crate) fn here(
-        scheduler: Rc<Scheduler>,
-        location: &'static Location<'static>,
-    ) -> Option<Self> {
+    pub(crate) fn here(scheduler: Rc<Scheduler>, location: CallSite) -> Option<Self> {
         let origin = Origin::here(scheduler)?;
         Some(Self {
             location,
@@ -134,6 +130,7 @@ impl Drop for Over<'_> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::panic::Location;
 
     use super::*;
 

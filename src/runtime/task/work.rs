@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell};
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::thread;
@@ -16,7 +16,7 @@ use super::thread::Thread;
 use crate::runtime::base::error::{Cancelled, Elapsed, WouldPark};
 use crate::runtime::base::owner::WaitsOn;
 use crate::runtime::base::panic::{message, without_unwinding};
-use crate::runtime::base::wait::{NEVER, NO_TOKEN, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{CallSite, NEVER, NO_TOKEN, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::park::Unwinding;
 use crate::runtime::scheduler::unwind::{AtRoot, at_root};
 use crate::runtime::scheduler::{current, locals};
@@ -288,7 +288,7 @@ impl<T> Packet<T> {
     ///
     /// Inlined, for the reason given at `park::yield_now`.
     #[inline(always)]
-    pub(crate) fn join(&self, location: &'static Location<'static>) -> thread::Result<T> {
+    pub(crate) fn join(&self, location: CallSite) -> thread::Result<T> {
         if !self.ended.get() {
             match self.begin_join(location) {
                 Ok(true) => {
@@ -307,7 +307,7 @@ impl<T> Packet<T> {
     /// Parks the joining ethread; false if it must not leave its stack. The OS thread's own code
     /// waits in here.
     #[inline(never)]
-    fn begin_join(&self, location: &'static Location<'static>) -> Result<bool, Unwinding> {
+    fn begin_join(&self, location: CallSite) -> Result<bool, Unwinding> {
         let reason = Reason {
             kind: WaitKind::Join,
             detail: self.thread().id().as_u64().get(),
