@@ -1,9 +1,9 @@
 //! Driving the scheduler from ordinary code.
 
 use std::cell::Cell;
-use std::fmt;
 use std::rc::Rc;
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Goal;
 use crate::runtime::{RunError, refuse_nested};
@@ -36,11 +36,7 @@ impl<T> Drop for Exit<T> {
     }
 }
 
-impl<T> fmt::Debug for Exit<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exit").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Exit<T>);
 
 /// Runs the ethreads of this OS thread until [`Exit::finish`] is called, and returns its value.
 /// `start` is called first, in place; it hands the `Exit` to the code that is to end the run.

@@ -1,12 +1,12 @@
 //! `suspend` and `resume`: the rest of an ethread's execution as a value.
 
 use std::cell::Cell;
-use std::fmt;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
@@ -251,11 +251,7 @@ impl<T> Drop for Suspended<T> {
     }
 }
 
-impl<T> fmt::Debug for Suspended<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Suspended").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Suspended<T>);
 
 /// A handle to a suspended ethread for other OS threads. Made by [`Suspended::into_remote`].
 ///
@@ -296,8 +292,4 @@ impl<T> Drop for RemoteSuspended<T> {
     }
 }
 
-impl<T> fmt::Debug for RemoteSuspended<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteSuspended").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for RemoteSuspended<T>);

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::vec;
 
 use super::offload::offload;
+use crate::runtime::base::debug::opaque_debug;
 
 /// How many entries one trip to the pool reads. A trip costs about as much as reading ten entries.
 /// A larger batch is out of date sooner, and wasted if the program stops iterating.
@@ -127,11 +128,7 @@ impl Iterator for ReadDir {
     }
 }
 
-impl fmt::Debug for ReadDir {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadDir").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for ReadDir);
 
 /// An entry of a directory, as [`std::fs::DirEntry`].
 ///

@@ -12,7 +12,6 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::mem;
@@ -22,6 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::{self, Location};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::error::WouldPark;
 use crate::runtime::driver::ops::{self, FdKind};
 use crate::runtime::scheduler::current;
@@ -439,11 +439,7 @@ impl Description {
     }
 }
 
-impl fmt::Debug for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Description").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Description);
 
 /// Unwinds if the ethread is cancelled, and fails if a deadline has passed, before a wait begins.
 fn check_interrupts() -> io::Result<()> {

@@ -43,6 +43,7 @@ use std::sync::mpsc::SendError;
 use super::endpoints::Endpoints;
 use super::select::sealed::{Park, Parts};
 use super::wait_queue::{Wait, Waiter};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::scheduler::current;
 
@@ -362,21 +363,9 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Sender<T>, len);
 
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Receiver<T>, len);
 
 /// Receives a message; see [`Receiver::receiving`].
 #[must_use = "an operation does nothing until it is performed"]
@@ -386,11 +375,7 @@ pub struct Receiving<'a, T> {
     waiter: Option<Waiter<'a, ()>>,
 }
 
-impl<T> fmt::Debug for Receiving<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiving").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Receiving<'_, T>);
 
 impl<T: Clone> Parts for Receiving<'_, T> {
     type Done = Result<T, RecvError>;

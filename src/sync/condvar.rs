@@ -1,13 +1,13 @@
 //! Waiting for a condition under a lock.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
 use super::mutex::{Mutex, MutexGuard};
 use super::wait_queue::{Wait, WaitQueue};
 use super::{LockResult, PoisonError};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::thread;
 use crate::time::Instant;
@@ -197,8 +197,4 @@ impl Condvar {
     }
 }
 
-impl fmt::Debug for Condvar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condvar").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Condvar);

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use super::select::sealed::{Park, Parts};
 use super::wait_queue::{Wait, WaitQueue, Waiter};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
 use crate::thread;
 
@@ -435,11 +436,7 @@ impl<T: fmt::Debug, E: fmt::Debug> fmt::Debug for Promise<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Resolver<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T, E> for Resolver<T, E>);
 
 /// Waits for a [`Promise`]; see [`Promise::settling`].
 #[must_use = "an operation does nothing until it is performed"]
@@ -469,11 +466,7 @@ impl<T: Clone, E: Clone> Parts for Settling<'_, T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Settling<'_, T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settling").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T, E> for Settling<'_, T, E>);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::wait_queue::{self, Wait, WaitQueue};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
 
 /// Gives out permits, of which there is a limited number.
@@ -242,10 +243,4 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-impl fmt::Debug for Permit<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("count", &self.count)
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Permit<'_>, count);

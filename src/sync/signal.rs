@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::select::sealed::{Park, Parts};
 use super::wait_queue::{self, Wait, WaitError, WaitQueue, Waiter};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
 use crate::time::Instant;
 
@@ -197,8 +198,4 @@ impl<T> Parts for Waiting<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Waiting<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiting").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Waiting<'_, T>);

@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
-use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 
 use super::wait_queue::{self, Wait, WaitQueue};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
 
 /// Lets ethreads wait until all members of a group are gone. Go's `sync.WaitGroup`, with guards in
@@ -125,16 +125,6 @@ impl Drop for Member {
     }
 }
 
-impl fmt::Debug for WaitGroup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitGroup")
-            .field("members", &self.members())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for WaitGroup, members);
 
-impl fmt::Debug for Member {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Member);

@@ -11,12 +11,12 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::entries::{Entries, Entry, WaiterState};
 use crate::runtime::base::owner::{Owner, Peer, WaitsOn};
 use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
@@ -432,13 +432,7 @@ impl<D> Default for WaitQueue<D> {
     }
 }
 
-impl<D> fmt::Debug for WaitQueue<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitQueue")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<D> for WaitQueue<D>, len);
 
 /// The scheduler that parks the caller. Installed if there is none.
 pub(super) fn scheduler() -> Rc<Scheduler> {

@@ -40,6 +40,7 @@ use std::sync::mpsc::{RecvError, SendError};
 use super::endpoints::Endpoints;
 use super::select::sealed::{Park, Parts};
 use super::wait_queue::{Wait, Waiter};
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
 
 /// Creates a value that can be watched. The receiver has seen this value.
@@ -345,8 +346,4 @@ impl<T> Parts for Changing<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Changing<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changing").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Changing<'_, T>);

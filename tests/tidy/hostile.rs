@@ -200,6 +200,15 @@ fn reaches(function: &Function<'_>) -> BTreeSet<&'static str> {
     words
 }
 
+/// Returns the head of the `impl` of `Debug` that a call of a macro stands for.
+fn debug_by_macro(code: &str) -> Option<String> {
+    let (generics, of) = code
+        .strip_prefix("opaque_debug!(impl")?
+        .split_once(" for ")?;
+    let of = of.split([',', ')']).next().unwrap_or_default();
+    Some(format!("impl{generics} fmt::Debug for {of}"))
+}
+
 /// Returns the heads of the functions of a file, each in one line.
 fn functions(source: &Source) -> Vec<(Option<String>, bool, String)> {
     let mut found = Vec::new();
@@ -210,6 +219,10 @@ fn functions(source: &Source) -> Vec<(Option<String>, bool, String)> {
         let code = line.trim();
         if line.starts_with('}') {
             header = None;
+        }
+        if let Some(header) = debug_by_macro(line) {
+            found.push((Some(header), false, "fn fmt(&self)".to_owned()));
+            continue;
         }
         let indent = line.len() - line.trim_start().len();
         let begins = open.is_none() && indent <= 4 && {

@@ -1,6 +1,7 @@
 //! The types that all parts of the runtime share: waits, their tokens and waiters, errors, names,
 //! owners.
 
+pub(crate) mod debug;
 pub(crate) mod entries;
 pub(crate) mod error;
 pub(crate) mod owner;

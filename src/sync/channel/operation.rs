@@ -1,10 +1,9 @@
 //! Sending and receiving as operations of a select.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-
 use super::core::Core;
 use super::{RecvError, SendError, TryRecvError, TrySendError};
+use crate::runtime::base::debug::opaque_debug;
 use crate::sync::select::sealed::{Park, Parts};
 use crate::sync::wait_queue::Waiter;
 
@@ -46,11 +45,7 @@ impl<T> Parts for Receiving<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Receiving<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiving").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Receiving<'_, T>);
 
 /// Sends a message; see [`Sender::sending`](super::Sender::sending).
 #[must_use = "an operation does nothing until it is performed"]
@@ -103,8 +98,4 @@ impl<T> Parts for Sending<'_, T> {
     }
 }
 
-impl<T> fmt::Debug for Sending<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Sending<'_, T>);

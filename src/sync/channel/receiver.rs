@@ -1,7 +1,6 @@
 //! The receiving end of a channel, and the iterators over its messages.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::core::{Core, view};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::operation::Receiving;
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
 
@@ -151,13 +151,7 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Receiver<T>, len);
 
 iter_of!(Receiver);
 

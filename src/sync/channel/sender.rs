@@ -1,7 +1,6 @@
 //! The sending end of a channel.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::core::{Core, view};
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::operation::Sending;
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, deadline_after};
 use crate::time::Instant;
 
@@ -122,10 +122,4 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Sender<T>, len);

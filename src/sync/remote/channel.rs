@@ -6,10 +6,10 @@
 //! errors.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::primitives::Arc;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::channel::iter_of;
@@ -322,13 +322,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-impl<T> fmt::Debug for Sender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Sender<T>, len);
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
@@ -354,10 +348,4 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T> for Receiver<T>, len);

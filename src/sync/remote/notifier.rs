@@ -1,9 +1,9 @@
 //! Notifications for waiters on any OS thread.
 
-use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::wait_queue::cannot_wait;
 
@@ -129,8 +129,4 @@ impl Default for Notifier {
     }
 }
 
-impl fmt::Debug for Notifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Notifier").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Notifier);

@@ -1,9 +1,9 @@
 //! A value that arrives once, from and for any OS thread.
 
-use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::primitives::Arc;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::PromiseError;
@@ -141,13 +141,7 @@ impl<T, E> Clone for Promise<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Promise<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Promise")
-            .field("is_settled", &self.is_settled())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T, E> for Promise<T, E>, is_settled);
 
 impl<T, E> Resolver<T, E> {
     /// Resolves the promise with the value, and wakes its waiters on all OS threads.
@@ -181,8 +175,4 @@ impl<T, E> Drop for Resolver<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for Resolver<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T, E> for Resolver<T, E>);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::TryAcquireError;
 use crate::sync::semaphore::permits;
@@ -230,10 +231,4 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-impl fmt::Debug for Permit<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("count", &self.count)
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Permit<'_>, count);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::sealed::{Park, Parts};
 use crate::bridge::Source;
+use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{Token, deadline_after};
 use crate::runtime::scheduler::current;
 use crate::runtime::state::slots::Direction;
@@ -165,11 +166,7 @@ impl Drop for Finished<'_> {
     }
 }
 
-impl fmt::Debug for Finished<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Finished").finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl for Finished<'_>);
 
 /// The readiness of a descriptor; see [`readable`] and [`writable`].
 #[must_use = "an operation does nothing until it is performed"]
