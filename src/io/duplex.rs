@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::panic::Location;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use crate::runtime::base::error::WouldPark;
 #[cfg(feature = "http")]
 use crate::runtime::base::error::is_elapsed;
 use crate::runtime::base::wait::WaitKind;
+use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::Limit;
 use crate::runtime::scheduler::clock::Instant;
 use crate::runtime::scheduler::current;
@@ -69,8 +70,8 @@ pub fn duplex(capacity: usize) -> (Duplex, Duplex) {
 pub struct Duplex {
     input: Rc<Direction>,
     output: Rc<Direction>,
-    read_timeout: Cell<Option<Duration>>,
-    write_timeout: Cell<Option<Duration>>,
+    read_limit: Cell<Limit>,
+    write_limit: Cell<Limit>,
     /// Changes when the waiters have to try again.
     #[cfg(feature = "http")]
     looks_again: Cell<u32>,
@@ -195,17 +196,13 @@ fn retry<R>(
     }
 }
 
-fn limit_of(timeout: &Cell<Option<Duration>>) -> Limit {
-    timeout.get().map_or(Limit::Never, Limit::After)
-}
-
 impl Duplex {
     fn new(input: Rc<Direction>, output: Rc<Direction>) -> Self {
         Self {
             input,
             output,
-            read_timeout: Cell::new(None),
-            write_timeout: Cell::new(None),
+            read_limit: Cell::new(Limit::Never),
+            write_limit: Cell::new(Limit::Never),
             #[cfg(feature = "http")]
             looks_again: Cell::new(0),
         }
@@ -228,7 +225,7 @@ impl Duplex {
     ///
     /// `InvalidInput` for zero.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        check(timeout).map(|timeout| self.read_timeout.set(timeout))
+        Limit::within(timeout).map(|limit| self.read_limit.set(limit))
     }
 
     /// Sets how long a write may wait before it fails with `TimedOut`; `None` is for ever.
@@ -237,7 +234,7 @@ impl Duplex {
     ///
     /// `InvalidInput` for zero.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        check(timeout).map(|timeout| self.write_timeout.set(timeout))
+        Limit::within(timeout).map(|limit| self.write_limit.set(limit))
     }
 }
 
@@ -327,16 +324,6 @@ impl Duplex {
     }
 }
 
-fn check(timeout: Option<Duration>) -> io::Result<Option<Duration>> {
-    match timeout {
-        Some(Duration::ZERO) => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "cannot set a 0 duration timeout",
-        )),
-        timeout => Ok(timeout),
-    }
-}
-
 impl Drop for Duplex {
     fn drop(&mut self) {
         self.shutdown(Shutdown::Both);
@@ -348,7 +335,7 @@ impl Read for &Duplex {
     /// over (`TimedOut`). `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_within(buf, limit_of(&self.read_timeout), || Ok(()))
+        self.read_within(buf, self.read_limit.get(), || Ok(()))
     }
 }
 
@@ -357,7 +344,7 @@ impl Write for &Duplex {
     /// timeout is over (`TimedOut`).
     #[track_caller]
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.write_within(&[IoSlice::new(data)], limit_of(&self.write_timeout))
+        self.write_within(&[IoSlice::new(data)], self.write_limit.get())
     }
 
     /// Does nothing: what is written can be read at once.
@@ -366,23 +353,8 @@ impl Write for &Duplex {
     }
 }
 
-impl Read for Duplex {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-}
-
-impl Write for Duplex {
-    #[track_caller]
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        (&*self).write(data)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+by_value!(impl Read for Duplex);
+by_value!(impl Write for Duplex);
 
 impl fmt::Debug for Duplex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! The traits, the buffers and the errors are [`std::io`]'s. Code that builds on them works in an
 //! ethread, as long as the underlying reader or writer is one of this crate's.
 
+mod convert;
 pub(crate) mod description;
 mod duplex;
 mod eport;
@@ -10,6 +11,7 @@ mod pipe;
 mod stdio;
 mod watched;
 
+pub(crate) use convert::conversions;
 pub use duplex::{Duplex, duplex};
 pub use eport::Eport;
 pub use pipe::{PipeReader, PipeWriter, pipe};

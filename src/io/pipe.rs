@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::Stdio;
 
+use super::convert::conversions;
 use super::eport::Eport;
 use crate::runtime::driver::ops;
 use crate::runtime::io::by_value::by_value;
@@ -87,9 +88,8 @@ impl Write for &PipeWriter {
 
 by_value!(impl Write for PipeWriter);
 
-/// Both ends convert in the same way: an incoming descriptor is made non-blocking; an outgoing one
-/// is deregistered first, and made blocking again.
-macro_rules! conversions {
+/// Both ends are alike.
+macro_rules! ends {
     ($($end:ident from $std:ty;)+) => {$(
         impl $end {
             /// Returns another handle of this end.
@@ -102,37 +102,7 @@ macro_rules! conversions {
             }
         }
 
-        impl AsFd for $end {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.0.as_fd()
-            }
-        }
-
-        impl AsRawFd for $end {
-            fn as_raw_fd(&self) -> RawFd {
-                self.0.as_raw_fd()
-            }
-        }
-
-        impl Source for $end {
-            fn registration(&self) -> &Registration {
-                self.0.registration()
-            }
-        }
-
-        impl From<OwnedFd> for $end {
-            /// Switches the descriptor to non-blocking mode.
-            fn from(fd: OwnedFd) -> Self {
-                Self(Eport::adopt(fd))
-            }
-        }
-
-        impl From<$end> for OwnedFd {
-            /// Restores the blocking mode.
-            fn from(end: $end) -> Self {
-                end.0.into_inner()
-            }
-        }
+        conversions!($end of Eport, $std);
 
         impl From<$end> for Stdio {
             /// Restores the blocking mode, which a child process expects.
@@ -140,37 +110,10 @@ macro_rules! conversions {
                 Self::from(OwnedFd::from(end))
             }
         }
-
-        impl From<$std> for $end {
-            /// Switches the descriptor to non-blocking mode.
-            fn from(end: $std) -> Self {
-                Self::from(OwnedFd::from(end))
-            }
-        }
-
-        impl From<$end> for $std {
-            /// Restores the blocking mode.
-            fn from(end: $end) -> Self {
-                Self::from(OwnedFd::from(end))
-            }
-        }
-
-        impl FromRawFd for $end {
-            unsafe fn from_raw_fd(fd: RawFd) -> Self {
-                // SAFETY: the caller guarantees what this function demands: `fd` is open and owned.
-                Self::from(unsafe { OwnedFd::from_raw_fd(fd) })
-            }
-        }
-
-        impl IntoRawFd for $end {
-            fn into_raw_fd(self) -> RawFd {
-                OwnedFd::from(self).into_raw_fd()
-            }
-        }
     )+};
 }
 
-conversions! {
+ends! {
     PipeReader from std::io::PipeReader;
     PipeWriter from std::io::PipeWriter;
 }

@@ -4,8 +4,10 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
 
+use super::convert::conversions;
 use super::eport::Eport;
 use crate::runtime::driver::ops::{self, FdKind};
+use crate::runtime::io::by_value::by_value;
 
 /// The streams belong to the process, and so do their ports. A stream that is not open is treated
 /// like a pipe: its first call returns the error.
@@ -77,7 +79,7 @@ pub fn stderr() -> Stderr {
     Stderr(PORT.get_or_init(|| port(io::stderr())))
 }
 
-impl Read for Stdin {
+impl Read for &Stdin {
     /// Reads what is there; suspends the ethread until something is. `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -92,18 +94,13 @@ impl Read for Stdin {
     }
 }
 
-impl Read for &Stdin {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut port = self.0;
-        port.read(buf)
-    }
-}
+by_value!(impl Read for Stdin);
+conversions!(descriptor of Stdin);
 
 /// Both output streams are alike.
 macro_rules! output {
-    ($($handle:ident)+) => {$(
-        impl Write for $handle {
+    ($handle:ident) => {
+        impl Write for &$handle {
             /// Writes as much as it can at once; suspends the ethread until there is room.
             #[track_caller]
             fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -125,38 +122,10 @@ macro_rules! output {
             }
         }
 
-        impl Write for &$handle {
-            #[track_caller]
-            fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-                let mut port = self.0;
-                port.write(buf)
-            }
-
-            #[track_caller]
-            fn flush(&mut self) -> io::Result<()> {
-                let mut port = self.0;
-                port.flush()
-            }
-        }
-    )+};
+        by_value!(impl Write for $handle);
+        conversions!(descriptor of $handle);
+    };
 }
 
-output!(Stdout Stderr);
-
-macro_rules! descriptor {
-    ($($handle:ident)+) => {$(
-        impl AsFd for $handle {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.0.as_fd()
-            }
-        }
-
-        impl AsRawFd for $handle {
-            fn as_raw_fd(&self) -> RawFd {
-                self.as_fd().as_raw_fd()
-            }
-        }
-    )+};
-}
-
-descriptor!(Stdin Stdout Stderr);
+output!(Stdout);
+output!(Stderr);

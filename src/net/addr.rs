@@ -80,53 +80,21 @@ fn look_up(
     pool::run_io(resolve, location)?.unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
-impl ToSocketAddrs for SocketAddr {
-    type Iter = option::IntoIter<Self>;
+/// One address, which is converted at once.
+macro_rules! one_addr {
+    ($($Addr:ty),+) => {$(
+        impl ToSocketAddrs for $Addr {
+            type Iter = option::IntoIter<SocketAddr>;
 
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        Ok(Some(*self).into_iter())
-    }
+            fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+                Ok(Some(SocketAddr::from(*self)).into_iter())
+            }
+        }
+    )+};
 }
 
-impl ToSocketAddrs for SocketAddrV4 {
-    type Iter = option::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        SocketAddr::V4(*self).to_socket_addrs()
-    }
-}
-
-impl ToSocketAddrs for SocketAddrV6 {
-    type Iter = option::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        SocketAddr::V6(*self).to_socket_addrs()
-    }
-}
-
-impl ToSocketAddrs for (IpAddr, u16) {
-    type Iter = option::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        SocketAddr::from(*self).to_socket_addrs()
-    }
-}
-
-impl ToSocketAddrs for (Ipv4Addr, u16) {
-    type Iter = option::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        SocketAddr::from(*self).to_socket_addrs()
-    }
-}
-
-impl ToSocketAddrs for (Ipv6Addr, u16) {
-    type Iter = option::IntoIter<SocketAddr>;
-
-    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        SocketAddr::from(*self).to_socket_addrs()
-    }
-}
+one_addr!(SocketAddr, SocketAddrV4, SocketAddrV6);
+one_addr!((IpAddr, u16), (Ipv4Addr, u16), (Ipv6Addr, u16));
 
 impl ToSocketAddrs for (&str, u16) {
     type Iter = vec::IntoIter<SocketAddr>;

@@ -6,21 +6,14 @@
 ///
 /// `tests/tidy.rs` reads these lines: it takes `$Stream` for each type in `mirror!(stream of ...)`.
 macro_rules! mirror {
-    (socket of $Socket:ident over $std:ty, $Addr:ty) => {
+    (socket of $Socket:ident, $Addr:ty) => {
+        impl fmt::Debug for $Socket {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.std().fmt(f)
+            }
+        }
+
         impl $Socket {
-            #[inline]
-            pub(in crate::net) fn from_socket(socket: Socket<$std>) -> Self {
-                Self(socket)
-            }
-
-            pub(in crate::net) fn into_socket(self) -> Socket<$std> {
-                self.0
-            }
-
-            pub(in crate::net) fn socket(&self) -> &Socket<$std> {
-                &self.0
-            }
-
             /// Returns the socket's own address.
             ///
             /// # Errors
@@ -230,7 +223,7 @@ macro_rules! mirror {
             #[track_caller]
             pub fn accept(&self) -> io::Result<($Stream, $Addr)> {
                 let (stream, from) = self.0.accept()?;
-                Ok(($Stream::from_socket(stream), $addr(from)?))
+                Ok(($Stream(stream), $addr(from)?))
             }
 
             /// Returns an iterator of [`accept`](Self::accept)ed connections, which never ends.

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::addr::invalid;
 use crate::io::Watched;
 use crate::runtime::base::error::WouldPark;
 use crate::runtime::base::wait::WaitKind;
@@ -39,10 +38,18 @@ struct Settings {
 }
 
 impl Settings {
-    fn timeout(&self, direction: Direction) -> &AtomicU64 {
+    fn nanos(&self, direction: Direction) -> &AtomicU64 {
         match direction {
             Direction::Read => &self.read_timeout,
             Direction::Write => &self.write_timeout,
+        }
+    }
+
+    #[inline]
+    fn timeout(&self, direction: Direction) -> Option<Duration> {
+        match self.nanos(direction).load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
         }
     }
 }
@@ -86,7 +93,7 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
     }
 
     /// Gives the socket away in the blocking mode that the program has chosen.
-    pub(super) fn into_std(self) -> S {
+    pub(super) fn into_inner(self) -> S {
         let nonblocking = self.is_nonblocking();
         let socket = self.watched.into_inner();
         // As in `adopt`: only a descriptor that is no socket refuses.
@@ -120,11 +127,7 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
     }
 
     pub(super) fn timeout(&self, direction: Direction) -> Option<Duration> {
-        let settings = self.settings.get()?;
-        match settings.timeout(direction).load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
+        self.settings.get()?.timeout(direction)
     }
 
     pub(super) fn set_timeout(
@@ -132,14 +135,13 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
         direction: Direction,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        let nanos = match timeout {
-            None => 0,
-            Some(Duration::ZERO) => return Err(invalid("cannot set a 0 duration timeout")),
-            // 2^64 ns are 584 years.
-            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
-        };
+        Limit::within(timeout)?;
+        // 2^64 ns are 584 years.
+        let nanos = timeout.map_or(0, |timeout| {
+            u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
+        });
         self.settings()
-            .timeout(direction)
+            .nanos(direction)
             .store(nanos, Ordering::Relaxed);
         Ok(())
     }
@@ -149,10 +151,9 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
         match self.settings.get() {
             None => Limit::Never,
             Some(settings) if settings.nonblocking.load(Ordering::Relaxed) => Limit::Now,
-            Some(settings) => match settings.timeout(direction).load(Ordering::Relaxed) {
-                0 => Limit::Never,
-                nanos => Limit::After(Duration::from_nanos(nanos)),
-            },
+            Some(settings) => settings
+                .timeout(direction)
+                .map_or(Limit::Never, Limit::After),
         }
     }
 

@@ -38,7 +38,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UdpSocket(Socket<std::net::UdpSocket>);
+pub struct UdpSocket(pub(in crate::net) Socket<std::net::UdpSocket>);
 
 impl UdpSocket {
     /// Makes a socket with the first of the addresses that can be bound; suspends the ethread for
@@ -127,7 +127,7 @@ impl UdpSocket {
     }
 }
 
-mirror!(socket of UdpSocket over std::net::UdpSocket, SocketAddr);
+mirror!(socket of UdpSocket, SocketAddr);
 mirror!(peer of UdpSocket, SocketAddr);
 mirror!(datagram of UdpSocket, SocketAddr, socket::inet_addr);
 mirror!(ttl of UdpSocket);
@@ -240,11 +240,5 @@ impl UdpSocket {
     /// Those of setsockopt(2).
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.0.std().leave_multicast_v6(group, interface)
-    }
-}
-
-impl fmt::Debug for UdpSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.std().fmt(f)
     }
 }

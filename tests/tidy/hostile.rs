@@ -202,9 +202,12 @@ fn reaches(function: &Function<'_>) -> BTreeSet<&'static str> {
 
 /// Returns the head of the `impl` of `Debug` that a call of a macro stands for.
 fn debug_by_macro(code: &str) -> Option<String> {
-    let (generics, of) = code
-        .strip_prefix("opaque_debug!(impl")?
-        .split_once(" for ")?;
+    let (generics, of) = match code.strip_prefix("mirror!(socket of ") {
+        Some(of) => ("", of),
+        None => code
+            .strip_prefix("opaque_debug!(impl")?
+            .split_once(" for ")?,
+    };
     let of = of.split([',', ')']).next().unwrap_or_default();
     Some(format!("impl{generics} fmt::Debug for {of}"))
 }

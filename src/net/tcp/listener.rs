@@ -34,7 +34,7 @@ use crate::runtime::io::source::check_world;
 ///     })?
 /// }
 /// ```
-pub struct TcpListener(Socket<std::net::TcpListener>);
+pub struct TcpListener(pub(in crate::net) Socket<std::net::TcpListener>);
 
 impl TcpListener {
     /// Listens on the first of the addresses that can be bound; suspends the ethread for the
@@ -63,15 +63,9 @@ impl TcpListener {
     }
 }
 
-mirror!(socket of TcpListener over std::net::TcpListener, SocketAddr);
+mirror!(socket of TcpListener, SocketAddr);
 mirror!(listener of TcpListener, TcpStream, SocketAddr, socket::inet_addr);
 mirror!(ttl of TcpListener);
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.std().fmt(f)
-    }
-}
 
 impl FusedIterator for Incoming<'_> {}
 

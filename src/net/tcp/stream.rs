@@ -49,7 +49,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TcpStream(Socket<std::net::TcpStream>);
+pub struct TcpStream(pub(in crate::net) Socket<std::net::TcpStream>);
 
 impl TcpStream {
     /// Connects to a remote host; suspends the ethread until the connection is established, and
@@ -102,11 +102,9 @@ impl TcpStream {
     /// A cancelled ethread unwinds from here, and the attempt ends.
     #[track_caller]
     pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<Self> {
-        if timeout.is_zero() {
-            return Err(invalid("cannot set a 0 duration timeout"));
-        }
+        let limit = Limit::within(Some(timeout))?;
         check_world()?;
-        Self::connect_within(addr, Limit::After(timeout))
+        Self::connect_within(addr, limit)
     }
 
     #[track_caller]
@@ -149,7 +147,7 @@ impl TcpStream {
     }
 }
 
-mirror!(socket of TcpStream over std::net::TcpStream, SocketAddr);
+mirror!(socket of TcpStream, SocketAddr);
 mirror!(peer of TcpStream, SocketAddr);
 mirror!(shutdown of TcpStream);
 mirror!(stream of TcpStream, left);
@@ -164,11 +162,5 @@ fn left(n: usize, asked: usize) -> Left {
         Left::Nothing
     } else {
         Left::Unknown
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.std().fmt(f)
     }
 }

@@ -33,7 +33,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UnixDatagram(Socket<std::os::unix::net::UnixDatagram>);
+pub struct UnixDatagram(pub(in crate::net) Socket<std::os::unix::net::UnixDatagram>);
 
 impl UnixDatagram {
     /// Makes a socket at a path.
@@ -127,14 +127,8 @@ impl UnixDatagram {
     }
 }
 
-mirror!(socket of UnixDatagram over std::os::unix::net::UnixDatagram, SocketAddr);
+mirror!(socket of UnixDatagram, SocketAddr);
 mirror!(pair of UnixDatagram, socket::unix_datagram_pair);
 mirror!(peer of UnixDatagram, SocketAddr);
 mirror!(shutdown of UnixDatagram);
 mirror!(datagram of UnixDatagram, SocketAddr, socket::unix_addr);
-
-impl fmt::Debug for UnixDatagram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.std().fmt(f)
-    }
-}

@@ -35,7 +35,7 @@ use crate::runtime::io::source::check_world;
 /// assert_eq!(text?, "hello");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UnixListener(Socket<std::os::unix::net::UnixListener>);
+pub struct UnixListener(pub(in crate::net) Socket<std::os::unix::net::UnixListener>);
 
 impl UnixListener {
     /// Listens on a new socket at a path.
@@ -62,14 +62,8 @@ impl UnixListener {
     }
 }
 
-mirror!(socket of UnixListener over std::os::unix::net::UnixListener, SocketAddr);
+mirror!(socket of UnixListener, SocketAddr);
 mirror!(listener of UnixListener, UnixStream, SocketAddr, socket::unix_addr);
-
-impl fmt::Debug for UnixListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.std().fmt(f)
-    }
-}
 
 impl<'a> IntoIterator for &'a UnixListener {
     type Item = io::Result<UnixStream>;

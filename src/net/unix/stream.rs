@@ -34,7 +34,7 @@ use crate::runtime::state::slots::Direction;
 /// })??;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct UnixStream(Socket<std::os::unix::net::UnixStream>);
+pub struct UnixStream(pub(in crate::net) Socket<std::os::unix::net::UnixStream>);
 
 impl UnixStream {
     /// Connects to the socket at a path; suspends the ethread while the listener's queue is full.
@@ -70,16 +70,10 @@ impl UnixStream {
     }
 }
 
-mirror!(socket of UnixStream over std::os::unix::net::UnixStream, SocketAddr);
+mirror!(socket of UnixStream, SocketAddr);
 mirror!(pair of UnixStream, socket::unix_stream_pair);
 mirror!(peer of UnixStream, SocketAddr);
 mirror!(shutdown of UnixStream);
 // A short read may end at a change of the writer's credentials (unix(7)), so it does not prove that
 // the next read would block.
 mirror!(stream of UnixStream, |_, _| Left::Unknown);
-
-impl fmt::Debug for UnixStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.std().fmt(f)
-    }
-}

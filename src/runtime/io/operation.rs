@@ -33,6 +33,21 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
+    /// The limit that a timeout sets; `None` is for ever.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for zero, as std's sockets.
+    pub(crate) fn within(timeout: Option<Duration>) -> io::Result<Self> {
+        match timeout {
+            Some(Duration::ZERO) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "cannot set a 0 duration timeout",
+            )),
+            timeout => Ok(timeout.map_or(Self::Never, Self::After)),
+        }
+    }
+
     pub(crate) fn deadline(self, now: impl FnOnce() -> u64) -> u64 {
         match self {
             Self::Never => NEVER,
