@@ -33,9 +33,7 @@ use bytes::Bytes;
 /// assert_eq!(Body::from("hello").len(), Some(5));
 /// ```
 #[derive(Default)]
-pub struct Body {
-    content: Content,
-}
+pub struct Body(Content);
 
 /// The closure of [`Body::writer`].
 pub(crate) type WriteBody = Box<dyn FnOnce(&mut BodyWriter<'_>) -> io::Result<()>>;
@@ -69,9 +67,7 @@ pub(crate) enum Content {
 impl Body {
     /// Makes a body of no bytes.
     pub const fn empty() -> Self {
-        Self {
-            content: Content::Empty,
-        }
+        Self(Content::Empty)
     }
 
     /// Makes a body of a whole regular file, from its beginning, sent under a `Content-Length`.
@@ -117,13 +113,11 @@ impl Body {
     /// If the file ends earlier, the connection is closed, so that the peer sees an incomplete
     /// response.
     pub fn file_range(file: impl Into<Arc<File>>, offset: u64, len: u64) -> Self {
-        Self {
-            content: Content::File {
-                file: file.into(),
-                offset,
-                len,
-            },
-        }
+        Self(Content::File {
+            file: file.into(),
+            offset,
+            len,
+        })
     }
 
     /// Makes a body of what `reader` yields until its end, sent in chunks as it comes.
@@ -131,12 +125,10 @@ impl Body {
     /// The reader is called in the ethread of the connection, after the head was sent; an error
     /// from it cuts the response short and closes the connection.
     pub fn reader(reader: impl Read + 'static) -> Self {
-        Self {
-            content: Content::Reader {
-                reader: Box::new(reader),
-                len: None,
-            },
-        }
+        Self(Content::Reader {
+            reader: Box::new(reader),
+            len: None,
+        })
     }
 
     /// Makes a body of `len` bytes read from `reader`, sent under a `Content-Length`.
@@ -144,12 +136,10 @@ impl Body {
     /// Data beyond `len` is not read. If the reader ends earlier, the connection is closed, so that
     /// the peer sees an incomplete response.
     pub fn sized_reader(reader: impl Read + 'static, len: u64) -> Self {
-        Self {
-            content: Content::Reader {
-                reader: Box::new(reader),
-                len: Some(len),
-            },
-        }
+        Self(Content::Reader {
+            reader: Box::new(reader),
+            len: Some(len),
+        })
     }
 
     /// Makes a body of what `write` produces, sent in chunks.
@@ -158,12 +148,10 @@ impl Body {
     /// is buffered until the buffer is full, it calls [`flush`](Write::flush), or it returns. An
     /// error from it cuts the response short and closes the connection.
     pub fn writer(write: impl FnOnce(&mut BodyWriter<'_>) -> io::Result<()> + 'static) -> Self {
-        Self {
-            content: Content::Writer {
-                write: Box::new(write),
-                len: None,
-            },
-        }
+        Self(Content::Writer {
+            write: Box::new(write),
+            len: None,
+        })
     }
 
     /// Makes a body of `len` bytes that `write` produces, sent under a `Content-Length`.
@@ -174,29 +162,25 @@ impl Body {
         len: u64,
         write: impl FnOnce(&mut BodyWriter<'_>) -> io::Result<()> + 'static,
     ) -> Self {
-        Self {
-            content: Content::Writer {
-                write: Box::new(write),
-                len: Some(len),
-            },
-        }
+        Self(Content::Writer {
+            write: Box::new(write),
+            len: Some(len),
+        })
     }
 
     pub(crate) fn taking_over(take_over: Box<dyn Any>) -> Self {
-        Self {
-            content: Content::TakeOver(take_over),
-        }
+        Self(Content::TakeOver(take_over))
     }
 
     /// Whether the connection is to be handed over.
     pub(crate) fn takes_over(&self) -> bool {
-        matches!(self.content, Content::TakeOver(_))
+        matches!(self.0, Content::TakeOver(_))
     }
 
     /// Returns the length in bytes where it is known.
     #[inline]
     pub fn len(&self) -> Option<u64> {
-        match &self.content {
+        match &self.0 {
             Content::Empty | Content::TakeOver(_) => Some(0),
             Content::Static(bytes) => Some(bytes.len() as u64),
             Content::Bytes(bytes) => Some(bytes.len() as u64),
@@ -212,7 +196,7 @@ impl Body {
 
     /// Returns the bytes of a body that is not a stream.
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        match &self.content {
+        match &self.0 {
             Content::Empty | Content::TakeOver(_) => Some(&[]),
             Content::Static(bytes) => Some(bytes),
             Content::Bytes(bytes) => Some(bytes),
@@ -222,13 +206,13 @@ impl Body {
 
     #[inline]
     pub(crate) fn into_content(self) -> Content {
-        self.content
+        self.0
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, len) = match &self.content {
+        let (kind, len) = match &self.0 {
             Content::Empty => return f.write_str("Body::Empty"),
             Content::TakeOver(_) => return f.write_str("Body::TakeOver"),
             Content::Static(_) | Content::Bytes(_) => ("Bytes", self.len()),
@@ -252,9 +236,7 @@ impl From<()> for Body {
 
 impl From<&'static [u8]> for Body {
     fn from(bytes: &'static [u8]) -> Self {
-        Self {
-            content: Content::Static(bytes),
-        }
+        Self(Content::Static(bytes))
     }
 }
 
@@ -272,9 +254,7 @@ impl From<&'static str> for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self {
-            content: Content::Bytes(bytes),
-        }
+        Self(Content::Bytes(bytes))
     }
 }
 

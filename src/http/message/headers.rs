@@ -202,11 +202,7 @@ impl From<HeaderMap> for Headers {
 
 impl From<Headers> for HeaderMap {
     fn from(headers: Headers) -> Self {
-        let mut map = Self::with_capacity(headers.len());
-        for (name, value) in headers {
-            map.append(name, value);
-        }
-        map
+        headers.into_iter().collect()
     }
 }
 

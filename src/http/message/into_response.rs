@@ -32,11 +32,6 @@ pub trait IntoResponse {
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-#[inline]
-fn with_type(content_type: HeaderValue, body: impl Into<Body>) -> Response {
-    Response::typed(content_type, body.into())
-}
-
 impl IntoResponse for Response {
     fn into_response(self) -> Response {
         self
@@ -67,47 +62,19 @@ impl IntoResponse for Body {
     }
 }
 
-impl IntoResponse for &'static str {
-    fn into_response(self) -> Response {
-        with_type(PLAIN_TEXT, self)
-    }
+/// Values that are sent as they are, with this `Content-Type`.
+macro_rules! typed {
+    ($content_type:ident: $($(const $N:ident)? $Value:ty),+) => {$(
+        impl$(<const $N: usize>)? IntoResponse for $Value {
+            fn into_response(self) -> Response {
+                Response::typed($content_type, self.into())
+            }
+        }
+    )+};
 }
 
-impl IntoResponse for String {
-    fn into_response(self) -> Response {
-        with_type(PLAIN_TEXT, self)
-    }
-}
-
-impl IntoResponse for Cow<'static, str> {
-    fn into_response(self) -> Response {
-        with_type(PLAIN_TEXT, self)
-    }
-}
-
-impl IntoResponse for &'static [u8] {
-    fn into_response(self) -> Response {
-        with_type(BYTES, self)
-    }
-}
-
-impl<const N: usize> IntoResponse for &'static [u8; N] {
-    fn into_response(self) -> Response {
-        with_type(BYTES, self)
-    }
-}
-
-impl IntoResponse for Vec<u8> {
-    fn into_response(self) -> Response {
-        with_type(BYTES, self)
-    }
-}
-
-impl IntoResponse for Bytes {
-    fn into_response(self) -> Response {
-        with_type(BYTES, self)
-    }
-}
+typed!(PLAIN_TEXT: &'static str, String, Cow<'static, str>);
+typed!(BYTES: &'static [u8], const N &'static [u8; N], Vec<u8>, Bytes);
 
 impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     fn into_response(self) -> Response {

@@ -112,17 +112,10 @@ impl ChunkedDecoder {
         loop {
             let (taken, result) = self.take_framing(&src[consumed..]);
             consumed += taken;
-            match result {
-                // The data before the violation is valid, and is returned however much was received
-                // with it: the next call meets the violation again.
-                Err(_) if produced > 0 => {
-                    return Ok(Progress {
-                        consumed,
-                        produced,
-                        done: false,
-                    });
-                }
-                result => result?,
+            // The data before a violation is valid, and is returned however much was received with
+            // it: the next call meets the violation again.
+            if produced == 0 {
+                result?;
             }
             let run = self
                 .data_run()
@@ -255,15 +248,12 @@ impl ChunkedDecoder {
             b'\r' => Ok(State::SizeLf),
             b';' | b' ' | b'\t' => {
                 self.count_extension_byte()?;
-                let between = byte != b';';
-                let position = if between {
-                    Extension::Between
-                } else {
-                    Extension::NameStart
-                };
-                Ok(State::Extension(position))
+                Ok(State::Extension(match byte {
+                    b';' => Extension::NameStart,
+                    _ => Extension::Between,
+                }))
             }
-            b'\n' => Err(ProtoError::ChunkLineEnd { got: byte }),
+            got @ b'\n' => Err(ProtoError::ChunkLineEnd { got }),
             got => Err(ProtoError::ChunkSize { got }),
         }
     }

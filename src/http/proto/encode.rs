@@ -11,7 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, 
 use http::{HeaderName, StatusCode, Version};
 
 use super::date::DateCache;
-use super::grammar::is_token_byte;
+use super::grammar::{is_token_byte, members};
 use crate::http::message::Headers;
 pub(crate) use head_cache::HeadCache;
 
@@ -195,8 +195,7 @@ fn write_options(out: &mut Vec<u8>, persistence: &str, headers: &Headers) {
 
 /// The members of a Connection field that are well-formed: tokens.
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let options = value.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    options.filter(|option| !option.is_empty() && option.iter().all(|&b| is_token_byte(b)))
+    members(value).filter(|option| option.iter().all(|&b| is_token_byte(b)))
 }
 
 /// Whether the connection itself decides about this option.

@@ -89,54 +89,55 @@ impl fmt::Display for ProtoError {
         let byte = |f: &mut fmt::Formatter<'_>, wanted: &str, got: u8| {
             write!(f, "expected {wanted}, got byte 0x{got:02x}")
         };
-        match *self {
+        let text = match *self {
             Self::RequestLineTooLong { limit } => {
-                write!(f, "request line is longer than {limit} bytes")
+                return write!(f, "request line is longer than {limit} bytes");
             }
-            Self::MethodTooLong { limit } => write!(f, "method is longer than {limit} bytes"),
-            Self::HeadTooLarge { limit } => write!(f, "request head is larger than {limit} bytes"),
+            Self::MethodTooLong { limit } => {
+                return write!(f, "method is longer than {limit} bytes");
+            }
+            Self::HeadTooLarge { limit } => {
+                return write!(f, "request head is larger than {limit} bytes");
+            }
             Self::TooManyFields { limit } => {
-                write!(f, "request head has more than {limit} fields")
+                return write!(f, "request head has more than {limit} fields");
             }
-            Self::ChunkSize { got } => byte(f, "a hexadecimal chunk size", got),
-            Self::ChunkExtension { got } => byte(f, "a chunk extension", got),
+            Self::ChunkSize { got } => return byte(f, "a hexadecimal chunk size", got),
+            Self::ChunkExtension { got } => return byte(f, "a chunk extension", got),
             Self::ChunkExtensionsTooLarge { limit } => {
-                write!(f, "chunk extensions are larger than {limit} bytes")
+                return write!(f, "chunk extensions are larger than {limit} bytes");
             }
-            Self::ChunkLineEnd { got } => byte(f, "CRLF in the chunk framing", got),
-            Self::Trailer { got } => byte(f, "a trailer field", got),
+            Self::ChunkLineEnd { got } => return byte(f, "CRLF in the chunk framing", got),
+            Self::Trailer { got } => return byte(f, "a trailer field", got),
             Self::TrailerTooLarge { limit } => {
-                write!(f, "trailer section is larger than {limit} bytes")
+                return write!(f, "trailer section is larger than {limit} bytes");
             }
-            Self::RequestLine => f.write_str("expected `method target HTTP/1.1`"),
-            Self::VersionMalformed => f.write_str("expected HTTP/1.1 or HTTP/1.0"),
-            Self::VersionUnsupported => {
-                f.write_str("expected HTTP/1.1 or HTTP/1.0, got another version")
-            }
-            Self::LineEnd => f.write_str("expected CRLF, got a bare CR"),
-            Self::LineEndsMixed => f.write_str("expected CRLF throughout, got a bare LF"),
-            Self::LineFolded => f.write_str("expected a field, got a folded line"),
-            Self::FieldName => f.write_str("expected a field name and a colon"),
-            Self::FieldValue => f.write_str("expected a field value, got a control character"),
-            Self::Target => f.write_str("request target is malformed for this method"),
-            Self::Misdirected => f.write_str("expected a target of this server, got another URI"),
-            Self::ConnectRefused => f.write_str("method CONNECT is not implemented"),
-            Self::HostMissing => f.write_str("expected a host field, got none"),
-            Self::HostRepeated => f.write_str("expected one host field, got several"),
-            Self::HostMalformed => f.write_str("host is malformed"),
-            Self::LengthMalformed => f.write_str("content-length is not a decimal number"),
-            Self::LengthRepeated => f.write_str("expected one content-length, got several"),
-            Self::LengthAndCoding => f.write_str("got both content-length and transfer-encoding"),
-            Self::CodingMalformed => f.write_str("transfer-encoding is not a list of codings"),
-            Self::CodingOnHttp10 => f.write_str("got transfer-encoding on HTTP/1.0"),
-            Self::CodingNotChunkedLast => {
-                f.write_str("expected chunked as the last transfer coding")
-            }
-            Self::CodingRepeated => f.write_str("got the chunked transfer coding twice"),
-            Self::CodingUnknown => f.write_str("expected chunked alone, got another coding"),
-            Self::ExpectationUnknown => f.write_str("expected 100-continue, got another"),
-            Self::ChunkSizeTooLarge => f.write_str("chunk size does not fit into 64 bits"),
-        }
+            Self::RequestLine => "expected `method target HTTP/1.1`",
+            Self::VersionMalformed => "expected HTTP/1.1 or HTTP/1.0",
+            Self::VersionUnsupported => "expected HTTP/1.1 or HTTP/1.0, got another version",
+            Self::LineEnd => "expected CRLF, got a bare CR",
+            Self::LineEndsMixed => "expected CRLF throughout, got a bare LF",
+            Self::LineFolded => "expected a field, got a folded line",
+            Self::FieldName => "expected a field name and a colon",
+            Self::FieldValue => "expected a field value, got a control character",
+            Self::Target => "request target is malformed for this method",
+            Self::Misdirected => "expected a target of this server, got another URI",
+            Self::ConnectRefused => "method CONNECT is not implemented",
+            Self::HostMissing => "expected a host field, got none",
+            Self::HostRepeated => "expected one host field, got several",
+            Self::HostMalformed => "host is malformed",
+            Self::LengthMalformed => "content-length is not a decimal number",
+            Self::LengthRepeated => "expected one content-length, got several",
+            Self::LengthAndCoding => "got both content-length and transfer-encoding",
+            Self::CodingMalformed => "transfer-encoding is not a list of codings",
+            Self::CodingOnHttp10 => "got transfer-encoding on HTTP/1.0",
+            Self::CodingNotChunkedLast => "expected chunked as the last transfer coding",
+            Self::CodingRepeated => "got the chunked transfer coding twice",
+            Self::CodingUnknown => "expected chunked alone, got another coding",
+            Self::ExpectationUnknown => "expected 100-continue, got another",
+            Self::ChunkSizeTooLarge => "chunk size does not fit into 64 bits",
+        };
+        f.write_str(text)
     }
 }
 

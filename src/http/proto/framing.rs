@@ -9,6 +9,7 @@ use http::Version;
 
 use super::ProtoError;
 use super::codings::Codings;
+use super::grammar::members;
 use crate::http::message::authority_is_valid;
 
 /// How the body of a request is delimited.
@@ -219,7 +220,7 @@ impl Survey {
 
     #[inline(never)]
     fn note_options(&mut self, value: &[u8]) {
-        for option in value.split(|&b| b == b',').map(trim_whitespace) {
+        for option in members(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
         }
@@ -228,12 +229,12 @@ impl Survey {
     /// RFC 9110 section 10.1.1: a case-insensitive list with one member that has a meaning.
     #[inline(never)]
     fn note_expect(&mut self, value: &[u8]) {
-        for member in value.split(|&b| b == b',').map(trim_whitespace) {
+        for member in members(value) {
             if member.eq_ignore_ascii_case(b"100-continue") {
                 if self.expectation == Expectation::None {
                     self.expectation = Expectation::Continue;
                 }
-            } else if !member.is_empty() {
+            } else {
                 self.expectation = Expectation::Unknown;
             }
         }
@@ -245,14 +246,6 @@ impl Survey {
 fn is_word<const N: usize>(text: &[u8], usual: &[u8; N]) -> bool {
     // The usual spelling is compared all at once.
     text == usual || text.eq_ignore_ascii_case(usual)
-}
-
-/// RFC 9110 section 5.6.3: optional whitespace is SP and HTAB, nothing else.
-fn trim_whitespace(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,20 +6,7 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~'
         )
 }
 
@@ -27,4 +14,10 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
 /// consists: all but the control characters.
 pub(super) const fn is_value_byte(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// The elements of a list that are not empty (RFC 9110 section 5.6.1.2).
+pub(super) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = list.split(|&b| b == b',').map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
 }

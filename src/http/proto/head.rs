@@ -33,7 +33,7 @@ use known::Known;
 const INLINE_FIELDS: usize = 32;
 
 /// A request head as offsets into the buffer it was parsed from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 // In this order, so that a known head touches two cache lines of it.
 #[repr(C)]
 pub(crate) struct RequestHead {
@@ -65,17 +65,7 @@ struct Search {
 impl RequestHead {
     /// Creates an empty head; allocates nothing.
     pub(crate) fn new() -> Self {
-        Self {
-            method: Method::GET,
-            target: String::new(),
-            path_len: 0,
-            version: Version::HTTP_11,
-            line_len: 0,
-            fields: Vec::new(),
-            framing: Framing::default(),
-            known: Known::default(),
-            search: Search::default(),
-        }
+        Self::default()
     }
 
     /// Parses the head that `buf` begins with and returns its length, or `None` if more bytes are
@@ -179,20 +169,16 @@ impl RequestHead {
         let slots = &mut slots[..limits.fields.min(INLINE_FIELDS)];
         let mut request = Request::new(&mut []);
         let mut parsed = request.parse_with_uninit_headers(window, slots);
+        let mut more;
         if parsed == Err(httparse::Error::TooManyHeaders) && limits.fields > INLINE_FIELDS {
             // A field takes at least three bytes, so a small head never reserves many slots.
-            let mut slots = vec![EMPTY_HEADER; limits.fields.min(window.len() / 3)];
-            let mut request = Request::new(&mut slots);
+            more = vec![EMPTY_HEADER; limits.fields.min(window.len() / 3)];
+            request = Request::new(&mut more);
             parsed = request.parse(window);
-            if let Ok(Status::Complete(len)) = parsed {
-                return self
-                    .accept(&request, &window[..len], limits)
-                    .map(|()| Some(len));
-            }
-        } else if let Ok(Status::Complete(len)) = parsed {
-            return self
-                .accept(&request, &window[..len], limits)
-                .map(|()| Some(len));
+        }
+        if let Ok(Status::Complete(len)) = parsed {
+            self.accept(&request, &window[..len], limits)?;
+            return Ok(Some(len));
         }
         if parsed == Err(httparse::Error::Version)
             && let Some(minor) = later_minor_version(window)

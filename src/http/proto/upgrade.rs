@@ -4,6 +4,7 @@
 use http::Version;
 use http::header::UPGRADE;
 
+use super::grammar::members;
 use crate::http::message::{HeaderView, Headers};
 
 /// Whether a 101 with the headers `response` may answer a request with the headers `request`.
@@ -26,10 +27,4 @@ pub(crate) fn is_offered(version: Version, request: HeaderView<'_>, protocol: &[
         all.any(|member| member.eq_ignore_ascii_case(wanted))
     };
     version == Version::HTTP_11 && lists("connection", b"upgrade") && lists("upgrade", protocol)
-}
-
-/// The elements of a list that are not empty (RFC 9110 section 5.6.1.2).
-fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let members = list.split(|&b| b == b',').map(<[u8]>::trim_ascii);
-    members.filter(|member| !member.is_empty())
 }
