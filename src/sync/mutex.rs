@@ -3,7 +3,7 @@
 // The value is in an `UnsafeCell`, and one guard at a time refers to it.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
@@ -58,8 +58,6 @@ pub struct Mutex<T: ?Sized> {
     /// The waiters, each with the ethread that will be the holder.
     waiters: WaitQueue<Peer>,
     /// The ethread that holds the mutex, or has been handed it and has not run since.
-    holder: Cell<Peer>,
-    /// The same ethread, shared with the waits on this mutex for deadlock detection.
     owner: Owner,
     poison: Poison,
     value: UnsafeCell<T>,
@@ -77,7 +75,6 @@ impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
         Self {
             waiters: WaitQueue::new(),
-            holder: Cell::new(Peer::NONE),
             owner: Owner::new(),
             poison: Poison::new(),
             value: UnsafeCell::new(value),
@@ -112,15 +109,12 @@ impl<T: ?Sized> Mutex<T> {
         &self,
         location: &'static Location<'static>,
     ) -> LockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != Peer::NONE {
-            let wait = Wait::new(WaitKind::Lock, location).on(&self.owner, self.holder.get());
-            wait_queue::unlimited(
-                self.waiters.wait(wait, wait_queue::me()),
-                "Mutex::lock",
-                location,
-            );
+        if self.owner.get() != Peer::NONE {
+            let wait = Wait::new(WaitKind::Lock, location).on(&self.owner);
+            self.waiters
+                .wait_infallibly(wait, wait_queue::me(), "Mutex::lock");
         } else {
-            self.holder.set(wait_queue::me());
+            self.owner.set(wait_queue::me());
         }
         self.guard()
     }
@@ -131,10 +125,10 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// `WouldBlock` if the mutex is locked; `Poisoned` with the guard if a holder has unwound.
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
-        if self.holder.get() != Peer::NONE {
+        if self.owner.get() != Peer::NONE {
             return Err(TryLockError::WouldBlock);
         }
-        self.holder.set(wait_queue::me());
+        self.owner.set(wait_queue::me());
         Ok(self.guard()?)
     }
 
@@ -179,9 +173,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         self.holding.end(&mutex.poison);
         // The mutex stays held during the hand-over, so that no other ethread locks it in between.
         let next = mutex.waiters.wake_one(|next| *next);
-        let next = next.unwrap_or(Peer::NONE);
-        mutex.holder.set(next);
-        mutex.owner.set(next);
+        mutex.owner.set(next.unwrap_or(Peer::NONE));
     }
 }
 

@@ -54,9 +54,7 @@ use crate::runtime::base::wait::WaitKind;
 pub struct OnceCell<T> {
     value: cell::OnceCell<T>,
     /// The ethread that makes the value, or is the next to do so.
-    maker: Cell<Peer>,
-    /// The same ethread, shared with the waits on this cell for deadlock detection.
-    owner: Owner,
+    maker: Owner,
     /// The waiters, each with its ethread if the waiter would make the value itself.
     waiters: WaitQueue<Option<Peer>>,
 }
@@ -74,12 +72,12 @@ impl<T> Drop for Making<'_, T> {
                 if let Some(next) = waiter {
                     // `next` makes the value from now on, so that no other ethread makes the
                     // value in between.
-                    cell.make_it(next);
+                    cell.maker.set(next);
                     return;
                 }
             }
         }
-        cell.make_it(Peer::NONE);
+        cell.maker.set(Peer::NONE);
         cell.waiters.wake_all(|_| ());
     }
 }
@@ -90,8 +88,7 @@ impl<T> OnceCell<T> {
     pub const fn new() -> Self {
         Self {
             value: cell::OnceCell::new(),
-            maker: Cell::new(Peer::NONE),
-            owner: Owner::new(),
+            maker: Owner::new(),
             waiters: WaitQueue::new(),
         }
     }
@@ -178,13 +175,14 @@ impl<T> OnceCell<T> {
                 "the value of a cell is needed at {location} in order to make it"
             );
             // Waits until there is a value, or until the caller is to make it.
-            let waited = self.waiters.wait(self.wait_for_it(location), Some(me));
-            wait_queue::unlimited(waited, "OnceCell::get_or_init", location);
+            let wait = self.wait_for_it(location);
+            self.waiters
+                .wait_infallibly(wait, Some(me), "OnceCell::get_or_init");
         }
         if let Some(value) = self.value.get() {
             return Ok(value);
         }
-        self.make_it(me);
+        self.maker.set(me);
         let _making = Making(self);
         let value = f()?;
         Ok(self.value.get_or_init(|| value))
@@ -210,8 +208,8 @@ impl<T> OnceCell<T> {
             if let Some(value) = self.value.get() {
                 return value;
             }
-            let waited = self.waiters.wait(self.wait_for_it(location), None);
-            wait_queue::unlimited(waited, "OnceCell::wait", location);
+            let wait = self.wait_for_it(location);
+            self.waiters.wait_infallibly(wait, None, "OnceCell::wait");
         }
     }
 
@@ -220,14 +218,8 @@ impl<T> OnceCell<T> {
         self.maker.get() != Peer::NONE
     }
 
-    /// Records which ethread makes the value from now on, if any.
-    fn make_it(&self, maker: Peer) {
-        self.maker.set(maker);
-        self.owner.set(maker);
-    }
-
     fn wait_for_it(&self, location: &'static Location<'static>) -> Wait<'_> {
-        Wait::new(WaitKind::Once, location).on(&self.owner, self.maker.get())
+        Wait::new(WaitKind::Once, location).on(&self.maker)
     }
 
     /// Takes the value out, so that another one can be made.

@@ -12,6 +12,7 @@ use std::panic::Location;
 use super::poison::{Holding, Poison, poisonable};
 use super::wait_queue::{self, Wait, WaitQueue};
 use super::{LockResult, TryLockError, TryLockResult};
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::base::owner::{Owner, Peer};
 use crate::runtime::base::wait::WaitKind;
 
@@ -93,16 +94,6 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
     holding: Holding,
-}
-
-/// Grants the waiters behind a waiter that has left: it may have kept back waiters that can have
-/// the lock now.
-struct Left<'a, T: ?Sized>(&'a RwLock<T>);
-
-impl<T: ?Sized> Drop for Left<'_, T> {
-    fn drop(&mut self) {
-        self.0.grant();
-    }
 }
 
 impl<T> RwLock<T> {
@@ -204,15 +195,14 @@ impl<T: ?Sized> RwLock<T> {
         }
         let location = Location::caller();
         let wait = match self.state.get() {
-            LockState::Written(writer) => {
-                Wait::new(WaitKind::Lock, location).on(&self.owner, writer)
-            }
+            LockState::Written(_) => Wait::new(WaitKind::Lock, location).on(&self.owner),
             LockState::Read(readers) => {
                 Wait::new(WaitKind::Readers, location).for_many(readers as u64)
             }
         };
-        let _left = Left(self);
-        wait_queue::unlimited(self.waiters.wait(wait, access), call, location);
+        // A waiter that leaves may have kept back waiters that can have the lock now.
+        let _left = OnDrop(|| self.grant());
+        self.waiters.wait_infallibly(wait, access, call);
     }
 
     fn set(&self, state: LockState) {
@@ -234,14 +224,8 @@ impl<T: ?Sized> RwLock<T> {
 
     /// Grants the lock to each waiter that can have it now, in queue order.
     fn grant(&self) {
-        while let Some(access) = self.waiters.first()
-            && let Some(state) = self.after(access)
-        {
-            // A waiter that has met a deadline, and has not run since, gets nothing.
-            if self.waiters.wake_next() == Some(true) {
-                self.set(state);
-            }
-        }
+        self.waiters
+            .grant(|access| self.after(access), |state| self.set(state));
     }
 
     fn reader(&self) -> LockResult<RwLockReadGuard<'_, T>> {

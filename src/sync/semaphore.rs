@@ -6,8 +6,9 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use super::wait_queue::{self, Wait, WaitQueue};
+use super::wait_queue::{Wait, WaitQueue};
 use crate::runtime::base::debug::opaque_debug;
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::base::wait::WaitKind;
 
 /// Gives out permits, of which there is a limited number.
@@ -89,6 +90,13 @@ macro_rules! permits {
             pub fn try_acquire(&self) -> Result<$Permit<'_>, TryAcquireError> {
                 self.try_acquire_many(1)
             }
+
+            fn permit(&self, count: usize) -> $Permit<'_> {
+                $Permit {
+                    semaphore: self,
+                    count,
+                }
+            }
         }
 
         impl $Permit<'_> {
@@ -103,19 +111,18 @@ macro_rules! permits {
                 self.count = 0;
             }
         }
+
+        impl Drop for $Permit<'_> {
+            fn drop(&mut self) {
+                if self.count > 0 {
+                    self.semaphore.add_permits(self.count);
+                }
+            }
+        }
     };
 }
 
 pub(super) use permits;
-
-/// Grants the waiters behind a waiter that has left: they may ask for fewer permits.
-struct Left<'a>(&'a Semaphore);
-
-impl Drop for Left<'_> {
-    fn drop(&mut self) {
-        self.0.grant();
-    }
-}
 
 impl Semaphore {
     /// Creates a semaphore with this number of permits.
@@ -141,7 +148,7 @@ impl Semaphore {
     /// A cancelled ethread unwinds from here, unless it has been handed the permit.
     #[track_caller]
     pub fn acquire(&self) -> Permit<'_> {
-        self.acquire_at(1, Location::caller())
+        self.acquire_many(1)
     }
 
     /// Takes `count` permits at once; suspends the caller until so many are free and its turn
@@ -156,24 +163,15 @@ impl Semaphore {
     /// As [`acquire`](Self::acquire).
     #[track_caller]
     pub fn acquire_many(&self, count: usize) -> Permit<'_> {
-        self.acquire_at(count, Location::caller())
-    }
-
-    fn acquire_at(&self, count: usize, location: &'static Location<'static>) -> Permit<'_> {
         if let Ok(permit) = self.try_acquire_many(count) {
             return permit;
         }
-        let _left = Left(self);
-        let wait = Wait::new(WaitKind::Permits, location).for_many(count as u64);
-        wait_queue::unlimited(
-            self.waiters.wait(wait, count),
-            "Semaphore::acquire",
-            location,
-        );
-        Permit {
-            semaphore: self,
-            count,
-        }
+        // The waiters behind a waiter that leaves may ask for fewer permits.
+        let _left = OnDrop(|| self.grant());
+        let wait = Wait::new(WaitKind::Permits, Location::caller()).for_many(count as u64);
+        self.waiters
+            .wait_infallibly(wait, count, "Semaphore::acquire");
+        self.permit(count)
     }
 
     /// Takes `count` permits if so many are free and there is no waiter; does not wait.
@@ -186,10 +184,7 @@ impl Semaphore {
         match left.filter(|_| self.waiters.is_empty()) {
             Some(left) => {
                 self.permits.set(left);
-                Ok(Permit {
-                    semaphore: self,
-                    count,
-                })
+                Ok(self.permit(count))
             }
             None => Err(TryAcquireError),
         }
@@ -215,24 +210,12 @@ impl Semaphore {
 
     /// Grants what can be granted, in queue order.
     fn grant(&self) {
-        while let Some(count) = self.waiters.first()
-            && let Some(left) = self.permits.get().checked_sub(count)
-        {
-            // A waiter that has met a deadline, and has not run since, gets nothing.
-            if self.waiters.wake_next() == Some(true) {
-                self.permits.set(left);
-            }
-        }
+        let left = |count| self.permits.get().checked_sub(count);
+        self.waiters.grant(left, |left| self.permits.set(left));
     }
 }
 
 permits!(Semaphore, Permit);
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        self.semaphore.add_permits(self.count);
-    }
-}
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,9 +6,9 @@ use std::panic::Location;
 use std::time::Duration;
 
 use super::select::sealed::{Park, Parts};
-use super::wait_queue::{self, Wait, WaitError, WaitQueue, Waiter};
+use super::wait_queue::{Wait, WaitError, WaitQueue, Waiter};
 use crate::runtime::base::debug::opaque_debug;
-use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
+use crate::runtime::base::wait::{WaitKind, deadline_after};
 use crate::time::Instant;
 
 /// Hands values to the waiters of the moment: to the first waiter or to all waiters. Celluloid's
@@ -75,9 +75,8 @@ impl<T> Signal<T> {
     /// A cancelled ethread unwinds from here, unless it has been handed a value.
     #[track_caller]
     pub fn wait(&self) -> T {
-        let location = Location::caller();
-        let waited = self.wait_until(NEVER, location);
-        let value = wait_queue::unlimited(waited, "Signal::wait", location);
+        let wait = Wait::new(WaitKind::Signal, Location::caller());
+        let value = self.waiters.wait_infallibly(wait, None, "Signal::wait");
         value.expect("a woken waiter has a value")
     }
 
@@ -96,17 +95,9 @@ impl<T> Signal<T> {
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<T> {
         let deadline = deadline_after(Instant::now().as_nanos(), timeout);
-        let waited = self.wait_until(deadline, Location::caller());
+        let wait = Wait::new(WaitKind::Signal, Location::caller()).until(deadline);
+        let waited = self.waiters.wait(wait, None);
         waited.unwrap_or_else(WaitError::into_inner)
-    }
-
-    fn wait_until(
-        &self,
-        deadline: u64,
-        location: &'static Location<'static>,
-    ) -> Result<Option<T>, WaitError<Option<T>>> {
-        let wait = Wait::new(WaitKind::Signal, location).until(deadline);
-        self.waiters.wait(wait, None)
     }
 
     /// Returns an operation that waits for a value, for [`select!`](crate::select).

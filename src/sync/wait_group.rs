@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::rc::Rc;
 
-use super::wait_queue::{self, Wait, WaitQueue};
+use super::wait_queue::{Wait, WaitQueue};
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
 
@@ -95,13 +95,10 @@ impl WaitGroup {
         if self.members() == 0 {
             return;
         }
-        let location = Location::caller();
-        let wait = Wait::new(WaitKind::WaitGroup, location);
-        wait_queue::unlimited(
-            self.group.waiters.wait(wait, ()),
-            "WaitGroup::wait",
-            location,
-        );
+        let wait = Wait::new(WaitKind::WaitGroup, Location::caller());
+        self.group
+            .waiters
+            .wait_infallibly(wait, (), "WaitGroup::wait");
     }
 }
 

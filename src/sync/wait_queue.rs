@@ -67,11 +67,11 @@ impl<'a> Wait<'a> {
         Self { detail, ..self }
     }
 
-    /// Adds the owner that the wait depends on, which is the ethread `now` at present.
-    pub(super) fn on(self, owner: &'a Owner, now: Peer) -> Self {
+    /// Adds the owner that the wait depends on.
+    pub(super) fn on(self, owner: &'a Owner) -> Self {
         Self {
-            detail: now.id(),
-            waits_on: Some(WaitsOn::Owner(owner, now)),
+            detail: owner.get().id(),
+            waits_on: Some(WaitsOn::Owner(owner)),
             ..self
         }
     }
@@ -194,6 +194,17 @@ impl<D> WaitQueue<D> {
         };
         park::leave();
         waiter.end_apart()
+    }
+
+    /// As [`wait`](Self::wait), without a limit, for the infallible `call`. Aborts the process if
+    /// the caller unwinds.
+    #[inline(always)]
+    pub(super) fn wait_infallibly(&self, wait: Wait<'_>, data: D, call: &str) -> D {
+        match self.wait(wait, data) {
+            Ok(data) => data,
+            Err(WaitError::Unwinding(_)) => cannot_wait(call, wait.location),
+            Err(WaitError::TimedOut(_)) => unreachable!("a wait without a limit does not time out"),
+        }
     }
 
     #[inline(never)]
@@ -324,19 +335,6 @@ impl<D> WaitQueue<D> {
         }
     }
 
-    /// The data of the first waiter.
-    pub(super) fn first(&self) -> Option<D>
-    where
-        D: Copy,
-    {
-        if !self.is_home() {
-            return None;
-        }
-        let entries = self.entries.borrow();
-        let first = entries.get(entries.len() - self.waiting.get());
-        first.map(|waiter| waiter.data)
-    }
-
     fn is_home(&self) -> bool {
         let home = self.home.get();
         current::with(|scheduler| scheduler.is_some_and(|scheduler| scheduler.id() == home))
@@ -389,18 +387,27 @@ impl<D> WaitQueue<D> {
         self.is_home() && first.is_some_and(|first| first.number <= last)
     }
 
-    /// Wakes the first waiter. `Some(false)` if the waiter is gone: its wait was ended by a
-    /// deadline or a cancel, and it has not run since. `None` if there is no waiter.
-    pub(super) fn wake_next(&self) -> Option<bool> {
+    /// Wakes waiters in queue order, as long as `admit` has a result for the next one's data. Calls
+    /// `hold` with that result, unless the waiter is gone: a waiter that has met a deadline, and
+    /// has not run since, gets nothing.
+    pub(super) fn grant<S>(&self, admit: impl Fn(D) -> Option<S>, hold: impl Fn(S))
+    where
+        D: Copy,
+    {
         current::with(|scheduler| {
-            let scheduler = scheduler.filter(|s| s.id() == self.home.get())?;
+            let Some(scheduler) = scheduler.filter(|s| s.id() == self.home.get()) else {
+                return;
+            };
             let mut entries = self.entries.borrow_mut();
-            if self.is_void() {
-                return None;
+            while !self.is_void()
+                && let Some(next) = entries.next(self.waiting.get())
+                && let Some(granted) = admit(next.data)
+            {
+                if self.wake(scheduler, next, u64::MAX) == Some(true) {
+                    hold(granted);
+                }
             }
-            let next = entries.next(self.waiting.get())?;
-            self.wake(scheduler, next, u64::MAX)
-        })
+        });
     }
 
     /// Wakes all waiters.
@@ -456,17 +463,4 @@ pub(super) fn me() -> Peer {
 #[cold]
 pub(super) fn cannot_wait(call: &str, location: &'static Location<'static>) -> ! {
     scheduler().abort_unwinding(call, location)
-}
-
-/// Unwraps a wait without a limit. Aborts the process if the caller unwinds.
-pub(super) fn unlimited<D>(
-    waited: Result<D, WaitError<D>>,
-    call: &str,
-    location: &'static Location<'static>,
-) -> D {
-    match waited {
-        Ok(data) => data,
-        Err(WaitError::Unwinding(_)) => cannot_wait(call, location),
-        Err(WaitError::TimedOut(_)) => unreachable!("a wait without a limit does not time out"),
-    }
 }

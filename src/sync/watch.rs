@@ -209,24 +209,13 @@ impl<T> Receiver<T> {
     pub fn changed(&mut self) -> Result<(), RecvError> {
         let location = Location::caller();
         loop {
-            if let Some(changed) = self.look() {
+            if let Some(changed) = self.changing().attempt(0) {
                 return changed;
             }
             let wait = Wait::new(WaitKind::Watch, location);
             if self.shared.ends.waiters.wait(wait, ()).is_err() {
                 return Err(RecvError);
             }
-        }
-    }
-
-    fn look(&mut self) -> Option<Result<(), RecvError>> {
-        match self.has_changed() {
-            Ok(false) => None,
-            Ok(true) => {
-                self.seen = self.shared.version.get();
-                Some(Ok(()))
-            }
-            Err(error) => Some(Err(error)),
         }
     }
 

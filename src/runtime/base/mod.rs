@@ -4,6 +4,7 @@
 pub(crate) mod debug;
 pub(crate) mod entries;
 pub(crate) mod error;
+pub(crate) mod on_drop;
 pub(crate) mod owner;
 pub(crate) mod panic;
 pub(crate) mod primitives;

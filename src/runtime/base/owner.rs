@@ -30,28 +30,39 @@ impl Peer {
     }
 }
 
-/// The current holder of something that changes hands, as its waiters see it. A waiter learned of
-/// one holder, and may still wait after that holder has passed it on.
+/// The current holder of something that changes hands, for its user and for its waiters. A waiter
+/// learned of one holder, and may still wait after that holder has passed it on.
 #[derive(Debug)]
-pub(crate) struct Owner(OnceCell<Rc<Cell<Peer>>>);
+pub(crate) struct Owner {
+    now: Cell<Peer>,
+    /// The same, as waiters keep it. Allocated for the first waiter.
+    known: OnceCell<Rc<Cell<Peer>>>,
+}
 
 impl Owner {
     pub(crate) const fn new() -> Self {
-        Self(OnceCell::new())
+        Self {
+            now: Cell::new(Peer::NONE),
+            known: OnceCell::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Peer {
+        self.now.get()
     }
 
     /// Records a new holder, or that there is none.
     #[inline]
     pub(crate) fn set(&self, peer: Peer) {
-        if let Some(known) = self.0.get() {
+        self.now.set(peer);
+        if let Some(known) = self.known.get() {
             known.set(peer);
         }
     }
 
-    /// The cell for a waiter that is about to wait for `now`. Allocated for the first waiter.
-    fn known(&self, now: Peer) -> Rc<Cell<Peer>> {
-        let known = self.0.get_or_init(|| Rc::new(Cell::new(now)));
-        known.set(now);
+    fn known(&self) -> Rc<Cell<Peer>> {
+        let known = self.known.get_or_init(|| Rc::new(self.now.clone()));
         known.clone()
     }
 }
@@ -61,8 +72,8 @@ impl Owner {
 pub(crate) enum WaitsOn<'a> {
     /// This ethread.
     Ethread(Peer),
-    /// The owner of something, which is this ethread now.
-    Owner(&'a Owner, Peer),
+    /// The owner of something.
+    Owner(&'a Owner),
 }
 
 /// [`WaitsOn`] as it is stored while the wait lasts.
@@ -75,14 +86,15 @@ pub(in crate::runtime) enum KeptWaitsOn {
 impl WaitsOn<'_> {
     pub(crate) fn now(self) -> Peer {
         match self {
-            Self::Ethread(peer) | Self::Owner(_, peer) => peer,
+            Self::Ethread(peer) => peer,
+            Self::Owner(owner) => owner.get(),
         }
     }
 
     pub(in crate::runtime) fn kept(self) -> KeptWaitsOn {
         match self {
             Self::Ethread(peer) => KeptWaitsOn::Ethread(peer),
-            Self::Owner(owner, peer) => KeptWaitsOn::Owner(owner.known(peer)),
+            Self::Owner(owner) => KeptWaitsOn::Owner(owner.known()),
         }
     }
 }

@@ -166,13 +166,6 @@ impl Semaphore {
         }
     }
 
-    fn permit(&self, count: usize) -> Permit<'_> {
-        Permit {
-            semaphore: self,
-            count,
-        }
-    }
-
     /// As [`acquire`](Self::acquire), for a fallible call at `location`; `None` if the call would
     /// have to wait while its ethread unwinds.
     pub(crate) fn acquire_at(&self, location: &'static Location<'static>) -> Option<Permit<'_>> {
@@ -214,14 +207,6 @@ impl Semaphore {
 }
 
 permits!(Semaphore, Permit);
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        if self.count > 0 {
-            self.semaphore.add_permits(self.count);
-        }
-    }
-}
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

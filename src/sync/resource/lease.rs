@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::base::wait::WaitKind;
 use crate::sync::wait_queue::{Wait, WaitQueue};
 use crate::time::Instant;
@@ -57,15 +58,6 @@ impl Usage {
     }
 }
 
-/// Ends a lease when dropped.
-struct EndOfUse<'a>(&'a Usage);
-
-impl Drop for EndOfUse<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
 /// The use of a [`Resource`](super::Resource). While there is a lease, the resource is not idle.
 pub struct Lease<T> {
     /// `None` while the lease is being dropped.
@@ -108,7 +100,7 @@ impl<T> Drop for Lease<T> {
         let usage = self.usage.clone();
         // If the resource has stopped already, the value is dropped here. Whatever that drop does,
         // it must not prevent the end of the lease.
-        let _end = EndOfUse(&usage);
+        let _end = OnDrop(|| usage.end());
         drop(mem::take(&mut self.value));
     }
 }
