@@ -1,7 +1,6 @@
 //! `suspend` and `resume`: the rest of an ethread's execution as a value.
 
 use std::cell::Cell;
-use std::mem;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,20 +12,29 @@ use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::inbox::RemoteWaker;
 use crate::runtime::scheduler::park::Unwinding;
 
-/// What `suspend` finds when its ethread runs again.
-enum Delivery<T> {
+/// What an ethread that is resumed gets: a value, or a closure that makes the value there.
+enum Delivery<T, F: ?Sized> {
     Value(T),
-    Run(Box<dyn FnOnce() -> T>),
-    /// The handle was sent to another OS thread, which delivers here.
-    Remote(Arc<Mutex<RemoteDelivery<T>>>),
-    /// The handle was dropped.
-    Abandoned,
+    Run(Box<F>),
 }
 
-enum RemoteDelivery<T> {
-    Nothing,
-    Value(T),
-    Run(Box<dyn FnOnce() -> T + Send>),
+impl<T, F: FnOnce() -> T + ?Sized> Delivery<T, F> {
+    fn open(self) -> T {
+        match self {
+            Self::Value(value) => value,
+            Self::Run(f) => f(),
+        }
+    }
+}
+
+type LocalDelivery<T> = Delivery<T, dyn FnOnce() -> T>;
+type RemoteDelivery<T> = Arc<Mutex<Option<Delivery<T, dyn FnOnce() -> T + Send>>>>;
+
+/// Where `suspend` finds the delivery when its ethread runs again.
+enum Place<T> {
+    Local(LocalDelivery<T>),
+    /// The handle was sent to another OS thread, which delivers here.
+    Remote(RemoteDelivery<T>),
 }
 
 /// Suspends the ethread, and *then* calls `after` with the means to resume it.
@@ -127,20 +135,13 @@ where
         Outcome::Woken | Outcome::TimedOut => {}
     }
     let delivered = match delivery.take() {
-        Some(Delivery::Value(value)) => Some(value),
-        Some(Delivery::Run(f)) => Some(f()),
-        Some(Delivery::Remote(remote)) => {
-            let delivered = mem::replace(
-                &mut *remote.lock().unwrap_or_else(PoisonError::into_inner),
-                RemoteDelivery::Nothing,
-            );
-            match delivered {
-                RemoteDelivery::Value(value) => Some(value),
-                RemoteDelivery::Run(f) => Some(f()),
-                RemoteDelivery::Nothing => None,
-            }
+        Some(Place::Local(delivery)) => Some(delivery.open()),
+        Some(Place::Remote(remote)) => {
+            let delivery = remote.lock().unwrap_or_else(PoisonError::into_inner).take();
+            delivery.map(Delivery::open)
         }
-        Some(Delivery::Abandoned) | None => None,
+        // The handle was dropped.
+        None => None,
     };
     delivered.unwrap_or_else(|| {
         scheduler.end_current("the `Suspended` of an ethread that cannot be cancelled was dropped")
@@ -161,7 +162,7 @@ pub struct Suspended<T> {
     scheduler: Rc<Scheduler>,
     token: Token,
     /// `None` once the handle is used up.
-    delivery: Option<Rc<Cell<Option<Delivery<T>>>>>,
+    delivery: Option<Rc<Cell<Option<Place<T>>>>>,
 }
 
 impl<T> Suspended<T> {
@@ -175,7 +176,7 @@ impl<T> Suspended<T> {
     pub fn resume(mut self, value: T) -> Result<(), T> {
         match self.start_delivery() {
             Some(delivery) => {
-                delivery.set(Some(Delivery::Value(value)));
+                delivery.set(Some(Place::Local(Delivery::Value(value))));
                 self.scheduler.wake(self.token);
                 Ok(())
             }
@@ -195,7 +196,7 @@ impl<T> Suspended<T> {
     {
         match self.start_delivery() {
             Some(delivery) => {
-                delivery.set(Some(Delivery::Run(Box::new(f))));
+                delivery.set(Some(Place::Local(Delivery::Run(Box::new(f)))));
                 self.scheduler.wake(self.token);
                 Ok(())
             }
@@ -224,10 +225,10 @@ impl<T> Suspended<T> {
     where
         T: Send,
     {
-        let remote = Arc::new(Mutex::new(RemoteDelivery::Nothing));
+        let remote = RemoteDelivery::default();
         // Always `Some`: only a method that consumes the handle takes the delivery.
         if let Some(delivery) = self.delivery.take() {
-            delivery.set(Some(Delivery::Remote(remote.clone())));
+            delivery.set(Some(Place::Remote(remote.clone())));
         }
         RemoteSuspended {
             waker: self.scheduler.remote_waker(self.token),
@@ -236,7 +237,7 @@ impl<T> Suspended<T> {
     }
 
     /// The place for the delivery, if the ethread still waits for it.
-    fn start_delivery(&mut self) -> Option<Rc<Cell<Option<Delivery<T>>>>> {
+    fn start_delivery(&mut self) -> Option<Rc<Cell<Option<Place<T>>>>> {
         let delivery = self.delivery.take();
         delivery.filter(|_| self.scheduler.is_parked(self.token) && !self.scheduler.has_ended())
     }
@@ -244,8 +245,7 @@ impl<T> Suspended<T> {
 
 impl<T> Drop for Suspended<T> {
     fn drop(&mut self) {
-        if let Some(delivery) = self.delivery.take() {
-            delivery.set(Some(Delivery::Abandoned));
+        if self.delivery.take().is_some() {
             self.scheduler.wake(self.token);
         }
     }
@@ -259,13 +259,13 @@ opaque_debug!(impl<T> for Suspended<T>);
 #[must_use = "dropping it unwinds the ethread"]
 pub struct RemoteSuspended<T> {
     waker: RemoteWaker,
-    delivery: Arc<Mutex<RemoteDelivery<T>>>,
+    delivery: RemoteDelivery<T>,
 }
 
 impl<T: Send> RemoteSuspended<T> {
     /// As [`Suspended::resume`]. If the ethread is gone, `value` is dropped here or on its shard.
     pub fn resume(self, value: T) {
-        self.deliver(RemoteDelivery::Value(value));
+        self.deliver(Delivery::Value(value));
     }
 
     /// As [`Suspended::resume_with`]. If the ethread is gone, `f` is dropped here or on its shard.
@@ -273,15 +273,15 @@ impl<T: Send> RemoteSuspended<T> {
     where
         F: FnOnce() -> T + Send + 'static,
     {
-        self.deliver(RemoteDelivery::Run(Box::new(f)));
+        self.deliver(Delivery::Run(Box::new(f)));
     }
 
-    fn deliver(&self, delivery: RemoteDelivery<T>) {
+    fn deliver(&self, delivery: Delivery<T, dyn FnOnce() -> T + Send>) {
         // Nothing on the shard takes the delivery, so it is dropped here.
         if self.waker.is_gone() {
             return;
         }
-        *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) = delivery;
+        *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
     }
 }
 

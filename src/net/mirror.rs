@@ -105,39 +105,45 @@ macro_rules! mirror {
             }
         }
     };
+    // Calls of std's socket: `mirror!(calls of UdpSocket { fn ttl(&self) -> io::Result<u32>; });`.
+    (calls of $Socket:ident {$(
+        $(#[$docs:meta])*
+        fn $name:ident(&self $(, $arg:ident: $Arg:ty)*) -> $Result:ty;
+    )+}) => {
+        impl $Socket {$(
+            $(#[$docs])*
+            pub fn $name(&self $(, $arg: $Arg)*) -> $Result {
+                self.0.std().$name($($arg),*)
+            }
+        )+}
+    };
     (shutdown of $Socket:ident) => {
-        impl $Socket {
+        mirror!(calls of $Socket {
             /// Shuts down the reading half, the writing half or both. All waiters there are woken:
             /// a read returns `Ok(0)`, a write fails.
             ///
             /// # Errors
             ///
             /// `NotConnected` if the socket is not connected, or the connection is gone.
-            pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-                self.0.std().shutdown(how)
-            }
-        }
+            fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+        });
     };
     (ttl of $Socket:ident) => {
-        impl $Socket {
+        mirror!(calls of $Socket {
             /// Sets `IP_TTL`.
             ///
             /// # Errors
             ///
             /// Those of setsockopt(2).
-            pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-                self.0.std().set_ttl(ttl)
-            }
+            fn set_ttl(&self, ttl: u32) -> io::Result<()>;
 
             /// Returns `IP_TTL`.
             ///
             /// # Errors
             ///
             /// Those of getsockopt(2).
-            pub fn ttl(&self) -> io::Result<u32> {
-                self.0.std().ttl()
-            }
-        }
+            fn ttl(&self) -> io::Result<u32>;
+        });
     };
     // `$addr` makes the address of the peer of what the system returns.
     (datagram of $Datagram:ident, $Addr:ty, $addr:path) => {

@@ -132,113 +132,89 @@ mirror!(peer of UdpSocket, SocketAddr);
 mirror!(datagram of UdpSocket, SocketAddr, socket::inet_addr);
 mirror!(ttl of UdpSocket);
 
-/// Options.
-impl UdpSocket {
+// Options.
+mirror!(calls of UdpSocket {
     /// Allows datagrams to a broadcast address (`SO_BROADCAST`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        self.0.std().set_broadcast(broadcast)
-    }
+    fn set_broadcast(&self, broadcast: bool) -> io::Result<()>;
 
     /// Returns `SO_BROADCAST`.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
-    pub fn broadcast(&self) -> io::Result<bool> {
-        self.0.std().broadcast()
-    }
+    fn broadcast(&self) -> io::Result<bool>;
 
     /// Sets whether multicast datagrams come back to this host (`IP_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()> {
-        self.0.std().set_multicast_loop_v4(on)
-    }
+    fn set_multicast_loop_v4(&self, on: bool) -> io::Result<()>;
 
     /// Returns `IP_MULTICAST_LOOP`.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
-    pub fn multicast_loop_v4(&self) -> io::Result<bool> {
-        self.0.std().multicast_loop_v4()
-    }
+    fn multicast_loop_v4(&self) -> io::Result<bool>;
 
     /// Sets how many networks a multicast datagram may cross (`IP_MULTICAST_TTL`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
-        self.0.std().set_multicast_ttl_v4(ttl)
-    }
+    fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()>;
 
     /// Returns `IP_MULTICAST_TTL`.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
-    pub fn multicast_ttl_v4(&self) -> io::Result<u32> {
-        self.0.std().multicast_ttl_v4()
-    }
+    fn multicast_ttl_v4(&self) -> io::Result<u32>;
 
     /// Sets whether multicast datagrams come back to this host (`IPV6_MULTICAST_LOOP`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
-        self.0.std().set_multicast_loop_v6(on)
-    }
+    fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()>;
 
     /// Returns `IPV6_MULTICAST_LOOP`.
     ///
     /// # Errors
     ///
     /// Those of getsockopt(2).
-    pub fn multicast_loop_v6(&self) -> io::Result<bool> {
-        self.0.std().multicast_loop_v6()
-    }
+    fn multicast_loop_v6(&self) -> io::Result<bool>;
 
     /// Joins a multicast group on an interface (`IP_ADD_MEMBERSHIP`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
-        self.0.std().join_multicast_v4(group, interface)
-    }
+    fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()>;
 
     /// Joins a multicast group on an interface (`IPV6_ADD_MEMBERSHIP`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.0.std().join_multicast_v6(group, interface)
-    }
+    fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()>;
 
     /// Leaves a multicast group (`IP_DROP_MEMBERSHIP`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
-        self.0.std().leave_multicast_v4(group, interface)
-    }
+    fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()>;
 
     /// Leaves a multicast group (`IPV6_DROP_MEMBERSHIP`).
     ///
     /// # Errors
     ///
     /// Those of setsockopt(2).
-    pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
-        self.0.std().leave_multicast_v6(group, interface)
-    }
-}
+    fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()>;
+});

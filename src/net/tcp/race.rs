@@ -84,25 +84,23 @@ pub(super) fn connect(
 /// Begins to connect; false means that the attempt goes on, and [`is_connected`] tells the outcome.
 fn begin(addr: &SocketAddr) -> io::Result<(Attempt, bool)> {
     let attempt = Attempt::new(socket::tcp(addr)?);
-    match socket::connect(attempt.fd(), addr) {
-        Ok(()) => Ok((attempt, true)),
-        Err(error) if goes_on(&error) => Ok((attempt, false)),
-        Err(error) => Err(error),
-    }
+    let connected = has_succeeded(socket::connect(attempt.fd(), addr))?;
+    Ok((attempt, connected))
 }
 
 fn is_connected(attempt: &Attempt) -> io::Result<bool> {
-    match socket::connected(attempt.fd()) {
-        Ok(()) => Ok(true),
-        Err(error) if goes_on(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
+    has_succeeded(socket::connected(attempt.fd()))
 }
 
-/// An interrupted connect goes on as well (connect(2)).
-fn goes_on(error: &io::Error) -> bool {
+/// Whether an attempt has led to a connection; false if it goes on, as an interrupted connect does
+/// too (connect(2)).
+fn has_succeeded(result: io::Result<()>) -> io::Result<bool> {
     use io::ErrorKind::{Interrupted, WouldBlock};
-    matches!(error.kind(), WouldBlock | Interrupted)
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 enum Event {

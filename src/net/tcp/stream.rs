@@ -127,24 +127,6 @@ impl TcpStream {
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.recv(buf, true)
     }
-
-    /// Sets `TCP_NODELAY`: small writes are sent at once (Nagle's algorithm is off).
-    ///
-    /// # Errors
-    ///
-    /// Those of setsockopt(2).
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        self.0.std().set_nodelay(nodelay)
-    }
-
-    /// Returns `TCP_NODELAY`.
-    ///
-    /// # Errors
-    ///
-    /// Those of getsockopt(2).
-    pub fn nodelay(&self) -> io::Result<bool> {
-        self.0.std().nodelay()
-    }
 }
 
 mirror!(socket of TcpStream, SocketAddr);
@@ -152,6 +134,21 @@ mirror!(peer of TcpStream, SocketAddr);
 mirror!(shutdown of TcpStream);
 mirror!(stream of TcpStream, left);
 mirror!(ttl of TcpStream);
+mirror!(calls of TcpStream {
+    /// Sets `TCP_NODELAY`: small writes are sent at once (Nagle's algorithm is off).
+    ///
+    /// # Errors
+    ///
+    /// Those of setsockopt(2).
+    fn set_nodelay(&self, nodelay: bool) -> io::Result<()>;
+
+    /// Returns `TCP_NODELAY`.
+    ///
+    /// # Errors
+    ///
+    /// Those of getsockopt(2).
+    fn nodelay(&self) -> io::Result<bool>;
+});
 
 /// After moving fewer bytes than asked for, a TCP stream has no more data, or no more room
 /// (epoll(7), questions and answers). Zero proves nothing: it is the end, or zero bytes were asked

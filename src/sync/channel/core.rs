@@ -16,7 +16,7 @@ use crate::sync::wait_queue::{Wait, WaitError, WaitQueue, Waiter};
 
 pub(super) struct Core<T> {
     /// `None` for any number of messages.
-    capacity: Option<usize>,
+    pub(super) capacity: Option<usize>,
     messages: RefCell<VecDeque<T>>,
     /// The waiting senders, each with its message, which the waking side takes. A sender that is
     /// woken and still has its message learns that there are no receivers.
@@ -57,10 +57,6 @@ impl<T> Core<T> {
             sender_count: Cell::new(1),
             receiver_count: Cell::new(1),
         }
-    }
-
-    pub(super) fn capacity(&self) -> Option<usize> {
-        self.capacity
     }
 
     pub(super) fn len(&self) -> usize {
@@ -287,7 +283,7 @@ macro_rules! view {
             /// Returns how many messages the channel keeps; `None` for an unbounded channel.
             #[must_use]
             pub fn capacity(&self) -> Option<usize> {
-                self.core.capacity()
+                self.core.capacity
             }
 
             /// Whether both are ends of one channel.

@@ -45,7 +45,6 @@
 
 mod core;
 mod error;
-mod operation;
 mod receiver;
 mod sender;
 
@@ -56,9 +55,8 @@ use self::core::Core;
 pub use error::{
     RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
-pub use operation::{Receiving, Sending};
-pub use receiver::{IntoIter, Iter, Receiver, TryIter};
-pub use sender::Sender;
+pub use receiver::{IntoIter, Iter, Receiver, Receiving, TryIter};
+pub use sender::{Sender, Sending};
 
 pub(super) use receiver::iter_of;
 
@@ -78,5 +76,6 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 
 fn ends<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
     let core = Rc::new(Core::new(capacity));
-    (Sender::new(core.clone()), Receiver::new(core))
+    let sender = Sender { core: core.clone() };
+    (sender, Receiver { core })
 }

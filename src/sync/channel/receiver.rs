@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::core::{Core, view};
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::operation::Receiving;
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, deadline_after};
+use crate::sync::select::sealed::{Park, Parts};
+use crate::sync::wait_queue::Waiter;
 use crate::time::Instant;
 
 /// Gives a receiver the iterator that borrows it, `Iter`.
@@ -55,14 +56,10 @@ pub(in crate::sync) use iter_of;
 /// send(ethreads::sync::channel::unbounded::<u8>().1);
 /// ```
 pub struct Receiver<T> {
-    core: Rc<Core<T>>,
+    pub(super) core: Rc<Core<T>>,
 }
 
 impl<T> Receiver<T> {
-    pub(super) fn new(core: Rc<Core<T>>) -> Self {
-        Self { core }
-    }
-
     /// Takes the next message; suspends the caller until there is one.
     ///
     /// # Errors
@@ -119,7 +116,10 @@ impl<T> Receiver<T> {
 
     /// Returns an operation that takes the next message, for [`select!`](crate::select).
     pub fn receiving(&self) -> Receiving<'_, T> {
-        Receiving::new(&self.core)
+        Receiving {
+            core: &self.core,
+            waiter: None,
+        }
     }
 
     /// Returns an iterator over the messages. Its `next` suspends the caller until there is a
@@ -194,3 +194,37 @@ impl<T> IntoIterator for Receiver<T> {
         IntoIter { receiver: self }
     }
 }
+
+/// Takes a message; see [`Receiver::receiving`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Receiving<'a, T> {
+    core: &'a Core<T>,
+    waiter: Option<Waiter<'a, Option<T>>>,
+}
+
+impl<T> Parts for Receiving<'_, T> {
+    type Done = Result<T, RecvError>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        match self.core.try_recv() {
+            Ok(message) => Some(Ok(message)),
+            Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
+            Err(TryRecvError::Empty) => None,
+        }
+    }
+
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        self.waiter = Some(park.enter(&self.core.receivers, case, None));
+    }
+
+    fn commit(&mut self, _: u32) -> Self::Done {
+        let waiter = self.waiter.take().expect("it was queued");
+        waiter.leave().ok_or(RecvError)
+    }
+
+    fn withdraw(&mut self) {
+        self.waiter = None;
+    }
+}
+
+opaque_debug!(impl<T> for Receiving<'_, T>);

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::core::{Core, view};
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::operation::Sending;
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{NEVER, deadline_after};
+use crate::sync::select::sealed::{Park, Parts};
+use crate::sync::wait_queue::Waiter;
 use crate::time::Instant;
 
 /// The sending end of a channel. Made by [`bounded`](super::bounded) and
@@ -22,14 +23,10 @@ use crate::time::Instant;
 /// send(ethreads::sync::channel::unbounded::<u8>().0);
 /// ```
 pub struct Sender<T> {
-    core: Rc<Core<T>>,
+    pub(super) core: Rc<Core<T>>,
 }
 
 impl<T> Sender<T> {
-    pub(super) fn new(core: Rc<Core<T>>) -> Self {
-        Self { core }
-    }
-
     /// Sends a message; suspends the caller until there is room for it. In a channel of capacity 0,
     /// suspends the caller until a receiver has taken the message.
     ///
@@ -89,7 +86,11 @@ impl<T> Sender<T> {
     /// Returns an operation that sends a message, for [`select!`](crate::select). If another
     /// operation happens, the message is dropped.
     pub fn sending(&self, message: T) -> Sending<'_, T> {
-        Sending::new(&self.core, message)
+        Sending {
+            core: &self.core,
+            message: Some(message),
+            waiter: None,
+        }
     }
 
     /// Whether there is no room in the channel. A channel of capacity 0 is always full.
@@ -123,3 +124,46 @@ impl<T> Drop for Sender<T> {
 }
 
 opaque_debug!(impl<T> for Sender<T>, len);
+
+/// Sends a message; see [`Sender::sending`].
+#[must_use = "an operation does nothing until it is performed"]
+pub struct Sending<'a, T> {
+    core: &'a Core<T>,
+    /// `None` while the message is in the wait queue, and once it is sent.
+    message: Option<T>,
+    waiter: Option<Waiter<'a, Option<T>>>,
+}
+
+impl<T> Parts for Sending<'_, T> {
+    type Done = Result<(), SendError<T>>;
+
+    fn attempt(&mut self, _: u32) -> Option<Self::Done> {
+        match self.core.try_send(self.message.take()?) {
+            Ok(()) => Some(Ok(())),
+            Err(TrySendError::Disconnected(message)) => Some(Err(SendError(message))),
+            Err(TrySendError::Full(message)) => {
+                self.message = Some(message);
+                None
+            }
+        }
+    }
+
+    fn enlist(&mut self, park: &Park<'_>, case: u32) {
+        let message = self.message.take();
+        self.waiter = Some(park.enter(&self.core.senders, case, message));
+    }
+
+    fn commit(&mut self, _: u32) -> Self::Done {
+        let waiter = self.waiter.take().expect("it was queued");
+        waiter
+            .leave()
+            .map_or(Ok(()), |message| Err(SendError(message)))
+    }
+
+    fn withdraw(&mut self) {
+        // The message is dropped with the operation, when another operation has already happened.
+        self.message = self.waiter.take().and_then(Waiter::leave);
+    }
+}
+
+opaque_debug!(impl<T> for Sending<'_, T>);
