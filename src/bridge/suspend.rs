@@ -100,10 +100,9 @@ where
         detail: 0,
         location,
     };
-    let wait = match scheduler.begin_wait(reason) {
-        Ok(wait) => wait,
-        Err(Unwinding) => scheduler.abort_unwinding("suspend", location),
-    };
+    let wait = scheduler
+        .begin_wait(reason)
+        .unwrap_or_else(|Unwinding| scheduler.abort_unwinding("suspend", location));
     let delivery = Rc::new(Cell::new(None));
     let token = wait.token();
     let handle = Suspended {

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::panic::{self, Location};
+use std::panic::Location;
 
 use crate::runtime::task::pool;
 
@@ -11,14 +11,13 @@ use crate::runtime::task::pool;
 pub(super) fn offload<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    match pool::run_io(call, Location::caller())? {
-        Ok(result) => result,
-        Err(payload) => panic::resume_unwind(payload),
-    }
+    pool::run_io(call, Location::caller())?
 }
 
 #[cfg(test)]
 mod tests {
+    use std::panic;
+
     use super::*;
 
     #[test]

@@ -46,19 +46,18 @@ const BATCH: usize = 64;
 #[track_caller]
 pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
     let path = path.as_ref().to_owned();
-    let mut listing = offload(|| {
+    offload(|| {
         let mut listing = Listing {
             dir: fs::read_dir(path)?,
             batch: Vec::new(),
             ended: false,
         };
         listing.fill();
-        Ok(listing)
-    })?;
-    Ok(ReadDir {
-        batch: mem::take(&mut listing.batch).into_iter(),
-        ended: listing.ended,
-        listing: Arc::new(Mutex::new(listing)),
+        Ok(ReadDir {
+            batch: mem::take(&mut listing.batch).into_iter(),
+            ended: listing.ended,
+            listing: Arc::new(Mutex::new(listing)),
+        })
     })
 }
 

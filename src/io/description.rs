@@ -18,7 +18,7 @@ use std::mem;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
-use std::panic::{self, Location};
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::runtime::base::debug::opaque_debug;
@@ -376,7 +376,7 @@ impl Description {
             let got = file.borrow().read_at(&mut buffer[..len], offset);
             (got, buffer)
         };
-        let (got, buffer) = on_pool(read, location)?;
+        let (got, buffer) = pool::run_io(read, location)?;
         if let Ok(got) = got {
             give(&buffer[..got]);
         }
@@ -406,7 +406,7 @@ impl Description {
             of.put_back(buffer);
             (written, error.map(|error| Unreported::new(&of, error)))
         };
-        match on_pool(write, location)? {
+        match pool::run_io(write, location)? {
             (0, Some(error)) => Err(error.take()),
             // The caller continues after these bytes, and meets the error again.
             (written, error) => {
@@ -488,12 +488,5 @@ fn operate<R: Send + 'static>(
     call: impl FnOnce(&Arc<Description>) -> R + Send + 'static,
 ) -> io::Result<(R, OperationTurn)> {
     // In this order: if no ethread takes them, the result is left behind before the turn ends.
-    on_pool(move || (call(&turn.of), turn), location)
-}
-
-fn on_pool<R: Send + 'static>(
-    call: impl FnOnce() -> R + Send + 'static,
-    location: At,
-) -> io::Result<R> {
-    pool::run_io(call, location)?.map_or_else(|payload| panic::resume_unwind(payload), Ok)
+    pool::run_io(move || (call(&turn.of), turn), location)
 }

@@ -166,13 +166,14 @@ impl Direction {
 }
 
 /// Tries until `attempt` has a result, and waits in `queue` in between.
+#[track_caller]
 fn retry<R>(
     queue: &WaitQueue,
     kind: WaitKind,
     limit: Limit,
-    location: &'static Location<'static>,
     mut attempt: impl FnMut() -> Option<R>,
 ) -> io::Result<R> {
+    let location = Location::caller();
     current::with(|scheduler| match scheduler {
         Some(scheduler) => scheduler.spend_budget(location),
         None => Ok(()),
@@ -243,15 +244,10 @@ impl Duplex {
     /// Waits until a read has a result, without reading; false at the limit.
     #[track_caller]
     pub(crate) fn wait_readable(&self, limit: Limit) -> io::Result<bool> {
-        let (location, input) = (Location::caller(), &*self.input);
-        let looks_again = self.looks_again.get();
-        let waited = retry(
-            &input.readers,
-            WaitKind::DuplexRead,
-            limit,
-            location,
-            || (input.has_result() || self.looks_again.get() != looks_again).then_some(()),
-        );
+        let (input, looks_again) = (&*self.input, self.looks_again.get());
+        let waited = retry(&input.readers, WaitKind::DuplexRead, limit, || {
+            (input.has_result() || self.looks_again.get() != looks_again).then_some(())
+        });
         match waited {
             Err(error) if error.kind() == io::ErrorKind::TimedOut && !is_elapsed(&error) => {
                 Ok(false)
@@ -294,12 +290,11 @@ impl Duplex {
         if buf.is_empty() {
             return Ok(0);
         }
-        let (location, input) = (Location::caller(), &*self.input);
+        let input = &*self.input;
         retry(
             &input.readers,
             WaitKind::DuplexRead,
             limit,
-            location,
             || match check() {
                 Ok(()) => input.try_read(buf).map(Ok),
                 Err(error) => Some(Err(error)),
@@ -313,14 +308,10 @@ impl Duplex {
         let Some(data) = bufs.iter().find(|buf| !buf.is_empty()) else {
             return Ok(0);
         };
-        let (location, output) = (Location::caller(), &*self.output);
-        retry(
-            &output.writers,
-            WaitKind::DuplexWrite,
-            limit,
-            location,
-            || output.try_write(data),
-        )?
+        let output = &*self.output;
+        retry(&output.writers, WaitKind::DuplexWrite, limit, || {
+            output.try_write(data)
+        })?
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::panic::{self, Location};
+use std::panic::Location;
 use std::{iter, option, slice, vec};
 
 use crate::runtime::io::source::check_world;
@@ -77,7 +77,7 @@ fn look_up(
         let addrs = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
         Ok(addrs.collect::<Vec<_>>().into_iter())
     };
-    pool::run_io(resolve, location)?.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    pool::run_io(resolve, location)?
 }
 
 /// One address, which is converted at once.

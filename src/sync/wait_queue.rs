@@ -443,10 +443,7 @@ opaque_debug!(impl<D> for WaitQueue<D>, len);
 
 /// The scheduler that parks the caller. Installed if there is none.
 pub(super) fn scheduler() -> Rc<Scheduler> {
-    match current::get_or_install() {
-        Ok(scheduler) => scheduler,
-        Err(error) => no_scheduler(&error),
-    }
+    current::get_or_install().unwrap_or_else(|error| no_scheduler(&error))
 }
 
 #[cold]

@@ -22,6 +22,7 @@ use crate::http::proto::chunked::ChunkedDecoder;
 use crate::http::proto::encode::CONTINUE;
 use crate::http::proto::framing::BodyLength;
 use crate::http::proto::trailers::parse_trailers;
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::base::wait::deadline_after;
 use crate::runtime::io::operation::Limit;
 

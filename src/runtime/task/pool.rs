@@ -206,14 +206,15 @@ where
 }
 
 /// As [`run`], for a call that fails with `TimedOut` once a scope's deadline has passed, and with
-/// the error of the start where no OS thread can be started.
-pub(crate) fn run_io<T, F>(f: F, location: CallSite) -> io::Result<thread::Result<T>>
+/// the error of the start where no OS thread can be started. A panic of the call goes on in the
+/// caller.
+pub(crate) fn run_io<T, F>(f: F, location: CallSite) -> io::Result<T>
 where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
     match offload(f, location, Scheduler::elapsed_error)? {
-        Answer::Ended(result) => Ok(result),
+        Answer::Ended(result) => result.map_or_else(|payload| panic::resume_unwind(payload), Ok),
         Answer::Refused(_, error) => Err(no_thread(error)),
     }
 }

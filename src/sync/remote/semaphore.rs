@@ -123,10 +123,8 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_many(&self, count: usize) -> Permit<'_> {
         let location = Location::caller();
-        match self.wait(count, None, location) {
-            Some(permit) => permit,
-            None => cannot_wait("remote::Semaphore::acquire", location),
-        }
+        self.wait(count, None, location)
+            .unwrap_or_else(|| cannot_wait("remote::Semaphore::acquire", location))
     }
 
     /// Takes a permit; suspends the ethread, or blocks the OS thread, until its turn comes, for at
