@@ -87,19 +87,14 @@ impl Survey {
     #[inline(never)]
     pub(crate) fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), ProtoError> {
         match name.len() {
-            4 if is_word(name, b"Host") => self.note_host(value),
-            10 if is_word(name, b"Connection") => {
-                self.note_connection(value);
-                Ok(())
-            }
-            14 if is_word(name, b"Content-Length") => self.note_length(value),
-            17 if is_word(name, b"Transfer-Encoding") => self.note_coding(value),
-            6 if is_word(name, b"Expect") => {
-                self.note_expect(value);
-                Ok(())
-            }
-            _ => Ok(()),
+            4 if is_word(name, b"Host") => self.note_host(value)?,
+            10 if is_word(name, b"Connection") => self.note_connection(value),
+            14 if is_word(name, b"Content-Length") => self.note_length(value)?,
+            17 if is_word(name, b"Transfer-Encoding") => self.note_coding(value)?,
+            6 if is_word(name, b"Expect") => self.note_expect(value),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Decides, once all fields were noted.

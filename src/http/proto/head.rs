@@ -271,10 +271,9 @@ impl RequestHead {
         if len > limit {
             return Err(line_too_long(method.len() >= limit, limit));
         }
-        self.version = if minor == 0 {
-            Version::HTTP_10
-        } else {
-            Version::HTTP_11
+        self.version = match minor {
+            0 => Version::HTTP_10,
+            _ => Version::HTTP_11,
         };
         self.method = accept_method(method, target)?;
         self.path_len = accept_target(&self.method, target)?;
@@ -384,11 +383,9 @@ fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
     // RFC 9112 section 3.2.3: only CONNECT has the authority-form, and tunnels are for proxies.
     if method == Method::CONNECT {
         // RFC 9110 section 9.3.6: every recipient refuses an invalid port.
-        let is_valid = authority_form_is_valid(target);
-        return Err(if is_valid {
-            ProtoError::ConnectRefused
-        } else {
-            ProtoError::Target
+        return Err(match authority_form_is_valid(target) {
+            true => ProtoError::ConnectRefused,
+            false => ProtoError::Target,
         });
     }
     Ok(method)
