@@ -53,10 +53,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match pool::run(f, Location::caller()) {
-        Ok(value) => value,
-        Err(payload) => panic::resume_unwind(payload),
-    }
+    pool::run(f, Location::caller()).unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// Sets how many [`blocking`](fn@blocking) calls may run at a time, in the whole process; calls of

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use crate::runtime::base::wait::{Reason, WaitKind};
+use crate::runtime::base::wait::{CallSite, Reason, WaitKind};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park::Unwinding;
@@ -81,15 +81,15 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
 
 /// How the running code waits for the waker of a future.
 enum Waiter {
-    Ethread(Wakeups, &'static Location<'static>),
+    Ethread(Wakeups, CallSite),
     /// On an OS thread without ethreads.
     OsThread(Waker),
     /// In a closure given to `suspend`.
-    Nowhere(&'static Location<'static>),
+    Nowhere(CallSite),
 }
 
 impl Waiter {
-    fn here(location: &'static Location<'static>) -> Self {
+    fn here(location: CallSite) -> Self {
         let Some(scheduler) = current::get() else {
             return Self::OsThread(Waker::from(Arc::new(Unpark(thread::current()))));
         };

@@ -155,10 +155,6 @@ struct PassOn {
 
 impl Drop for PassOn {
     fn drop(&mut self) {
-        current::with(|scheduler| {
-            if let Some(scheduler) = scheduler {
-                scheduler.pass_on(self.key, self.direction);
-            }
-        });
+        current::with(|scheduler| scheduler.map(|s| s.pass_on(self.key, self.direction)));
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::runtime::base::debug::opaque_debug;
-use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{CallSite, NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::inbox::RemoteWaker;
@@ -27,12 +27,11 @@ impl<T, F: FnOnce() -> T + ?Sized> Delivery<T, F> {
     }
 }
 
-type LocalDelivery<T> = Delivery<T, dyn FnOnce() -> T>;
 type RemoteDelivery<T> = Arc<Mutex<Option<Delivery<T, dyn FnOnce() -> T + Send>>>>;
 
 /// Where `suspend` finds the delivery when its ethread runs again.
 enum Place<T> {
-    Local(LocalDelivery<T>),
+    Local(Delivery<T, dyn FnOnce() -> T>),
     /// The handle was sent to another OS thread, which delivers here.
     Remote(RemoteDelivery<T>),
 }
@@ -86,15 +85,14 @@ where
 }
 
 /// As [`suspend`], called at `location`.
-pub(crate) fn suspend_at<T, F>(location: &'static Location<'static>, after: F) -> T
+pub(crate) fn suspend_at<T, F>(location: CallSite, after: F) -> T
 where
     T: 'static,
     F: FnOnce(Suspended<T>),
 {
-    let scheduler = match current::get_or_install() {
-        Ok(scheduler) => scheduler,
-        Err(error) => panic!("there is no ethread to suspend, and no scheduler: {error}"),
-    };
+    let scheduler = current::get_or_install().unwrap_or_else(|error| {
+        panic!("there is no ethread to suspend, and no scheduler: {error}")
+    });
     let reason = Reason {
         kind: WaitKind::Suspend,
         detail: 0,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::offload::offload;
-use crate::io::description::{Description, MOST, Unreported};
+use crate::io::description::{Description, MOST, Unreported, copy_from, copy_to};
 use crate::runtime::io::by_value::by_value;
 
 /// An open file, as [`std::fs::File`]: its calls run on the pool of OS threads while the calling
@@ -293,11 +293,8 @@ impl Read for &File {
     /// Reads at most 256 KiB; suspends the ethread meanwhile. `Ok(0)` is the end.
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let location = Location::caller();
-        self.shared
-            .read(self.file.clone(), buf.len(), location, |bytes| {
-                buf[..bytes.len()].copy_from_slice(bytes);
-            })
+        let (file, location) = (self.file.clone(), Location::caller());
+        self.shared.read(file, buf.len(), location, copy_to(buf))
     }
 
     #[track_caller]
@@ -350,11 +347,8 @@ impl Write for &File {
     /// Writes at most 256 KiB; suspends the ethread meanwhile.
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let location = Location::caller();
-        self.shared
-            .write(self.file.clone(), buf.len(), location, |room| {
-                room.copy_from_slice(&buf[..room.len()]);
-            })
+        let (file, location) = (self.file.clone(), Location::caller());
+        self.shared.write(file, buf.len(), location, copy_from(buf))
     }
 
     #[track_caller]
@@ -405,9 +399,7 @@ impl FileExt for File {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let (file, location) = (self.file.clone(), Location::caller());
         self.shared
-            .read_at(file, buf.len(), offset, location, |bytes| {
-                buf[..bytes.len()].copy_from_slice(bytes);
-            })
+            .read_at(file, buf.len(), offset, location, copy_to(buf))
     }
 
     /// Writes at most 256 KiB at `offset`, and leaves the position alone; suspends the ethread
@@ -416,9 +408,7 @@ impl FileExt for File {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let (file, location) = (self.file.clone(), Location::caller());
         self.shared
-            .write_at(file, buf.len(), offset, location, |room| {
-                room.copy_from_slice(&buf[..room.len()]);
-            })
+            .write_at(file, buf.len(), offset, location, copy_from(buf))
     }
 }
 
@@ -446,6 +436,34 @@ impl FileExt for File {
 #[derive(Clone, Debug)]
 pub struct OpenOptions(fs::OpenOptions);
 
+/// Gives the options the methods that set one of std's options.
+macro_rules! settings {
+    ($($(#[$docs:meta])* $name:ident)+) => {
+        impl OpenOptions {$(
+            $(#[$docs])*
+            pub fn $name(&mut self, $name: bool) -> &mut Self {
+                self.0.$name($name);
+                self
+            }
+        )+}
+    };
+}
+
+settings! {
+    /// Sets whether the file can be read.
+    read
+    /// Sets whether the file can be written. Its contents stay, except where they are overwritten.
+    write
+    /// Sets whether each write goes to the end of the file, wherever that is by then.
+    append
+    /// Sets whether the file is emptied first.
+    truncate
+    /// Sets whether the file is made if there is none.
+    create
+    /// Sets whether the file must be created: opening fails if it exists.
+    create_new
+}
+
 // As std's type, which has no `Default` either.
 #[allow(clippy::new_without_default)]
 impl OpenOptions {
@@ -453,42 +471,6 @@ impl OpenOptions {
     #[must_use]
     pub fn new() -> Self {
         Self(fs::OpenOptions::new())
-    }
-
-    /// Sets whether the file can be read.
-    pub fn read(&mut self, read: bool) -> &mut Self {
-        self.0.read(read);
-        self
-    }
-
-    /// Sets whether the file can be written. Its contents stay, except where they are overwritten.
-    pub fn write(&mut self, write: bool) -> &mut Self {
-        self.0.write(write);
-        self
-    }
-
-    /// Sets whether each write goes to the end of the file, wherever that is by then.
-    pub fn append(&mut self, append: bool) -> &mut Self {
-        self.0.append(append);
-        self
-    }
-
-    /// Sets whether the file is emptied first.
-    pub fn truncate(&mut self, truncate: bool) -> &mut Self {
-        self.0.truncate(truncate);
-        self
-    }
-
-    /// Sets whether the file is made if there is none.
-    pub fn create(&mut self, create: bool) -> &mut Self {
-        self.0.create(create);
-        self
-    }
-
-    /// Sets whether the file must be created: opening fails if it exists.
-    pub fn create_new(&mut self, create_new: bool) -> &mut Self {
-        self.0.create_new(create_new);
-        self
     }
 
     /// Opens a file, as [`std::fs::OpenOptions::open`]; suspends the ethread meanwhile.

@@ -18,11 +18,11 @@ use std::mem;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
-use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::error::WouldPark;
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::driver::ops::{self, FdKind};
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
@@ -33,8 +33,6 @@ use crate::sync::remote::Semaphore;
 /// KiB twice. With this size, a file that is in memory is read at three quarters of the rate of a
 /// size eight times as large, at which the trip no longer shows.
 pub(crate) const MOST: usize = 256 * 1024;
-
-type At = &'static Location<'static>;
 
 /// The state that all handles of one open file share.
 pub(crate) struct Description {
@@ -129,7 +127,7 @@ impl Description {
     }
 
     /// Waits for the turn of a call at `location`.
-    fn turn(self: &Arc<Self>, writes: bool, location: At) -> io::Result<OperationTurn> {
+    fn turn(self: &Arc<Self>, writes: bool, location: CallSite) -> io::Result<OperationTurn> {
         let semaphore = self.semaphore(writes);
         let permit = match semaphore.try_acquire() {
             Ok(permit) => permit,
@@ -274,7 +272,7 @@ impl Description {
         self: &Arc<Self>,
         file: F,
         asked: usize,
-        location: At,
+        location: CallSite,
         give: impl FnOnce(&[u8]),
     ) -> io::Result<usize> {
         let turn = self.turn(false, location)?;
@@ -292,7 +290,7 @@ impl Description {
         self: &Arc<Self>,
         file: F,
         asked: usize,
-        location: At,
+        location: CallSite,
         fill: impl FnOnce(&mut [u8]),
     ) -> io::Result<usize> {
         let turn = self.turn(true, location)?;
@@ -332,7 +330,7 @@ impl Description {
         self: &Arc<Self>,
         file: F,
         pos: SeekFrom,
-        location: At,
+        location: CallSite,
     ) -> io::Result<u64> {
         let turn = self.turn(false, location)?;
         let seek = move |of: &Arc<Self>| of.seek_now(file.borrow(), pos);
@@ -344,7 +342,7 @@ impl Description {
         self: &Arc<Self>,
         file: F,
         size: u64,
-        location: At,
+        location: CallSite,
     ) -> io::Result<()> {
         let turn = self.turn(true, location)?;
         let set = move |of: &Arc<Self>| {
@@ -356,7 +354,7 @@ impl Description {
     }
 
     /// Waits for writes under way, and returns the error that a write has left.
-    pub(crate) fn flush(self: &Arc<Self>, location: At) -> io::Result<()> {
+    pub(crate) fn flush(self: &Arc<Self>, location: CallSite) -> io::Result<()> {
         let _turn = self.turn(true, location)?;
         self.take_error()
     }
@@ -367,7 +365,7 @@ impl Description {
         file: F,
         asked: usize,
         offset: u64,
-        location: At,
+        location: CallSite,
         give: impl FnOnce(&[u8]),
     ) -> io::Result<usize> {
         let len = asked.min(MOST);
@@ -390,7 +388,7 @@ impl Description {
         file: F,
         asked: usize,
         offset: u64,
-        location: At,
+        location: CallSite,
         fill: impl FnOnce(&mut [u8]),
     ) -> io::Result<usize> {
         let len = asked.min(MOST);
@@ -417,7 +415,7 @@ impl Description {
     }
 
     /// Waits until nothing is under way, and moves the position to where calls have got.
-    pub(crate) fn settle(self: &Arc<Self>, file: &File, location: At) -> io::Result<()> {
+    pub(crate) fn settle(self: &Arc<Self>, file: &File, location: CallSite) -> io::Result<()> {
         let _reads = self.turn(false, location)?;
         let _writes = match self.is_stream {
             true => Some(self.turn(true, location)?),
@@ -484,9 +482,19 @@ fn write_whole(
 /// Runs an operation on the pool. It holds the turn until it has ended.
 fn operate<R: Send + 'static>(
     turn: OperationTurn,
-    location: At,
+    location: CallSite,
     call: impl FnOnce(&Arc<Description>) -> R + Send + 'static,
 ) -> io::Result<(R, OperationTurn)> {
     // In this order: if no ethread takes them, the result is left behind before the turn ends.
     pool::run_io(move || (call(&turn.of), turn), location)
+}
+
+/// Gives a read's bytes to a buffer of one piece.
+pub(crate) fn copy_to(buf: &mut [u8]) -> impl FnOnce(&[u8]) {
+    |bytes| buf[..bytes.len()].copy_from_slice(bytes)
+}
+
+/// Fills the room for a write from a buffer of one piece.
+pub(crate) fn copy_from(buf: &[u8]) -> impl FnOnce(&mut [u8]) {
+    |room| room.copy_from_slice(&buf[..room.len()])
 }

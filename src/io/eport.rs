@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::Location;
 use std::sync::Arc;
 
-use super::description::Description;
+use super::description::{Description, copy_from, copy_to};
 use super::watched::Watched;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::driver::ops::{self, FdKind};
@@ -254,12 +254,7 @@ impl<T: AsFd> Read for &Eport<T> {
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.on_pool()? {
-            Some((file, shared)) => {
-                let location = Location::caller();
-                shared.read(file, buf.len(), location, |bytes| {
-                    buf[..bytes.len()].copy_from_slice(bytes);
-                })
-            }
+            Some((file, shared)) => shared.read(file, buf.len(), Location::caller(), copy_to(buf)),
             None => self.read_with(|io| ops::read(io.as_fd(), buf)),
         }
     }
@@ -279,9 +274,7 @@ impl<T: AsFd> Write for &Eport<T> {
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if let Some((file, shared)) = self.on_pool()? {
-            return shared.write(file, buf.len(), Location::caller(), |room| {
-                room.copy_from_slice(&buf[..room.len()]);
-            });
+            return shared.write(file, buf.len(), Location::caller(), copy_from(buf));
         }
         let bounded = &buf[..buf
             .len()

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::driver::socket;
 use crate::runtime::io::operation::{Left, Operation};
 use crate::runtime::io::registration::Registration;
@@ -65,7 +66,7 @@ impl<T: AsFd> Watched<T> {
     pub(crate) fn try_now<R>(
         &self,
         direction: Direction,
-        location: &'static panic::Location<'static>,
+        location: CallSite,
         left: impl Fn(&R) -> Left,
         try_once: impl FnOnce(&T) -> io::Result<R>,
     ) -> io::Result<R> {

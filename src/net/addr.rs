@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::panic::Location;
 use std::{iter, option, slice, vec};
 
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::io::source::check_world;
 use crate::runtime::task::pool;
 
@@ -66,11 +67,7 @@ pub(super) fn invalid(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-fn look_up(
-    host: &str,
-    port: u16,
-    location: &'static Location<'static>,
-) -> io::Result<vec::IntoIter<SocketAddr>> {
+fn look_up(host: &str, port: u16, location: CallSite) -> io::Result<vec::IntoIter<SocketAddr>> {
     check_world()?;
     let host = host.to_owned();
     let resolve = move || {

@@ -238,7 +238,7 @@ impl<T> Sender<T> {
     /// Returns how many receivers there are.
     #[must_use]
     pub fn receiver_count(&self) -> usize {
-        self.shared.ends.receiver_count()
+        self.shared.ends.receivers.get()
     }
 
     /// Returns the number of kept messages that some receiver has not got.
@@ -256,7 +256,7 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     fn new(shared: &Rc<BroadcastState<T>>) -> Self {
-        shared.ends.add_receiver();
+        shared.ends.receivers.add();
         Self {
             next: shared.end(),
             shared: shared.clone(),
@@ -338,7 +338,7 @@ impl<T: Clone> Receiver<T> {
 impl<T> Clone for Sender<T> {
     /// Creates another sender to the same receivers.
     fn clone(&self) -> Self {
-        self.shared.ends.add_sender();
+        self.shared.ends.senders.add();
         Self {
             shared: self.shared.clone(),
         }
@@ -354,7 +354,7 @@ impl<T> Drop for Sender<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let shared = &self.shared;
-        shared.ends.remove_receiver();
+        shared.ends.receivers.remove();
         let numbers = self.next.max(shared.first.get())..shared.end();
         // Dropping the values runs user code, which may use the channel or wait, so all messages
         // are counted before that.

@@ -8,7 +8,7 @@ use super::mutex::{Mutex, MutexGuard};
 use super::wait_queue::{Wait, WaitQueue};
 use super::{LockResult, PoisonError};
 use crate::runtime::base::debug::opaque_debug;
-use crate::runtime::base::wait::{NEVER, WaitKind, deadline_after};
+use crate::runtime::base::wait::{CallSite, NEVER, WaitKind, deadline_after};
 use crate::thread;
 use crate::time::Instant;
 
@@ -166,7 +166,7 @@ impl Condvar {
         &self,
         guard: MutexGuard<'a, T>,
         deadline: u64,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> (LockResult<MutexGuard<'a, T>>, bool) {
         if std::thread::panicking() {
             return (Ok(guard), false);

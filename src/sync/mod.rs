@@ -64,6 +64,7 @@ mod barrier;
 pub mod broadcast;
 pub mod channel;
 mod condvar;
+mod count;
 mod endpoints;
 mod mutex;
 mod once;

@@ -12,7 +12,7 @@ use super::poison::{Holding, Poison, poisonable};
 use super::wait_queue::{self, Wait, WaitQueue};
 use super::{LockResult, TryLockError, TryLockResult};
 use crate::runtime::base::owner::{Owner, Peer};
-use crate::runtime::base::wait::WaitKind;
+use crate::runtime::base::wait::{CallSite, WaitKind};
 
 /// A lock that may be held while its holder waits. [`std::sync::Mutex`], for the ethreads of one
 /// shard.
@@ -105,10 +105,7 @@ impl<T: ?Sized> Mutex<T> {
         self.lock_at(Location::caller())
     }
 
-    pub(super) fn lock_at(
-        &self,
-        location: &'static Location<'static>,
-    ) -> LockResult<MutexGuard<'_, T>> {
+    pub(super) fn lock_at(&self, location: CallSite) -> LockResult<MutexGuard<'_, T>> {
         if self.owner.get() != Peer::NONE {
             let wait = Wait::new(WaitKind::Lock, location).on(&self.owner);
             self.waiters

@@ -9,7 +9,7 @@ use std::panic::Location;
 
 use super::wait_queue::{self, Wait, WaitQueue};
 use crate::runtime::base::owner::{Owner, Peer};
-use crate::runtime::base::wait::WaitKind;
+use crate::runtime::base::wait::{CallSite, WaitKind};
 
 /// A cell that is written to once. [`std::sync::OnceLock`], for the ethreads of one shard.
 ///
@@ -163,11 +163,7 @@ impl<T> OnceCell<T> {
         self.make(f, Location::caller())
     }
 
-    fn make<E>(
-        &self,
-        f: impl FnOnce() -> Result<T, E>,
-        location: &'static Location<'static>,
-    ) -> Result<&T, E> {
+    fn make<E>(&self, f: impl FnOnce() -> Result<T, E>, location: CallSite) -> Result<&T, E> {
         let me = wait_queue::me();
         if self.is_made() {
             assert!(
@@ -218,7 +214,7 @@ impl<T> OnceCell<T> {
         self.maker.get() != Peer::NONE
     }
 
-    fn wait_for_it(&self, location: &'static Location<'static>) -> Wait<'_> {
+    fn wait_for_it(&self, location: CallSite) -> Wait<'_> {
         Wait::new(WaitKind::Once, location).on(&self.maker)
     }
 

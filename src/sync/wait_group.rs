@@ -1,10 +1,10 @@
 //! Waiting until all members of a group are gone.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::panic::Location;
 use std::rc::Rc;
 
+use super::count::Count;
 use super::wait_queue::{Wait, WaitQueue};
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::WaitKind;
@@ -47,7 +47,7 @@ pub struct WaitGroup {
 
 #[derive(Default)]
 struct Group {
-    members: Cell<usize>,
+    members: Count,
     waiters: WaitQueue,
 }
 
@@ -66,7 +66,7 @@ impl WaitGroup {
 
     /// Adds a member to the group.
     pub fn join(&self) -> Member {
-        self.group.members.set(self.group.members.get() + 1);
+        self.group.members.add();
         Member {
             group: self.group.clone(),
         }
@@ -105,7 +105,7 @@ impl WaitGroup {
 impl Clone for Member {
     /// Makes another member of the same group.
     fn clone(&self) -> Self {
-        self.group.members.set(self.group.members.get() + 1);
+        self.group.members.add();
         Self {
             group: self.group.clone(),
         }
@@ -114,9 +114,7 @@ impl Clone for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let left = self.group.members.get() - 1;
-        self.group.members.set(left);
-        if left == 0 {
+        if self.group.members.remove() {
             self.group.waiters.wake_all(|()| ());
         }
     }

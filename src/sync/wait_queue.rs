@@ -13,13 +13,11 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
-use std::panic::Location;
 use std::rc::Rc;
 
-use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::entries::{Entries, Entry, WaiterState};
 use crate::runtime::base::owner::{Owner, Peer, WaitsOn};
-use crate::runtime::base::wait::{NEVER, Outcome, Reason, Token, WaitKind};
+use crate::runtime::base::wait::{CallSite, NEVER, Outcome, Reason, Token, WaitKind};
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::{current, park};
 
@@ -48,11 +46,11 @@ pub(crate) struct Wait<'a> {
     waits_on: Option<WaitsOn<'a>>,
     /// In nanoseconds on the shard's clock; [`NEVER`] for a wait without a limit.
     deadline: u64,
-    location: &'static Location<'static>,
+    location: CallSite,
 }
 
 impl<'a> Wait<'a> {
-    pub(crate) fn new(kind: WaitKind, location: &'static Location<'static>) -> Self {
+    pub(crate) fn new(kind: WaitKind, location: CallSite) -> Self {
         Self {
             kind,
             detail: 0,
@@ -439,8 +437,6 @@ impl<D> Default for WaitQueue<D> {
     }
 }
 
-opaque_debug!(impl<D> for WaitQueue<D>, len);
-
 /// The scheduler that parks the caller. Installed if there is none.
 pub(super) fn scheduler() -> Rc<Scheduler> {
     current::get_or_install().unwrap_or_else(|error| no_scheduler(&error))
@@ -458,6 +454,6 @@ pub(super) fn me() -> Peer {
 
 /// Aborts the process: the caller unwinds, and `call` is infallible.
 #[cold]
-pub(super) fn cannot_wait(call: &str, location: &'static Location<'static>) -> ! {
+pub(super) fn cannot_wait(call: &str, location: CallSite) -> ! {
     scheduler().abort_unwinding(call, location)
 }

@@ -75,7 +75,7 @@ impl<T> WatchState<T> {
     }
 
     fn subscribe(self: &Rc<Self>, seen: u64) -> Receiver<T> {
-        self.ends.add_receiver();
+        self.ends.receivers.add();
         Receiver {
             shared: self.clone(),
             seen,
@@ -157,7 +157,7 @@ impl<T> Sender<T> {
     /// Returns how many receivers there are.
     #[must_use]
     pub fn receiver_count(&self) -> usize {
-        self.shared.ends.receiver_count()
+        self.shared.ends.receivers.get()
     }
 }
 
@@ -258,7 +258,7 @@ impl<T> Receiver<T> {
 impl<T> Clone for Sender<T> {
     /// Creates another sender, which replaces the same value.
     fn clone(&self) -> Self {
-        self.shared.ends.add_sender();
+        self.shared.ends.senders.add();
         Self {
             shared: self.shared.clone(),
         }
@@ -280,7 +280,7 @@ impl<T> Drop for Sender<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        self.shared.ends.remove_receiver();
+        self.shared.ends.receivers.remove();
     }
 }
 

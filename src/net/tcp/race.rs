@@ -3,10 +3,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::Location;
 use std::time::Duration;
 
 use super::super::socket::Socket;
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::driver::socket;
 use crate::runtime::scheduler::current;
 use crate::sync::select::{Either, Operation, any, at, perform_io, writable};
@@ -31,10 +31,7 @@ pub(super) fn can_be_held() -> bool {
 /// # Errors
 ///
 /// That of the attempt that was the last to fail; `TimedOut` at the deadline of a scope.
-pub(super) fn connect(
-    addrs: Vec<SocketAddr>,
-    location: &'static Location<'static>,
-) -> io::Result<Attempt> {
+pub(super) fn connect(addrs: Vec<SocketAddr>, location: CallSite) -> io::Result<Attempt> {
     let mut left = interleave(addrs).into_iter();
     // In the order in which they began.
     let mut attempts: Vec<Attempt> = Vec::new();
@@ -114,7 +111,7 @@ fn wait(
     attempts: &[Attempt],
     has_next: bool,
     next_at: Instant,
-    location: &'static Location<'static>,
+    location: CallSite,
 ) -> io::Result<Event> {
     let ends = any(attempts.iter().map(writable)).map(|(place, ready)| Event::Ready(place, ready));
     if !has_next {

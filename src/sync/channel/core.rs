@@ -5,13 +5,13 @@
 //! waiters, not counting the waiters of a select, which may be gone.
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::panic::Location;
 
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
-use crate::runtime::base::wait::WaitKind;
+use crate::runtime::base::wait::{CallSite, WaitKind};
 use crate::runtime::scheduler::{current, park};
+use crate::sync::count::Count;
 use crate::sync::wait_queue::{Wait, WaitError, WaitQueue, Waiter};
 
 pub(super) struct Core<T> {
@@ -24,8 +24,8 @@ pub(super) struct Core<T> {
     /// The waiting receivers. A receiver that is woken without a message learns that there are no
     /// senders.
     pub(super) receivers: WaitQueue<Option<T>>,
-    sender_count: Cell<usize>,
-    receiver_count: Cell<usize>,
+    pub(super) sender_count: Count,
+    pub(super) receiver_count: Count,
 }
 
 /// The progress of a send in one call.
@@ -54,8 +54,8 @@ impl<T> Core<T> {
             messages: RefCell::default(),
             senders: WaitQueue::new(),
             receivers: WaitQueue::new(),
-            sender_count: Cell::new(1),
-            receiver_count: Cell::new(1),
+            sender_count: Count::new(1),
+            receiver_count: Count::new(1),
         }
     }
 
@@ -93,7 +93,7 @@ impl<T> Core<T> {
         &self,
         message: T,
         deadline: u64,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> Result<(), SendTimeoutError<T>> {
         match self.begin_send(message, deadline, location) {
             Sending::Done => Ok(()),
@@ -108,12 +108,7 @@ impl<T> Core<T> {
 
     /// The part before the stack is left, if it has to be left.
     #[inline(never)]
-    fn begin_send(
-        &self,
-        message: T,
-        deadline: u64,
-        location: &'static Location<'static>,
-    ) -> Sending<'_, T> {
+    fn begin_send(&self, message: T, deadline: u64, location: CallSite) -> Sending<'_, T> {
         spend(location);
         let message = match self.try_send(message) {
             Ok(()) => return Sending::Done,
@@ -159,11 +154,7 @@ impl<T> Core<T> {
     }
 
     #[inline(always)]
-    pub(super) fn recv(
-        &self,
-        deadline: u64,
-        location: &'static Location<'static>,
-    ) -> Result<T, RecvTimeoutError> {
+    pub(super) fn recv(&self, deadline: u64, location: CallSite) -> Result<T, RecvTimeoutError> {
         match self.begin_recv(deadline, location) {
             Receiving::Done(message) => Ok(message),
             Receiving::Waits(waiter) => {
@@ -177,7 +168,7 @@ impl<T> Core<T> {
 
     /// The part before the stack is left, if it has to be left.
     #[inline(never)]
-    fn begin_recv(&self, deadline: u64, location: &'static Location<'static>) -> Receiving<'_, T> {
+    fn begin_recv(&self, deadline: u64, location: CallSite) -> Receiving<'_, T> {
         spend(location);
         match self.try_recv() {
             Ok(message) => return Receiving::Done(message),
@@ -195,26 +186,14 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn add_sender(&self) {
-        self.sender_count.set(self.sender_count.get() + 1);
-    }
-
-    pub(super) fn add_receiver(&self) {
-        self.receiver_count.set(self.receiver_count.get() + 1);
-    }
-
     pub(super) fn remove_sender(&self) {
-        let left = self.sender_count.get() - 1;
-        self.sender_count.set(left);
-        if left == 0 {
+        if self.sender_count.remove() {
             self.receivers.wake_all(|_| ());
         }
     }
 
     pub(super) fn remove_receiver(&self) {
-        let left = self.receiver_count.get() - 1;
-        self.receiver_count.set(left);
-        if left == 0 {
+        if self.receiver_count.remove() {
             self.senders.wake_all(|_| ());
             // Dropping the messages runs user code, which may use the other end.
             drop(self.messages.take());
@@ -256,12 +235,8 @@ fn received<T>(waited: Result<Option<T>, WaitError<Option<T>>>) -> Result<T, Rec
 
 /// Counts an operation, so that an ethread that never has to wait still lets other ethreads run.
 #[inline]
-fn spend(location: &'static Location<'static>) {
-    current::with(|scheduler| {
-        if let Some(scheduler) = scheduler {
-            scheduler.spend_or_unwind(location);
-        }
-    });
+fn spend(location: CallSite) {
+    current::with(|scheduler| scheduler.map(|s| s.spend_or_unwind(location)));
 }
 
 /// Gives both ends of a channel, which hold its core, the methods that look at it.

@@ -138,7 +138,7 @@ view!(Receiver);
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        self.core.add_receiver();
+        self.core.receiver_count.add();
         Self {
             core: self.core.clone(),
         }

@@ -110,7 +110,7 @@ view!(Sender);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        self.core.add_sender();
+        self.core.sender_count.add();
         Self {
             core: self.core.clone(),
         }

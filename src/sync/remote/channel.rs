@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::primitives::Arc;
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::channel::iter_of;
 
@@ -165,7 +166,7 @@ impl<T> Sender<T> {
         &self,
         message: T,
         timeout: Option<Duration>,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> Result<(), SendTimeoutError<T>> {
         let wait = Wait { timeout, location };
         let send = |state: &mut ChannelState<T>, wakes: &mut WakeList, message: Option<T>| {
@@ -245,7 +246,7 @@ impl<T> Receiver<T> {
     fn recv_within(
         &self,
         timeout: Option<Duration>,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> Result<T, RecvTimeoutError> {
         let wait = Wait { timeout, location };
         let recv = |state: &mut ChannelState<T>, wakes: &mut WakeList, _: Option<T>| match state

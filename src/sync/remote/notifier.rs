@@ -4,6 +4,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::runtime::base::debug::opaque_debug;
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::wait_queue::cannot_wait;
 
@@ -91,7 +92,7 @@ impl Notifier {
         self.wait_for(Some(timeout), Location::caller())
     }
 
-    fn wait_for(&self, timeout: Option<Duration>, location: &'static Location<'static>) -> bool {
+    fn wait_for(&self, timeout: Option<Duration>, location: CallSite) -> bool {
         let wait = Wait { timeout, location };
         let take = |state: &mut NotifierState, _: &mut WakeList, ()| {
             if std::mem::take(&mut state.is_kept) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::primitives::Arc;
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::PromiseError;
 
@@ -119,7 +120,7 @@ impl<T: Clone, E: Clone> Promise<T, E> {
         }
     }
 
-    fn wait_until(&self, timeout: Option<Duration>, location: &'static Location<'static>) -> bool {
+    fn wait_until(&self, timeout: Option<Duration>, location: CallSite) -> bool {
         let wait = Wait { timeout, location };
         let look = |state: &mut PromiseState<T, E>, _: &mut WakeList, ()| match state.outcome {
             Some(_) => Ok(()),

@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::runtime::base::debug::opaque_debug;
+use crate::runtime::base::wait::CallSite;
 use crate::runtime::task::monitor::{Monitor, MonitorState, Wait, WaitQueue, Waited, WakeList};
 use crate::sync::TryAcquireError;
 use crate::sync::semaphore::permits;
@@ -151,7 +152,7 @@ impl Semaphore {
         &self,
         count: usize,
         timeout: Option<Duration>,
-        location: &'static Location<'static>,
+        location: CallSite,
     ) -> Option<Permit<'_>> {
         let wait = Wait { timeout, location };
         let take = |permits: &mut Permits, _: &mut WakeList, count| permits.take(count);
@@ -166,7 +167,7 @@ impl Semaphore {
 
     /// As [`acquire`](Self::acquire), for a fallible call at `location`; `None` if the call would
     /// have to wait while its ethread unwinds.
-    pub(crate) fn acquire_at(&self, location: &'static Location<'static>) -> Option<Permit<'_>> {
+    pub(crate) fn acquire_at(&self, location: CallSite) -> Option<Permit<'_>> {
         self.wait(1, None, location)
     }
 

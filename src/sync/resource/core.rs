@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::StartError;
 use super::lease::{Lease, Usage};
+use crate::sync::count::Count;
 use crate::sync::wait_queue::WaitQueue;
 use crate::thread::JoinHandle;
 
@@ -49,7 +50,7 @@ pub(super) struct ResourceCore<T, E> {
     pub(super) usage: RefCell<Rc<Usage>>,
     /// The ethread that starts, keeps and stops the resource.
     pub(super) keeper: RefCell<Option<JoinHandle<()>>>,
-    pub(super) handles: Cell<usize>,
+    pub(super) handles: Count,
 }
 
 impl<T, E> ResourceCore<T, E> {
@@ -62,7 +63,7 @@ impl<T, E> ResourceCore<T, E> {
             value: RefCell::default(),
             usage: RefCell::default(),
             keeper: RefCell::default(),
-            handles: Cell::new(1),
+            handles: Count::new(1),
         }
     }
 

@@ -70,23 +70,20 @@ fn stop<T, E>(shared: &ResourceCore<T, E>, value: &T) {
 
 fn start<T, E>(shared: &ResourceCore<T, E>) -> Result<T, StartError<E>> {
     let settings = &shared.settings;
-    let started = thread::catch_panic(AssertUnwindSafe(|| match settings.start_timeout {
-        Some(limit) => match time::timeout(limit, &settings.start) {
-            Ok(result) => Ok(result),
-            Err(_) => Err(StartError::TimedOut(limit)),
-        },
-        None => Ok((settings.start)()),
+    let started = thread::catch_panic(AssertUnwindSafe(|| {
+        let result = match settings.start_timeout {
+            Some(limit) => {
+                time::timeout(limit, &settings.start).map_err(|_| StartError::TimedOut(limit))?
+            }
+            None => (settings.start)(),
+        };
+        result.map_err(|error| StartError::Failed(Rc::new(error)))
     }));
-    match started {
-        Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(error))) => Err(StartError::Failed(Rc::new(error))),
-        Ok(Err(error)) => Err(error),
-        Err(payload) => {
-            let text = message(&*payload);
-            without_unwinding(|| log::error!("the start of a resource panicked: {text}"));
-            Err(StartError::Panicked(text.into()))
-        }
-    }
+    started.unwrap_or_else(|payload| {
+        let text = message(&*payload);
+        without_unwinding(|| log::error!("the start of a resource panicked: {text}"));
+        Err(StartError::Panicked(text.into()))
+    })
 }
 
 /// Waits until the keeper may have something to do; begins the stop if the resource has been idle
@@ -94,7 +91,7 @@ fn start<T, E>(shared: &ResourceCore<T, E>) -> Result<T, StartError<E>> {
 fn rest<T, E>(shared: &ResourceCore<T, E>) {
     let usage = shared.usage();
     let deadline = match shared.settings.idle_timeout {
-        Some(timeout) if usage.count() == 0 => deadline_after(usage.idle_since.get(), timeout),
+        Some(timeout) if usage.count.get() == 0 => deadline_after(usage.idle_since.get(), timeout),
         Some(_) | None => NEVER,
     };
     if deadline <= Instant::now().as_nanos() {
@@ -110,7 +107,7 @@ fn drain<T, E>(shared: &ResourceCore<T, E>) {
     let grace = shared.settings.grace;
     let deadline = grace.map_or(NEVER, |grace| deadline_after(now, grace));
     let usage = shared.usage();
-    while usage.count() > 0 && Instant::now().as_nanos() < deadline {
+    while usage.count.get() > 0 && Instant::now().as_nanos() < deadline {
         usage.wait(deadline);
     }
 }

@@ -10,13 +10,14 @@ use std::rc::Rc;
 
 use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::base::wait::WaitKind;
+use crate::sync::count::Count;
 use crate::sync::wait_queue::{Wait, WaitQueue};
 use crate::time::Instant;
 
 /// The number of leases of a resource, and the keeper that waits for their end.
 #[derive(Default)]
 pub(super) struct Usage {
-    count: Cell<usize>,
+    pub(super) count: Count,
     /// When the last lease ended.
     pub(super) idle_since: Cell<u64>,
     /// The keeper, while it waits.
@@ -26,22 +27,12 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    pub(super) fn count(&self) -> usize {
-        self.count.get()
-    }
-
-    fn begin(&self) {
-        self.count.set(self.count.get() + 1);
-    }
-
     pub(super) fn wake_keeper(&self) {
         self.keeper.wake_one(|()| ());
     }
 
     fn end(&self) {
-        let left = self.count.get() - 1;
-        self.count.set(left);
-        if left == 0 {
+        if self.count.remove() {
             self.idle_since.set(Instant::now().as_nanos());
             if self.wants_idle.get() {
                 self.wake_keeper();
@@ -51,7 +42,7 @@ impl Usage {
 
     /// Suspends the keeper until it is woken, or until `deadline`.
     pub(super) fn wait(&self, deadline: u64) {
-        self.wants_idle.set(self.count() > 0);
+        self.wants_idle.set(self.count.get() > 0);
         let wait = Wait::new(WaitKind::Resource, Location::caller()).until(deadline);
         // Woken or timed out, the keeper looks at the state itself.
         let _ = self.keeper.wait(wait, ());
@@ -67,7 +58,7 @@ pub struct Lease<T> {
 
 impl<T> Lease<T> {
     pub(super) fn new(value: Rc<T>, usage: Rc<Usage>) -> Self {
-        usage.begin();
+        usage.count.add();
         Self {
             value: Some(value),
             usage,
@@ -87,7 +78,7 @@ impl<T> Deref for Lease<T> {
 impl<T> Clone for Lease<T> {
     /// Returns another lease of the same resource.
     fn clone(&self) -> Self {
-        self.usage.begin();
+        self.usage.count.add();
         Self {
             value: self.value.clone(),
             usage: self.usage.clone(),

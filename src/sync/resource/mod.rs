@@ -204,7 +204,7 @@ impl<T: 'static, E: 'static> Resource<T, E> {
     /// Returns the number of leases.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.shared.usage().count()
+        self.shared.usage().count.get()
     }
 
     /// Stops the resource; suspends the caller until it has stopped. From now on no new lease of
@@ -315,7 +315,7 @@ impl<T: 'static, E: 'static> Builder<T, E> {
 impl<T, E> Clone for Resource<T, E> {
     /// Returns another handle to the same resource.
     fn clone(&self) -> Self {
-        self.shared.handles.set(self.shared.handles.get() + 1);
+        self.shared.handles.add();
         Self {
             shared: self.shared.clone(),
         }
@@ -324,9 +324,7 @@ impl<T, E> Clone for Resource<T, E> {
 
 impl<T, E> Drop for Resource<T, E> {
     fn drop(&mut self) {
-        let left = self.shared.handles.get() - 1;
-        self.shared.handles.set(left);
-        if left == 0 {
+        if self.shared.handles.remove() {
             self.shared.ask_to_stop();
         }
     }
@@ -336,7 +334,7 @@ impl<T, E> fmt::Debug for Resource<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resource")
             .field("state", &self.shared.state.get())
-            .field("in_use", &self.shared.usage().count())
+            .field("in_use", &self.shared.usage().count.get())
             .finish_non_exhaustive()
     }
 }

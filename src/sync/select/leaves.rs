@@ -11,6 +11,7 @@ use crate::bridge::Source;
 use crate::runtime::base::debug::opaque_debug;
 use crate::runtime::base::wait::{Token, deadline_after};
 use crate::runtime::scheduler::current;
+use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::state::slots::Direction;
 use crate::thread::{JoinHandle, ScopedJoinHandle};
 use crate::time::Instant;
@@ -255,7 +256,7 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
     }
 
     fn enlist(&mut self, park: &Park<'_>, case: u32) {
-        let (scheduler, token) = (park.scheduler(), park.token(case));
+        let (scheduler, token) = (park.scheduler, park.token(case));
         let registration = self.source.registration();
         match registration.enter_line(scheduler, self.fd, self.direction, token) {
             Ok(key) => self.waiter = Some((key, token)),
@@ -275,11 +276,8 @@ impl<S: Source + ?Sized> Parts for Ready<'_, S> {
 
     fn withdraw(&mut self) {
         if let Some((key, token)) = self.waiter.take() {
-            current::with(|scheduler| {
-                if let Some(scheduler) = scheduler {
-                    scheduler.quit_line(key, self.direction, token);
-                }
-            });
+            let quit = |s: &Scheduler| s.quit_line(key, self.direction, token);
+            current::with(|scheduler| scheduler.map(quit));
         }
     }
 }

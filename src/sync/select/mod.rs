@@ -24,7 +24,7 @@ use std::panic::Location;
 
 use self::sealed::{Park, Parts};
 use super::wait_queue;
-use crate::runtime::base::wait::{NEVER, Outcome, Reason, WaitKind};
+use crate::runtime::base::wait::{CallSite, NEVER, Outcome, Reason, WaitKind};
 use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::park::Unwinding;
 
@@ -153,7 +153,7 @@ fn attempt<P: Parts>(parts: &mut P, first: u32) -> Option<P::Done> {
     cases.find_map(|case| parts.attempt(case))
 }
 
-fn perform<P: Parts>(parts: P, in_order: bool, location: &'static Location<'static>) -> P::Done {
+fn perform<P: Parts>(parts: P, in_order: bool, location: CallSite) -> P::Done {
     let scheduler = wait_queue::scheduler();
     scheduler.spend_or_unwind(location);
     match wait(&scheduler, parts, in_order, location) {
@@ -172,10 +172,7 @@ fn perform<P: Parts>(parts: P, in_order: bool, location: &'static Location<'stat
 /// # Panics
 ///
 /// If the caller unwinds and would have to wait, the process aborts with a report.
-pub(crate) fn perform_io<P: Parts>(
-    parts: P,
-    location: &'static Location<'static>,
-) -> io::Result<P::Done> {
+pub(crate) fn perform_io<P: Parts>(parts: P, location: CallSite) -> io::Result<P::Done> {
     let scheduler = wait_queue::scheduler();
     scheduler.spend_budget(location)?;
     match wait(&scheduler, parts, true, location) {
@@ -198,7 +195,7 @@ fn wait<P: Parts>(
     scheduler: &Scheduler,
     mut parts: P,
     in_order: bool,
-    location: &'static Location<'static>,
+    location: CallSite,
 ) -> Result<P::Done, PerformError> {
     let count = parts.count();
     let first = if in_order { 0 } else { scheduler.pick(count) };
@@ -218,7 +215,8 @@ fn wait<P: Parts>(
     let wait = scheduler
         .begin_wait(reason)
         .map_err(|Unwinding| PerformError::Unwinding)?;
-    let park = Park::new(scheduler, wait.token());
+    let token = wait.token();
+    let park = Park { scheduler, token };
     // Cases are counted from one: a token without a case is the token of the park itself.
     parts.enlist(&park, 1);
     let (deadline, timer) = parts.deadline(1).unwrap_or((NEVER, 0));

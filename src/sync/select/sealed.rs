@@ -46,19 +46,11 @@ pub trait Parts {
 /// A park that has begun, and whose token cases put into wait queues.
 #[derive(Debug)]
 pub struct Park<'a> {
-    scheduler: &'a Scheduler,
-    token: Token,
+    pub(super) scheduler: &'a Scheduler,
+    pub(super) token: Token,
 }
 
-impl<'a> Park<'a> {
-    pub(super) fn new(scheduler: &'a Scheduler, token: Token) -> Self {
-        Self { scheduler, token }
-    }
-
-    pub(super) fn scheduler(&self) -> &'a Scheduler {
-        self.scheduler
-    }
-
+impl Park<'_> {
     pub(super) fn token(&self, case: u32) -> Token {
         self.token.for_case(case)
     }
