@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 
-use crate::runtime::base::wait::CallSite;
 use crate::runtime::driver::socket;
 use crate::runtime::io::operation::{Left, Operation};
 use crate::runtime::io::registration::Registration;
@@ -66,7 +65,7 @@ impl<T: AsFd> Watched<T> {
     pub(crate) fn try_now<R>(
         &self,
         direction: Direction,
-        location: CallSite,
+        location: &'static panic::Location<'static>,
         left: impl Fn(&R) -> Left,
         try_once: impl FnOnce(&T) -> io::Result<R>,
     ) -> io::Result<R> {
