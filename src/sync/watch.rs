@@ -284,21 +284,8 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Sender<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("value", &self.get())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("value", &self.get())
-            .finish_non_exhaustive()
-    }
-}
+opaque_debug!(impl<T: fmt::Debug> for Sender<T>; value = get);
+opaque_debug!(impl<T: fmt::Debug> for Receiver<T>; value = get);
 
 /// Waits for a change; see [`Receiver::changing`].
 #[must_use = "an operation does nothing until it is performed"]

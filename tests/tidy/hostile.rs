@@ -208,7 +208,7 @@ fn debug_by_macro(code: &str) -> Option<String> {
             .strip_prefix("opaque_debug!(impl")?
             .split_once(" for ")?,
     };
-    let of = of.split([',', ')']).next().unwrap_or_default();
+    let of = of.split([',', ';', ')']).next().unwrap_or_default();
     Some(format!("impl{generics} fmt::Debug for {of}"))
 }
 

@@ -156,10 +156,9 @@ impl ChunkedDecoder {
     /// [`ChunkedDecoder::advance`].
     #[inline]
     pub(crate) fn data_run(&self) -> u64 {
-        if self.state == State::Data {
-            self.remaining
-        } else {
-            0
+        match self.state {
+            State::Data => self.remaining,
+            _ => 0,
         }
     }
 
@@ -203,10 +202,9 @@ impl ChunkedDecoder {
             }
             (State::SizeLf, b'\n') => {
                 self.size_digits = 0;
-                Ok(if self.remaining == 0 {
-                    State::Line
-                } else {
-                    State::Data
+                Ok(match self.remaining {
+                    0 => State::Line,
+                    _ => State::Data,
                 })
             }
             (State::DataCr, b'\r') => Ok(State::DataLf),

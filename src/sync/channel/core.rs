@@ -63,13 +63,9 @@ impl<T> Core<T> {
         self.messages.borrow().len()
     }
 
-    pub(super) fn has_receivers(&self) -> bool {
-        self.receiver_count.get() > 0
-    }
-
     #[inline]
     pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        if !self.has_receivers() {
+        if self.receiver_count.get() == 0 {
             return Err(TrySendError::Disconnected(message));
         }
         let mut message = Some(message);

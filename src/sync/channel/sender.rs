@@ -102,7 +102,7 @@ impl<T> Sender<T> {
     /// Whether the last receiver is gone.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {
-        !self.core.has_receivers()
+        self.core.receiver_count.get() == 0
     }
 }
 

@@ -1,6 +1,5 @@
 //! Permits for ethreads of any shard and for OS threads.
 
-use std::fmt;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -207,12 +206,5 @@ impl Semaphore {
 
 permits!(Semaphore, Permit);
 
-impl fmt::Debug for Semaphore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore")
-            .field("permits", &self.available_permits())
-            .finish_non_exhaustive()
-    }
-}
-
+opaque_debug!(impl for Semaphore; permits = available_permits);
 opaque_debug!(impl for Permit<'_>, count);
