@@ -32,6 +32,12 @@ pub trait IntoResponse {
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
+// The content type as an argument: in place, the compiler builds it in a slower way.
+#[inline]
+fn with_type(content_type: HeaderValue, body: impl Into<Body>) -> Response {
+    Response::typed(content_type, body.into())
+}
+
 impl IntoResponse for Response {
     fn into_response(self) -> Response {
         self
@@ -67,7 +73,7 @@ macro_rules! typed {
     ($content_type:ident: $($(const $N:ident)? $Value:ty),+) => {$(
         impl$(<const $N: usize>)? IntoResponse for $Value {
             fn into_response(self) -> Response {
-                Response::typed($content_type, self.into())
+                with_type($content_type, self)
             }
         }
     )+};

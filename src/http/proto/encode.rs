@@ -52,7 +52,14 @@ pub(crate) struct Plan {
     /// Whether the connection lives on after this response.
     pub(crate) keep_alive: bool,
     /// The framing field that is sent; with HEAD it describes a body that is not sent.
-    announced: ResponseBody,
+    announced: Announced,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Length(u64),
+    Chunked,
 }
 
 /// The headers of a handler that the connection treats specially.
@@ -97,8 +104,8 @@ pub(crate) fn encode_head(
     let persistence = persistence(answer.version, status, plan.keep_alive);
     let is_silent = persistence.is_empty() && !special.has_options;
     match plan.announced {
-        ResponseBody::None | ResponseBody::UntilClose => {}
-        ResponseBody::Length(length) => {
+        Announced::Nothing => {}
+        Announced::Length(length) => {
             out.extend_from_slice(b"content-length: ");
             write_decimal(out, length);
             if is_silent {
@@ -108,7 +115,7 @@ pub(crate) fn encode_head(
             }
             out.extend_from_slice(b"\r\n");
         }
-        ResponseBody::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Announced::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     if special.has_options {
         write_options(out, persistence, headers);
@@ -213,34 +220,34 @@ fn plan(
         // After 101 the connection speaks another protocol (RFC 9110 section 15.2.2).
         StatusCode::SWITCHING_PROTOCOLS => {
             keep_alive = false;
-            (ResponseBody::None, ResponseBody::None)
+            (ResponseBody::None, Announced::Nothing)
         }
         // RFC 9112 section 6.3, item 1: these end with the head. A 304 may announce the length of
         // the 200 it stands for, but the body given here is not the body of that 200.
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
-            (ResponseBody::None, ResponseBody::None)
+            (ResponseBody::None, Announced::Nothing)
         }
         // RFC 9110 section 15.3.6: no content, which has to be announced, unlike with 204.
-        StatusCode::RESET_CONTENT => (ResponseBody::None, ResponseBody::Length(0)),
+        StatusCode::RESET_CONTENT => (ResponseBody::None, Announced::Length(0)),
         _ if answer.is_head => {
             let announced = match (body_len, declared) {
                 // An empty body may mean that the handler left it out, for HEAD. Then the handler's
                 // own length is the true one; without it no length may be announced.
-                (Some(0), None) => ResponseBody::None,
-                (Some(0) | None, Some(length)) | (Some(length), _) => ResponseBody::Length(length),
-                (None, None) if answer.version == Version::HTTP_10 => ResponseBody::None,
-                (None, None) => ResponseBody::Chunked,
+                (Some(0), None) => Announced::Nothing,
+                (Some(0) | None, Some(length)) | (Some(length), _) => Announced::Length(length),
+                (None, None) if answer.version == Version::HTTP_10 => Announced::Nothing,
+                (None, None) => Announced::Chunked,
             };
             (ResponseBody::None, announced)
         }
         _ => match body_len.or(declared) {
-            Some(length) => (ResponseBody::Length(length), ResponseBody::Length(length)),
+            Some(length) => (ResponseBody::Length(length), Announced::Length(length)),
             // RFC 9112 section 6.1: no transfer codings to HTTP/1.0.
             None if answer.version == Version::HTTP_10 => {
                 keep_alive = false;
-                (ResponseBody::UntilClose, ResponseBody::None)
+                (ResponseBody::UntilClose, Announced::Nothing)
             }
-            None => (ResponseBody::Chunked, ResponseBody::Chunked),
+            None => (ResponseBody::Chunked, Announced::Chunked),
         },
     };
     Plan {
