@@ -6,6 +6,7 @@ use std::panic::{self, Location};
 use std::rc::Rc;
 
 use super::base::error::{Cancelled, WouldPark};
+use super::base::on_drop::OnDrop;
 use super::base::wait::CallSite;
 use super::run_error::RunError;
 use super::scheduler::current::{self, Uninstall};
@@ -135,7 +136,10 @@ where
     T: 'static,
 {
     let ended = Rc::new(Cell::new(false));
-    let guard = SetOnDrop(ended.clone());
+    let guard = {
+        let ended = ended.clone();
+        OnDrop(move || ended.set(true))
+    };
     let root = Task::new(Once::new(move |_| {
         let _guard = guard;
         f()
@@ -182,14 +186,6 @@ pub(crate) fn shut_down_from_host() -> io::Result<()> {
         current::uninstall(&scheduler);
     }
     Ok(())
-}
-
-struct SetOnDrop(Rc<Cell<bool>>);
-
-impl Drop for SetOnDrop {
-    fn drop(&mut self) {
-        self.0.set(true);
-    }
 }
 
 /// Counters of this OS thread's shard; `None` if it has none.

@@ -13,7 +13,6 @@ use std::rc::Rc;
 
 use super::connection::{Connection, timed_out_in};
 use super::deadline::{Deadline, turn_began};
-use super::on_drop::OnDrop;
 use crate::http::error::{Error, Phase};
 use crate::http::exchange::body::BodySource;
 use crate::http::exchange::received::Received;

@@ -13,7 +13,6 @@ pub(in crate::http) mod flusher;
 pub(in crate::http) mod hooks;
 pub(in crate::http) mod io;
 pub(in crate::http) mod lingering;
-pub(in crate::http) mod on_drop;
 pub(in crate::http) mod panics;
 pub(in crate::http) mod registry;
 pub(in crate::http) mod report;

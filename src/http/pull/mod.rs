@@ -60,12 +60,12 @@ pub use client::{Client, RemoteClient};
 pub use request::Request;
 
 use self::pending::{PendingRequests, PullHandler};
-use crate::http::conn::on_drop::OnDrop;
 use crate::http::message::IntoResponse;
 use crate::http::server::Server;
 use crate::http::server::handle::ServerHandle;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 use crate::runtime::base::error::WouldPark;
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::scheduler::unwind::as_io;
 use crate::thread::{self, JoinHandle};
 

@@ -21,13 +21,13 @@ use http::StatusCode;
 use super::request::Request;
 use crate::bridge::suspend::suspend_at;
 use crate::bridge::{Exit, Suspended, run_until, suspend};
-use crate::http::conn::on_drop::OnDrop;
 use crate::http::error::HandlerError;
 use crate::http::exchange::handler::Handler;
 use crate::http::exchange::request::Request as Connected;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::server::handle::check_unwinding;
 use crate::runtime::RunError;
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::scheduler::current;
 use crate::runtime::scheduler::unwind::as_io;
 

@@ -16,8 +16,8 @@ use crate::http::accept::listener::{Accepted, Listener};
 use crate::http::accept::overload::Overload;
 use crate::http::conn::context::Context;
 use crate::http::conn::lingering::Lingering;
-use crate::http::conn::on_drop::OnDrop;
 use crate::http::server::Server;
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::task::join::JoinHandle;
 use crate::thread::{self, Thread};
 

@@ -344,7 +344,7 @@ impl Server {
     /// # Errors
     ///
     /// If the listener fails permanently, or if this server has been served before; `Other` with
-    /// the source [`WouldPark`] while the caller unwinds.
+    /// the source [`WouldPark`](crate::runtime::WouldPark) while the caller unwinds.
     ///
     /// # Cancellation
     ///
@@ -428,8 +428,8 @@ impl Server {
     /// The error that broke off the connection: an error of the stream, for example of a reset
     /// within a response, or an [`Error`], wrapped. The end of the stream between two requests is
     /// no error, and neither is a request that was refused. Also fails if the ethread that waits
-    /// for a drain cannot be spawned. `Other` with the source [`WouldPark`] while the caller
-    /// unwinds.
+    /// for a drain cannot be spawned. `Other` with the source
+    /// [`WouldPark`](crate::runtime::WouldPark) while the caller unwinds.
     ///
     /// # Panics
     ///

@@ -9,12 +9,12 @@ use super::handle::Control;
 use super::plan::Plan;
 use crate::http::conn::connection::Connection;
 use crate::http::conn::lingering::Lingering;
-use crate::http::conn::on_drop::OnDrop;
 use crate::http::conn::registry::{Membership, ServerState};
 use crate::http::conn::stream::Stream;
 use crate::http::conn::task::ConnTask;
 use crate::http::error::Error;
 use crate::http::exchange::handler::Handler;
+use crate::runtime::base::on_drop::OnDrop;
 use crate::thread;
 use crate::time::Instant;
 

@@ -64,9 +64,6 @@ pub(crate) fn deadline_after(now: u64, timeout: Duration) -> u64 {
         .min(NEVER - 1)
 }
 
-/// The line of a call that waits, for reports.
-pub(crate) type CallSite = &'static Location<'static>;
-
 /// What an ethread waits for. Stored at each park, formatted only in a report.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reason {
