@@ -16,14 +16,15 @@
 //!
 //! `/stats` shows the server's connections, ethreads and stacks.
 //!
-//! With `--pull` the same routes are served by a loop that reads requests and answers them, instead
-//! of by a handler.
+//! With `--pull` most routes are served by a loop that reads requests and answers them, instead of
+//! by an app.
 //!
 //! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU. The ethreads
 //! and stacks in `/stats` are those of the shard that answers.
 //!
 //! Ctrl-C lets the requests in flight end; a second Ctrl-C exits at once.
 
+mod app;
 mod asked;
 mod pulled;
 mod routes;
@@ -33,7 +34,7 @@ use std::io;
 use std::time::Duration;
 
 use ethreads::Runtime;
-use ethreads::http::{Request, Server, Taskmaster, Timeouts};
+use ethreads::http::{Server, Taskmaster, Timeouts};
 use lexopt::ValueExt;
 
 use crate::routes::Routes;
@@ -69,17 +70,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let server = server.taskmaster(taskmaster).timeouts(timeouts);
         println!("listening on http://{}", server.local_addr()?);
-        let routes = Routes::new(server.handle());
+        let handle = server.handle();
         if pull {
-            return pulled::serve(server, routes);
+            return pulled::serve(server, Routes::new(handle));
         }
-        let app = move |request: &mut Request| routes.answer(request);
         if shards == 1 {
-            return server.run(app);
+            return server.run(app::app(handle));
         }
         server
             .on_shards(Runtime::builder().shards(shards))?
-            .run(app)
+            .run_each(move |_| app::app(handle.clone()))
     })??;
     Ok(())
 }

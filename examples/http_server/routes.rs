@@ -1,4 +1,4 @@
-//! The routes of the example.
+//! What the routes answer, and their choice in pull style.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -12,10 +12,13 @@ use ethreads::{runtime, thread};
 
 use crate::asked::Asked;
 
-const INDEX: &str = include_str!("index.html");
+pub(crate) const INDEX: &str = include_str!("index.html");
 
 /// The body of `/big`.
-static BIG: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 8 << 20].into());
+pub(crate) static BIG: LazyLock<Bytes> = LazyLock::new(|| vec![b'x'; 8 << 20].into());
+
+/// The body of `/json`.
+pub(crate) const JSON: &str = r#"{"message":"Hello, World!"}"#;
 
 /// Lines of `/stream`, and the pause between two of them.
 const STREAM_LINES: u32 = 10;
@@ -23,7 +26,7 @@ const STREAM_PAUSE: Duration = Duration::from_millis(100);
 
 type Route<R> = fn(&Routes, &mut R) -> Result<Response>;
 
-/// The state of the routes.
+/// The routes for a loop that pulls requests.
 #[derive(Debug)]
 pub(crate) struct Routes {
     server: ServerHandle,
@@ -43,7 +46,7 @@ impl Routes {
             "/plaintext" => (GET, |_, _| Ok("Hello, World!".into_response())),
             "/" if *request.method() == Method::POST => (BOTH, |_, request| echo(request)),
             "/" => (BOTH, |_, _| Ok(html(INDEX))),
-            "/json" => (GET, |_, _| Ok(json(r#"{"message":"Hello, World!"}"#))),
+            "/json" => (GET, |_, _| Ok(json(JSON))),
             "/echo" => (POST, |_, request| echo(request)),
             "/big" => (GET, |_, _| Ok(BIG.clone().into_response())),
             "/headers" => (GET, |_, request| Ok(headers(request))),
@@ -52,7 +55,9 @@ impl Routes {
             "/baseline11" => (BOTH, |_, request| sum(request)),
             "/pipeline" => (GET, |_, _| Ok("ok".into_response())),
             "/stats" => (GET, |routes, _| Ok(stats(&routes.server))),
-            path if path.starts_with("/status/") => (GET, |_, request| status(request)),
+            path if path.starts_with("/status/") => (GET, |_, request| {
+                status(request.path().trim_start_matches("/status/"))
+            }),
             // RFC 9110 section 9.3.7: what the server as a whole can do.
             "*" => (BOTH, |_, _| Ok(().into_response())),
             _ => return Ok((StatusCode::NOT_FOUND, "not found\n").into_response()),
@@ -108,16 +113,16 @@ fn allow(methods: &[Method]) -> String {
     allow.join(", ")
 }
 
-fn html(text: &'static str) -> Response {
+pub(crate) fn html(text: &'static str) -> Response {
     ([("content-type", "text/html; charset=utf-8")], text).into_response()
 }
 
-fn json(text: &'static str) -> Response {
+pub(crate) fn json(text: &'static str) -> Response {
     ([("content-type", "application/json")], text).into_response()
 }
 
 /// Returns the body, with its type.
-fn echo(request: &mut impl Asked) -> Result<Response> {
+pub(crate) fn echo(request: &mut impl Asked) -> Result<Response> {
     let kind = request
         .header("content-type")
         .unwrap_or("application/octet-stream")
@@ -127,14 +132,14 @@ fn echo(request: &mut impl Asked) -> Result<Response> {
 }
 
 /// Answers after `ms` milliseconds; only this connection's ethread waits.
-fn slow(request: &mut impl Asked) -> Result<Response> {
+pub(crate) fn slow(request: &mut impl Asked) -> Result<Response> {
     let ms = number(request, "ms")?.unwrap_or(1000);
     thread::sleep(Duration::from_millis(ms));
     Ok(format!("slept for {ms} ms\n").into_response())
 }
 
 /// Lines as they are made: each is flushed, and sent as a chunk.
-fn stream() -> Response {
+pub(crate) fn stream() -> Response {
     let body = Body::writer(|out| {
         for line in 1..=STREAM_LINES {
             if line > 1 {
@@ -153,7 +158,7 @@ fn stream() -> Response {
 }
 
 /// Returns the head of the request, as it was received.
-fn headers(request: &impl Asked) -> Response {
+pub(crate) fn headers(request: &impl Asked) -> Response {
     let (method, target) = (request.method(), request.target());
     let mut text = format!("{method} {target} {:?}\n", request.version());
     for (name, value) in request.headers().iter() {
@@ -163,7 +168,7 @@ fn headers(request: &impl Asked) -> Response {
 }
 
 /// Numbers of the server and of its shard, one a line.
-fn stats(server: &ServerHandle) -> Response {
+pub(crate) fn stats(server: &ServerHandle) -> Response {
     let counts = server.counts();
     let mut text = format!(
         "serving {}\nqueued {}\nserved {}\nrefused {}\n",
@@ -178,8 +183,8 @@ fn stats(server: &ServerHandle) -> Response {
     text.into_response()
 }
 
-fn status(request: &mut impl Asked) -> Result<Response> {
-    let code = request.path().trim_start_matches("/status/");
+/// Answers with this status.
+pub(crate) fn status(code: &str) -> Result<Response> {
     let status = code
         .parse()
         .ok()
@@ -198,7 +203,7 @@ fn status(request: &mut impl Asked) -> Result<Response> {
 }
 
 /// The sum of the query's numbers and, on POST, of the body's number.
-fn sum(request: &mut impl Asked) -> Result<Response> {
+pub(crate) fn sum(request: &mut impl Asked) -> Result<Response> {
     let mut sum: i64 = 0;
     for (name, value) in request.query_pairs() {
         sum = sum.saturating_add(parse(&name, &value)?);

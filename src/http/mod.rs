@@ -1,18 +1,21 @@
 //! An HTTP/1.1 server: one ethread per connection, handlers that may wait.
 //!
 //! ```no_run
-//! use ethreads::http::{Request, Server};
+//! use ethreads::http::{App, Path, Server};
 //!
 //! fn main() -> std::io::Result<()> {
-//!     Server::bind("127.0.0.1:8080")?.serve(|request: &mut Request| {
-//!         format!("hello from {}\n", request.path())
-//!     })
+//!     let app = App::new()
+//!         .get("/", || "hello\n")
+//!         .get("/hello/{name}", |Path(name): Path<String>| format!("hello {name}\n"));
+//!     Server::bind("127.0.0.1:8080")?.run(app)
 //! }
 //! ```
 //!
-//! A handler is any `Fn(&mut Request) -> impl IntoResponse`. It runs in the ethread of its
-//! connection, so it may sleep, read files on the pool, or call another server, and no other
-//! connection waits meanwhile. A panic in a handler is answered with 500 and logged.
+//! An [`App`] has routes, middleware, state and one rendering of errors. A server without routes
+//! takes a function in place of the app, `|request: &mut Request| ..`, and so does each route: see
+//! [`IntoHandler`]. A handler runs in the ethread of its connection, so it may sleep, read files on
+//! the pool, or call another server, and no other connection waits meanwhile. A panic in a handler
+//! is answered with 500 and logged.
 //!
 //! A program without a handler reads requests from a [`WebServer`], and answers them at any time:
 //! see [`pull`].
@@ -72,6 +75,7 @@
 
 mod accept;
 mod admission;
+mod app;
 mod conn;
 mod error;
 mod exchange;
@@ -88,6 +92,12 @@ mod tests;
 /// Types of the crate `http`, version 1.
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use accept::taskmaster::{ServerCounts, Taskmaster, TaskmasterError};
+pub use app::extract::form::Form;
+pub use app::extract::json::Json;
+pub use app::extract::path::Path;
+pub use app::extract::query::Query;
+pub use app::extract::state::{Extension, State};
+pub use app::{App, Next, error_pages};
 pub use conn::config::Timeouts;
 pub use conn::hooks::Exchange;
 pub use conn::report::{CutConnection, CutState, DrainReport};
@@ -95,9 +105,10 @@ pub use conn::stream::Stream;
 pub use conn::upgrade::Upgraded;
 pub use error::{Error, HandlerError, Result};
 pub use exchange::body::RequestBody;
-pub use exchange::builder::RequestBuilder;
+pub use exchange::builder::{IntoRequest, RequestBuilder};
 pub use exchange::client_connection::ClientConnection;
-pub use exchange::handler::Handler;
+pub use exchange::extract::{FromOptional, FromRequest, Needs};
+pub use exchange::handler::{Handler, IntoHandler};
 pub use exchange::request::{BodyReader, Request};
 pub use message::{
     Body, BodyWriter, HeaderView, Headers, IntoResponse, MalformedPath, QueryPairs, Response,
@@ -108,4 +119,5 @@ pub use pull::WebServer;
 pub use server::Server;
 pub use server::access_log::{CombinedLog, CommonLog};
 pub use server::handle::ServerHandle;
+pub use server::made::MadeHandler;
 pub use server::sharded::ShardedServer;

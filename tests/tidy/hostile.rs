@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{MODULES_OF_SYNC, Source, sources};
 
 /// Bounds without code: no call goes through them.
-const MARKERS: [&str; 7] = [
+const MARKERS: [&str; 8] = [
+    "Any",
     "Send",
     "Sync",
     "Unpin",
@@ -16,7 +17,7 @@ const MARKERS: [&str; 7] = [
 ];
 
 /// Traits that only the library implements.
-const SEALED: [&str; 3] = ["Parts", "Ends", "Operation"];
+const SEALED: [&str; 4] = ["IntoRequest", "Parts", "Ends", "Operation"];
 
 /// Types whose derived `Debug` prints a cell or a lock, which is borrowed or held while the writer,
 /// user code, runs. No public type prints those.
@@ -100,10 +101,13 @@ fn word(bound: &str) -> Option<&'static str> {
         "Debug" => "Debug",
         "Default" => "Default",
         "Display" => "Display",
-        "Handler" => "Handler",
+        "DeserializeOwned" => "Deserialize",
+        "FromOptional" | "FromRequest" => "FromRequest",
+        "Handler" | "IntoHandler" | "MadeHandler" => "Handler",
         "Hash" => "Hash",
         "IntoResponse" => "IntoResponse",
         "Read" => "Read",
+        "Serialize" => "Serialize",
         "Write" => "IoWrite",
         "ToSocketAddrs" => "ToSocketAddrs",
         other => panic!("tests/tidy/hostile.rs does not know what `{other}` calls"),

@@ -25,7 +25,7 @@ const ROOMS: [&str; 8] = [
 ];
 
 /// The rooms of the server.
-const ROOMS_OF_HTTP: [&str; 10] = [
+const ROOMS_OF_HTTP: [&str; 11] = [
     "src/http/message/",
     "src/http/admission/",
     "src/http/proto/",
@@ -35,6 +35,7 @@ const ROOMS_OF_HTTP: [&str; 10] = [
     "src/http/accept/",
     "src/http/server/",
     "src/http/pull/",
+    "src/http/app/",
     "src/http/",
 ];
 

@@ -236,7 +236,8 @@ pub struct ServerCounts {
     /// Requests that a handler was called for, since the server began.
     pub requests: u64,
     /// Connections that ended by an error, since the server began: see
-    /// [`Server::on_error`](crate::http::Server::on_error). Requests that were refused are none.
+    /// [`Server::on_refusal`](crate::http::Server::on_refusal). Requests that were refused are
+    /// none.
     pub broken_off: u64,
 }
 

@@ -21,13 +21,13 @@ use crate::runtime::driver::wall_seconds;
 use crate::time::Instant;
 
 type OnResponse = dyn Fn(&Exchange<'_>) + Send + Sync;
-type OnError = dyn Fn(&Error, Option<SocketAddr>) + Send + Sync;
+type OnRefusal = dyn Fn(&Error, Option<SocketAddr>) + Send + Sync;
 
 /// The closures that the program has given to a server.
 #[derive(Clone, Default)]
 pub(in crate::http) struct Hooks {
     pub(in crate::http) on_response: Option<Arc<OnResponse>>,
-    pub(in crate::http) on_error: Option<Arc<OnError>>,
+    pub(in crate::http) on_refusal: Option<Arc<OnRefusal>>,
 }
 
 /// A request and its answer. Given to the hook of
@@ -179,7 +179,7 @@ impl Observer {
     /// Reports an error of the connection.
     #[cold]
     pub(in crate::http) fn report_error(&self, connection: &Rc<Connection>, error: &Error) {
-        if let Some(hook) = &self.hooks.on_error {
+        if let Some(hook) = &self.hooks.on_refusal {
             // The hook may wait, so the output collected so far goes out first. The next write
             // reports an error.
             let _ = connection.send_early();
@@ -192,7 +192,7 @@ impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks")
             .field("on_response", &self.on_response.is_some())
-            .field("on_error", &self.on_error.is_some())
+            .field("on_refusal", &self.on_refusal.is_some())
             .finish()
     }
 }

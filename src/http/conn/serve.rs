@@ -10,7 +10,7 @@ use std::mem;
 use std::net::Shutdown;
 use std::rc::Rc;
 
-use http::{Method, StatusCode, Version};
+use http::Version;
 
 use super::connection::{COLLECT, Connection};
 use super::file::send_file;
@@ -19,8 +19,8 @@ use super::io::{Answered, Arrival, ConnIo};
 use super::panics::guarded;
 use super::registry::ServerState;
 use super::upgrade::{self, Switch};
-use crate::http::error::{Error, WithCauses};
-use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
+use crate::http::error::{Error, WithCauses, log_error_of};
+use crate::http::message::{Body, BodyWriter, Content, Response};
 use crate::http::proto::encode::{
     AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
 };
@@ -55,7 +55,7 @@ pub(in crate::http) fn serve(
         Ok(Arrival::Input) => {}
         Ok(Arrival::Nothing) => return Ok(Turn::Nothing),
         Ok(Arrival::End) => return Ok(Turn::Over),
-        Err(error) => return give_up(io, observer, error),
+        Err(error) => return give_up(state, io, observer, error),
     }
     loop {
         let next = match io.next_head() {
@@ -65,7 +65,7 @@ pub(in crate::http) fn serve(
             },
             Ok(Arrival::Nothing) => return Ok(Turn::Idle),
             Ok(Arrival::End) => return Ok(Turn::Over),
-            Err(error) => return give_up(io, observer, error),
+            Err(error) => return give_up(state, io, observer, error),
         };
         match next {
             // More input may be buffered.
@@ -83,9 +83,14 @@ pub(in crate::http) fn serve(
 /// Ends a connection whose input is no valid request, after an answer where there can be one.
 #[cold]
 #[inline(never)]
-fn give_up(io: &mut ConnIo, observer: Option<&Observer>, error: Error) -> Result<Turn, Error> {
+fn give_up(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    error: Error,
+) -> Result<Turn, Error> {
     let refused = match error.status() {
-        Some(status) => refuse(io, observer, &error, status),
+        Some(_) => refuse(state, io, observer, &error),
         None => Err(error),
     };
     match refused {
@@ -147,7 +152,13 @@ fn answer(
     if !io.request.is_of(&io.connection) {
         return Err(request_replaced(&io.connection));
     }
-    respond(io, observer, response.get_or_insert_with(internal_error))
+    let response = response.get_or_insert_with(internal_error);
+    if response.has_aside() {
+        log_error_of(response);
+    }
+    let next = respond(io, observer, response);
+    io.request.end_exchange();
+    next
 }
 
 /// Ends a connection whose handler has put another request into the place of its own, and with it
@@ -186,7 +197,7 @@ fn respond(
     }
     let answer = AnswerTo {
         version: io.request.state.head.version(),
-        is_head: *io.request.state.head.method() == Method::HEAD,
+        is_head: io.request.state.head.is_head(),
         keep_alive: io.request.state.head.framing().keep_alive
             && io.can_go_on()
             && io.connection.context.config.persistent
@@ -251,10 +262,10 @@ fn answer_with_interim(
 
 /// Answers input that is no valid request.
 fn refuse(
+    state: &ServerState,
     io: &mut ConnIo,
     observer: Option<&Observer>,
     error: &Error,
-    status: StatusCode,
 ) -> Result<(), Error> {
     log::debug!("refused a request: {}", WithCauses(error));
     if let Some(observer) = observer {
@@ -266,13 +277,16 @@ fn refuse(
         is_head: io.has_begun_with_head(),
         keep_alive: false,
     };
-    // RFC 9110 section 15.5: the answer explains the error.
-    let text = format!(
-        "{}: {error}\n",
-        status.canonical_reason().unwrap_or_default()
-    );
+    let render = || state.handler.refuse(error, None);
+    let mut response = guarded("handler", render).unwrap_or_else(internal_error);
+    if response.has_aside() {
+        log_error_of(&mut response);
+    }
+    if let Err(fault) = response.make_final() {
+        log::error!("a handler gave a response that cannot be sent: {fault}");
+    }
     io.answered = Answered::default();
-    let sent = send(io, answer, &mut (status, text).into_response());
+    let sent = send(io, answer, &mut response);
     let sent = sent.and_then(|_| io.connection.flush());
     if let Some(observer) = observer {
         observer.end(io, true, sent.is_ok());

@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use http::StatusCode;
 
+use crate::http::message::{IntoResponse, Response};
 use crate::http::proto::ProtoError;
 
 /// Why a request could not be read or a response not be sent.
@@ -199,6 +200,13 @@ impl Error {
             Kind::Timeout(Phase::Head | Phase::Body) => Some(StatusCode::REQUEST_TIMEOUT),
             Kind::Timeout(Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
         }
+    }
+
+    /// The answer to a request that is refused with this error (RFC 9110 section 15.5).
+    pub(in crate::http) fn answer(&self) -> Response {
+        let status = self.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let reason = status.canonical_reason().unwrap_or_default();
+        (status, format!("{reason}: {self}\n")).into_response()
     }
 
     /// Returns the `Error` that `error` wraps; otherwise wraps `error` in one of this kind.

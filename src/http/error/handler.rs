@@ -6,11 +6,11 @@ use std::error::Error as StdError;
 use std::panic::Location;
 use std::{fmt, io, result};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::causes::WithCauses;
 use super::fault::Error;
-use crate::http::message::{IntoResponse, MalformedPath, Response};
+use crate::http::message::{Headers, IntoResponse, MalformedPath, Response};
 
 /// The result of a handler, or of a function that a handler calls with `?`.
 pub type Result<T, E = HandlerError> = result::Result<T, E>;
@@ -49,7 +49,12 @@ struct Inner {
     /// The text of the answer.
     message: Option<Cow<'static, str>>,
     source: Option<Box<dyn StdError>>,
+    headers: Headers,
     location: &'static Location<'static>,
+    /// Whether the log has it already.
+    is_logged: bool,
+    /// Of a request that its handler passes on: how many routes have done so.
+    passed: Option<usize>,
 }
 
 impl HandlerError {
@@ -67,15 +72,89 @@ impl HandlerError {
         message: Option<Cow<'static, str>>,
         source: Option<Box<dyn StdError>>,
     ) -> Self {
-        let location = Location::caller();
         Self {
             inner: Box::new(Inner {
                 status,
                 message,
                 source,
-                location,
+                headers: Headers::new(),
+                location: Location::caller(),
+                is_logged: false,
+                passed: None,
             }),
         }
+    }
+
+    /// Passes the request on to the next route that matches it, as returned by a handler of an
+    /// [`App`](crate::http::App). If no other route matches, the answer is a 404.
+    ///
+    /// What the handler has read of the body is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{App, HandlerError, Path, Request, Result};
+    ///
+    /// fn page(Path(name): Path<String>) -> Result<String> {
+    ///     match name.as_str() {
+    ///         "about" => Ok("about us\n".to_owned()),
+    ///         _ => Err(HandlerError::pass_on()),
+    ///     }
+    /// }
+    ///
+    /// let app = App::new().get("/{name}", page).get("/{*path}", || "from the disk\n");
+    /// let response = app.call(Request::builder().target("/logo.png").build()?);
+    /// assert_eq!(response.body().as_bytes(), Some(&b"from the disk\n"[..]));
+    /// # Ok::<(), ethreads::http::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn pass_on() -> Self {
+        let mut error = Self::status(StatusCode::NOT_FOUND, "not found\n");
+        error.inner.passed = Some(0);
+        error
+    }
+
+    /// The refusal of a request, as the error of a handler.
+    pub(in crate::http) fn refusal(error: &Error) -> Self {
+        let status = error.status().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let reason = status.canonical_reason().unwrap_or_default();
+        Self::status(status, format!("{reason}: {error}\n"))
+    }
+
+    /// A 500 for an error that the log has already.
+    pub(in crate::http) fn logged(error: impl StdError + 'static) -> Self {
+        let mut error = Self::from(error);
+        error.inner.is_logged = true;
+        error
+    }
+
+    /// Adds a header field to the response, such as `WWW-Authenticate` or `Retry-After`.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.inner.headers.append(name, value);
+        self
+    }
+
+    /// The header fields that the response gets.
+    pub(in crate::http) fn headers(&self) -> &Headers {
+        &self.inner.headers
+    }
+
+    /// The number of routes that have passed the request on, if this error does so.
+    pub(in crate::http) fn passed(&self) -> Option<usize> {
+        self.inner.passed
+    }
+
+    /// Notes the number of routes that have passed the request on; `None` makes it an error.
+    pub(in crate::http) fn set_passed(&mut self, passed: Option<usize>) {
+        self.inner.passed = passed;
+    }
+
+    /// The response without a renderer: the text, under the status.
+    pub(in crate::http) fn answer(&self) -> Response {
+        let mut response = self.text().into_response().with_status(self.inner.status);
+        response.headers_mut().extend(self.inner.headers.clone());
+        response
     }
 
     /// Adds the cause, for the log.
@@ -88,6 +167,48 @@ impl HandlerError {
     /// Returns the status it is answered with.
     pub fn status_code(&self) -> StatusCode {
         self.inner.status
+    }
+
+    /// Returns the text of the answer.
+    ///
+    /// That is the message, if one was given. Of an error that is the fault of the peer it is the
+    /// reason phrase of the status and the text of that error; of other errors it is the reason
+    /// phrase alone.
+    pub fn text(&self) -> Cow<'static, str> {
+        if let Some(message) = &self.inner.message {
+            return message.clone();
+        }
+        let reason = self.inner.status.canonical_reason().unwrap_or_default();
+        // RFC 9110 section 15.5: the answer explains what the peer did wrong.
+        match self.inner.source.as_deref().and_then(fault_of) {
+            Some((_, fault)) => format!("{reason}: {fault}\n").into(),
+            None => Cow::Borrowed(reason),
+        }
+    }
+
+    /// Replaces the status that a foreign error is answered with.
+    pub(in crate::http) fn set_status(&mut self, status: StatusCode) {
+        self.inner.status = status;
+    }
+
+    /// Whether the status was not chosen, but is that of an error that nothing is known of.
+    pub(in crate::http) fn is_foreign(&self) -> bool {
+        self.inner.message.is_none() && self.inner.status == StatusCode::INTERNAL_SERVER_ERROR
+    }
+
+    /// Writes the error to the log.
+    pub(in crate::http) fn log(&self) {
+        let Inner {
+            status, location, ..
+        } = &*self.inner;
+        if self.inner.is_logged {
+            return;
+        }
+        if status.is_server_error() {
+            log::error!("handler failed at {location}: {self}");
+        } else {
+            log::debug!("handler answered {status} at {location}: {self}");
+        }
     }
 
     /// Returns the error it was made from.
@@ -107,23 +228,18 @@ impl<E: StdError + 'static> From<E> for HandlerError {
 
 impl IntoResponse for HandlerError {
     fn into_response(self) -> Response {
-        let status = self.inner.status;
-        if status.is_server_error() {
-            log::error!("handler failed at {}: {self}", self.inner.location);
-        } else {
-            log::debug!(
-                "handler answered {status} at {}: {self}",
-                self.inner.location
-            );
-        }
-        let reason = status.canonical_reason().unwrap_or_default();
-        // RFC 9110 section 15.5: the answer explains what the peer did wrong.
-        let explanation = || match self.inner.source.as_deref().and_then(fault_of) {
-            Some((_, fault)) => format!("{reason}: {fault}\n").into(),
-            None => Cow::Borrowed(reason),
-        };
-        let text = self.inner.message.unwrap_or_else(explanation);
-        text.into_response().with_status(status)
+        let mut response = self.answer();
+        // It is logged once the response is final, and an app may render it in another way.
+        response.leave_error(self);
+        response
+    }
+}
+
+/// Logs the error that a response was made of, when the response is final.
+#[cold]
+pub(in crate::http) fn log_error_of(response: &mut Response) {
+    if let Some(error) = response.take_error::<HandlerError>() {
+        error.log();
     }
 }
 

@@ -8,4 +8,5 @@ mod handler;
 pub(crate) use causes::WithCauses;
 pub use fault::Error;
 pub(super) use fault::Phase;
+pub(super) use handler::log_error_of;
 pub use handler::{HandlerError, Result};

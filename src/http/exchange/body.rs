@@ -128,19 +128,25 @@ impl RequestBody {
         }
     }
 
-    /// Reads the rest of the body, up to the limit of its source. `declared` is its length, where
-    /// that is known.
+    /// Reads the rest of the body, up to the limit: that of its source, unless there is another
+    /// one. `declared` is its length, where that is known.
     pub(in crate::http) fn collect(
         &mut self,
         received: &mut Received,
         declared: Option<u64>,
+        limit: Option<u64>,
     ) -> Result<Vec<u8>, Error> {
         let source = match &mut self.content {
             Content::Empty => return Ok(Vec::new()),
-            Content::Bytes(bytes) => return Ok(mem::take(bytes).into()),
+            Content::Bytes(bytes) => {
+                return match limit {
+                    Some(limit) if bytes.len() as u64 > limit => Err(Error::body_too_large(limit)),
+                    _ => Ok(mem::take(bytes).into()),
+                };
+            }
             Content::Source(source) => source,
         };
-        let limit = source.limit();
+        let limit = limit.unwrap_or_else(|| source.limit());
         if declared.is_some_and(|length| length > limit) {
             return Err(Error::body_too_large(limit));
         }

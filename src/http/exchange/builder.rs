@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Version};
+use serde::Serialize;
 
 use super::body::{ReaderSource, RequestBody};
 use super::received::Received;
@@ -68,26 +69,52 @@ impl Request {
     /// A test of a handler, without a socket:
     ///
     /// ```
-    /// use ethreads::http::{Handler, Method, Request, Response, Result};
+    /// use ethreads::http::{App, Method, Request, Result};
     ///
     /// fn shout(request: &mut Request) -> Result<String> {
     ///     Ok(request.text()?.to_uppercase())
     /// }
     ///
-    /// let mut request = Request::builder()
+    /// let request = Request::builder()
     ///     .method(Method::POST)
     ///     .target("/shout?loud=1")
     ///     .header("accept", "text/plain")
     ///     .body("hello")
     ///     .build()?;
-    /// let response: Response = shout.handle(&mut request);
+    /// let response = App::new().post("/shout", shout).call(request);
     /// assert_eq!(response.body().as_bytes(), Some(&b"HELLO"[..]));
     /// # Ok::<(), ethreads::http::Error>(())
     /// ```
     pub fn builder() -> RequestBuilder {
-        RequestBuilder {
-            method: Method::GET,
-            target: "/".to_owned(),
+        RequestBuilder::new(Method::GET, "/".to_owned())
+    }
+
+    /// Builds a GET of `target`: as [`builder`](Self::builder).
+    pub fn get(target: impl Into<String>) -> RequestBuilder {
+        RequestBuilder::new(Method::GET, target.into())
+    }
+
+    /// Builds a POST to `target`: as [`builder`](Self::builder).
+    pub fn post(target: impl Into<String>) -> RequestBuilder {
+        RequestBuilder::new(Method::POST, target.into())
+    }
+
+    /// Builds a PUT to `target`: as [`builder`](Self::builder).
+    pub fn put(target: impl Into<String>) -> RequestBuilder {
+        RequestBuilder::new(Method::PUT, target.into())
+    }
+
+    /// Builds a DELETE of `target`: as [`builder`](Self::builder).
+    pub fn delete(target: impl Into<String>) -> RequestBuilder {
+        RequestBuilder::new(Method::DELETE, target.into())
+    }
+}
+
+impl RequestBuilder {
+    fn new(method: Method, target: String) -> Self {
+        Self {
+            method,
+            target,
             version: Version::HTTP_11,
             fields: Vec::new(),
             body: RequestBody::default(),
@@ -95,9 +122,7 @@ impl Request {
             addrs: Addrs::default(),
         }
     }
-}
 
-impl RequestBuilder {
     /// Sets the method.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
@@ -141,6 +166,36 @@ impl RequestBuilder {
         self.body_len = Some(bytes.len());
         self.body = RequestBody::of_bytes(bytes);
         self
+    }
+
+    /// Sets the body to `value` as JSON, with its type.
+    ///
+    /// # Panics
+    ///
+    /// If the value cannot be serialized.
+    #[track_caller]
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => self.typed("application/json", body),
+            Err(error) => panic!("body of a request: {error}"),
+        }
+    }
+
+    /// Sets the body to the fields of a form, with its type.
+    ///
+    /// # Panics
+    ///
+    /// If the fields cannot be serialized.
+    #[track_caller]
+    pub fn form<T: Serialize + ?Sized>(self, fields: &T) -> Self {
+        match serde_html_form::to_string(fields) {
+            Ok(body) => self.typed("application/x-www-form-urlencoded", body),
+            Err(error) => panic!("body of a request: {error}"),
+        }
+    }
+
+    fn typed(self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.header(CONTENT_TYPE, content_type).body(body)
     }
 
     /// Sets a body of unknown length: `reader` is read as the handler reads the body.
@@ -220,5 +275,37 @@ impl RequestBuilder {
         request.received = Received::of_head(head);
         request.body = self.body;
         Ok(request)
+    }
+}
+
+/// A request, or a builder of one. Sealed.
+pub trait IntoRequest: sealed::Sealed {
+    /// Makes the request.
+    ///
+    /// # Panics
+    ///
+    /// As [`RequestBuilder::build`], and where that fails.
+    fn into_request(self) -> Request;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Request {}
+    impl Sealed for super::RequestBuilder {}
+}
+
+impl IntoRequest for Request {
+    fn into_request(self) -> Request {
+        self
+    }
+}
+
+impl IntoRequest for RequestBuilder {
+    #[track_caller]
+    fn into_request(self) -> Request {
+        match self.build() {
+            Ok(request) => request,
+            Err(error) => panic!("malformed request: {error}"),
+        }
     }
 }

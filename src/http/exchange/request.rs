@@ -1,6 +1,8 @@
 //! The request that a handler receives.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -12,6 +14,7 @@ use http::{Method, Version};
 use super::body::RequestBody;
 use super::client_connection::ClientConnection;
 use super::received::Received;
+use super::route::{Route, Scope, Values};
 use crate::http::error::Error;
 use crate::http::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs, request_head,
@@ -47,6 +50,9 @@ pub struct Request {
     pub(in crate::http) received: Received,
     pub(in crate::http) body: RequestBody,
     carrier: Rc<dyn Carrier>,
+    /// `None` if the request was not routed, or was rewritten since.
+    pub(in crate::http) route: Option<Rc<Route>>,
+    values: Option<Box<Values>>,
 }
 
 /// The connection of a request, whatever its protocol.
@@ -84,7 +90,25 @@ impl Request {
             received: Received::default(),
             body: RequestBody::default(),
             carrier,
+            route: None,
+            values: None,
         }
+    }
+
+    /// Lets go of what was kept for the request, when it has been answered.
+    #[inline(always)]
+    pub(in crate::http) fn end_exchange(&mut self) {
+        if self.route.is_some() {
+            self.route = None;
+        }
+        if self.values.is_some() {
+            self.drop_values();
+        }
+    }
+
+    #[cold]
+    fn drop_values(&mut self) {
+        self.values = None;
     }
 
     /// Whether this is the request that `carrier` has received, and no other one.
@@ -238,15 +262,17 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// If the body is longer than [`Limits::body_bytes`](crate::http::Limits::body_bytes), which
-    /// answers 413; if the peer closes within the body, breaks the protocol, or takes too long.
+    /// If the body is longer than [`App::body_limit`](crate::http::App::body_limit), or
+    /// [`Limits::body_bytes`](crate::http::Limits::body_bytes) without one, which answers 413; if
+    /// the peer closes within the body, breaks the protocol, or takes too long.
     ///
     /// # Cancellation
     ///
     /// A cancelled ethread unwinds from here, and its connection is closed.
     pub fn bytes(&mut self) -> Result<Vec<u8>, Error> {
         let declared = self.content_length();
-        self.body.collect(&mut self.received, declared)
+        let limit = self.scope().and_then(Scope::body_limit);
+        self.body.collect(&mut self.received, declared, limit)
     }
 
     /// Reads the rest of the body as text, suspending the caller until all of it has arrived.
@@ -288,6 +314,105 @@ impl Request {
 }
 
 request_head!(Request);
+
+/// Routing, and values that are kept with the request.
+impl Request {
+    pub(in crate::http) fn scope(&self) -> Option<&Scope> {
+        self.route.as_ref().map(|route| &*route.scope)
+    }
+
+    /// Returns the pattern of the route that matches the request, such as `/users/{id}`; `None` if
+    /// none does, and for a handler that was not routed by an [`App`](crate::http::App).
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.route.as_ref()?.pattern.as_deref()
+    }
+
+    /// Returns a parameter of the route, percent-decoded.
+    ///
+    /// The extractor `Path` converts parameters into numbers and structs.
+    ///
+    /// # Errors
+    ///
+    /// If the decoded parameter is not UTF-8. The error converts into a handler's error, which
+    /// answers 400.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{App, Request, Result};
+    ///
+    /// fn hello(request: &mut Request) -> Result<String> {
+    ///     let name = request.param("name")?.unwrap_or_default();
+    ///     Ok(format!("hello {name}\n"))
+    /// }
+    ///
+    /// let app = App::new().get("/hello/{name}", hello);
+    /// let response = app.call(Request::builder().target("/hello/J%C3%BCrgen").build()?);
+    /// assert_eq!(response.body().as_bytes(), Some("hello Jürgen\n".as_bytes()));
+    /// # Ok::<(), ethreads::http::Error>(())
+    /// ```
+    pub fn param(&self, name: &str) -> Result<Option<Cow<'_, str>>, MalformedPath> {
+        let Some(route) = &self.route else {
+            return Ok(None);
+        };
+        let found = route.params(self.path()).find(|(have, _)| *have == name);
+        found.map(|(_, value)| decode_path(value)).transpose()
+    }
+
+    /// Keeps a value with the request, for the handlers and hooks that see it later; returns the
+    /// value of this type that it replaces. The value is dropped when the request has been
+    /// answered.
+    pub fn insert<T: Any>(&mut self, value: T) -> Option<T> {
+        self.values.get_or_insert_default().insert(value)
+    }
+
+    /// Returns the value of this type that was [inserted](Self::insert).
+    #[must_use]
+    pub fn value<T: Any>(&self) -> Option<&T> {
+        self.values.as_ref()?.get()
+    }
+
+    /// Returns the value of this type that was [inserted](Self::insert).
+    pub fn value_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.values.as_mut()?.get_mut()
+    }
+
+    /// Takes out the value of this type that was [inserted](Self::insert).
+    pub fn remove<T: Any>(&mut self) -> Option<T> {
+        self.values.as_mut()?.remove()
+    }
+
+    /// Replaces the method. A middleware that does so has the request matched to a route again.
+    ///
+    /// The answer to a HEAD of the peer has no body, also after this.
+    ///
+    /// # Errors
+    ///
+    /// If the target is none that this method may have: `*` is for OPTIONS only, and CONNECT has a
+    /// form of its own.
+    pub fn set_method(&mut self, method: Method) -> Result<(), Error> {
+        let target = self.target().to_owned();
+        self.rewrite(method, &target)
+    }
+
+    /// Replaces the target: path and query, percent-encoded. A middleware that does so has the
+    /// request matched to a route again.
+    ///
+    /// # Errors
+    ///
+    /// If `target` is not one that a request can have.
+    pub fn set_target(&mut self, target: &str) -> Result<(), Error> {
+        let method = self.method().clone();
+        self.rewrite(method, target)
+    }
+
+    fn rewrite(&mut self, method: Method, target: &str) -> Result<(), Error> {
+        self.state.head.rewrite(method, target)?;
+        self.route = None;
+        Ok(())
+    }
+}
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,10 @@
 //! The response a handler gives.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::io;
+use std::mem;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -42,21 +44,32 @@ pub(super) const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain;
 ///     .with_body("created\n");
 /// assert_eq!(response.status(), 201);
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Response {
     status: StatusCode,
     headers: Headers,
     body: Body,
+    /// What goes with the response and is not sent.
+    aside: Option<Box<Aside>>,
+}
+
+/// What few responses carry, for the party that sends them.
+#[derive(Default)]
+struct Aside {
+    /// The error that the response was made of, of a type that only its maker knows.
+    error: Option<Box<dyn Any>>,
+    held: Vec<Box<dyn Any>>,
 }
 
 impl Response {
     /// A 200 response with nothing but a type and a body, made in place.
     #[inline]
-    pub(super) fn typed(content_type: HeaderValue, body: Body) -> Self {
+    pub(in crate::http) fn typed(content_type: HeaderValue, body: Body) -> Self {
         Self {
             status: StatusCode::OK,
             headers: Headers::single(CONTENT_TYPE, content_type),
             body,
+            aside: None,
         }
     }
 
@@ -66,6 +79,7 @@ impl Response {
             status,
             headers: Headers::new(),
             body: Body::empty(),
+            aside: None,
         }
     }
 
@@ -114,6 +128,56 @@ impl Response {
     pub fn with_body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// Keeps `value` until the response has been sent, its body included, or has failed: a permit,
+    /// a timer, a span. A body that is streamed is made after the handler has returned, so a guard
+    /// in a variable of the handler ends too early.
+    #[must_use]
+    pub fn hold(mut self, value: impl Any) -> Self {
+        self.aside().held.push(Box::new(value));
+        self
+    }
+
+    fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// Leaves the error of which the response was made.
+    pub(crate) fn leave_error(&mut self, error: impl Any) {
+        self.aside().error = Some(Box::new(error));
+    }
+
+    /// Whether there is anything for [`take_error`](Self::take_error), or held.
+    #[inline]
+    pub(crate) fn has_aside(&self) -> bool {
+        self.aside.is_some()
+    }
+
+    /// Takes the error of which the response was made, if it is of this type.
+    pub(crate) fn take_error<E: Any>(&mut self) -> Option<E> {
+        let error = &mut self.aside.as_mut()?.error;
+        let taken = error.take_if(|error| error.is::<E>())?;
+        taken.downcast().ok().map(|error| *error)
+    }
+
+    /// Returns the error of which the response was made, if it is of this type.
+    pub(crate) fn error<E: Any>(&self) -> Option<&E> {
+        self.aside.as_ref()?.error.as_ref()?.downcast_ref()
+    }
+
+    /// Holds what `other` has held, too.
+    pub(crate) fn inherit_held(&mut self, other: &mut Self) {
+        if let Some(aside) = &mut other.aside
+            && !aside.held.is_empty()
+        {
+            self.aside().held.append(&mut mem::take(&mut aside.held));
+        }
+    }
+
+    /// Returns a mutable reference to the status.
+    pub fn status_mut(&mut self) -> &mut StatusCode {
+        &mut self.status
     }
 
     /// Returns a mutable reference to the headers.
@@ -170,6 +234,16 @@ impl Response {
     }
 }
 
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body", &self.body)
+            .finish()
+    }
+}
+
 /// The fault of a response that answers no request.
 #[derive(Debug)]
 pub(crate) struct NotFinal(StatusCode);
@@ -195,6 +269,7 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
             status: parts.status,
             headers: parts.headers.into(),
             body: body.into(),
+            aside: None,
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) struct RequestHead {
     framing: Framing,
     version: Version,
     method: Method,
+    is_head: bool,
     /// A copy, so that its UTF-8 need not be checked again at each access.
     target: String,
     /// Length of the path in `target`; zero unless the target begins with the path.
@@ -127,6 +128,12 @@ impl RequestHead {
         &self.method
     }
 
+    /// Whether the peer has sent a HEAD, to which no body is the answer, whatever the program has
+    /// made of the method.
+    pub(crate) fn is_head(&self) -> bool {
+        self.is_head
+    }
+
     /// The request target as sent; ASCII, and one of the forms that `Target::parse` accepts.
     #[inline]
     pub(crate) fn target(&self) -> &str {
@@ -139,6 +146,22 @@ impl RequestHead {
         self.target
             .get(..self.path_len)
             .filter(|path| !path.is_empty())
+    }
+
+    /// Replaces the method and the target, as the program asks for; the framing stays.
+    ///
+    /// # Errors
+    ///
+    /// If the target is none that the method may have.
+    pub(crate) fn rewrite(&mut self, method: Method, target: &str) -> Result<(), ProtoError> {
+        let path_len = accept_target(&method, target)?;
+        // The next head is compared with what was received.
+        self.known.forget();
+        self.path_len = path_len;
+        self.method = method;
+        self.target.clear();
+        self.target.push_str(target);
+        Ok(())
     }
 
     /// HTTP/1.0 or HTTP/1.1.
@@ -276,6 +299,7 @@ impl RequestHead {
             _ => Version::HTTP_11,
         };
         self.method = accept_method(method, target)?;
+        self.is_head = self.method == Method::HEAD;
         self.path_len = accept_target(&self.method, target)?;
         self.target.clear();
         self.target.push_str(target);

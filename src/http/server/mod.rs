@@ -6,6 +6,7 @@ mod as_root;
 mod dispatcher;
 mod drain;
 pub(in crate::http) mod handle;
+pub(in crate::http) mod made;
 mod plan;
 mod serving;
 pub(in crate::http) mod sharded;
@@ -35,7 +36,8 @@ use crate::http::conn::hooks::{Exchange, Hooks};
 use crate::http::conn::socket::Family;
 use crate::http::conn::stream::Stream;
 use crate::http::error::Error;
-use crate::http::exchange::handler::Handler;
+use crate::http::exchange::handler::{Converted, Handler, IntoHandler};
+use crate::http::message::IntoResponse;
 use crate::http::proto::limits::Limits;
 use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
 
@@ -289,16 +291,16 @@ impl Server {
     /// use ethreads::http::{Request, Server};
     ///
     /// Server::bind("127.0.0.1:8080")?
-    ///     .on_error(|error, peer| eprintln!("{peer:?}: {error}"))
+    ///     .on_refusal(|error, peer| eprintln!("{peer:?}: {error}"))
     ///     .serve(|_: &mut Request| "hello")?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
-    pub fn on_error(
+    pub fn on_refusal(
         mut self,
         hook: impl Fn(&Error, Option<SocketAddr>) + Send + Sync + 'static,
     ) -> Self {
-        self.hooks().on_error = Some(Arc::new(hook));
+        self.hooks().on_refusal = Some(Arc::new(hook));
         self
     }
 
@@ -351,9 +353,12 @@ impl Server {
     /// When the caller is cancelled, the server stops accepting and its connections are cancelled.
     /// Queued connections are answered with 503.
     #[track_caller]
-    pub fn serve(&self, handler: impl Handler) -> io::Result<()> {
+    pub fn serve<M: 'static>(
+        &self,
+        handler: impl IntoHandler<M, Output: IntoResponse>,
+    ) -> io::Result<()> {
         let root = AsRoot::default();
-        let served = self.serve_here(handler, &root);
+        let served = self.serve_here(Box::new(Converted::new(handler)), &root);
         root.end(served)
     }
 
@@ -361,17 +366,18 @@ impl Server {
     #[track_caller]
     pub(in crate::http) fn serve_here(
         &self,
-        handler: impl Handler,
+        handler: Box<dyn Handler>,
         root: &AsRoot,
     ) -> io::Result<()> {
         check_unwinding()?;
+        handler.prepare()?;
         let source = self.take_source()?;
         let serving = Serving {
             plan: &self.plan,
             control: &self.control,
             share: &self.share,
         };
-        serving.serve(Box::new(handler), source, root)
+        serving.serve(handler, source, root)
     }
 
     /// As [`serve`](Self::serve), suspending the caller, and SIGTERM or SIGINT drains the server. A
@@ -405,10 +411,13 @@ impl Server {
     /// }
     /// ```
     #[track_caller]
-    pub fn run(&self, handler: impl Handler) -> io::Result<()> {
+    pub fn run<M: 'static>(
+        &self,
+        handler: impl IntoHandler<M, Output: IntoResponse>,
+    ) -> io::Result<()> {
         let signals = Signals::drain(self.handle(), self.plan.drain_grace)?;
         let root = AsRoot::default();
-        let served = self.serve_here(handler, &root);
+        let served = self.serve_here(Box::new(Converted::new(handler)), &root);
         signals.end();
         root.end(served)
     }
@@ -463,12 +472,14 @@ impl Server {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[track_caller]
-    pub fn serve_connection(
+    pub fn serve_connection<M: 'static>(
         &self,
         stream: impl Into<Stream>,
-        handler: impl Handler,
+        handler: impl IntoHandler<M, Output: IntoResponse>,
     ) -> io::Result<()> {
         check_unwinding()?;
+        let handler = Converted::new(handler);
+        handler.prepare()?;
         single::serve(&self.plan, &self.control, stream.into(), Box::new(handler))
     }
 }

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use super::as_root::AsRoot;
 use super::dispatcher::Dispatcher;
 use super::handle::{Control, ServerHandle, check_unwinding};
+use super::made::{Made, MadeHandler};
 use super::plan::Share;
 use super::signals::Signals;
 use crate::http::accept::handover::handover;
@@ -23,9 +25,10 @@ use crate::http::accept::listener::Listener;
 use crate::http::accept::source::AcceptSource;
 use crate::http::accept::taskmaster::ServerCounts;
 use crate::http::conn::report::DrainReport;
-use crate::http::exchange::handler::Handler;
+use crate::http::error::Error;
+use crate::http::exchange::handler::{Handler, IntoHandler};
 use crate::http::exchange::request::Request;
-use crate::http::message::Response;
+use crate::http::message::{IntoResponse, Response};
 use crate::http::server::Server;
 use crate::net::{TcpListener, ToSocketAddrs};
 use crate::runtime::base::on_drop::OnDrop;
@@ -194,16 +197,19 @@ impl ShardedServer {
     ///
     /// As [`Server::serve`].
     #[track_caller]
-    pub fn serve(&self, app: impl Handler + Send + Sync) -> io::Result<()> {
+    pub fn serve<M: 'static>(
+        &self,
+        app: impl IntoHandler<M, Output: IntoResponse> + Send + Sync,
+    ) -> io::Result<()> {
         self.serve_each(share(app))
     }
 
     /// As [`serve`](Self::serve), with one app per shard: each shard calls `make` with its number.
-    /// Suspends the caller.
+    /// `make` returns the app, or a [`Result`] of it. Suspends the caller.
     ///
     /// # Errors
     ///
-    /// As [`serve`](Self::serve); if `make` panics.
+    /// As [`serve`](Self::serve); if `make` fails or panics.
     ///
     /// # Cancellation
     ///
@@ -230,10 +236,10 @@ impl ShardedServer {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[track_caller]
-    pub fn serve_each<H, F>(&self, make: F) -> io::Result<()>
+    pub fn serve_each<M, H, F>(&self, make: F) -> io::Result<()>
     where
         F: Fn(usize) -> H + Send + Sync + 'static,
-        H: Handler,
+        H: MadeHandler<M>,
     {
         let root = AsRoot::default();
         let served = self.serve_here(make, &root);
@@ -242,10 +248,10 @@ impl ShardedServer {
 
     /// As [`serve_each`](Self::serve_each), but does not end this shard.
     #[track_caller]
-    fn serve_here<H, F>(&self, make: F, root: &AsRoot) -> io::Result<()>
+    fn serve_here<M, H, F>(&self, make: F, root: &AsRoot) -> io::Result<()>
     where
         F: Fn(usize) -> H + Send + Sync + 'static,
-        H: Handler,
+        H: MadeHandler<M>,
     {
         check_unwinding()?;
         let me = thread::current();
@@ -266,7 +272,10 @@ impl ShardedServer {
     ///
     /// As [`Server::serve`].
     #[track_caller]
-    pub fn run(&self, app: impl Handler + Send + Sync) -> io::Result<()> {
+    pub fn run<M: 'static>(
+        &self,
+        app: impl IntoHandler<M, Output: IntoResponse> + Send + Sync,
+    ) -> io::Result<()> {
         self.run_each(share(app))
     }
 
@@ -281,10 +290,10 @@ impl ShardedServer {
     ///
     /// As [`Server::serve`].
     #[track_caller]
-    pub fn run_each<H, F>(&self, make: F) -> io::Result<()>
+    pub fn run_each<M, H, F>(&self, make: F) -> io::Result<()>
     where
         F: Fn(usize) -> H + Send + Sync + 'static,
-        H: Handler,
+        H: MadeHandler<M>,
     {
         let signals = Signals::drain(self.handle(), self.server.plan.drain_grace)?;
         let root = AsRoot::default();
@@ -294,10 +303,10 @@ impl ShardedServer {
     }
 
     /// Starts the shards, and a server on each.
-    fn start<H, F>(&self, me: &thread::Thread, make: Arc<F>) -> io::Result<Serving>
+    fn start<M, H, F>(&self, me: &thread::Thread, make: Arc<F>) -> io::Result<Serving>
     where
         F: Fn(usize) -> H + Send + Sync + 'static,
-        H: Handler,
+        H: MadeHandler<M>,
     {
         // First: if it fails, the server keeps its listener.
         let group = self.shards.clone().start()?;
@@ -321,7 +330,9 @@ impl ShardedServer {
             });
             let serve = move || {
                 let _ends = ends;
-                Server::of(plan, source, control, share).serve(make(number))
+                let server = Server::of(plan, source, control, share);
+                let Made(app) = make(number).into_made()?;
+                server.serve_here(app, &AsRoot::default())
             };
             let ethread = thread::Builder::new().name("http-server");
             servers.push(ethread.spawn_on(&group.shards()[number], serve)?);
@@ -438,17 +449,31 @@ impl Serving {
 }
 
 /// Makes all shards share one app.
-fn share<H: Handler + Send + Sync>(app: H) -> impl Fn(usize) -> Shared<H> + Send + Sync {
+fn share<M: 'static, H>(app: H) -> impl Fn(usize) -> Shared<H, M> + Send + Sync
+where
+    H: IntoHandler<M, Output: IntoResponse> + Send + Sync,
+{
     let app = Arc::new(app);
-    move |_| Shared(app.clone())
+    move |_| Shared(app.clone(), PhantomData)
 }
 
 /// An app that several shards share.
-struct Shared<H>(Arc<H>);
+struct Shared<H, M>(Arc<H>, PhantomData<fn() -> M>);
 
-impl<H: Handler + Send + Sync> Handler for Shared<H> {
+impl<M: 'static, H> Handler for Shared<H, M>
+where
+    H: IntoHandler<M, Output: IntoResponse> + Send + Sync,
+{
     fn handle(&self, request: &mut Request) -> Response {
-        self.0.handle(request)
+        self.0.handle_with(request)
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        self.0.prepare_with()
+    }
+
+    fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {
+        self.0.refuse_with(error, head)
     }
 }
 

@@ -6,6 +6,8 @@
 //! no value is lost or dropped twice, no resource of the scheduler stays in use, and the same
 //! object can be called again.
 
+#[cfg(feature = "http")]
+mod apps;
 mod bridges;
 mod files;
 mod kit;
@@ -323,6 +325,8 @@ fn tables() -> Vec<fn() -> Vec<Row>> {
         files::rows,
         texts::rows,
         sync_texts::rows,
+        #[cfg(feature = "http")]
+        apps::rows,
         #[cfg(feature = "http")]
         servers::rows,
         #[cfg(feature = "http")]

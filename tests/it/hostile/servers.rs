@@ -28,23 +28,31 @@ pub(super) fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// A server with a hostile request. Other connections must be served before and after it.
+/// A server with a hostile request.
 fn site(
     kit: &Kit,
     configure: impl FnOnce(Server, Kit) -> Server + 'static,
     handle: fn(&mut Request, &Kit) -> Response,
 ) -> Play {
-    let kit = kit.clone();
-    Play::call(move || {
-        let hostility = kit.hostility();
+    played(kit, move |kit| {
         let theirs = kit.clone();
-        let site = Site::with(
+        Site::with(
             |server| configure(server.timeouts(timeouts(|_| ())), kit),
             move |request: &mut Request| match request.path() {
                 "/good" => "good".into_response(),
                 _ => handle(request, &theirs),
             },
-        );
+        )
+    })
+}
+
+/// A site that answers `/good` with "good", and `/bad` in a hostile way. Other connections must be
+/// served before and after that.
+pub(super) fn played(kit: &Kit, make: impl FnOnce(Kit) -> Site + 'static) -> Play {
+    let kit = kit.clone();
+    Play::call(move || {
+        let hostility = kit.hostility();
+        let site = make(kit);
         let other = what_comes(
             &site,
             "GET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
@@ -52,7 +60,8 @@ fn site(
         assert!(other.ends_with("good") || hostility.unwinds(), "{other}");
         let answer = what_comes(
             &site,
-            "POST /bad HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nab",
+            "POST /bad HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+             content-length: 2\r\n\r\n[]",
         );
         assert!(
             answer.starts_with("HTTP/1.1 200") || hostility.unwinds(),
@@ -266,12 +275,12 @@ fn told() -> Vec<Row> {
                 |_, _| "done".into_response(),
             )
         }),
-        row("http::Server::on_error", "Fn", |kit| {
+        row("http::Server::on_refusal", "Fn", |kit| {
             let kit = kit.clone();
             Play::call(move || {
                 let theirs = kit.clone();
                 let site = Site::with(
-                    |server| server.on_error(move |_, _| theirs.call()),
+                    |server| server.on_refusal(move |_, _| theirs.call()),
                     |_: &mut Request| "good",
                 );
                 let answer = site.exchange("BAD\r\n\r\n");

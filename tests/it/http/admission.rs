@@ -6,7 +6,7 @@ use std::net::TcpStream as StdTcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ethreads::http::{Body, Request, ServerCounts, Taskmaster};
+use ethreads::http::{Body, IntoHandler, IntoResponse, Request, ServerCounts, Taskmaster};
 use ethreads::net::TcpStream;
 use ethreads::runtime;
 use ethreads::thread::{self, Thread};
@@ -41,7 +41,10 @@ impl Parked {
     }
 }
 
-fn site(taskmaster: Taskmaster, handler: impl ethreads::http::Handler) -> Site {
+fn site<M: 'static>(
+    taskmaster: Taskmaster,
+    handler: impl IntoHandler<M, Output: IntoResponse>,
+) -> Site {
     let quiet = timeouts(|_| ());
     Site::with(
         |server| server.timeouts(quiet).taskmaster(taskmaster),
@@ -277,7 +280,10 @@ fn a_refused_client_that_sends_its_request_later_reads_the_answer() {
 
 /// Calls `misbehave` 20 times on a server that serves one connection at a time, and checks that all
 /// permits come back.
-fn rounds(handler: impl ethreads::http::Handler, misbehave: impl Fn(&Site)) {
+fn rounds<M: 'static>(
+    handler: impl IntoHandler<M, Output: IntoResponse>,
+    misbehave: impl Fn(&Site),
+) {
     let site = site(limits(1, 3), handler);
     for _ in 0..20 {
         misbehave(&site);

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use ethreads::http::{Error, Handler, Method, Request, Response, StatusCode, Version};
+use ethreads::http::{App, Error, Method, Request, StatusCode, Version};
 
 #[track_caller]
 fn refused(request: Result<Request, Error>) {
@@ -106,7 +106,8 @@ fn a_malformed_header_panics() {
 #[test]
 fn a_handler_answers_it() {
     let handler = |request: &mut Request| request.text().map(|text| text.to_uppercase()).unwrap();
-    let mut request = Request::builder().body("hello").build().unwrap();
-    let response: Response = handler.handle(&mut request);
+    let response = App::new()
+        .get("/", handler)
+        .call(Request::builder().body("hello"));
     assert_eq!(response.body().as_bytes(), Some(&b"HELLO"[..]));
 }

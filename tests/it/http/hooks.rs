@@ -29,7 +29,7 @@ fn telling(told: &Told, line: fn(&Exchange<'_>) -> String) -> impl FnOnce(Server
         server
             .timeouts(timeouts(|_| ()))
             .on_response(move |exchange| responses.lock().unwrap().push(line(exchange)))
-            .on_error(move |error, peer| {
+            .on_refusal(move |error, peer| {
                 assert!(peer.is_some());
                 errors.lock().unwrap().push(format!("error: {error}"));
             })
@@ -331,7 +331,7 @@ fn a_body_that_fails_is_not_the_connections_fault() {
         let theirs = faults.clone();
         let site = Site::with(
             |server| {
-                server.on_error(move |error, _| {
+                server.on_refusal(move |error, _| {
                     let cause = error.source().map(ToString::to_string);
                     theirs.lock().unwrap().push((error.is_user(), cause));
                 })
@@ -362,7 +362,7 @@ fn answers_go_out_while_the_hook_for_an_error_waits() {
         let (theirs, tell) = (received.clone(), seen.clone());
         let site = Site::with(
             |server| {
-                server.on_error(move |_, _| {
+                server.on_refusal(move |_, _| {
                     settle();
                     tell.store(theirs.load(Ordering::Relaxed), Ordering::Relaxed);
                 })

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ethreads::http::{Body, Request, Response, Server, Stream};
+use ethreads::http::{Body, IntoHandler, IntoResponse, Request, Response, Server, Stream};
 use ethreads::io::{Duplex, duplex};
 use ethreads::net::{TcpListener, TcpStream, UnixStream};
 use ethreads::thread::{self, JoinHandle};
@@ -18,10 +18,10 @@ fn server() -> Server {
 }
 
 /// Serves a stream in an ethread.
-fn served(
+fn served<M: 'static>(
     server: Server,
     stream: impl Into<Stream> + 'static,
-    handler: impl ethreads::http::Handler,
+    handler: impl IntoHandler<M, Output: IntoResponse>,
 ) -> JoinHandle<io::Result<()>> {
     thread::spawn(move || server.serve_connection(stream, handler))
 }
@@ -382,7 +382,7 @@ fn hooks_and_limits_of_the_server_hold() {
                 calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 serve();
             })
-            .on_error(move |error, peer| {
+            .on_refusal(move |error, peer| {
                 assert!(error.is_timeout());
                 assert_eq!(peer, None);
                 errors.fetch_add(10, std::sync::atomic::Ordering::Relaxed);

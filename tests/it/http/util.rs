@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use ethreads::http::{Handler, Server, ServerHandle, Timeouts};
+use ethreads::http::{IntoHandler, IntoResponse, Server, ServerHandle, Timeouts};
 use ethreads::net::TcpStream;
 use ethreads::thread::{self, JoinHandle};
 use socket2::{Domain, Socket, Type};
@@ -58,11 +58,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    pub(crate) fn new(handler: impl Handler) -> Self {
+    pub(crate) fn new<M: 'static>(handler: impl IntoHandler<M, Output: IntoResponse>) -> Self {
         Self::with(|server| server.timeouts(timeouts(|_| ())), handler)
     }
 
-    pub(crate) fn with(configure: impl FnOnce(Server) -> Server, handler: impl Handler) -> Self {
+    pub(crate) fn with<M: 'static>(
+        configure: impl FnOnce(Server) -> Server,
+        handler: impl IntoHandler<M, Output: IntoResponse>,
+    ) -> Self {
         let server = configure(Server::bind("127.0.0.1:0").unwrap());
         let addr = server.local_addr().unwrap();
         let handle = server.handle();

@@ -1,0 +1,22 @@
+//! Applications: routes, middleware, state, and how errors look.
+//!
+//! An [`App`] maps methods and paths to handlers. See [`App`] for the rules.
+#![forbid(unsafe_code)]
+
+mod builder;
+pub mod error_pages;
+pub(in crate::http) mod extract;
+mod handler;
+mod needs;
+mod next;
+mod pattern;
+mod render;
+mod router;
+mod run;
+mod spec;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use builder::App;
+pub use next::Next;

@@ -1,0 +1,148 @@
+//! How an app renders the errors of its handlers.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::iter;
+use std::panic::AssertUnwindSafe;
+
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderValue};
+
+use super::table::Table;
+use crate::http::error::{Error, HandlerError, log_error_of};
+use crate::http::exchange::request::Request;
+use crate::http::message::{IntoResponse, Response};
+use crate::runtime::base::panic::{drop_payload, message};
+use crate::thread;
+
+/// Renders the error that a response was made of, by the rules of an app and those around it.
+#[cold]
+#[inline(never)]
+pub(super) fn render(table: &Table, scope: usize, request: &Request, response: &mut Response) {
+    let is_final = |error: &HandlerError| error.passed().is_none();
+    if !response.error().is_some_and(is_final) {
+        return;
+    }
+    let Some(mut error) = response.take_error::<HandlerError>() else {
+        return;
+    };
+    if error.is_foreign()
+        && let Some(source) = error.source()
+        && let Some(status) = status_of(table, scope, source)
+    {
+        error.set_status(status);
+    }
+    error.log();
+    let mut rendered = answer(table, scope, &error, Some(request));
+    rendered.inherit_held(response);
+    *response = rendered;
+}
+
+/// Notes in a response how many routes have passed the request on.
+pub(super) fn pass_on(response: &mut Response, passed: usize) {
+    if let Some(mut error) = response.take_error::<HandlerError>() {
+        error.set_passed(Some(passed));
+        response.leave_error(error);
+    }
+}
+
+/// Renders the response to a request that all routes have passed on, as an error.
+#[cold]
+#[inline(never)]
+pub(super) fn end_passing(table: &Table, scope: usize, request: &Request, response: &mut Response) {
+    if let Some(mut error) = response.take_error::<HandlerError>() {
+        error.set_passed(None);
+        response.leave_error(error);
+        render(table, scope, request, response);
+    }
+}
+
+/// The status that an app gives to an error or one of its causes.
+fn status_of(table: &Table, scope: usize, error: &(dyn StdError + 'static)) -> Option<StatusCode> {
+    table.enclosing(scope).find_map(|scope| {
+        scope
+            .status_of
+            .iter()
+            .find_map(|rule| causes(error).find_map(|cause| rule(cause)))
+    })
+}
+
+/// An error and its causes, and what an `io::Error` wraps.
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let chain = iter::successors(Some(error), |&error| StdError::source(error));
+    chain.flat_map(|error| {
+        // `io::Error::source` skips the very error that it wraps.
+        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+        iter::once(error).chain(wrapped.map(|wrapped| wrapped as _))
+    })
+}
+
+/// The response to an error.
+fn answer(
+    table: &Table,
+    scope: usize,
+    error: &HandlerError,
+    request: Option<&Request>,
+) -> Response {
+    let renderer = table
+        .enclosing(scope)
+        .find_map(|scope| scope.on_error.as_deref());
+    let rendered =
+        renderer.map(|render| thread::catch_panic(AssertUnwindSafe(|| render(error, request))));
+    let mut response = match rendered {
+        Some(Ok(mut response)) => {
+            log_error_of(&mut response);
+            response
+        }
+        Some(Err(payload)) => {
+            log_panic("error renderer", payload);
+            error.answer()
+        }
+        None => error.answer(),
+    };
+    for (name, value) in error.headers().iter() {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
+}
+
+/// The response to a request that the server refuses.
+#[cold]
+pub(super) fn refuse(table: &Table, error: &Error, head: Option<&Request>) -> Response {
+    answer(table, 0, &HandlerError::refusal(error), head)
+}
+
+/// The response of a handler that has panicked, as one that has failed.
+#[cold]
+#[inline(never)]
+pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let text = log_panic("handler", payload);
+    // The handler may have left the body within a chunk.
+    HandlerError::logged(Panicked(text))
+        .with_header(CONNECTION, HeaderValue::from_static("close"))
+        .into_response()
+}
+
+fn log_panic(what: &str, payload: Box<dyn Any + Send>) -> String {
+    let text = message(&*payload).to_owned();
+    log::error!("{what} panicked in ethread {}: {text}", thread::current());
+    drop_payload(payload);
+    text
+}
+
+/// The panic of a handler.
+#[derive(Debug)]
+struct Panicked(String);
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "handler panicked: {}", self.0)
+    }
+}
+
+impl StdError for Panicked {}

@@ -1,0 +1,231 @@
+//! How an app answers a request: the middleware, the handler, and what is made of their errors.
+#![forbid(unsafe_code)]
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use http::header::{ALLOW, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+
+use super::next::{Match, Next, Way};
+use super::render;
+use super::router::Allowed;
+use super::table::Table;
+use crate::http::error::HandlerError;
+use crate::http::exchange::request::Request;
+use crate::http::message::{IntoResponse, Response};
+use crate::thread;
+
+impl Way for Table {
+    fn go_on(&self, request: &mut Request, found: Match, entered: usize) -> Response {
+        let way = Rest {
+            table: self,
+            begun: found,
+            entered,
+        };
+        let found = match request.route {
+            None => self.find(request, 0),
+            Some(_) => {
+                // An earlier run may have ended at another route.
+                self.note(request, found);
+                found
+            }
+        };
+        way.answer(request, found)
+    }
+}
+
+/// The way of a request from some middleware on.
+struct Rest<'a> {
+    table: &'a Table,
+    /// The match with which the request has entered the middleware.
+    begun: Match,
+    /// The number of middleware that the request has entered.
+    entered: usize,
+}
+
+impl Rest<'_> {
+    /// Goes the way of `found`, and of the matches behind it while handlers pass the request on.
+    #[inline]
+    fn answer(&self, request: &mut Request, found: Match) -> Response {
+        let mut response = self.table.run(request, found, self.shared(found));
+        if response.has_aside() {
+            self.pass_on(request, found, &mut response);
+        }
+        response
+    }
+
+    #[cold]
+    fn pass_on(&self, request: &mut Request, mut found: Match, response: &mut Response) {
+        while let Some(passed) = response.error().and_then(HandlerError::passed) {
+            let passed = passed.max(found.passed);
+            let next = self.table.find(request, passed + 1);
+            // Where the next match has other middleware, an outer part of the way takes over. Of a
+            // fallback there is only one.
+            if self.shared(next) < self.entered || found.is_miss() {
+                render::pass_on(response, passed);
+                return;
+            }
+            found = next;
+            *response = self.table.run(request, found, self.shared(found));
+        }
+    }
+
+    /// The number of middleware that the request has entered and that is also around `found`.
+    #[inline]
+    fn shared(&self, found: Match) -> usize {
+        if found.scope == self.begun.scope {
+            return self.entered;
+        }
+        let ours = &self.table.scopes[self.begun.scope].chain[..self.entered];
+        let theirs = &self.table.scopes[found.scope].chain;
+        let pairs = ours.iter().zip(theirs);
+        pairs
+            .take_while(|(a, b)| Rc::ptr_eq(&a.around, &b.around))
+            .count()
+    }
+}
+
+impl Table {
+    /// Answers a request from the beginning of its way.
+    #[inline]
+    pub(super) fn answer(&self, request: &mut Request) -> Response {
+        let found = self.find(request, 0);
+        let mut response = match self.bare_handler(found) {
+            Some(handler) => handler.handle(request),
+            None => self.run(request, found, 0),
+        };
+        if response.has_aside() {
+            self.finish(request, found, &mut response);
+        }
+        response
+    }
+
+    /// Renders the error of a response, or passes the request on, where a handler asks for that.
+    #[cold]
+    fn finish(&self, request: &mut Request, found: Match, response: &mut Response) {
+        render::render(self, found.scope, request, response);
+        let way = Rest {
+            table: self,
+            begun: found,
+            entered: 0,
+        };
+        way.pass_on(request, found, response);
+        render::end_passing(self, found.scope, request, response);
+    }
+
+    /// Answers a request that has entered the first `entered` middleware.
+    fn run(&self, request: &mut Request, found: Match, entered: usize) -> Response {
+        let Some(layer) = self.scopes[found.scope].chain.get(entered) else {
+            return self.handle(request, found);
+        };
+        let next = Next {
+            way: self,
+            found,
+            entered: entered + 1,
+        };
+        let mut response = (layer.around)(request, next);
+        if response.has_aside() {
+            render::render(self, layer.scope, request, &mut response);
+        }
+        response
+    }
+
+    /// Calls the handler.
+    fn handle(&self, request: &mut Request, found: Match) -> Response {
+        let handler = match self.handler(found) {
+            Some(handler) => handler,
+            None => match self.fallback(request, found) {
+                Some(fallback) => fallback,
+                None => return self.miss(request, found),
+            },
+        };
+        let handle = AssertUnwindSafe(|| handler.handle(request));
+        let mut response = match thread::catch_panic(handle) {
+            Ok(response) => response,
+            Err(payload) => render::panicked(payload),
+        };
+        if response.has_aside() {
+            render::render(self, found.scope, request, &mut response);
+        }
+        response
+    }
+
+    /// Answers a request that no route takes.
+    #[cold]
+    fn miss(&self, request: &mut Request, found: Match) -> Response {
+        let method = request.method().clone();
+        let is_server_wide = request.path() == "*";
+        let allowed = match is_server_wide {
+            // RFC 9110 section 9.3.7: what the server as a whole can do.
+            true => Some(self.methods().clone()),
+            // Its routes have passed it on.
+            false if found.passed > 0 => None,
+            false => self.allowed(request),
+        };
+        if method == Method::OPTIONS
+            && let Some(allowed) = &allowed
+        {
+            return Response::new(StatusCode::NO_CONTENT).with_header(ALLOW, allow(allowed));
+        }
+        if let Some(path) = self.other_slash(request, found.scope) {
+            return redirect(request, path);
+        }
+        // RFC 9110 section 9.1: a method that no resource of the server supports.
+        let is_unknown = !KNOWN.contains(&method) && !self.methods().methods.contains(&method);
+        let (not_known, not_allowed) =
+            (StatusCode::NOT_IMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED);
+        let error = match &allowed {
+            _ if is_unknown => HandlerError::status(not_known, "method not implemented\n"),
+            Some(allowed) => HandlerError::status(not_allowed, "method not allowed\n")
+                .with_header(ALLOW, allow(allowed)),
+            None => HandlerError::status(StatusCode::NOT_FOUND, "not found\n"),
+        };
+        let mut response = error.into_response();
+        render::render(self, found.scope, request, &mut response);
+        response
+    }
+}
+
+/// The methods of RFC 9110 section 9.3 and RFC 5789.
+const KNOWN: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+/// RFC 9110 section 10.2.1: the methods that a resource supports.
+fn allow(allowed: &Allowed) -> HeaderValue {
+    let mut names: Vec<&str> = allowed.methods.iter().map(Method::as_str).collect();
+    let mut add = |name| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    if allowed.any || allowed.methods.contains(&Method::GET) {
+        add("HEAD");
+    }
+    if allowed.any {
+        ["GET", "POST", "PUT", "PATCH", "DELETE"]
+            .into_iter()
+            .for_each(&mut add);
+    }
+    add("OPTIONS");
+    // Methods are tokens, so the list is a value.
+    HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"))
+}
+
+/// RFC 9110 section 15.4.9: the method does not change.
+fn redirect(request: &Request, mut target: String) -> Response {
+    if let Some(query) = request.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    Response::new(StatusCode::PERMANENT_REDIRECT).with_header(LOCATION, target)
+}
