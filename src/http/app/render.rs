@@ -9,12 +9,16 @@ use std::iter;
 use std::panic::AssertUnwindSafe;
 
 use http::StatusCode;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    HeaderName, HeaderValue,
+};
 
+use super::spec::OnError;
 use super::table::Table;
 use crate::http::error::{Error, HandlerError, log_error_of};
 use crate::http::exchange::request::Request;
-use crate::http::message::{IntoResponse, Response};
+use crate::http::message::{Headers, IntoResponse, Response};
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
@@ -29,16 +33,48 @@ pub(super) fn render(table: &Table, scope: usize, request: &Request, response: &
     let Some(mut error) = response.take_error::<HandlerError>() else {
         return;
     };
-    if error.is_foreign()
+    let mut is_changed = false;
+    if response.status() != error.status_code() {
+        // The handler has put another status around the error.
+        error.set_status(response.status());
+    } else if error.is_foreign()
         && let Some(source) = error.source()
         && let Some(status) = status_of(table, scope, source)
     {
         error.set_status(status);
+        is_changed = true;
     }
     error.log();
+    if !is_changed && renderer(table, scope).is_none() {
+        // It is the answer of the error, with what the handler has added.
+        return;
+    }
     let mut rendered = answer(table, scope, &error, Some(request));
+    add_fields(&mut rendered, response.headers());
     rendered.inherit_held(response);
     *response = rendered;
+}
+
+/// The fields that describe a body, which are those of the body that was rendered.
+const DESCRIBE_BODY: [HeaderName; 5] = [
+    CONTENT_TYPE,
+    CONTENT_LENGTH,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_RANGE,
+];
+
+/// Adds the fields of an error to the response that was rendered for it, but for those that
+/// describe the body.
+fn add_fields(rendered: &mut Response, fields: &Headers) {
+    let is_of_body = |name: &&HeaderName| DESCRIBE_BODY.contains(name);
+    let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+    for name in names.into_iter().filter(|name| !is_of_body(name)) {
+        rendered.headers_mut().remove(name);
+    }
+    for (name, value) in fields.iter().filter(|(name, _)| !is_of_body(name)) {
+        rendered.headers_mut().append(name.clone(), value.clone());
+    }
 }
 
 /// Notes in a response how many routes have passed the request on.
@@ -62,11 +98,14 @@ pub(super) fn end_passing(table: &Table, scope: usize, request: &Request, respon
 
 /// The status that an app gives to an error or one of its causes.
 fn status_of(table: &Table, scope: usize, error: &(dyn StdError + 'static)) -> Option<StatusCode> {
-    table.enclosing(scope).find_map(|scope| {
-        scope
-            .status_of
-            .iter()
-            .find_map(|rule| causes(error).find_map(|cause| rule(cause)))
+    let rules = table.enclosing(scope).flat_map(|scope| &scope.status_of);
+    let apply = AssertUnwindSafe(|| {
+        let mut rules = rules;
+        rules.find_map(|rule| causes(error).find_map(|cause| rule(cause)))
+    });
+    thread::catch_panic(apply).unwrap_or_else(|payload| {
+        log_panic("status of an error", payload);
+        None
     })
 }
 
@@ -89,11 +128,8 @@ fn answer(
     error: &HandlerError,
     request: Option<&Request>,
 ) -> Response {
-    let renderer = table
-        .enclosing(scope)
-        .find_map(|scope| scope.on_error.as_deref());
-    let rendered =
-        renderer.map(|render| thread::catch_panic(AssertUnwindSafe(|| render(error, request))));
+    let rendered = renderer(table, scope)
+        .map(|render| thread::catch_panic(AssertUnwindSafe(|| render(error, request))));
     let mut response = match rendered {
         Some(Ok(mut response)) => {
             log_error_of(&mut response);
@@ -105,10 +141,14 @@ fn answer(
         }
         None => error.answer(),
     };
-    for (name, value) in error.headers().iter() {
-        response.headers_mut().insert(name.clone(), value.clone());
-    }
+    add_fields(&mut response, error.headers());
     response
+}
+
+/// The nearest renderer of errors.
+fn renderer(table: &Table, scope: usize) -> Option<&OnError> {
+    let mut scopes = table.enclosing(scope);
+    scopes.find_map(|scope| scope.on_error.as_deref())
 }
 
 /// The response to a request that the server refuses.

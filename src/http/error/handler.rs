@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location};
 use std::{fmt, io, result};
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -11,6 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::causes::WithCauses;
 use super::fault::Error;
 use crate::http::message::{Headers, IntoResponse, MalformedPath, Response};
+use crate::runtime::base::panic::{drop_payload, message};
+use crate::thread;
 
 /// The result of a handler, or of a function that a handler calls with `?`.
 pub type Result<T, E = HandlerError> = result::Result<T, E>;
@@ -153,6 +155,9 @@ impl HandlerError {
     /// The response without a renderer: the text, under the status.
     pub(in crate::http) fn answer(&self) -> Response {
         let mut response = self.text().into_response().with_status(self.inner.status);
+        for (name, _) in self.inner.headers.iter() {
+            response.headers_mut().remove(name);
+        }
         response.headers_mut().extend(self.inner.headers.clone());
         response
     }
@@ -204,10 +209,15 @@ impl HandlerError {
         if self.inner.is_logged {
             return;
         }
-        if status.is_server_error() {
-            log::error!("handler failed at {location}: {self}");
-        } else {
-            log::debug!("handler answered {status} at {location}: {self}");
+        // The text of an error is code of the program.
+        let log = || match status.is_server_error() {
+            true => log::error!("handler failed at {location}: {self}"),
+            false => log::debug!("handler answered {status} at {location}: {self}"),
+        };
+        if let Err(payload) = thread::catch_panic(AssertUnwindSafe(log)) {
+            let text = message(&*payload);
+            log::error!("handler failed at {location}, and the text of its error panicked: {text}");
+            drop_payload(payload);
         }
     }
 
