@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 use super::needs::check_needs;
 use super::next::Next;
 use super::pattern::{HostPattern, Pattern, Prefix};
-use super::spec::{Mount, RouteKey, RouteSpec, ScopeSpec};
+use super::spec::{FallbackSpec, Mount, RouteKey, RouteSpec, ScopeSpec};
 use super::table::Table;
 use crate::http::error::HandlerError;
 use crate::http::exchange::extract::Needs;
@@ -255,16 +255,18 @@ impl App {
     /// Answers the requests of this app whose path no route matches, instead of a 404.
     ///
     /// The fallback of a nested app answers what lies below its prefix.
+    #[track_caller]
     pub fn fallback<M: 'static, H>(mut self, handler: H) -> Self
     where
         H: IntoHandler<M, Output: IntoResponse>,
     {
-        let place = Location::caller();
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        let own = self.own();
-        own.needs.push((needs, place));
-        own.fallback = Some(Rc::new(Converted::new(handler)));
+        self.own().fallback = Some(FallbackSpec {
+            handler: Rc::new(Converted::new(handler)),
+            needs,
+            place: Location::caller(),
+        });
         self
     }
 

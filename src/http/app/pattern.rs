@@ -1,6 +1,7 @@
 //! Patterns of paths and hosts.
 #![forbid(unsafe_code)]
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use crate::http::exchange::route::Param;
@@ -187,24 +188,26 @@ impl Prefix {
         self.0.split('/').skip(1)
     }
 
-    /// The number of segments, if `path` is the prefix or lies below it.
-    pub(super) fn matches(&self, path: &str) -> Option<usize> {
+    /// Whether `path` is the prefix or lies below it.
+    pub(super) fn matches(&self, path: &str) -> bool {
         let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
-        let mut count = 0;
-        for part in self.parts() {
-            let given = segments.next()?;
-            let is_same = match segment(part) {
+        self.parts().all(|part| {
+            let Some(given) = segments.next() else {
+                return false;
+            };
+            match segment(part) {
                 Ok(Segment::Static(text)) => {
                     decode_path(given).is_ok_and(|decoded| decoded == *text)
                 }
                 _ => !given.is_empty(),
-            };
-            if !is_same {
-                return None;
             }
-            count += 1;
-        }
-        Some(count)
+        })
+    }
+
+    /// Long prefixes come before short ones, and text before parameters.
+    pub(super) fn rank(&self) -> (Reverse<usize>, Vec<bool>) {
+        let is_param: Vec<bool> = self.parts().map(|part| part.starts_with('{')).collect();
+        (Reverse(is_param.len()), is_param)
     }
 }
 
@@ -245,8 +248,8 @@ impl HostPattern {
     }
 
     /// Hosts that are named come before those with a `*`, and long ones before short ones.
-    pub(super) fn rank(&self) -> (bool, std::cmp::Reverse<usize>) {
-        (self.0.starts_with('*'), std::cmp::Reverse(self.0.len()))
+    pub(super) fn rank(&self) -> (bool, Reverse<usize>) {
+        (self.0.starts_with('*'), Reverse(self.0.len()))
     }
 }
 
@@ -285,13 +288,13 @@ mod tests {
     #[test]
     fn a_prefix_matches_whole_segments() {
         let prefix = Prefix::expect("/api/{version}");
-        assert_eq!(prefix.matches("/api/1/users"), Some(2));
-        assert_eq!(prefix.matches("/api/1"), Some(2));
-        assert_eq!(prefix.matches("/%61pi/1/"), Some(2));
-        assert_eq!(prefix.matches("/api"), None);
-        assert_eq!(prefix.matches("/api//x"), None);
-        assert_eq!(prefix.matches("/apis/1"), None);
-        assert_eq!(Prefix::expect("/").matches("/a"), Some(0));
+        for path in ["/api/1/users", "/api/1", "/%61pi/1/"] {
+            assert!(prefix.matches(path), "{path}");
+        }
+        for path in ["/api", "/api//x", "/apis/1"] {
+            assert!(!prefix.matches(path), "{path}");
+        }
+        assert!(Prefix::expect("/").matches("/a"));
     }
 
     #[test]

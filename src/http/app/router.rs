@@ -76,10 +76,10 @@ impl Router {
         for segment in pattern.segments() {
             node = match segment {
                 Segment::Static(part) => {
-                    if let Some(text) = &mut text {
-                        *text += "/";
-                        *text += &part;
-                    }
+                    text = match text {
+                        Some(text) if !part.contains(['%', '/']) => Some(text + "/" + &part),
+                        _ => None,
+                    };
                     let found = node.texts.binary_search_by(|(have, _)| (**have).cmp(&part));
                     let at = found.unwrap_or_else(|at| {
                         node.texts.insert(at, (part, Node::default()));
@@ -99,7 +99,7 @@ impl Router {
         }
         node.here.push(leaf.clone());
         // A path is compared as it was sent. An escaped one takes the way through the tree.
-        if let Some(text) = text.filter(|text| !text.contains('%')) {
+        if let Some(text) = text {
             if self.texts.len() <= text.len() {
                 self.texts.resize_with(text.len() + 1, Vec::new);
             }

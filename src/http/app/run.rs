@@ -23,13 +23,10 @@ impl Way for Table {
             begun: found,
             entered,
         };
-        let found = match request.route {
+        let found = match &request.route {
+            Some(route) if Rc::ptr_eq(route, self.route(found)) => found,
+            Some(_) => self.find_again(request, found),
             None => self.find(request, 0),
-            Some(_) => {
-                // An earlier run may have ended at another route.
-                self.note(request, found);
-                found
-            }
         };
         way.answer(request, found)
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::any::{Any, TypeId};
+use std::cmp::Reverse;
 use std::error::Error as StdError;
 use std::panic::Location;
 use std::rc::Rc;
@@ -34,11 +35,18 @@ pub(super) struct ScopeSpec {
     pub(super) around: Vec<Rc<Around>>,
     pub(super) on_error: Option<Rc<OnError>>,
     pub(super) status_of: Vec<Rc<StatusOf>>,
-    pub(super) fallback: Option<Rc<dyn Handler>>,
+    pub(super) fallback: Option<FallbackSpec>,
     pub(super) body_limit: Option<u64>,
     pub(super) redirects_slashes: bool,
     /// What plugins need, with the place where each was applied.
     pub(super) needs: Vec<(Needs, &'static Location<'static>)>,
+}
+
+/// What answers the requests that no route matches.
+pub(super) struct FallbackSpec {
+    pub(super) handler: Rc<dyn Handler>,
+    pub(super) needs: Needs,
+    pub(super) place: &'static Location<'static>,
 }
 
 /// A route.
@@ -69,8 +77,23 @@ impl RouteSpec {
 }
 
 /// Where the requests belong that no route matches.
+#[derive(Clone)]
 pub(super) struct Mount {
     pub(super) host: Option<HostPattern>,
     pub(super) prefix: Prefix,
     pub(super) scope: usize,
+}
+
+impl Mount {
+    /// Sorts the most specific mount first: by the host, then by the prefix. Of several apps at one
+    /// prefix the innermost comes first, whose number is the largest.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        let host = self.host.as_ref();
+        (
+            host.is_none(),
+            host.map(HostPattern::rank),
+            self.prefix.rank(),
+            Reverse(self.scope),
+        )
+    }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use http::Method;
 
 use super::next::Match;
-use super::pattern::{HostPattern, Prefix};
+use super::pattern::HostPattern;
 use super::router::{Allowed, Router};
 use super::spec::{Around, Mount, OnError, RouteSpec, ScopeSpec, StatusOf};
 use crate::http::exchange::handler::Handler;
@@ -19,7 +19,8 @@ pub(super) struct Table {
     hosts: Vec<(HostPattern, Router)>,
     router: Router,
     routes: Vec<Entry>,
-    mounts: Vec<(Option<HostPattern>, Prefix, usize)>,
+    /// The most specific one first.
+    mounts: Vec<Mount>,
     pub(super) scopes: Vec<ScopeEntry>,
     /// Methods of any route.
     methods: Allowed,
@@ -79,7 +80,7 @@ impl Table {
                 is_bare,
                 on_error: spec.on_error.clone(),
                 status_of: spec.status_of.clone(),
-                fallback: spec.fallback.clone(),
+                fallback: spec.fallback.as_ref().map(|spec| spec.handler.clone()),
                 redirects_slashes: spec.redirects_slashes,
                 missed: Rc::new(Route {
                     pattern: None,
@@ -116,8 +117,8 @@ impl Table {
             });
         }
         table.hosts.sort_by_key(|(host, _)| host.rank());
-        let mount = |mount: &Mount| (mount.host.clone(), mount.prefix.clone(), mount.scope);
-        table.mounts = mounts.iter().map(mount).collect();
+        table.mounts = mounts.to_vec();
+        table.mounts.sort_by_cached_key(Mount::rank);
         table
     }
 
@@ -166,16 +167,27 @@ impl Table {
                 passed,
             },
         };
-        self.note(request, found);
+        request.route = Some(self.route(found).clone());
         found
     }
 
-    /// Notes in the request which route it takes.
-    pub(super) fn note(&self, request: &mut Request, found: Match) {
-        request.route = Some(match found.route {
-            Some(number) => self.routes[number].route.clone(),
-            None => self.scopes[found.scope].missed.clone(),
-        });
+    /// Finds the match of a request that an earlier run of its middleware has left at another
+    /// route than `found`: by passing it on, by a rewrite, or in another app.
+    #[cold]
+    pub(super) fn find_again(&self, request: &mut Request, found: Match) -> Match {
+        let again = self.find(request, found.passed);
+        match again.route == found.route || found.passed == 0 {
+            true => again,
+            false => self.find(request, 0),
+        }
+    }
+
+    /// The route that a request takes.
+    pub(super) fn route(&self, found: Match) -> &Rc<Route> {
+        match found.route {
+            Some(number) => &self.routes[number].route,
+            None => &self.scopes[found.scope].missed,
+        }
     }
 
     fn find_by_host(&self, request: &Request, passed: usize) -> Option<usize> {
@@ -197,20 +209,13 @@ impl Table {
     #[cold]
     fn scope_of(&self, request: &Request) -> usize {
         let host = request.host();
-        let fits = |mount: &&(Option<HostPattern>, Prefix, usize)| {
-            mount
-                .0
-                .as_ref()
-                .is_none_or(|pattern| host.is_some_and(|host| pattern.matches(host)))
+        let fits = |mount: &&Mount| {
+            let pattern = mount.host.as_ref();
+            pattern.is_none_or(|pattern| host.is_some_and(|host| pattern.matches(host)))
+                && mount.prefix.matches(request.path())
         };
-        let depth = |mount: &(Option<HostPattern>, Prefix, usize)| {
-            let segments = mount.1.matches(request.path())?;
-            Some(((mount.0.is_some(), segments), mount.2))
-        };
-        let deepest = self.mounts.iter().filter(fits).filter_map(depth);
-        deepest
-            .max_by_key(|(depth, _)| *depth)
-            .map_or(0, |(_, scope)| scope)
+        let first = self.mounts.iter().find(fits);
+        first.map_or(0, |mount| mount.scope)
     }
 
     /// The handler of the route.
@@ -283,7 +288,8 @@ impl Table {
         };
         let finds = |router: &Router| router.find(&other, request.method(), 0).is_some();
         let found = self.routers(request).any(finds);
-        // A browser takes two slashes at the beginning for a host.
-        (found && !other.starts_with("//")).then_some(other)
+        // A browser takes two slashes at the beginning for a host, and a backslash for a slash.
+        let names_host = other.starts_with("//") || other.starts_with("/\\");
+        (found && !names_host).then_some(other)
     }
 }

@@ -1,5 +1,7 @@
 //! Apps without a server.
 
+mod hostile;
+
 use std::cell::{Cell, RefCell};
 use std::error::Error as StdError;
 use std::fmt;
