@@ -41,6 +41,6 @@ impl App {
         if let Err(error) = self.check_needs() {
             panic!("{error}");
         }
-        self.handle(&mut request.into_request())
+        self.table().answer_guarded(&mut request.into_request())
     }
 }

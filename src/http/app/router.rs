@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::pattern::{Pattern, Segment};
+use crate::http::exchange::route::split_segment;
 use crate::http::message::decode_path;
 
 /// A route at the end of a pattern.
@@ -172,7 +173,8 @@ impl Router {
     /// Calls `visit` with the routes of each pattern that matches, until it returns a value.
     fn visit<T>(&self, path: &str, mut visit: impl FnMut(&[Leaf]) -> Option<T>) -> Option<T> {
         let rest = path.strip_prefix('/')?;
-        self.root.visit(Some(rest), path.contains('%'), &mut visit)
+        let is_escaped = path.bytes().any(|byte| byte == b'%');
+        self.root.visit(Some(rest), is_escaped, &mut visit)
     }
 }
 
@@ -187,10 +189,7 @@ impl Node {
         let Some(path) = rest else {
             return (!self.here.is_empty()).then(|| visit(&self.here)).flatten();
         };
-        let (segment, rest) = match path.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
-            None => (path, None),
-        };
+        let (segment, rest) = split_segment(path);
         if !self.texts.is_empty()
             && let Some(next) = self.text(segment, is_escaped)
             && let Some(found) = next.visit(rest, is_escaped, visit)

@@ -84,14 +84,29 @@ impl Rest<'_> {
 }
 
 impl Table {
-    /// Answers a request from the beginning of its way.
+    /// Answers a request from the beginning of its way. A panic of a handler unwinds from here where
+    /// nothing in the app sees the response.
     #[inline]
     pub(super) fn answer(&self, request: &mut Request) -> Response {
         let found = self.find(request, 0);
-        let mut response = match self.bare_handler(found) {
-            Some(handler) => handler.handle(request),
-            None => self.run(request, found, 0),
+        let Some(handler) = self.bare_handler(found) else {
+            return self.answer_found(request, found);
         };
+        let mut response = handler.handle(request);
+        if response.has_aside() {
+            self.finish(request, found, &mut response);
+        }
+        response
+    }
+
+    /// As [`answer`](Self::answer), and a panic of a handler is a response of 500.
+    pub(super) fn answer_guarded(&self, request: &mut Request) -> Response {
+        let found = self.find(request, 0);
+        self.answer_found(request, found)
+    }
+
+    fn answer_found(&self, request: &mut Request, found: Match) -> Response {
+        let mut response = self.run(request, found, 0);
         if response.has_aside() {
             self.finish(request, found, &mut response);
         }

@@ -24,7 +24,7 @@ use std::fmt;
 /// # Ok::<(), ethreads::http::MalformedPath>(())
 /// ```
 pub fn decode_path(path: &str) -> Result<Cow<'_, str>, MalformedPath> {
-    let Some(first) = path.find('%') else {
+    let Some(first) = path.bytes().position(|byte| byte == b'%') else {
         return Ok(Cow::Borrowed(path));
     };
     let (plain, rest) = path.as_bytes().split_at(first);

@@ -8,7 +8,6 @@ use super::path_values::PathValues;
 use crate::http::error::{HandlerError, Result};
 use crate::http::exchange::extract::FromRequest;
 use crate::http::exchange::request::Request;
-use crate::http::message::decode_path;
 
 /// The parameters of the route, percent-decoded: a value for one parameter, a tuple for several in
 /// their order, a struct or a map by their names.
@@ -44,12 +43,10 @@ pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Path<T> {
     fn from_request(request: &mut Request) -> Result<Self> {
-        let mut values = Vec::new();
-        if let Some(route) = &request.route {
-            for (name, value) in route.params(request.path()) {
-                values.push((name, decode_path(value)?));
-            }
-        }
+        let values = request
+            .route
+            .as_ref()
+            .map(|route| (&**route, request.path()));
         T::deserialize(PathValues(values))
             .map(Self)
             .map_err(|error| {

@@ -9,6 +9,9 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
+use crate::http::exchange::route::{Route, params_of};
+use crate::http::message::decode_path;
+
 /// Why parameters do not fit.
 #[derive(Debug)]
 pub(super) struct PathError(String);
@@ -27,24 +30,30 @@ impl serde::de::Error for PathError {
     }
 }
 
-/// The parameters with their names.
-pub(super) struct PathValues<'de>(pub(super) Vec<(&'de str, Cow<'de, str>)>);
+/// The parameters of a route, and the path that has them; `None` without a route.
+pub(super) struct PathValues<'de>(pub(super) Option<(&'de Route, &'de str)>);
 
 impl<'de> PathValues<'de> {
+    fn count(&self) -> usize {
+        self.0.map_or(0, |(route, _)| route.params.len())
+    }
+
     /// The only parameter.
-    fn one(mut self) -> Result<Value<'de>, PathError> {
-        match (self.0.pop(), self.0.len()) {
-            (Some((name, text)), 0) => Ok(Value { name, text }),
-            (_, before) => Err(PathError::custom(format_args!(
-                "a single value was expected, and the route has {} parameters",
-                if before == 0 { 0 } else { before + 1 }
+    fn one(self) -> Result<Value<'de>, PathError> {
+        match self.count() {
+            1 => self.values().next().ok_or_else(|| PathError(String::new())),
+            count => Err(PathError::custom(format_args!(
+                "a single value was expected, and the route has {count} parameters"
             ))),
         }
     }
 
     fn values(self) -> impl Iterator<Item = Value<'de>> {
-        let value = |(name, text)| Value { name, text };
-        self.0.into_iter().map(value)
+        let (params, path) = match self.0 {
+            Some((route, path)) => (&*route.params, path),
+            None => (&[][..], ""),
+        };
+        params_of(params, path).map(|(name, text)| Value { name, text })
     }
 }
 
@@ -111,10 +120,10 @@ impl<'de> Deserializer<'de> for PathValues<'de> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, PathError> {
-        if self.0.len() != len {
+        if self.count() != len {
             return Err(PathError::custom(format_args!(
                 "{len} values were expected, and the route has {} parameters",
-                self.0.len()
+                self.count()
             )));
         }
         self.deserialize_seq(visitor)
@@ -147,18 +156,23 @@ impl<'de> Deserializer<'de> for PathValues<'de> {
 /// One parameter.
 struct Value<'de> {
     name: &'de str,
-    text: Cow<'de, str>,
+    /// Percent-encoded.
+    text: &'de str,
 }
 
-impl Value<'_> {
+impl<'de> Value<'de> {
+    fn decoded(&self) -> Result<Cow<'de, str>, PathError> {
+        let fault = |fault| PathError::custom(format_args!("{}: {fault}", self.name));
+        decode_path(self.text).map_err(fault)
+    }
+
     fn parse<N: FromStr>(&self, expected: &str) -> Result<N, PathError> {
+        let text = self.decoded()?;
         let fault = |_| {
-            PathError::custom(format_args!(
-                "{}: expected {expected}, got {:?}",
-                self.name, self.text
-            ))
+            let name = self.name;
+            PathError::custom(format_args!("{name}: expected {expected}, got {text:?}"))
         };
-        self.text.parse().map_err(fault)
+        text.parse().map_err(fault)
     }
 }
 
@@ -198,7 +212,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PathError> {
-        match self.text {
+        match self.decoded()? {
             Cow::Borrowed(text) => visitor.visit_borrowed_str(text),
             Cow::Owned(text) => visitor.visit_string(text),
         }

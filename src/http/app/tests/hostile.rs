@@ -328,7 +328,7 @@ fn paths_of_all_forms_reach_their_routes() {
         &app,
         Request::get("/a/%"),
         400,
-        "Bad Request: path is not percent-encoded UTF-8\n",
+        "path: x: path is not percent-encoded UTF-8\n",
     );
     check(&app, Request::get("/files"), 404, "not found\n");
     check(&app, Request::get("/files/"), 200, "[]");
