@@ -44,7 +44,7 @@ pub(super) fn render(table: &Table, scope: usize, request: &Request, response: &
         error.set_status(status);
         is_changed = true;
     }
-    error.log();
+    logging(|| error.log());
     if !is_changed && renderer(table, scope).is_none() {
         // It is the answer of the error, with what the handler has added.
         return;
@@ -132,7 +132,7 @@ fn answer(
         .map(|render| thread::catch_panic(AssertUnwindSafe(|| render(error, request))));
     let mut response = match rendered {
         Some(Ok(mut response)) => {
-            log_error_of(&mut response);
+            logging(|| log_error_of(&mut response));
             response
         }
         Some(Err(payload)) => {
@@ -166,6 +166,13 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     HandlerError::logged(Panicked(text))
         .with_header(CONNECTION, HeaderValue::from_static("close"))
         .into_response()
+}
+
+/// Logs an error, whose text is code of the program.
+fn logging(log: impl FnOnce()) {
+    if let Err(payload) = thread::catch_panic(AssertUnwindSafe(log)) {
+        log_panic("text of an error", payload);
+    }
 }
 
 fn log_panic(what: &str, payload: Box<dyn Any + Send>) -> String {

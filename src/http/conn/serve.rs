@@ -154,11 +154,23 @@ fn answer(
     }
     let response = response.get_or_insert_with(internal_error);
     if response.has_aside() {
-        log_error_of(response);
+        guarded("text of an error", || log_error_of(response));
     }
     let next = respond(io, observer, response);
+    if response.has_aside() || io.request.has_values() {
+        drop_values(io, response);
+    }
     io.request.end_exchange();
     next
+}
+
+/// Drops what the program has kept with a request and its response. A destructor that panics does
+/// not cost the answer, which may still be in the output.
+#[cold]
+#[inline(never)]
+fn drop_values(io: &mut ConnIo, response: &mut Response) {
+    guarded("destructor", || response.drop_aside());
+    guarded("destructor", || io.request.drop_values());
 }
 
 /// Ends a connection whose handler has put another request into the place of its own, and with it
@@ -280,7 +292,7 @@ fn refuse(
     let render = || state.handler.refuse(error, None);
     let mut response = guarded("handler", render).unwrap_or_else(internal_error);
     if response.has_aside() {
-        log_error_of(&mut response);
+        guarded("text of an error", || log_error_of(&mut response));
     }
     if let Err(fault) = response.make_final() {
         log::error!("a handler gave a response that cannot be sent: {fault}");

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::panic::{AssertUnwindSafe, Location};
+use std::panic::Location;
 use std::{fmt, io, result};
 
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -11,8 +11,6 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::causes::WithCauses;
 use super::fault::Error;
 use crate::http::message::{Headers, IntoResponse, MalformedPath, Response};
-use crate::runtime::base::panic::{drop_payload, message};
-use crate::thread;
 
 /// The result of a handler, or of a function that a handler calls with `?`.
 pub type Result<T, E = HandlerError> = result::Result<T, E>;
@@ -201,7 +199,7 @@ impl HandlerError {
         self.inner.message.is_none() && self.inner.status == StatusCode::INTERNAL_SERVER_ERROR
     }
 
-    /// Writes the error to the log.
+    /// Writes the error to the log. May panic, as the text of its cause is code of the program.
     pub(in crate::http) fn log(&self) {
         let Inner {
             status, location, ..
@@ -209,15 +207,10 @@ impl HandlerError {
         if self.inner.is_logged {
             return;
         }
-        // The text of an error is code of the program.
-        let log = || match status.is_server_error() {
-            true => log::error!("handler failed at {location}: {self}"),
-            false => log::debug!("handler answered {status} at {location}: {self}"),
-        };
-        if let Err(payload) = thread::catch_panic(AssertUnwindSafe(log)) {
-            let text = message(&*payload);
-            log::error!("handler failed at {location}, and the text of its error panicked: {text}");
-            drop_payload(payload);
+        if status.is_server_error() {
+            log::error!("handler failed at {location}: {self}");
+        } else {
+            log::debug!("handler answered {status} at {location}: {self}");
         }
     }
 
@@ -245,7 +238,8 @@ impl IntoResponse for HandlerError {
     }
 }
 
-/// Logs the error that a response was made of, when the response is final.
+/// Logs the error that a response was made of, when the response is final. May panic, as the text
+/// of the error is code of the program.
 #[cold]
 pub(in crate::http) fn log_error_of(response: &mut Response) {
     if let Some(error) = response.take_error::<HandlerError>() {

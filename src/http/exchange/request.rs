@@ -95,19 +95,22 @@ impl Request {
         }
     }
 
-    /// Lets go of what was kept for the request, when it has been answered.
+    /// Lets go of the route, when the request has been answered.
     #[inline(always)]
     pub(in crate::http) fn end_exchange(&mut self) {
         if self.route.is_some() {
             self.route = None;
         }
-        if self.values.is_some() {
-            self.drop_values();
-        }
     }
 
-    #[cold]
-    fn drop_values(&mut self) {
+    /// Whether values were inserted.
+    #[inline(always)]
+    pub(in crate::http) fn has_values(&self) -> bool {
+        self.values.is_some()
+    }
+
+    /// Drops the values that were inserted.
+    pub(in crate::http) fn drop_values(&mut self) {
         self.values = None;
     }
 

@@ -154,6 +154,11 @@ impl Response {
         self.aside.is_some()
     }
 
+    /// Drops what goes with the response and is not sent.
+    pub(crate) fn drop_aside(&mut self) {
+        self.aside = None;
+    }
+
     /// Takes the error of which the response was made, if it is of this type.
     pub(crate) fn take_error<E: Any>(&mut self) -> Option<E> {
         let error = &mut self.aside.as_mut()?.error;

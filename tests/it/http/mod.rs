@@ -1,6 +1,7 @@
 //! The server.
 
 pub(crate) mod admission;
+pub(crate) mod app;
 pub(crate) mod bodies;
 pub(crate) mod broken_streams;
 pub(crate) mod builder;
