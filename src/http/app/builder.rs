@@ -95,6 +95,11 @@ use crate::http::message::IntoResponse;
 /// ```
 #[must_use = "an app does nothing before it is served"]
 pub struct App {
+    parts: EachShardBuildsItsOwn,
+}
+
+/// What an app is made of.
+struct Parts {
     /// The app itself, and the apps inside it.
     scopes: Vec<ScopeSpec>,
     routes: Vec<RouteSpec>,
@@ -103,15 +108,14 @@ pub struct App {
     /// The place of each route, by what must be unique.
     taken: HashMap<RouteKey, &'static Location<'static>>,
     table: OnceCell<Table>,
-    /// An app of [`Rc`]s belongs to its shard.
-    _each_shard_builds_its_own: EachShardBuildsItsOwn,
 }
 
-/// Not `Send`: the compiler names this type where an app is sent to another shard.
+/// Not `Send`: the compiler names this type where an app is sent to another shard. An [`Rc`] around
+/// everything is all that it complains about; it is never cloned.
 #[derive(Default)]
-struct EachShardBuildsItsOwn(std::marker::PhantomData<Rc<()>>);
+struct EachShardBuildsItsOwn(Rc<Parts>);
 
-impl Default for App {
+impl Default for Parts {
     fn default() -> Self {
         Self {
             scopes: vec![ScopeSpec::default()],
@@ -119,14 +123,41 @@ impl Default for App {
             mounts: Vec::new(),
             taken: HashMap::new(),
             table: OnceCell::new(),
-            _each_shard_builds_its_own: EachShardBuildsItsOwn::default(),
+        }
+    }
+}
+
+impl Parts {
+    #[track_caller]
+    fn add(&mut self, route: RouteSpec) {
+        if let Some(first) = self.taken.insert(route.key(), route.place) {
+            panic!(
+                "two routes for {}: the first at {first}, the second at {}",
+                route.describe(),
+                route.place
+            );
+        }
+        self.routes.push(route);
+    }
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            parts: EachShardBuildsItsOwn::default(),
         }
     }
 }
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let routes: Vec<_> = self.routes.iter().map(RouteSpec::describe).collect();
+        let routes: Vec<_> = self
+            .parts
+            .0
+            .routes
+            .iter()
+            .map(RouteSpec::describe)
+            .collect();
         f.debug_struct("App")
             .field("routes", &routes)
             .finish_non_exhaustive()
@@ -142,18 +173,27 @@ impl App {
     /// The app in the form in which it answers requests.
     #[inline]
     pub(super) fn table(&self) -> &Table {
-        let make = || Table::new(&self.scopes, &self.routes, &self.mounts);
-        self.table.get_or_init(make)
+        let parts = &*self.parts.0;
+        let make = || Table::new(&parts.scopes, &parts.routes, &parts.mounts);
+        parts.table.get_or_init(make)
     }
 
     /// Checks that the handlers and plugins have the values that they need.
     pub(super) fn check_needs(&self) -> io::Result<()> {
-        check_needs(&self.scopes, &self.routes)
+        check_needs(&self.parts.0.scopes, &self.parts.0.routes)
+    }
+
+    /// The parts, to change them.
+    fn parts(&mut self) -> &mut Parts {
+        let Some(parts) = Rc::get_mut(&mut self.parts.0) else {
+            unreachable!("an app does not share its parts");
+        };
+        parts.table = OnceCell::new();
+        parts
     }
 
     fn own(&mut self) -> &mut ScopeSpec {
-        self.table = OnceCell::new();
-        &mut self.scopes[0]
+        &mut self.parts().scopes[0]
     }
 
     /// Routes a method of a path to a handler; `None` is any method.
@@ -174,7 +214,7 @@ impl App {
     {
         let mut needs = Needs::default();
         H::needs(&mut needs);
-        self.add(RouteSpec {
+        self.parts().add(RouteSpec {
             host: None,
             method: method.into(),
             pattern: Pattern::expect(path),
@@ -184,18 +224,6 @@ impl App {
             place: Location::caller(),
         });
         self
-    }
-
-    fn add(&mut self, route: RouteSpec) {
-        self.table = OnceCell::new();
-        if let Some(first) = self.taken.insert(route.key(), route.place) {
-            panic!(
-                "two routes for {}: the first at {first}, the second at {}",
-                route.describe(),
-                route.place
-            );
-        }
-        self.routes.push(route);
     }
 
     /// Routes GET, and with it HEAD. Panics as [`route`](Self::route).
@@ -294,7 +322,7 @@ impl App {
     /// request would be left.
     #[track_caller]
     pub fn merge(mut self, app: Self) -> Self {
-        if app.scopes[0].fallback.is_some() {
+        if app.parts.0.scopes[0].fallback.is_some() {
             panic!(
                 "a merged app cannot have a fallback; give it to the app that it is merged into"
             );
@@ -324,10 +352,14 @@ impl App {
 
     #[track_caller]
     fn embed(&mut self, host: Option<HostPattern>, prefix: Prefix, mounted: bool, app: Self) {
-        let offset = self.scopes.len();
+        let parts = self.parts();
+        let Some(app) = Rc::into_inner(app.parts.0) else {
+            unreachable!("an app does not share its parts");
+        };
+        let offset = parts.scopes.len();
         for mut scope in app.scopes {
             scope.parent = Some(scope.parent.map_or(0, |parent| parent + offset));
-            self.scopes.push(scope);
+            parts.scopes.push(scope);
         }
         let join = |inner: Option<HostPattern>| match (&host, inner) {
             (Some(_), Some(_)) => panic!("an app with hosts cannot be the app of a host"),
@@ -341,7 +373,7 @@ impl App {
                     route.describe()
                 ),
             };
-            self.add(RouteSpec {
+            parts.add(RouteSpec {
                 host: join(route.host),
                 pattern,
                 scope: route.scope + offset,
@@ -349,7 +381,7 @@ impl App {
             });
         }
         for mount in app.mounts {
-            self.mounts.push(Mount {
+            parts.mounts.push(Mount {
                 host: join(mount.host),
                 prefix: mount.prefix.below(&prefix),
                 scope: mount.scope + offset,
@@ -357,7 +389,7 @@ impl App {
         }
         if mounted {
             let scope = offset;
-            self.mounts.push(Mount {
+            parts.mounts.push(Mount {
                 host,
                 prefix,
                 scope,

@@ -66,7 +66,14 @@ pub trait Handler: 'static {
 /// takes up to eight [extractors](FromRequest), then a `&mut Request` if it wants one, and returns
 /// a value that [converts](IntoResponse) into a response. Sealed.
 ///
-/// `M` tells the kinds apart; the compiler infers it.
+/// `M` tells the kinds apart; the compiler infers it. Two arguments that read the body of the
+/// request do not compile:
+///
+/// ```compile_fail,E0080
+/// use ethreads::http::{App, Json};
+///
+/// let app = App::new().post("/", |_: Json<u8>, _: String| "added");
+/// ```
 ///
 /// # Examples
 ///

@@ -25,6 +25,15 @@ use super::{Body, Headers, Response};
 /// let response = (StatusCode::OK, [("content-type", "text/html")], "<p>hi").into_response();
 /// assert_eq!(response.headers().len(), 1);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "returns `{Self}`, which is no response",
+    note = "a response is text, bytes, `Json<T>`, a `StatusCode`, a `Response`, or a tuple that \
+            adds a status or headers to one",
+    note = "a handler that fails returns `ethreads::http::Result<T>`: `?` turns every error into \
+            its `HandlerError`",
+    note = "a handler blocks instead of waiting for a future: leave out `async` and `.await`"
+)]
 pub trait IntoResponse {
     /// Makes the response.
     fn into_response(self) -> Response;

@@ -35,7 +35,7 @@ fn an_escaped_slash_of_a_pattern_matches_no_slash() {
 fn repeated_fields_of_an_error_are_all_sent() {
     let fail = || {
         Err::<(), _>(
-            HandlerError::status(StatusCode::UNAUTHORIZED, "who?")
+            HandlerError::status(StatusCode::UNAUTHORIZED, "no token")
                 .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))
                 .with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
         )

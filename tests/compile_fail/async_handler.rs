@@ -1,0 +1,9 @@
+use ethreads::http::App;
+
+async fn hello() -> &'static str {
+    "hello"
+}
+
+fn main() {
+    let _ = App::new().get("/", hello);
+}
