@@ -6,6 +6,7 @@
 mod builder;
 pub mod error_pages;
 pub(in crate::http) mod extract;
+pub(in crate::http) mod files;
 mod handler;
 mod needs;
 mod next;

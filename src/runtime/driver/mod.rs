@@ -27,6 +27,8 @@
 //!    reporting under its old key, and cannot be removed any more.
 //! 8. *Time is the driver's.* [`Driver::now`] never goes back; deadlines are on its clock.
 
+#[cfg(feature = "http")]
+pub(crate) mod beneath;
 mod clock;
 pub(crate) mod cpus;
 #[cfg(target_os = "linux")]
@@ -37,6 +39,8 @@ pub(crate) mod file;
 mod kind;
 pub(crate) mod ops;
 mod polling;
+#[cfg(feature = "http")]
+pub(crate) mod random;
 mod report;
 pub(in crate::runtime) mod sigaction;
 pub(crate) mod signal;

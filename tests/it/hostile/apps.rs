@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 
 use ethreads::http::{
-    App, Extension, HandlerError, IntoResponse, Json, Request, Response, State, StatusCode,
+    App, Extension, Files, HandlerError, IntoResponse, Json, Request, Response, State, StatusCode,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -178,6 +178,10 @@ fn texts() -> Vec<Row> {
                 let _ = write!(kit.pen(), "{app:?}");
                 assert_eq!(app.call(Request::get("/")).status(), 200);
             })
+        }),
+        row("http::Files::new", "AsRef", |kit| {
+            let root = kit.path(std::env::temp_dir());
+            Play::call(move || drop(Files::new(root).unwrap()))
         }),
         row("http::Response::fmt", "Write", |kit| {
             let kit = kit.clone();
