@@ -15,6 +15,7 @@ mod render;
 mod router;
 mod run;
 mod spec;
+pub(in crate::http) mod sse;
 mod table;
 #[cfg(test)]
 mod tests;

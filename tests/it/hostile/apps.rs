@@ -4,7 +4,8 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 
 use ethreads::http::{
-    App, Extension, Files, HandlerError, IntoResponse, Json, Request, Response, State, StatusCode,
+    App, Event, Extension, Files, HandlerError, IntoResponse, Json, Request, Response, Sse, State,
+    StatusCode,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,6 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = around();
     rows.extend(failed());
     rows.extend(extracted());
+    rows.extend(sent());
     rows.into_iter().map(Row::shielded).chain(texts()).collect()
 }
 
@@ -120,6 +122,34 @@ fn failed() -> Vec<Row> {
                 failing(app, &kit).status_of(move |_: &Failed| {
                     kit.call();
                     Some(StatusCode::OK)
+                })
+            })
+        }),
+    ]
+}
+
+fn sent() -> Vec<Row> {
+    vec![
+        row("http::Sse::new", "Fn", |kit| {
+            app(kit, |app, kit| {
+                let write = move |kit: Kit| {
+                    Sse::new(move |events| {
+                        events.send(Event::new().data("a"))?;
+                        kit.call();
+                        events.send(Event::new().data("b"))
+                    })
+                };
+                app.any("/bad", move || write(kit.clone()))
+            })
+        }),
+        row("http::Sse::new", "Drop", |kit| {
+            app(kit, |app, kit| {
+                app.any("/bad", move || {
+                    let value = kit.value();
+                    Sse::new(move |events| {
+                        drop(value);
+                        events.send(Event::new().data("b"))
+                    })
                 })
             })
         }),

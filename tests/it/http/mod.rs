@@ -33,6 +33,7 @@ pub(crate) mod server;
 pub(crate) mod sharded;
 pub(crate) mod shutdown;
 pub(crate) mod splits;
+pub(crate) mod sse;
 pub(crate) mod static_files;
 pub(crate) mod streaming;
 pub(crate) mod styles;
