@@ -162,3 +162,54 @@ impl FoundFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Looks for a file of `len` bytes as the pool does.
+    fn found_by_the_pool(len: usize, reads: bool) -> FoundFile {
+        let name = format!("ethreads-find-{}-{len}-{reads}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("file"), vec![7; len]).unwrap();
+        let search = Search {
+            root: Arc::new(Beneath::new(&folder).unwrap()),
+            wanted: Wanted {
+                path: "file".to_owned(),
+                is_dir: false,
+            },
+            index: None,
+            lists: false,
+            accepted: Accepted::default(),
+            reads,
+        };
+        let found = search.attempt(Effort::Full).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+        match found {
+            Found::File(found) => *found,
+            _ => panic!("no file"),
+        }
+    }
+
+    #[test]
+    fn small_files_are_read_by_the_call_that_opens_them() {
+        for len in [0, 1, SMALL as usize] {
+            let found = found_by_the_pool(len, true);
+            assert_eq!(found.bytes, Some(vec![7; len]));
+        }
+        assert_eq!(found_by_the_pool(SMALL as usize + 1, true).bytes, None);
+        assert_eq!(found_by_the_pool(1, false).bytes, None);
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_not_kept() {
+        let mut found = found_by_the_pool(10, false);
+        let mut cut = found_by_the_pool(9, false);
+        std::mem::swap(&mut found.file, &mut cut.file);
+        found.read().unwrap();
+        assert_eq!(found.bytes, None);
+    }
+}
