@@ -93,6 +93,7 @@ use crate::http::message::IntoResponse;
 /// assert_eq!(answer.status(), 400);
 /// # Ok::<(), ethreads::http::Error>(())
 /// ```
+#[derive(Default)]
 #[must_use = "an app does nothing before it is served"]
 pub struct App {
     parts: EachShardBuildsItsOwn,
@@ -138,14 +139,6 @@ impl Parts {
             );
         }
         self.routes.push(route);
-    }
-}
-
-impl Default for App {
-    fn default() -> Self {
-        Self {
-            parts: EachShardBuildsItsOwn::default(),
-        }
     }
 }
 

@@ -412,12 +412,14 @@ fn a_request_that_is_replaced_ends_its_connection() {
             "answer"
         });
         let mut client = site.connect();
+        let name = format!("http-client {}", client.stream.local_addr().unwrap());
         client.send(post("/first", 5) + "hello" + &post("/second", 0));
         client.end();
         let mut request = kept.borrow_mut().take().unwrap();
         assert_eq!(request.path(), "/first");
         assert!(request.bytes().is_err());
-        let lines = logged("its handler has replaced the request");
+        let mut lines = logged(&name);
+        lines.retain(|line| line.contains("its handler has replaced the request"));
         assert_eq!(lines.len(), 1);
         site.end();
     });

@@ -410,7 +410,7 @@ fn deep_json_and_odd_types_are_refused() {
     #[derive(Deserialize)]
     struct Deep {
         #[allow(dead_code, reason = "it is only parsed")]
-        next: Option<Box<Deep>>,
+        next: Option<Box<Self>>,
     }
     let app = App::new()
         .post("/any", |Json(_): Json<serde_json::Value>| "parsed")
