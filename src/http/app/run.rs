@@ -84,8 +84,8 @@ impl Rest<'_> {
 }
 
 impl Table {
-    /// Answers a request from the beginning of its way. A panic of a handler unwinds from here where
-    /// nothing in the app sees the response.
+    /// Answers a request from the beginning of its way. A panic of a handler unwinds from here
+    /// where nothing in the app sees the response.
     #[inline]
     pub(super) fn answer(&self, request: &mut Request) -> Response {
         let found = self.find(request, 0);

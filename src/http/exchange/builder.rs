@@ -9,7 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Version};
-use serde::Serialize;
+use serde_core::Serialize;
 
 use super::body::{ReaderSource, RequestBody};
 use super::received::Received;

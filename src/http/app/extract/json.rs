@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde_core::Serialize;
+use serde_core::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::{has_type, wrong_type};

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor};
-use serde::forward_to_deserialize_any;
+use serde_core::de::value::{MapDeserializer, SeqDeserializer};
+use serde_core::de::{
+    Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess, Visitor,
+};
+use serde_core::forward_to_deserialize_any;
 
 use crate::http::exchange::route::{Route, params_of};
 use crate::http::message::decode_path;
@@ -24,7 +26,7 @@ impl fmt::Display for PathError {
 
 impl std::error::Error for PathError {}
 
-impl serde::de::Error for PathError {
+impl serde_core::de::Error for PathError {
     fn custom<T: fmt::Display>(text: T) -> Self {
         Self(text.to_string())
     }
@@ -253,7 +255,7 @@ impl<'de> EnumAccess<'de> for Value<'de> {
     type Error = PathError;
     type Variant = UnitVariant;
 
-    fn variant_seed<S: serde::de::DeserializeSeed<'de>>(
+    fn variant_seed<S: serde_core::de::DeserializeSeed<'de>>(
         self,
         seed: S,
     ) -> Result<(S::Value, UnitVariant), PathError> {
@@ -273,7 +275,7 @@ impl<'de> VariantAccess<'de> for UnitVariant {
         Ok(())
     }
 
-    fn newtype_variant_seed<S: serde::de::DeserializeSeed<'de>>(
+    fn newtype_variant_seed<S: serde_core::de::DeserializeSeed<'de>>(
         self,
         _: S,
     ) -> Result<S::Value, PathError> {

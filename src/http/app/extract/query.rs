@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use http::StatusCode;
-use serde::de::DeserializeOwned;
+use serde_core::de::DeserializeOwned;
 
 use crate::http::error::{HandlerError, Result};
 use crate::http::exchange::extract::FromRequest;
