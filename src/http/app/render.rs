@@ -10,8 +10,8 @@ use std::panic::AssertUnwindSafe;
 
 use http::StatusCode;
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HeaderName, HeaderValue,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    HeaderValue,
 };
 
 use super::spec::OnError;
@@ -55,13 +55,13 @@ pub(super) fn render(table: &Table, scope: usize, request: &Request, response: &
     *response = rendered;
 }
 
-/// The fields that describe a body, which are those of the body that was rendered.
-const DESCRIBE_BODY: [HeaderName; 5] = [
+/// The fields that describe a body, which are those of the body that was rendered. `Content-Range`
+/// is none of them: that of a 416 tells the length of the resource (RFC 9110 section 15.5.17).
+const DESCRIBE_BODY: [HeaderName; 4] = [
     CONTENT_TYPE,
     CONTENT_LENGTH,
     CONTENT_ENCODING,
     CONTENT_LANGUAGE,
-    CONTENT_RANGE,
 ];
 
 /// Adds the fields of an error to the response that was rendered for it, but for those that
