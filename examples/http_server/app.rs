@@ -1,15 +1,26 @@
 //! The routes as an app.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use ethreads::http::{App, Form, Json, Path, Request, ServerHandle, State};
+use ethreads::http::{App, Files, Form, Json, Path, Request, ServerHandle, State};
 use serde::Serialize;
 
 use crate::routes::{self, BIG, INDEX};
 
-/// The app of one shard.
-pub(crate) fn app(server: ServerHandle) -> App {
-    App::new()
+/// The folder of `/static/`, unless another one is named.
+const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/http_server/static");
+
+/// The app of one shard, with the files of `folder`.
+pub(crate) fn app(server: ServerHandle, folder: Option<&str>) -> io::Result<App> {
+    let files = match folder {
+        Some(folder) => Some(Files::new(folder).map_err(|error| {
+            io::Error::new(error.kind(), format!("--static {folder}: {error}"))
+        })?),
+        // The program may run where its sources are not.
+        None => Files::new(STATIC).ok(),
+    };
+    let app = App::new()
         .with(server)
         .get("/", || routes::html(INDEX))
         .post("/", |request: &mut Request| routes::echo(request))
@@ -33,7 +44,11 @@ pub(crate) fn app(server: ServerHandle) -> App {
         })
         .get("/stats", |server: State<ServerHandle>| {
             routes::stats(&server)
-        })
+        });
+    Ok(match files {
+        Some(files) => app.get("/static/{*path}", files.precompressed()),
+        None => app,
+    })
 }
 
 #[derive(Serialize)]

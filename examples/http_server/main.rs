@@ -41,7 +41,7 @@ use crate::routes::Routes;
 
 const USAGE: &str = "\
 usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|none]
-                   [--timeouts SECONDS] [--shards N | --pull]
+                   [--timeouts SECONDS] [--static FOLDER] [--shards N | --pull]
 
   --addr         where to listen; port 0 chooses one (default 127.0.0.1:8080)
   --max-threads  connections that are served at the same time (default 10000)
@@ -49,6 +49,7 @@ usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|
                  none: no connection waits, beyond --max-threads the answer is 503)
   --timeouts     how long a peer may be idle, take for a head, or pause in a body or in reading
                  an answer (default 75 for idle, 30 for the others)
+  --static       the folder whose files are below /static/ (default: a small one of the example)
   --shards       OS threads that serve; 0 is one for each CPU (default 1)
   --pull         a loop reads the requests and answers them
 ";
@@ -59,6 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         address,
         taskmaster,
         timeouts,
+        folder,
         shards,
         pull,
     } = args()?;
@@ -75,11 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             return pulled::serve(server, Routes::new(handle));
         }
         if shards == 1 {
-            return server.run(app::app(handle));
+            return server.run(app::app(handle, folder.as_deref())?);
         }
         server
             .on_shards(Runtime::builder().shards(shards))?
-            .run_each(move |_| app::app(handle.clone()))
+            .run_each(move |_| app::app(handle.clone(), folder.as_deref()))
     })??;
     Ok(())
 }
@@ -90,6 +92,8 @@ struct Args {
     taskmaster: Taskmaster,
     /// How long a peer may take.
     timeouts: Timeouts,
+    /// The folder of `/static/`.
+    folder: Option<String>,
     /// OS threads that serve.
     shards: usize,
     /// Whether requests are pulled.
@@ -99,6 +103,7 @@ struct Args {
 fn args() -> Result<Args, Box<dyn Error>> {
     let mut address = "127.0.0.1:8080".to_owned();
     let mut timeouts = Timeouts::default();
+    let mut folder = None;
     let (mut shards, mut pull) = (1, false);
     let (mut max_threads, mut max_accept) = (None, None);
     let mut args = lexopt::Parser::from_env();
@@ -117,6 +122,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
                 timeouts.body_grace = limit;
                 timeouts.write = limit;
             }
+            lexopt::Arg::Long("static") => folder = Some(args.value()?.string()?),
             lexopt::Arg::Long("shards") => shards = args.value()?.parse()?,
             lexopt::Arg::Long("pull") => pull = true,
             lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => {
@@ -143,6 +149,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
         address,
         taskmaster,
         timeouts,
+        folder,
         shards,
         pull,
     })
