@@ -6,7 +6,6 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::iter;
-use std::panic::AssertUnwindSafe;
 
 use http::StatusCode;
 use http::header::{
@@ -16,11 +15,11 @@ use http::header::{
 
 use super::spec::OnError;
 use super::table::Table;
+use crate::http::conn::panics::{guarded, log_panic};
 use crate::http::error::{Error, HandlerError, log_error_of};
 use crate::http::exchange::request::Request;
 use crate::http::message::{Headers, IntoResponse, Response};
 use crate::runtime::base::panic::{drop_payload, message};
-use crate::thread;
 
 /// Renders the error that a response was made of, by the rules of an app and those around it.
 #[cold]
@@ -44,7 +43,7 @@ pub(super) fn render(table: &Table, scope: usize, request: &Request, response: &
         error.set_status(status);
         is_changed = true;
     }
-    logging(|| error.log());
+    guarded("text of an error", || error.log());
     if !is_changed && renderer(table, scope).is_none() {
         // It is the answer of the error, with what the handler has added.
         return;
@@ -98,15 +97,9 @@ pub(super) fn end_passing(table: &Table, scope: usize, request: &Request, respon
 
 /// The status that an app gives to an error or one of its causes.
 fn status_of(table: &Table, scope: usize, error: &(dyn StdError + 'static)) -> Option<StatusCode> {
-    let rules = table.enclosing(scope).flat_map(|scope| &scope.status_of);
-    let apply = AssertUnwindSafe(|| {
-        let mut rules = rules;
-        rules.find_map(|rule| causes(error).find_map(|cause| rule(cause)))
-    });
-    thread::catch_panic(apply).unwrap_or_else(|payload| {
-        log_panic("status of an error", payload);
-        None
-    })
+    let mut rules = table.enclosing(scope).flat_map(|scope| &scope.status_of);
+    let apply = || rules.find_map(|rule| causes(error).find_map(|cause| rule(cause)));
+    guarded("status of an error", apply).flatten()
 }
 
 /// An error and its causes, and what an `io::Error` wraps.
@@ -128,16 +121,11 @@ fn answer(
     error: &HandlerError,
     request: Option<&Request>,
 ) -> Response {
-    let rendered = renderer(table, scope)
-        .map(|render| thread::catch_panic(AssertUnwindSafe(|| render(error, request))));
-    let mut response = match rendered {
-        Some(Ok(mut response)) => {
-            logging(|| log_error_of(&mut response));
+    let render = |render: &OnError| guarded("error renderer", || render(error, request));
+    let mut response = match renderer(table, scope).and_then(render) {
+        Some(mut response) => {
+            guarded("text of an error", || log_error_of(&mut response));
             response
-        }
-        Some(Err(payload)) => {
-            log_panic("error renderer", payload);
-            error.answer()
         }
         None => error.answer(),
     };
@@ -161,25 +149,13 @@ pub(super) fn refuse(table: &Table, error: &Error, head: Option<&Request>) -> Re
 #[cold]
 #[inline(never)]
 pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
-    let text = log_panic("handler", payload);
+    let text = message(&*payload).to_owned();
+    log_panic("handler", &*payload);
+    drop_payload(payload);
     // The handler may have left the body within a chunk.
     HandlerError::logged(Panicked(text))
         .with_header(CONNECTION, HeaderValue::from_static("close"))
         .into_response()
-}
-
-/// Logs an error, whose text is code of the program.
-fn logging(log: impl FnOnce()) {
-    if let Err(payload) = thread::catch_panic(AssertUnwindSafe(log)) {
-        log_panic("text of an error", payload);
-    }
-}
-
-fn log_panic(what: &str, payload: Box<dyn Any + Send>) -> String {
-    let text = message(&*payload).to_owned();
-    log::error!("{what} panicked in ethread {}: {text}", thread::current());
-    drop_payload(payload);
-    text
 }
 
 /// The panic of a handler.
