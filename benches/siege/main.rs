@@ -50,7 +50,7 @@ usage: siege [--divide N] [--rounds N] [--server PATH] [--server-arg ARGUMENT]..
   --server-arg  is passed on to it
 ";
 
-/// How many connections are served, and how many are served or queued, when a crowd attacks.
+/// How many requests are handled, and how many are handled or queued, when a crowd attacks.
 const MAX_THREADS: usize = 2_000;
 const MAX_ACCEPT: usize = 2_500;
 

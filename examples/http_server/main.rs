@@ -9,7 +9,7 @@
 //! ```
 //!
 //! With `--max-threads 2 --max-accept 3` try `curl -i http://127.0.0.1:8080/slow?ms=5000` in four
-//! terminals: two are served, one waits, one gets a 503.
+//! terminals: two are handled, one waits, one gets a 503.
 //!
 //! With `--timeouts 2` a peer that keeps the server waiting soon gets an error: try `nc` and send
 //! nothing after `GET /`.
@@ -41,17 +41,20 @@ use crate::routes::Routes;
 
 const USAGE: &str = "\
 usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|none]
-                   [--timeouts SECONDS] [--static FOLDER] [--shards N | --pull]
+                   [--max-connections N] [--timeouts SECONDS] [--static FOLDER]
+                   [--shards N | --pull]
 
-  --addr         where to listen; port 0 chooses one (default 127.0.0.1:8080)
-  --max-threads  connections that are served at the same time (default 10000)
-  --max-accept   those and the ones that wait, together (default a quarter more than are served;
-                 none: no connection waits, beyond --max-threads the answer is 503)
-  --timeouts     how long a peer may be idle, take for a head, or pause in a body or in reading
-                 an answer (default 75 for idle, 30 for the others)
-  --static       the folder whose files are below /static/ (default: a small one of the example)
-  --shards       OS threads that serve; 0 is one for each CPU (default 1)
-  --pull         a loop reads the requests and answers them
+  --addr             where to listen; port 0 chooses one (default 127.0.0.1:8080)
+  --max-threads      requests that are handled at the same time (default 10000)
+  --max-accept       those and the ones that wait, together (default a quarter more than are
+                     handled; none: no request waits, beyond --max-threads the answer is 503)
+  --max-connections  connections that are open, idle ones included (default: as many as the limit
+                     of descriptors allows)
+  --timeouts         how long a peer may be idle, take for a head, or pause in a body or in reading
+                     an answer (default 75 for idle, 30 for the others)
+  --static           the folder whose files are below /static/ (default: a small one of the example)
+  --shards           OS threads that serve; 0 is one for each CPU (default 1)
+  --pull             a loop reads the requests and answers them
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -105,7 +108,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
     let mut timeouts = Timeouts::default();
     let mut folder = None;
     let (mut shards, mut pull) = (1, false);
-    let (mut max_threads, mut max_accept) = (None, None);
+    let (mut max_threads, mut max_accept, mut max_connections) = (None, None, None);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
@@ -114,6 +117,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
                 max_threads = Some(args.value()?.parse_with(limit)?)
             }
             lexopt::Arg::Long("max-accept") => max_accept = Some(args.value()?.parse_with(limit)?),
+            lexopt::Arg::Long("max-connections") => {
+                max_connections = Some(args.value()?.parse_with(connections)?)
+            }
             lexopt::Arg::Long("timeouts") => {
                 let limit = args.value()?.parse_with(seconds)?;
                 timeouts.idle = limit;
@@ -132,8 +138,7 @@ fn args() -> Result<Args, Box<dyn Error>> {
             arg => return Err(arg.unexpected().into()),
         }
     }
-    let taskmaster = match (max_threads, max_accept) {
-        // The library's own limits take the number of descriptors into account.
+    let mut taskmaster = match (max_threads, max_accept) {
         (None, None) => Taskmaster::per_connection(),
         (threads, accept) => {
             let threads = threads.unwrap_or(Some(Taskmaster::MAX_THREADS));
@@ -142,6 +147,9 @@ fn args() -> Result<Args, Box<dyn Error>> {
             Taskmaster::with_limits(threads, accept)?
         }
     };
+    if let Some(most) = max_connections {
+        taskmaster = taskmaster.max_connections(most);
+    }
     if pull && shards != 1 {
         return Err("--pull serves on one OS thread: leave --shards out".into());
     }
@@ -157,6 +165,13 @@ fn args() -> Result<Args, Box<dyn Error>> {
 
 fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
+}
+
+fn connections(text: &str) -> Result<usize, Box<dyn Error + Send + Sync>> {
+    match text.parse()? {
+        0 => Err("a limit of 0 connections serves none".into()),
+        most => Ok(most),
+    }
 }
 
 fn limit(text: &str) -> Result<Option<usize>, std::num::ParseIntError> {

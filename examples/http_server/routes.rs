@@ -171,8 +171,8 @@ pub(crate) fn headers(request: &impl Asked) -> Response {
 pub(crate) fn stats(server: &ServerHandle) -> Response {
     let counts = server.counts();
     let mut text = format!(
-        "serving {}\nqueued {}\nserved {}\nrefused {}\n",
-        counts.serving, counts.queued, counts.served, counts.refused
+        "serving {}\nhandling {}\nqueued {}\nserved {}\nrefused {}\n",
+        counts.serving, counts.handling, counts.queued, counts.served, counts.refused
     );
     if let Some(shard) = runtime::stats() {
         text.push_str(&format!(

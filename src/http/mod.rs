@@ -50,8 +50,9 @@
 //! | [`Timeouts::LINGER`] | 5 s | the peer's silence between the last answer and its end | close |
 //! | [`Timeouts::LINGER_TOTAL`] | 30 s | all of the time between them | close |
 //! | [`Timeouts::IN_FLIGHT`] | 250 ms | a drain's wait for requests that are on their way | close |
-//! | [`Taskmaster::MAX_THREADS`] | 10000 | connections that are served | queue |
-//! | [`Taskmaster::MAX_ACCEPT`] | 12500 | connections that are served or queued | 503 |
+//! | [`Taskmaster::max_connections`] | by `ulimit -n` | open connections | an idle one goes |
+//! | [`Taskmaster::MAX_THREADS`] | 10000 | requests that are handled | queue |
+//! | [`Taskmaster::MAX_ACCEPT`] | 12500 | requests that are handled or queued | 503 |
 //! | [`Taskmaster::QUEUE_TIMEOUT`] | 10 s | the wait in the queue | 503 |
 //!
 //! Two limits are fixed. Up to 64 KiB of a body that no handler has read are discarded to keep the
@@ -62,8 +63,9 @@
 //! A timeout of a body is an error of the read that waits for the body. A handler that returns the
 //! error with `?` answers 408.
 //!
-//! The [`Taskmaster`] decides how many connections are served, wait, or are refused. A process that
-//! has no descriptors left answers new connections with 503, and recovers by itself.
+//! The [`Taskmaster`] decides how many connections are open, and how many requests are handled,
+//! wait, or are refused. A process that has no descriptors left closes idle connections, answers
+//! new ones with 503, and recovers by itself.
 //!
 //! # Shutdown
 //!

@@ -7,10 +7,8 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::listener::Accepted;
-use crate::http::conn::deadline::{Deadline, deadline_from_now};
 use crate::http::conn::socket::Family;
 use crate::runtime::task::thread::WeakThread;
 use crate::thread;
@@ -111,11 +109,7 @@ impl Drop for Sender {
 
 impl Receiver {
     /// As [`Listener::accept`](super::listener::Listener::accept).
-    pub(in crate::http) fn accept(
-        &self,
-        deadline: Option<Deadline>,
-        look: impl Fn() -> bool,
-    ) -> io::Result<Accepted> {
+    pub(in crate::http) fn accept(&self, look: impl Fn() -> bool) -> io::Result<Accepted> {
         loop {
             match self.accept_now() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -124,16 +118,7 @@ impl Receiver {
             if look() {
                 return Ok(Accepted::Nothing);
             }
-            match deadline {
-                None => thread::park(),
-                Some(deadline) => {
-                    let now = deadline_from_now(Duration::ZERO);
-                    if deadline <= now {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                    thread::park_timeout(Duration::from_nanos(deadline - now));
-                }
-            }
+            thread::park();
         }
     }
 
@@ -192,7 +177,7 @@ mod tests {
             }
             receiver.has_ended()
         };
-        assert!(matches!(receiver.accept(None, look), Ok(Accepted::Nothing)));
+        assert!(matches!(receiver.accept(look), Ok(Accepted::Nothing)));
         let last = receiver.accept_now();
         assert!(matches!(last, Ok(Accepted::Connection(..))), "{last:?}");
         assert!(receiver.accept_now().is_err());

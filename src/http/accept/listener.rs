@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::Location;
 
-use crate::http::conn::deadline::Deadline;
 use crate::http::conn::socket::Family;
 use crate::io::Watched;
 use crate::runtime::base::wait::WaitKind;
@@ -65,18 +64,14 @@ impl Listener {
             .map(Some)
     }
 
-    /// Waits for a connection, until `deadline`. If none is pending and `look` returns true,
-    /// returns [`Accepted::Nothing`] instead of waiting. [`wake`](Self::wake) makes a waiting call
-    /// check `look` again.
-    pub(in crate::http) fn accept(
-        &self,
-        deadline: Option<Deadline>,
-        look: impl Fn() -> bool,
-    ) -> io::Result<Accepted> {
+    /// Waits for a connection. If none is pending and `look` returns true, returns
+    /// [`Accepted::Nothing`] instead of waiting. [`wake`](Self::wake) makes a waiting call check
+    /// `look` again.
+    pub(in crate::http) fn accept(&self, look: impl Fn() -> bool) -> io::Result<Accepted> {
         let operation = Operation {
             direction: Direction::Read,
             kind: WaitKind::Accept,
-            limit: deadline.map_or(Limit::Never, Limit::At),
+            limit: Limit::Never,
             location: Location::caller(),
         };
         self.socket.perform(

@@ -5,7 +5,6 @@ use std::io;
 
 use super::handover::Receiver;
 use super::listener::{Accepted, Listener};
-use crate::http::conn::deadline::Deadline;
 use crate::http::conn::socket::Family;
 use crate::thread::Thread;
 
@@ -38,17 +37,13 @@ impl AcceptSource {
         }
     }
 
-    /// Waits for a connection, until `deadline`. If none is pending and `look` returns true,
-    /// returns `Accepted::Nothing` instead of waiting. [`wake`](Self::wake) makes a waiting call
-    /// check `look` again.
-    pub(in crate::http) fn accept(
-        &self,
-        deadline: Option<Deadline>,
-        look: impl Fn() -> bool,
-    ) -> io::Result<Accepted> {
+    /// Waits for a connection. If none is pending and `look` returns true, returns
+    /// `Accepted::Nothing` instead of waiting. [`wake`](Self::wake) makes a waiting call check
+    /// `look` again.
+    pub(in crate::http) fn accept(&self, look: impl Fn() -> bool) -> io::Result<Accepted> {
         match self {
-            Self::Listener(listener) => listener.accept(deadline, look),
-            Self::Handed(receiver) => receiver.accept(deadline, look),
+            Self::Listener(listener) => listener.accept(look),
+            Self::Handed(receiver) => receiver.accept(look),
         }
     }
 

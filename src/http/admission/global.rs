@@ -8,15 +8,25 @@ use std::sync::{Arc, PoisonError};
 use super::bounds::{Bounds, Counts, Verdict};
 use crate::runtime::base::primitives::{AtomicU64, AtomicUsize, Mutex, MutexGuard};
 
-/// How many connections all servers together serve and queue.
+/// How many requests all servers together handle and queue.
+///
+/// A server leases slots in blocks, so that a request usually writes nothing that other OS threads
+/// see. While a request waits anywhere, all servers give back the slots that they do not use.
 #[derive(Default)]
 pub(in crate::http) struct GlobalLimit {
-    /// Served in the low half, waiting in the high half: a decision depends on both.
+    /// Leased slots in the low half, waiting requests in the high half: a decision depends on both.
     load: AtomicU64,
     members: Mutex<Vec<Member>>,
-    /// The server at which the next search for a waiting connection begins.
+    /// The server at which the next search for a waiting request begins.
     turn: AtomicUsize,
+    /// The number of servers.
+    servers: usize,
+    /// Open connections of all servers.
+    pub(super) connections: AtomicUsize,
 }
+
+/// The most slots that a server leases at once.
+const MOST_LEASED: usize = 64;
 
 /// One of the servers.
 struct Member {
@@ -25,26 +35,44 @@ struct Member {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
+/// The decision about a request.
+#[derive(Clone, Copy)]
+pub(super) struct Entered {
+    pub(super) verdict: Verdict,
+    /// How many slots are leased, with that of the request.
+    pub(super) leased: usize,
+    /// No other request waits anywhere.
+    pub(super) is_first: bool,
+}
+
 #[derive(Clone, Copy)]
 struct Load {
-    serving: u32,
+    leased: u32,
     queued: u32,
 }
 
 impl Load {
     fn of(word: u64) -> Self {
         Self {
-            serving: word as u32,
+            leased: word as u32,
             queued: (word >> 32) as u32,
         }
     }
 
     fn word(self) -> u64 {
-        u64::from(self.serving) | u64::from(self.queued) << 32
+        u64::from(self.leased) | u64::from(self.queued) << 32
     }
 }
 
 impl GlobalLimit {
+    /// Creates the limit of this many servers.
+    pub(in crate::http) fn new(servers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            servers,
+            ..Self::default()
+        })
+    }
+
     /// Adds a server. `wake` makes it look at its queue, and is called on any OS thread.
     pub(in crate::http) fn add(
         &self,
@@ -73,51 +101,81 @@ impl GlobalLimit {
             .is_ok()
     }
 
-    pub(super) fn serving(&self) -> usize {
-        self.load().serving as usize
+    /// How many slots a server leases at once, and keeps: a part of what would be its share, so
+    /// that slots rarely lie idle at one server while requests come to another. Without a queue
+    /// none are kept, as nothing would call them back.
+    pub(super) fn block(&self, bounds: Bounds) -> usize {
+        match (bounds.max_threads, bounds.max_accept) {
+            (Some(most), Some(_)) => (most / (4 * self.servers.max(1))).min(MOST_LEASED),
+            _ => 0,
+        }
+    }
+
+    /// Whether a request waits at any server.
+    #[inline]
+    pub(super) fn has_queue(&self) -> bool {
+        self.load().queued > 0
     }
 
     pub(super) fn has_room_for_queued(&self, bounds: Bounds) -> bool {
         let load = self.load();
-        load.queued > 0 && bounds.have_room(load.serving as usize)
+        load.queued > 0 && bounds.have_room(load.leased as usize)
     }
 
-    /// Decides about a new connection, and counts it.
-    pub(super) fn enter(&self, bounds: Bounds) -> Verdict {
-        let mut verdict = Verdict::Refuse;
+    /// Decides about a request, and counts it.
+    pub(super) fn enter(&self, bounds: Bounds) -> Entered {
+        let block = self.block(bounds).max(1);
+        let mut entered = Entered {
+            verdict: Verdict::Refuse,
+            leased: 0,
+            is_first: false,
+        };
         self.update(|mut load| {
-            verdict = bounds.judge(load.serving as usize, load.queued as usize);
+            let verdict = bounds.judge(load.leased as usize, load.queued as usize);
+            entered = Entered {
+                verdict,
+                leased: 0,
+                is_first: load.queued == 0,
+            };
             match verdict {
-                Verdict::Serve => load.serving += 1,
+                Verdict::Handle => {
+                    let left = bounds
+                        .max_threads
+                        .map_or(block, |most| most - load.leased as usize);
+                    entered.leased = block.min(left);
+                    load.leased += entered.leased as u32;
+                }
                 Verdict::Queue => load.queued += 1,
                 Verdict::Refuse => return None,
             }
             Some(load)
         });
-        verdict
+        entered
     }
 
-    /// Counts a waiting connection as served, if there is room.
+    /// Leases a slot for a waiting request, if there is one.
     pub(super) fn promote(&self, bounds: Bounds) -> bool {
         self.update(|load| {
-            bounds.have_room(load.serving as usize).then_some(Load {
-                serving: load.serving + 1,
+            bounds.have_room(load.leased as usize).then_some(Load {
+                leased: load.leased + 1,
                 queued: load.queued - 1,
             })
         })
     }
 
-    /// A served connection is gone.
-    pub(super) fn leave(&self) {
-        self.update(|load| {
-            Some(Load {
-                serving: load.serving - 1,
-                ..load
-            })
-        });
+    /// Takes back slots that a server had leased.
+    pub(super) fn give_back(&self, slots: usize) {
+        if slots > 0 {
+            self.update(|load| {
+                Some(Load {
+                    leased: load.leased - slots as u32,
+                    ..load
+                })
+            });
+        }
     }
 
-    /// A waiting connection is gone.
+    /// A waiting request is gone.
     pub(super) fn leave_queue(&self) {
         self.update(|load| {
             Some(Load {
@@ -127,13 +185,26 @@ impl GlobalLimit {
         });
     }
 
-    /// Makes a server with a waiting connection look at its queue.
+    /// Makes the servers except that of `counts` give back the slots that they keep, as a request
+    /// waits there, the first one.
     ///
-    /// A connection just counted in `load` may be missing in its server's own number, and is not
-    /// found here then. But that server checks for room before it waits, after it has counted.
+    /// A server that keeps a slot after that saw no queue, so it did that before the request was
+    /// counted in `load`, and gives the slot back when it is woken here.
+    pub(super) fn recall(&self, counts: &Arc<Counts>) {
+        for member in &*self.members() {
+            if !Arc::ptr_eq(&member.counts, counts) {
+                (member.wake)();
+            }
+        }
+    }
+
+    /// Makes a server with a waiting request look at its queue.
     ///
-    /// Two calls may wake the same server. It serves as many connections as it can, and the last of
-    /// its queue passes on the room that is left.
+    /// A request just counted in `load` may be missing in its server's own number, and is not
+    /// found here then. But that server looks at its queue once more, after it has counted.
+    ///
+    /// Two calls may wake the same server. It grants as many slots as it can, and passes on the
+    /// room that is left.
     pub(super) fn wake_one(&self) {
         let members = self.members();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +220,7 @@ impl fmt::Debug for GlobalLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let load = self.load();
         f.debug_struct("GlobalLimit")
-            .field("serving", &load.serving)
+            .field("leased", &load.leased)
             .field("queued", &load.queued)
             .finish_non_exhaustive()
     }

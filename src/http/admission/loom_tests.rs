@@ -1,4 +1,4 @@
-//! The interleavings of connections that come and go at several servers with shared limits. A lost
+//! The interleavings of requests that come and go at several servers with shared limits. A lost
 //! call leaves a server waiting, which is a deadlock.
 
 use loom::sync::{Condvar, Mutex};
@@ -24,7 +24,7 @@ struct Bell {
 #[derive(Default)]
 struct Rung {
     is_called: bool,
-    /// All connections are served.
+    /// All requests are handled.
     is_over: bool,
 }
 
@@ -36,7 +36,7 @@ impl Bell {
         self.waiting.notify_one();
     }
 
-    /// Waits for the next call; false if all connections are served.
+    /// Waits for the next call; false if all requests are handled.
     fn wait(&self) -> bool {
         let mut rung = self.state.lock().unwrap();
         while !rung.is_called {
@@ -52,13 +52,13 @@ struct Servers {
     bounds: Bounds,
     global: Arc<GlobalLimit>,
     members: Vec<(Arc<Counts>, Arc<Bell>)>,
-    /// Connections still to be served.
+    /// Requests still to be handled.
     left: Mutex<usize>,
 }
 
 impl Servers {
     fn new(count: usize, bounds: Bounds, left: usize) -> Arc<Self> {
-        let global = Arc::<GlobalLimit>::default();
+        let global = GlobalLimit::new(count);
         let member = |_| {
             let (counts, bell) = (Arc::<Counts>::default(), Arc::<Bell>::default());
             // The checker treats a `SeqCst` load as sequentially consistent only once there are
@@ -80,16 +80,11 @@ impl Servers {
 
     fn admission(&self, at: usize) -> Rc<Admission> {
         let counts = self.members[at].0.clone();
-        let global = Some(self.global.clone());
-        Admission::new(self.bounds, counts, global, || {
-            unreachable!("they are several")
-        })
+        Admission::new(self.bounds, counts, Some(self.global.clone()))
     }
 
-    /// Counts a connection as served; the servers end with the last one.
-    fn count_served(&self) {
-        let most = self.bounds.max_threads.unwrap();
-        assert!(self.global.serving() <= most);
+    /// Counts a request as handled; the servers end with the last one.
+    fn count_handled(&self) {
         let mut left = self.left.lock().unwrap();
         *left -= 1;
         if *left == 0 {
@@ -98,54 +93,47 @@ impl Servers {
         }
     }
 
-    /// Runs a server that gets one connection, until all connections of all servers are served. It
-    /// does what `Acceptor` and the ethread of the server do.
+    /// Runs a server that gets one request, until all requests of all servers are handled. It does
+    /// what the connection and the ethread of the server do.
     fn serve(&self, at: usize) {
         let admission = self.admission(at);
-        let (mut permit, mut place) = (None, None);
-        match admission.decide() {
-            Decision::Serve(served) => permit = Some(served),
-            Decision::Queue(queued) => place = Some(queued),
-            Decision::Refuse => unreachable!("so many are accepted"),
+        let bell = self.members[at].1.clone();
+        let decision = admission.decide(move || bell.ring(false));
+        if let Decision::Refuse = decision {
+            unreachable!("so many are accepted");
         }
-        if permit.is_some() {
-            self.count_served();
-        }
+        let mut is_counted = false;
         loop {
-            match place.take().map(Place::into_permit) {
-                Some(Ok(served)) => {
-                    permit = Some(served);
-                    self.count_served();
-                }
-                Some(Err(queued)) => place = Some(queued),
-                None => {}
+            let is_handled = match &decision {
+                Decision::Queue(place) => place.is_granted(),
+                _ => true,
+            };
+            if is_handled && !is_counted {
+                is_counted = true;
+                self.count_handled();
             }
-            while !admission.has_room_for_queued() {
-                if !self.members[at].1.wait() {
-                    assert!(permit.is_some() && place.is_none());
-                    return;
-                }
-                if !admission.has_room_for_queued() {
-                    admission.pass_on();
-                }
+            if !self.members[at].1.wait() {
+                assert!(is_counted);
+                return;
             }
+            admission.tend();
         }
     }
 
     fn assert_empty(&self) {
         let load = format!("{:?}", self.global);
-        assert_eq!(load, "GlobalLimit { serving: 0, queued: 0, .. }");
+        assert_eq!(load, "GlobalLimit { leased: 0, queued: 0, .. }");
         for (counts, _) in &self.members {
-            let held = [&counts.serving, &counts.queued].map(|n| n.load(Ordering::Relaxed));
-            assert_eq!(held, [0, 0]);
+            let queued = counts.queued.load(Ordering::Relaxed);
+            assert_eq!((counts.handling.get(), queued), (0, 0));
         }
     }
 }
 
-fn permit(admission: &Rc<Admission>) -> Permit {
-    match admission.decide() {
-        Decision::Serve(permit) => permit,
-        other => panic!("there is room: {other:?}"),
+fn slot(admission: &Rc<Admission>) -> Slot<'_> {
+    match admission.decide(|| ()) {
+        Decision::Handle(slot) => slot,
+        other => panic!("there is a slot: {other:?}"),
     }
 }
 
@@ -162,51 +150,83 @@ fn beside(servers: &Arc<Servers>, at: &[usize], f: impl FnOnce()) {
 }
 
 #[test]
-fn one_that_comes_while_another_one_goes_is_served() {
+fn one_that_comes_while_another_one_goes_is_handled() {
     loom::model(|| {
         let servers = Servers::new(2, bounds(1, Some(2)), 1);
-        let permit = permit(&servers.admission(0));
-        beside(&servers, &[1], || drop(permit));
+        let busy = servers.admission(0);
+        let slot = slot(&busy);
+        beside(&servers, &[1], || drop(slot));
     });
 }
 
 #[test]
-fn two_that_come_while_two_go_are_served() {
-    bounded_model(4, || {
+fn two_that_come_while_two_go_are_handled() {
+    bounded_model(3, || {
         // The first call searches from the first server on, the second call from the second server
         // on. The queue of the first server is empty, so the second server is woken twice.
         let servers = Servers::new(3, bounds(2, Some(4)), 2);
         let busy = servers.admission(0);
-        let permits = [(); 2].map(|()| permit(&busy));
-        beside(&servers, &[1, 2], || drop(permits));
+        let slots = [(); 2].map(|()| slot(&busy));
+        beside(&servers, &[1, 2], || drop(slots));
     });
 }
 
-/// The woken server ends, together with the connection that waits there.
+/// The woken server ends, together with the request that waits there.
 #[test]
-fn one_that_waits_beside_one_that_gives_up_is_served() {
-    bounded_model(4, || {
+fn one_that_waits_beside_one_that_gives_up_is_handled() {
+    bounded_model(3, || {
         let servers = Servers::new(3, bounds(1, Some(3)), 1);
-        let permit = permit(&servers.admission(2));
+        let busy = servers.admission(2);
+        let slot = slot(&busy);
         let theirs = servers.clone();
-        let gives_up = thread::spawn(move || drop(theirs.admission(0).decide()));
+        let gives_up = thread::spawn(move || drop(theirs.admission(0).decide(|| ())));
         beside(&servers, &[1], || {
-            drop(permit);
+            drop(slot);
             gives_up.join().unwrap();
         });
     });
 }
 
+/// A server keeps the slot of a request that ends, while a request comes to another server that has
+/// none. The keeper looks at its queue only when it is woken.
+#[test]
+fn a_slot_that_is_kept_comes_back_for_one_that_waits() {
+    loom::model(|| {
+        // A block is one slot.
+        let servers = Servers::new(2, bounds(8, Some(9)), 1);
+        let other = servers.admission(1);
+        let taken: Vec<_> = (0..7).map(|_| slot(&other)).collect();
+        let theirs = servers.clone();
+        let keeper = thread::spawn(move || {
+            let admission = theirs.admission(0);
+            drop(admission.decide(|| ()));
+            while theirs.members[0].1.wait() {
+                admission.tend();
+            }
+        });
+        servers.serve(1);
+        keeper.join().unwrap();
+        drop(taken);
+        drop(other);
+        servers.assert_empty();
+    });
+}
+
 #[test]
 fn as_many_are_accepted_as_may_be() {
-    bounded_model(4, || {
+    bounded_model(3, || {
         let servers = Servers::new(3, bounds(1, Some(2)), 0);
         let decide = |at: usize| {
             let theirs = servers.clone();
-            thread::spawn(move || match theirs.admission(at).decide() {
-                Decision::Serve(permit) => (1, std::mem::forget(permit)).0,
-                Decision::Queue(place) => (10, std::mem::forget(place)).0,
-                Decision::Refuse => 100,
+            thread::spawn(move || {
+                let admission = theirs.admission(at);
+                let sum = match admission.decide(|| ()) {
+                    Decision::Handle(slot) => (1, std::mem::forget(slot)).0,
+                    Decision::Queue(place) => (10, std::mem::forget(place)).0,
+                    Decision::Refuse => 100,
+                };
+                std::mem::forget(admission);
+                sum
             })
         };
         let decisions = [0, 1, 2].map(decide);

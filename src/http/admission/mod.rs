@@ -1,14 +1,21 @@
-//! Decides which connections are served, wait, or are refused. The decision alone: it involves no
-//! socket, no clock and no protocol.
+//! Decides which requests are handled, wait, or are refused, and how many connections there are.
+//! The decision alone: it involves no socket, no clock and no protocol.
 //!
-//! Guards hold what was admitted: a [`Permit`] for a served connection and a [`Place`] for a
-//! waiting one. Dropping a guard gives back what it took, so no path can forget that: a panic, a
-//! reset, a cancellation, or an ethread that could not be made.
+//! Guards hold what was admitted: a [`Slot`] for a request in its handler, a [`Place`] for one that
+//! waits, a [`Permit`] for an open connection. Dropping a guard gives back what it took, so no path
+//! can forget that: a panic, a reset, a cancellation, or an ethread that could not be made.
+//!
+//! A shard takes slots from what it has `free`, which no other shard sees. Without limits across
+//! shards that is all there is. With them, the shard leases slots in blocks, and keeps the ones
+//! that come back until a request waits on any shard: see [`GlobalLimit`].
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod connections;
 mod global;
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,99 +23,167 @@ use std::sync::atomic::Ordering;
 
 use bounds::Verdict;
 pub(super) use bounds::{Bounds, Counts};
+pub(super) use connections::{Connections, Permit};
+use global::Entered;
 pub(super) use global::GlobalLimit;
 
-/// The state of one server's admission.
+/// The state of one server's admission, on one shard.
 pub(super) struct Admission {
     bounds: Bounds,
     counts: Arc<Counts>,
-    /// The counts shared with servers on other shards, if the bounds hold for all of them together.
+    /// Slots of this shard that no request holds; `usize::MAX` at most, if there is no limit.
+    free: Cell<usize>,
+    /// How many free slots this shard keeps.
+    keeps: usize,
+    /// Where the slots come from, if the bounds hold for several shards together.
     global: Option<Arc<GlobalLimit>>,
-    /// Called when a connection that waits here may have a permit.
-    freed: Box<dyn Fn()>,
+    /// Requests that wait here. Invariant: no slot is free while the queue is not empty.
+    queue: RefCell<VecDeque<Rc<Waiter>>>,
 }
 
-/// What happens to a new connection.
+struct Waiter {
+    state: Cell<WaiterState>,
+    /// Makes the connection of the request look at its [`Place`].
+    wake: Box<dyn Fn()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaiterState {
+    Waits,
+    /// A slot is counted for the request, which has not taken it yet.
+    Granted,
+    Over,
+}
+
+/// What happens to a request.
 #[derive(Debug)]
-pub(super) enum Decision {
-    Serve(Permit),
-    /// The connection waits until [`Place::into_permit`] succeeds.
+pub(super) enum Decision<'a> {
+    Handle(Slot<'a>),
+    /// The request waits until [`Place::slot`] returns its slot.
     Queue(Place),
     Refuse,
 }
 
-/// The right to be served, until it is dropped.
+/// The right to be handled, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit(Rc<Admission>);
+pub(super) struct Slot<'a>(&'a Admission);
 
 /// A place in the queue, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     admission: Rc<Admission>,
-    /// Its share in the [`GlobalLimit`] has passed to a permit.
-    promoted: bool,
+    waiter: Rc<Waiter>,
 }
 
 impl Admission {
-    /// `freed` is called when a permit is given back while a connection waits for one. It must not
-    /// wait, as the call may come from a destructor.
     pub(super) fn new(
         bounds: Bounds,
         counts: Arc<Counts>,
         global: Option<Arc<GlobalLimit>>,
-        freed: impl Fn() + 'static,
     ) -> Rc<Self> {
         debug_assert!(bounds.are_valid());
+        let global = global.filter(|_| bounds.max_threads.is_some());
+        let (free, keeps) = match &global {
+            Some(global) => (0, global.block(bounds)),
+            None => (bounds.max_threads.unwrap_or(usize::MAX), usize::MAX),
+        };
         Rc::new(Self {
             bounds,
             counts,
+            free: Cell::new(free),
+            keeps,
             global,
-            freed: Box::new(freed),
+            queue: RefCell::default(),
         })
     }
 
-    /// Decides about a new connection.
-    pub(super) fn decide(self: &Rc<Self>) -> Decision {
-        let verdict = match &self.global {
+    /// Takes a free slot of this shard. If there is none, [`decide`](Self::decide) tells what
+    /// happens to the request.
+    #[inline(always)]
+    pub(super) fn slot(&self) -> Option<Slot<'_>> {
+        let left = self.free.get().checked_sub(1)?;
+        self.free.set(left);
+        Some(self.handle())
+    }
+
+    /// Decides about a request for which [`slot`](Self::slot) has found no slot. `wake` is called
+    /// when a request that was queued has its slot. It must not wait, as the call may come from a
+    /// destructor.
+    pub(super) fn decide(self: &Rc<Self>, wake: impl Fn() + 'static) -> Decision<'_> {
+        let entered = match &self.global {
             Some(global) => global.enter(self.bounds),
-            None => self.bounds.judge(self.serving(), self.queued()),
+            None => Entered {
+                verdict: self.bounds.judge(self.handling(), self.queued()),
+                leased: 1,
+                is_first: false,
+            },
         };
-        match verdict {
-            Verdict::Serve => Decision::Serve(self.permit()),
-            Verdict::Queue => {
-                // Sequentially consistent, for `GlobalLimit::wake_one`.
-                self.counts.queued.fetch_add(1, Ordering::SeqCst);
-                Decision::Queue(Place {
-                    admission: self.clone(),
-                    promoted: false,
-                })
+        match entered.verdict {
+            Verdict::Handle => {
+                self.free.set(self.free.get() + entered.leased - 1);
+                Decision::Handle(self.handle())
             }
+            Verdict::Queue => Decision::Queue(self.enqueue(Box::new(wake), entered.is_first)),
             Verdict::Refuse => {
-                self.count_refusal();
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 Decision::Refuse
             }
         }
     }
 
-    /// Counts a connection with a permit as served, once nothing can turn it into a refusal any
-    /// more.
-    pub(super) fn count_served(&self) {
-        self.counts.served.fetch_add(1, Ordering::Relaxed);
+    fn enqueue(self: &Rc<Self>, wake: Box<dyn Fn()>, is_first: bool) -> Place {
+        let waiter = Rc::new(Waiter {
+            state: Cell::new(WaiterState::Waits),
+            wake,
+        });
+        self.queue.borrow_mut().push_back(waiter.clone());
+        // Sequentially consistent, for `GlobalLimit::wake_one`.
+        self.counts.queued.fetch_add(1, Ordering::SeqCst);
+        if let Some(global) = &self.global {
+            // A slot may have come back before this shard counted as one where a request waits.
+            self.tend();
+            if is_first && self.keeps > 0 {
+                global.recall(&self.counts);
+            }
+        }
+        Place {
+            admission: self.clone(),
+            waiter,
+        }
     }
 
-    /// Counts a refusal. [`decide`](Self::decide) counts those that it decides itself.
-    pub(super) fn count_refusal(&self) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+    /// Gives slots to the requests that wait here, while there are any. If a request waits on
+    /// another shard only, gives back the free slots for it.
+    pub(super) fn tend(&self) {
+        if let Some(global) = &self.global
+            && global.has_queue()
+        {
+            global.give_back(self.free.take());
+        }
+        while self.queued() > 0 && self.take_for_queued() {
+            let waiter = self.queue.borrow_mut().pop_front();
+            let waiter = waiter.expect("so many are queued");
+            self.counts.queued.fetch_sub(1, Ordering::SeqCst);
+            self.counts.handling.add_one();
+            waiter.state.set(WaiterState::Granted);
+            (waiter.wake)();
+        }
+        self.pass_on();
     }
 
-    /// Whether a connection that waits here may be served.
-    pub(super) fn has_room_for_queued(&self) -> bool {
-        self.queued() > 0 && self.has_room()
+    fn take_for_queued(&self) -> bool {
+        match &self.global {
+            Some(global) => global.promote(self.bounds),
+            None => {
+                let left = self.free.get().checked_sub(1);
+                self.free.set(left.unwrap_or(0));
+                left.is_some()
+            }
+        }
     }
 
-    /// If no connection waits here, wakes another shard that has a waiting connection and room for
-    /// it.
-    pub(super) fn pass_on(&self) {
+    /// If no request waits here, wakes another shard where one waits, if there is a slot for it.
+    fn pass_on(&self) {
         if let Some(global) = &self.global
             && self.queued() == 0
             && global.has_room_for_queued(self.bounds)
@@ -117,79 +192,103 @@ impl Admission {
         }
     }
 
-    fn has_room(&self) -> bool {
-        let serving = match &self.global {
-            Some(global) => global.serving(),
-            None => self.serving(),
-        };
-        self.bounds.have_room(serving)
-    }
-
-    fn serving(&self) -> usize {
-        self.counts.serving.load(Ordering::Relaxed)
+    fn handling(&self) -> usize {
+        self.counts.handling.get() as usize
     }
 
     fn queued(&self) -> usize {
         self.counts.queued.load(Ordering::Relaxed)
     }
 
-    fn permit(self: &Rc<Self>) -> Permit {
-        self.counts.serving.fetch_add(1, Ordering::Relaxed);
-        Permit(self.clone())
+    #[inline(always)]
+    fn handle(&self) -> Slot<'_> {
+        self.counts.handling.add_one();
+        Slot(self)
+    }
+
+    #[inline(always)]
+    fn release(&self) {
+        self.counts.handling.subtract_one();
+        let has_queue = match &self.global {
+            Some(global) => global.has_queue(),
+            None => self.queued() > 0,
+        };
+        let free = self.free.get();
+        if has_queue || free >= self.keeps {
+            self.hand_on();
+        } else {
+            self.free.set(free + 1);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hand_on(&self) {
+        match &self.global {
+            Some(global) => {
+                global.give_back(1);
+                // This shard's queue is not preferred: with many new requests here, the other
+                // queues would starve.
+                if global.has_room_for_queued(self.bounds) {
+                    global.wake_one();
+                }
+            }
+            None => {
+                self.free.set(self.free.get() + 1);
+                self.tend();
+            }
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(global) = &self.global {
+            global.give_back(self.free.take());
+            self.pass_on();
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
 impl Place {
-    /// Turns the place of a waiting connection into a permit.
-    ///
-    /// # Errors
-    ///
-    /// The place itself, if there is no room.
-    pub(super) fn into_permit(mut self) -> Result<Permit, Self> {
-        let admission = &self.admission;
-        let is_served = match &admission.global {
-            Some(global) => global.promote(admission.bounds),
-            None => admission.has_room(),
-        };
-        if !is_served {
-            return Err(self);
-        }
-        let permit = admission.permit();
-        self.promoted = true;
-        Ok(permit)
+    /// Whether the slot of the request has come, and was not taken yet.
+    pub(super) fn is_granted(&self) -> bool {
+        self.waiter.state.get() == WaiterState::Granted
     }
-}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let admission = &self.0;
-        admission.counts.serving.fetch_sub(1, Ordering::Relaxed);
-        match &admission.global {
-            Some(global) => {
-                global.leave();
-                // This server's queue is not preferred: with many new connections here, the other
-                // queues would starve.
-                if global.has_room_for_queued(admission.bounds) {
-                    global.wake_one();
-                }
-            }
-            None if admission.has_room_for_queued() => (admission.freed)(),
-            None => {}
-        }
+    /// Returns the slot of the request, once, if it has come.
+    pub(super) fn slot(&self) -> Option<Slot<'_>> {
+        self.is_granted().then(|| {
+            self.waiter.state.set(WaiterState::Over);
+            Slot(&self.admission)
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let admission = &self.admission;
-        if let Some(global) = &admission.global
-            && !self.promoted
-        {
-            global.leave_queue();
+        match self.waiter.state.replace(WaiterState::Over) {
+            WaiterState::Waits => {
+                let is_other = |waiter: &Rc<Waiter>| !Rc::ptr_eq(waiter, &self.waiter);
+                admission.queue.borrow_mut().retain(is_other);
+                if let Some(global) = &admission.global {
+                    global.leave_queue();
+                }
+                admission.counts.queued.fetch_sub(1, Ordering::SeqCst);
+                // Several slots may have come back for a single look at this queue.
+                admission.pass_on();
+            }
+            WaiterState::Granted => admission.release(),
+            WaiterState::Over => {}
         }
-        admission.counts.queued.fetch_sub(1, Ordering::SeqCst);
-        // Several permits may have been freed for a single look at this queue.
-        admission.pass_on();
     }
 }
 
@@ -199,6 +298,12 @@ impl fmt::Debug for Admission {
             .field("bounds", &self.bounds)
             .field("counts", &self.counts)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.get().fmt(f)
     }
 }
 

@@ -26,6 +26,12 @@ pub(in crate::http) struct Connection {
     pub(in crate::http) context: Rc<Context>,
     /// The connection waits for a request.
     pub(in crate::http) idle: Cell<bool>,
+    /// Its request waits for a slot.
+    pub(in crate::http) queued: Cell<bool>,
+    /// The connection ends as soon as no request has arrived.
+    pub(in crate::http) leaves: Cell<bool>,
+    /// A request has arrived since the last search for the connection that is idle for longest.
+    pub(in crate::http) recent: Cell<bool>,
     /// The connection has switched to another protocol.
     pub(in crate::http) upgraded: Cell<bool>,
     /// Output that is collected, to be sent together with what follows it.
@@ -42,11 +48,25 @@ impl Connection {
             stream,
             context,
             idle: Cell::new(false),
+            queued: Cell::new(false),
+            leaves: Cell::new(false),
+            recent: Cell::new(true),
             upgraded: Cell::new(false),
             output: RefCell::default(),
             listed: Cell::new(false),
             write_failed: Cell::new(false),
         })
+    }
+
+    /// Ends the idle connection, unless a request has arrived.
+    pub(super) fn leave(&self) {
+        self.leaves.set(true);
+        self.stream.look_again();
+    }
+
+    /// Whether the connection ends now if no request has arrived.
+    pub(in crate::http) fn ends_idle(&self) -> bool {
+        self.leaves.get() || self.context.closes_idle.get()
     }
 
     /// Has the collected output sent if this ethread waits before it sends; see

@@ -90,10 +90,11 @@ impl ConnIo {
             Ok(0) => Ok(Arrival::End),
             Ok(got) => {
                 self.request.received.received(got);
+                connection.recent.set(true);
                 Ok(Arrival::Input)
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock if context.closes_idle.get() => Ok(Arrival::End),
+                io::ErrorKind::WouldBlock if connection.ends_idle() => Ok(Arrival::End),
                 // After an interrupt the socket still counts as ready, so it is read again.
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
                     connection.idle.set(true);
@@ -144,7 +145,7 @@ impl ConnIo {
             state, received, ..
         } = &mut self.request;
         if !received.has_unread() {
-            if !context.closes_idle.get() {
+            if !self.connection.ends_idle() {
                 self.connection.idle.set(true);
                 return Ok(ControlFlow::Break(Arrival::Nothing));
             }

@@ -39,7 +39,7 @@ const READ: usize = 8 * 1024;
 pub(in crate::http) struct Lingering {
     timeouts: Timeouts,
     most: usize,
-    pub(super) counts: Arc<Counts>,
+    pub(in crate::http) counts: Arc<Counts>,
     /// The key of the newest connection. Keys increase, so the oldest connection has the lowest.
     last: Cell<u64>,
     connections: RefCell<BTreeMap<u64, Entry>>,

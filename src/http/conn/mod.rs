@@ -13,6 +13,8 @@ pub(in crate::http) mod flusher;
 pub(in crate::http) mod hooks;
 pub(in crate::http) mod io;
 pub(in crate::http) mod lingering;
+pub(in crate::http) mod log_period;
+pub(in crate::http) mod overload;
 pub(in crate::http) mod panics;
 pub(in crate::http) mod registry;
 pub(in crate::http) mod report;

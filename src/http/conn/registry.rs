@@ -1,9 +1,12 @@
-//! The state of a server that is being served, on one shard: its handler, and its open connections.
+//! The state of a server that is being served, on one shard: its handler, how requests are admitted
+//! to it, and its open connections.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -12,8 +15,9 @@ use super::connection::Connection;
 use super::context::Context;
 use super::hooks::Hooks;
 use super::lingering::Lingering;
+use super::overload::Overload;
 use super::report::{CutConnection, CutState};
-use crate::http::admission::Permit;
+use crate::http::admission::{Admission, Permit};
 use crate::http::exchange::handler::Handler;
 use crate::runtime::task::join::JoinHandle;
 use crate::runtime::task::thread::Thread;
@@ -23,12 +27,21 @@ pub(in crate::http) struct ServerState {
     pub(in crate::http) context: Rc<Context>,
     pub(in crate::http) handler: Box<dyn Handler>,
     pub(in crate::http) hooks: Option<Box<Hooks>>,
+    pub(in crate::http) admission: Rc<Admission>,
+    /// How long a request may wait for a slot.
+    pub(in crate::http) queue_timeout: Duration,
+    pub(in crate::http) overload: Overload,
     /// All connections are cut, including any that are accepted later.
     cut: Cell<bool>,
     /// The ethread that waits for the last connection to end.
     watcher: RefCell<Option<Thread>>,
     connections: RefCell<Slab<Member>>,
+    /// Where the next search for the connection that is idle for longest begins.
+    hand: Cell<usize>,
 }
+
+/// How many connections one search looks at, so that a new one costs little while all are busy.
+const SEARCHED: usize = 512;
 
 struct Member {
     connection: Rc<Connection>,
@@ -43,14 +56,68 @@ impl ServerState {
         handler: Box<dyn Handler>,
         hooks: Option<Box<Hooks>>,
         lingering: Rc<Lingering>,
+        (admission, queue_timeout, overload): (Rc<Admission>, Duration, Overload),
     ) -> Self {
         Self {
             context: Rc::new(Context::new(config, lingering)),
             handler,
             hooks,
+            admission,
+            queue_timeout,
+            overload,
             cut: Cell::new(false),
             watcher: RefCell::default(),
             connections: RefCell::default(),
+            hand: Cell::new(0),
+        }
+    }
+
+    /// Counts a connection as served, once nothing can turn it into a refusal any more.
+    pub(in crate::http) fn count_served(&self) {
+        self.context.counts.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection that is answered with 503.
+    pub(in crate::http) fn count_refusal(&self) {
+        self.context.counts.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has about the connection that is idle for longest closed, unless a request arrives
+    /// meanwhile; false if none is idle.
+    ///
+    /// A hand goes around the connections, as in the page replacement of that name: one that was
+    /// used since the hand came by is passed over, if there is another. So a request costs no more
+    /// than a flag.
+    pub(in crate::http) fn close_longest_idle(&self) -> bool {
+        let connections = self.connections.borrow();
+        let places = connections.capacity();
+        let (begin, searched) = (self.hand.get(), SEARCHED.min(places));
+        for step in 0..2 * searched {
+            let place = (begin + step % searched) % places;
+            let Some(member) = connections.get(place) else {
+                continue;
+            };
+            let connection = &member.connection;
+            let may_leave = connection.idle.get() && !connection.leaves.get();
+            if may_leave && !connection.recent.replace(false) && !connection.stream.has_input() {
+                self.hand.set(place + 1);
+                connection.leave();
+                return true;
+            }
+        }
+        self.hand.set(begin + searched);
+        false
+    }
+
+    /// Answers the requests that wait for a slot with 503, and ends their connections.
+    pub(in crate::http) fn refuse_queued(&self) {
+        for (_, member) in &*self.connections.borrow() {
+            let connection = &member.connection;
+            if connection.queued.get() {
+                self.count_refusal();
+                self.overload.answer(connection);
+                connection.write_failed.set(true);
+            }
         }
     }
 
@@ -119,7 +186,12 @@ impl ServerState {
             let busy = connections.iter().map(|(_, member)| member);
             let busy = busy.filter(|member| !member.connection.idle.get());
             let ethread = |member: &Member| Some(member.ethread.as_ref()?.thread().clone());
-            busy.map(|member| (ethread(member), member.peer)).collect()
+            let state = |member: &Member| match member.connection.queued.get() {
+                true => CutState::Queued,
+                false => CutState::Serving,
+            };
+            busy.map(|member| (ethread(member), member.peer, state(member)))
+                .collect()
         };
         // User code may make the name, so nothing is borrowed here.
         let name = |ethread: Option<Thread>, peer| match ethread.as_ref().and_then(Thread::name) {
@@ -127,10 +199,10 @@ impl ServerState {
             None => self.client_name(peer),
         };
         busy.into_iter()
-            .map(|(ethread, peer)| CutConnection {
+            .map(|(ethread, peer, state)| CutConnection {
                 name: name(ethread, peer),
                 peer,
-                state: CutState::Serving,
+                state,
             })
             .collect()
     }

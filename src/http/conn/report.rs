@@ -12,7 +12,7 @@ pub struct DrainReport {
     /// accepted meanwhile. A connection ends with its last answer, whether or not its peer has
     /// closed its side.
     pub ended: u64,
-    /// Connections that were answered with 503 since the drain began.
+    /// Connections and requests that were answered with 503 since the drain began.
     pub refused: u64,
     /// Connections that were busy or queued at the deadline.
     pub cut: Vec<CutConnection>,
@@ -48,6 +48,6 @@ pub struct CutConnection {
 pub enum CutState {
     /// A request had begun and its answer was not complete.
     Serving,
-    /// The connection waited for its turn, and was answered with 503.
+    /// A request waited for its turn, and was answered with 503.
     Queued,
 }

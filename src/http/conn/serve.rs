@@ -8,6 +8,7 @@
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use http::Version;
@@ -19,6 +20,7 @@ use super::io::{Answered, Arrival, ConnIo};
 use super::panics::guarded;
 use super::registry::ServerState;
 use super::upgrade::{self, Switch};
+use crate::http::admission::{Decision, Place, Slot};
 use crate::http::error::{Error, WithCauses, log_error_of};
 use crate::http::message::{Body, BodyWriter, Content, Response};
 use crate::http::proto::encode::{
@@ -36,12 +38,13 @@ enum Next {
 }
 
 /// How a connection continues after a turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Turn {
     /// The connection waits for input; no request is in progress.
     Idle,
     /// As `Idle`, and no input had arrived in this turn.
     Nothing,
+    /// The request waits for a slot; [`serve_queued`] goes on with it.
+    Queued(Place),
     Over,
 }
 
@@ -57,11 +60,55 @@ pub(in crate::http) fn serve(
         Ok(Arrival::End) => return Ok(Turn::Over),
         Err(error) => return give_up(state, io, observer, error),
     }
+    serve_received(state, io, observer)
+}
+
+/// Goes on with a request that has waited until it has its slot, or for too long.
+#[cold]
+pub(in crate::http) fn serve_queued(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    place: Place,
+) -> Result<Turn, Error> {
+    let result = if let Some(slot) = place.slot() {
+        answer(state, io, observer, slot)
+    } else {
+        drop(place);
+        state.count_refusal();
+        turn_away(state, io, "queued for too long")
+    };
+    if let Some(observer) = observer {
+        observer.end(io, false, result.is_ok());
+    }
+    match result {
+        Ok(Next::Request) => serve_received(state, io, observer),
+        Ok(Next::Close) => Ok(Turn::Over),
+        Ok(Next::Linger) => {
+            io.connection.linger();
+            Ok(Turn::Over)
+        }
+        Err(error) => Err(break_off(io, observer, error)),
+    }
+}
+
+/// Serves the requests that are in the buffer.
+#[inline]
+fn serve_received(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+) -> Result<Turn, Error> {
     loop {
         let next = match io.next_head() {
-            Ok(Arrival::Input) => match observer {
-                Some(observer) => answer_observed(state, io, observer),
-                None => answer(state, io, None),
+            Ok(Arrival::Input) => match (state.admission.slot(), observer) {
+                (Some(slot), None) => answer(state, io, None, slot),
+                (Some(slot), Some(observer)) => answer_observed(state, io, observer, slot),
+                (None, observer) => match without_slot(state, io, observer) {
+                    Ok(ControlFlow::Continue(next)) => Ok(next),
+                    Ok(ControlFlow::Break(place)) => return Ok(Turn::Queued(place)),
+                    Err(error) => Err(error),
+                },
             },
             Ok(Arrival::Nothing) => return Ok(Turn::Idle),
             Ok(Arrival::End) => return Ok(Turn::Over),
@@ -119,6 +166,53 @@ pub(in crate::http) fn break_off(
     error
 }
 
+/// Decides about a request for which no slot was at hand.
+#[cold]
+#[inline(never)]
+fn without_slot(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+) -> Result<ControlFlow<Place, Next>, Error> {
+    let me = thread::current();
+    let decision = state.admission.decide(move || me.unpark());
+    match (decision, observer) {
+        (Decision::Handle(slot), None) => answer(state, io, None, slot),
+        (Decision::Handle(slot), Some(observer)) => answer_observed(state, io, observer, slot),
+        (Decision::Queue(place), observer) => {
+            io.answered = Answered::default();
+            if let Some(observer) = observer {
+                observer.begin();
+            }
+            // The responses to earlier requests do not wait.
+            io.connection.flush()?;
+            return Ok(ControlFlow::Break(place));
+        }
+        (Decision::Refuse, observer) => {
+            io.answered = Answered::default();
+            if let Some(observer) = observer {
+                observer.begin();
+            }
+            let result = turn_away(state, io, "too many requests");
+            if let Some(observer) = observer {
+                observer.end(io, false, result.is_ok());
+            }
+            result
+        }
+    }
+    .map(ControlFlow::Continue)
+}
+
+/// Answers a request with 503 instead of handling it.
+#[cold]
+#[inline(never)]
+fn turn_away(state: &ServerState, io: &mut ConnIo, why: &str) -> Result<Next, Error> {
+    let next = respond(io, &mut state.overload.response());
+    io.request.end_exchange();
+    state.overload.log("requests", why, &io.connection.context);
+    next
+}
+
 /// As [`answer`], for a server with hooks.
 #[cold]
 #[inline(never)]
@@ -126,20 +220,22 @@ fn answer_observed(
     state: &ServerState,
     io: &mut ConnIo,
     observer: &Observer,
+    slot: Slot<'_>,
 ) -> Result<Next, Error> {
     io.answered = Answered::default();
     observer.begin();
-    let result = answer(state, io, Some(observer));
+    let result = answer(state, io, Some(observer), slot);
     observer.end(io, false, result.is_ok());
     result
 }
 
-/// Calls the handler and sends its response.
+/// Calls the handler and sends its response. The request holds its slot meanwhile.
 #[inline]
 fn answer(
     state: &ServerState,
     io: &mut ConnIo,
     observer: Option<&Observer>,
+    slot: Slot<'_>,
 ) -> Result<Next, Error> {
     io.connection.send_early()?;
     io.connection.context.counts.requests.add_one();
@@ -156,7 +252,13 @@ fn answer(
     if response.has_aside() {
         guarded("text of an error", || log_error_of(response));
     }
-    let next = respond(io, observer, response);
+    let next = if response.status().is_informational() {
+        answer_with_interim(io, observer, response, slot)
+    } else {
+        let next = respond(io, response);
+        drop(slot);
+        next
+    };
     if response.has_aside() || io.request.has_values() {
         drop_values(io, response);
     }
@@ -199,21 +301,15 @@ fn internal_error() -> Response {
 
 /// Sends the response to a request that was read.
 #[inline(always)]
-fn respond(
-    io: &mut ConnIo,
-    observer: Option<&Observer>,
-    response: &mut Response,
-) -> Result<Next, Error> {
-    if response.status().is_informational() {
-        return answer_with_interim(io, observer, response);
-    }
+fn respond(io: &mut ConnIo, response: &mut Response) -> Result<Next, Error> {
     let answer = AnswerTo {
         version: io.request.state.head.version(),
         is_head: io.request.state.head.is_head(),
         keep_alive: io.request.state.head.framing().keep_alive
             && io.can_go_on()
             && io.connection.context.config.persistent
-            && !io.connection.context.draining.get(),
+            && !io.connection.context.draining.get()
+            && !io.connection.leaves.get(),
     };
     let keep_alive = send(io, answer, response)?;
     io.end_body();
@@ -244,13 +340,14 @@ fn answer_with_interim(
     io: &mut ConnIo,
     observer: Option<&Observer>,
     response: &mut Response,
+    slot: Slot<'_>,
 ) -> Result<Next, Error> {
     if let Err(fault) = response.make_final() {
         log::error!("a handler gave a response that cannot be sent: {fault}");
-        return respond(io, observer, response);
+        return respond(io, response);
     }
     match upgrade::prepare(io, response) {
-        Switch::Refused(mut refusal) => respond(io, observer, &mut refusal),
+        Switch::Refused(mut refusal) => respond(io, &mut refusal),
         Switch::Agreed(take_over) => {
             let answer = AnswerTo {
                 version: Version::HTTP_11,
@@ -259,6 +356,7 @@ fn answer_with_interim(
             };
             send(io, answer, response)?;
             io.connection.flush()?;
+            drop(slot);
             // From here on the connection speaks another protocol.
             if let Some(observer) = observer {
                 observer.end(io, false, true);

@@ -263,6 +263,12 @@ impl Socket {
         ops::is_hung_up(self.socket.fd()).unwrap_or(true)
     }
 
+    /// Whether input, or its end, has arrived. One system call.
+    pub(super) fn has_input(&self) -> bool {
+        let peeked = ops::recv(self.socket.fd(), &mut [0], true);
+        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Makes the waiters of this socket try again, as idle connections may have to close by now.
     pub(super) fn look_again(&self) {
         self.socket.registration().nudge();

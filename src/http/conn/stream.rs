@@ -326,6 +326,11 @@ impl Stream {
         }
     }
 
+    /// Whether input has arrived that was not read. One system call.
+    pub(in crate::http) fn has_input(&self) -> bool {
+        self.as_socket().is_none_or(Socket::has_input)
+    }
+
     /// Makes the waiters of this stream try again, and check whether the connection has to close.
     pub(in crate::http) fn look_again(&self) {
         match &self.0 {

@@ -10,25 +10,32 @@
 
 use std::any::Any;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::connection::Connection;
-use super::deadline::{Deadline, deadline_in};
+use super::deadline::{Deadline, deadline_from_now, deadline_in};
 use super::hooks::Observer;
 use super::io::ConnIo;
 use super::panics::{guarded, log_panic};
 use super::registry::Membership;
-use super::serve::{Turn, break_off, serve};
+use super::serve::{Turn, break_off, serve, serve_queued};
+use crate::http::admission::Place;
 use crate::http::error::Error;
 use crate::http::exchange::request::RequestState;
 use crate::runtime::base::wait::Outcome;
+use crate::runtime::scheduler::current;
 use crate::runtime::task::work::Work;
+use crate::thread;
 
 /// The work of a connection's ethread.
 pub(in crate::http) struct ConnTask {
     // Fields drop in this order: the membership lasts until the connection is closed.
     /// `None` during a turn, and before the first turn, which makes the state.
     state: Option<Box<RequestState>>,
+    /// The request that waits for a slot.
+    queued: Option<Box<Queued>>,
     /// `None` before the first turn, which makes the observer, and without hooks.
     observer: Option<Box<Observer>>,
     /// The deadline for the next request to begin; zero before the first wait for a request.
@@ -37,10 +44,27 @@ pub(in crate::http) struct ConnTask {
     member: Membership,
 }
 
+/// A request that waits for a slot, with what was received behind it.
+struct Queued {
+    place: Place,
+    deadline: Deadline,
+    io: ConnIo,
+}
+
+/// What a connection waits for between two turns.
+enum Rest {
+    Input,
+    /// A slot, until this deadline.
+    Slot(Deadline),
+    /// Nothing: it has ended.
+    Over,
+}
+
 impl ConnTask {
     pub(in crate::http) fn new(member: Membership, connection: Rc<Connection>) -> Self {
         Self {
             state: None,
+            queued: None,
             observer: None,
             deadline: 0,
             connection,
@@ -66,24 +90,73 @@ impl ConnTask {
         RequestState::new()
     }
 
-    /// Serves the requests that have arrived. Returns whether the connection continues, or the
-    /// error that has broken it off. `late` means that the deadline for a request has passed. A
+    /// Serves the requests that have arrived, or one that has waited for a slot. Returns the error
+    /// that has broken the connection off. `late` means that the deadline of the wait has passed. A
     /// request may still have arrived in time, as readiness is reported only by the next wait.
     #[inline]
-    fn turn(&mut self, late: bool) -> Result<bool, Error> {
+    fn turn(&mut self, late: bool) -> Result<Rest, Error> {
+        if self.queued.is_some() {
+            return self.turn_of_queued(late);
+        }
         let mut io = self.io();
         let turn = serve(&self.member.state, &mut io, self.observer.as_deref());
-        io.give_buffers();
-        let turn = turn?;
-        let goes_on = turn == Turn::Idle || (turn == Turn::Nothing && !late);
-        if goes_on {
-            self.state = Some(io.request.state);
-            // The peer can cause a wake-up without input. That does not extend its time.
-            if turn == Turn::Idle || self.deadline == 0 {
-                self.deadline = deadline_in(self.connection.context.config.timeouts.idle);
-            }
+        self.end_turn(io, turn, late)
+    }
+
+    #[inline(always)]
+    fn end_turn(
+        &mut self,
+        mut io: ConnIo,
+        turn: Result<Turn, Error>,
+        late: bool,
+    ) -> Result<Rest, Error> {
+        if let Ok(Turn::Queued(place)) = turn {
+            return Ok(self.queue(io, place));
         }
-        Ok(goes_on)
+        io.give_buffers();
+        let is_idle = match turn? {
+            Turn::Idle => true,
+            Turn::Nothing => false,
+            _ => return Ok(Rest::Over),
+        };
+        if !is_idle && late {
+            return Ok(Rest::Over);
+        }
+        self.state = Some(io.request.state);
+        // The peer can cause a wake-up without input. That does not extend its time.
+        if is_idle || self.deadline == 0 {
+            self.deadline = deadline_in(self.connection.context.config.timeouts.idle);
+        }
+        Ok(Rest::Input)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn queue(&mut self, io: ConnIo, place: Place) -> Rest {
+        let deadline = deadline_from_now(self.member.state.queue_timeout);
+        self.connection.queued.set(true);
+        self.queued = Some(Box::new(Queued {
+            place,
+            deadline,
+            io,
+        }));
+        Rest::Slot(deadline)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn turn_of_queued(&mut self, late: bool) -> Result<Rest, Error> {
+        let queued = self.queued.take().expect("the caller has seen it");
+        if !queued.place.is_granted() && !late {
+            let deadline = queued.deadline;
+            self.queued = Some(queued);
+            return Ok(Rest::Slot(deadline));
+        }
+        self.connection.queued.set(false);
+        let Queued { place, mut io, .. } = *queued;
+        let (state, observer) = (&self.member.state, self.observer.as_deref());
+        let turn = serve_queued(state, &mut io, observer, place);
+        self.end_turn(io, turn, false)
     }
 
     /// Ends a connection after a wait for its socket failed.
@@ -122,30 +195,41 @@ impl ConnTask {
 
     fn serve_here(mut self) -> Result<(), Error> {
         let mut late = false;
-        while self.turn(late)? {
-            match self.connection.stream.wait(self.deadline) {
-                Ok(in_time) => late = !in_time,
-                Err(error) => return Err(self.fail(error)),
+        loop {
+            match self.turn(late)? {
+                Rest::Input => match self.connection.stream.wait(self.deadline) {
+                    Ok(in_time) => late = !in_time,
+                    Err(error) => return Err(self.fail(error)),
+                },
+                Rest::Slot(deadline) => {
+                    let now = deadline_from_now(Duration::ZERO);
+                    thread::park_timeout(Duration::from_nanos(deadline.saturating_sub(now)));
+                    late = deadline <= deadline_from_now(Duration::ZERO);
+                }
+                Rest::Over => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 
 impl Work<()> for ConnTask {
     fn go_on(&mut self, outcome: Outcome) -> Option<()> {
         let mut late = outcome == Outcome::TimedOut;
-        while let Ok(true) = self.turn(late) {
-            match self.connection.stream.park_stackless(self.deadline) {
+        loop {
+            let rests = match self.turn(late) {
+                Ok(Rest::Input) => self.connection.stream.park_stackless(self.deadline),
+                Ok(Rest::Slot(deadline)) => Ok(rest_until_unparked(deadline)),
+                Ok(Rest::Over) | Err(_) => return Some(()),
+            };
+            match rests {
                 Ok(true) => return None,
                 Ok(false) => late = false,
                 Err(error) => {
                     self.fail(error);
-                    break;
+                    return Some(());
                 }
             }
         }
-        Some(())
     }
 
     fn panicked(&mut self, payload: Box<dyn Any + Send>) -> std::thread::Result<()> {
@@ -154,9 +238,21 @@ impl Work<()> for ConnTask {
     }
 }
 
+/// Parks the ethread as its last act on this stack; false if it was unparked before.
+#[cold]
+#[track_caller]
+fn rest_until_unparked(deadline: Deadline) -> bool {
+    let location = Location::caller();
+    current::with(|scheduler| {
+        let scheduler = scheduler.expect("an ethread runs this");
+        scheduler.begin_until_unparked(deadline, location)
+    })
+}
+
 impl Drop for ConnTask {
     fn drop(&mut self) {
-        // It holds values that handlers have stored.
+        // These hold values that handlers have stored.
         guarded("connection", || drop(self.state.take()));
+        guarded("connection", || drop(self.queued.take()));
     }
 }

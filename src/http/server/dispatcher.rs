@@ -13,9 +13,9 @@ use std::time::Duration;
 use crate::http::accept::backoff::Exhaustion;
 use crate::http::accept::handover::{Handed, Sender};
 use crate::http::accept::listener::{Accepted, Listener};
-use crate::http::accept::overload::Overload;
 use crate::http::conn::context::Context;
 use crate::http::conn::lingering::Lingering;
+use crate::http::conn::overload::Overload;
 use crate::http::server::Server;
 use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::task::join::JoinHandle;
@@ -56,7 +56,7 @@ impl Dispatcher {
         let lingering = Lingering::new(config.timeouts.clone(), 1, counts);
         listener.take_reserve();
         let accepting = Rc::new(Accepting {
-            overload: Overload::new(&server.plan.taskmaster),
+            overload: server.plan.taskmaster.overload(),
             context: Context::new(config, lingering),
             listener: RefCell::new(Some(Rc::new(listener))),
             senders: RefCell::new(senders),
@@ -106,7 +106,7 @@ impl Accepting {
         let listener = self.listener.borrow().clone();
         let listener = listener.expect("it is given up at the end of this");
         loop {
-            match listener.accept(None, || self.context.draining.get()) {
+            match listener.accept(|| self.context.draining.get()) {
                 Ok(Accepted::Connection(socket, peer)) => self.hand_over((socket, peer)),
                 Ok(Accepted::OnReserve(socket, error)) => {
                     self.refuse(socket);

@@ -61,16 +61,17 @@ impl<'a> Drain<'a> {
                 Some(next) => thread::park_timeout(next.duration_since(now)),
                 None => thread::park(),
             }
-            self.acceptor.wake_for_queue();
+            self.state.admission.tend();
         }
     }
 
-    /// Refuses the connections that are not served yet. Lists the queued connections and the busy
-    /// ones; the end of the server cuts the busy ones.
+    /// Refuses the connections that are not accepted yet, and the requests that are queued. Lists
+    /// these and the busy ones; the end of the server cuts their connections.
     pub(in crate::http) fn finish(self) -> DrainReport {
-        let mut cut = self.state.busy();
+        let cut = self.state.busy();
         let left = cut.len() as u64;
-        cut.extend(self.acceptor.refuse_rest());
+        self.acceptor.refuse_rest();
+        self.state.refuse_queued();
         if !cut.is_empty() {
             let names: Vec<_> = cut.iter().take(NAMED).map(|cut| &*cut.name).collect();
             log::warn!(

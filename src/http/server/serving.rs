@@ -10,6 +10,7 @@ use super::handle::Control;
 use super::plan::{Plan, Share};
 use crate::http::accept::acceptor::Acceptor;
 use crate::http::accept::source::AcceptSource;
+use crate::http::admission::{Admission, Connections};
 use crate::http::conn::config::Config;
 use crate::http::conn::lingering::Lingering;
 use crate::http::conn::registry::ServerState;
@@ -63,7 +64,7 @@ impl Serving<'_> {
                 return ending.join_acceptor();
             }
             thread::park();
-            acceptor.wake_for_queue();
+            state.admission.tend();
         };
         let mut drain = Drain::begin(state, acceptor, grace, &me);
         drain.wait(|| ending.acceptor_has_ended());
@@ -99,23 +100,27 @@ impl Serving<'_> {
             Share::Each(shards) => (descriptors.map(|limit| limit / *shards as u64), None, 1),
             Share::GlobalLimit(global, shards) => (descriptors, Some(global.clone()), *shards),
         };
-        let taskmaster = self.plan.taskmaster.clone();
-        let bounds = taskmaster.bounds(descriptors);
-        let most_lingering = taskmaster.most_lingering(descriptors, bounds) / sharing;
+        let taskmaster = &self.plan.taskmaster;
+        let most_connections = taskmaster.most_connections(descriptors);
+        let most_lingering = taskmaster.most_lingering(descriptors) / sharing;
         let counts = self.control.counts.clone();
         if let Some(global) = &global {
             let me = me.downgrade();
             global.add(counts.clone(), move || me.unpark());
         }
         let config = self.connection_config();
+        let connections = Connections::new(most_connections, counts.clone(), global.clone());
+        let admission = Admission::new(taskmaster.bounds(), counts.clone(), global);
         let lingering = Lingering::new(config.timeouts.clone(), most_lingering, counts);
         let state = Rc::new(ServerState::new(
             config,
             handler,
             self.plan.hooks.clone(),
             lingering,
+            (admission, taskmaster.queue_timeout, taskmaster.overload()),
         ));
-        let acceptor = Acceptor::new(state.clone(), source, taskmaster, bounds, global);
+        let is_alone = taskmaster.is_single_threaded();
+        let acceptor = Acceptor::new(state.clone(), source, connections, is_alone);
         (state, acceptor)
     }
 
@@ -162,6 +167,7 @@ impl Drop for Ending<'_> {
             ethread.cancel();
         }
         self.acceptor.refuse_rest();
+        self.state.refuse_queued();
         self.state.context.flusher.stop();
         self.state.context.lingering.stop();
         self.state.cut_all();

@@ -24,6 +24,7 @@ use crate::http::accept::handover::handover;
 use crate::http::accept::listener::Listener;
 use crate::http::accept::source::AcceptSource;
 use crate::http::accept::taskmaster::ServerCounts;
+use crate::http::admission::GlobalLimit;
 use crate::http::conn::report::DrainReport;
 use crate::http::error::Error;
 use crate::http::exchange::handler::{Handler, IntoHandler};
@@ -316,7 +317,7 @@ impl ShardedServer {
         control.spread(controls.clone().into());
         let share = match self.limits_per_shard {
             true => Share::Each(sources.len()),
-            false => Share::GlobalLimit(Arc::default(), sources.len()),
+            false => Share::GlobalLimit(GlobalLimit::new(sources.len()), sources.len()),
         };
         let ended = Arc::<AtomicUsize>::default();
         let mut servers = Vec::new();

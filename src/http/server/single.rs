@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::handle::Control;
 use super::plan::Plan;
+use crate::http::admission::{Admission, Bounds};
 use crate::http::conn::connection::Connection;
 use crate::http::conn::lingering::Lingering;
 use crate::http::conn::registry::{Membership, ServerState};
@@ -26,8 +27,16 @@ pub(super) fn serve(
     handler: Box<dyn Handler>,
 ) -> io::Result<()> {
     let lingering = Lingering::new(plan.config.timeouts.clone(), 1, Arc::default());
-    let state = ServerState::new(plan.config.clone(), handler, plan.hooks.clone(), lingering);
-    let state = Rc::new(state);
+    // The connection is the program's, so no taskmaster limits it.
+    let admission = Admission::new(Bounds::default(), lingering.counts.clone(), None);
+    let taskmaster = &plan.taskmaster;
+    let state = Rc::new(ServerState::new(
+        plan.config.clone(),
+        handler,
+        plan.hooks.clone(),
+        lingering,
+        (admission, taskmaster.queue_timeout, taskmaster.overload()),
+    ));
     state.context.draining.set(control.drain().is_some());
     let _drain = {
         // The handler must not outlast this call, as the cancelled ethread does.

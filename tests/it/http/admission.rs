@@ -1,4 +1,4 @@
-//! Admission: which connections are served, which are queued and which are refused.
+//! Admission: which requests are handled, queued or refused, and which connections are closed.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -15,14 +15,14 @@ use crate::http::util::{Client, LONG, SHORT, Site, on_a_shard, settle, timeouts}
 use crate::net::support::until_true;
 use crate::support::{collect_log, wait_for_log};
 
-const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// Handlers that park until the test releases them, in the order in which they began.
 #[derive(Clone, Default)]
-struct Parked(Rc<RefCell<Vec<Thread>>>);
+pub(super) struct Parked(Rc<RefCell<Vec<Thread>>>);
 
 impl Parked {
-    fn handler(&self) -> impl Fn(&mut Request) -> String + use<> {
+    pub(super) fn handler(&self) -> impl Fn(&mut Request) -> String + use<> {
         let parked = self.clone();
         move |request| {
             parked.0.borrow_mut().push(thread::current());
@@ -32,16 +32,16 @@ impl Parked {
     }
 
     /// Unparks the handler that began first.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         self.0.borrow_mut().remove(0).unpark();
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.borrow().len()
     }
 }
 
-fn site<M: 'static>(
+pub(super) fn site<M: 'static>(
     taskmaster: Taskmaster,
     handler: impl IntoHandler<M, Output: IntoResponse>,
 ) -> Site {
@@ -52,14 +52,17 @@ fn site<M: 'static>(
     )
 }
 
-fn limits(threads: impl Into<Option<usize>>, accept: impl Into<Option<usize>>) -> Taskmaster {
+pub(super) fn limits(
+    threads: impl Into<Option<usize>>,
+    accept: impl Into<Option<usize>>,
+) -> Taskmaster {
     Taskmaster::with_limits(threads, accept)
         .unwrap()
         .queue_timeout(LONG)
 }
 
 /// A client that has sent a request for `path`.
-fn asking(site: &Site, path: &str) -> Client {
+pub(super) fn asking(site: &Site, path: &str) -> Client {
     let mut client = site.connect();
     client.send(format!(
         "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
@@ -68,9 +71,9 @@ fn asking(site: &Site, path: &str) -> Client {
     client
 }
 
-/// The numbers of connections served, queued, and refused so far.
-fn numbers(counts: ServerCounts) -> (usize, usize, u64) {
-    (counts.serving, counts.queued, counts.refused)
+/// The numbers of requests handled, queued, and refused so far.
+pub(super) fn numbers(counts: ServerCounts) -> (usize, usize, u64) {
+    (counts.handling, counts.queued, counts.refused)
 }
 
 /// Makes the close of `stream` send a reset instead of a FIN.
@@ -88,12 +91,10 @@ fn beyond_the_threads_they_wait_and_beyond_the_accepted_they_are_refused() {
         let before = runtime::stats().unwrap();
         clients.extend((2..4).map(|n| asking(&site, &format!("/{n}"))));
         assert_eq!(numbers(site.handle.counts()), (2, 2, 0));
-        // Queued connections cost neither an ethread nor a stack.
+        // Queued requests cost no stack.
         let after = runtime::stats().unwrap();
-        assert_eq!(
-            (after.ethreads, after.stacks.live),
-            (before.ethreads, before.stacks.live)
-        );
+        assert_eq!(after.ethreads, before.ethreads + 2);
+        assert_eq!(after.stacks.live, before.stacks.live);
         let mut refused = asking(&site, "/4");
         assert_eq!(numbers(site.handle.counts()), (2, 2, 1));
         let answer = refused.last_answer(503);
@@ -101,7 +102,7 @@ fn beyond_the_threads_they_wait_and_beyond_the_accepted_they_are_refused() {
         assert_eq!(answer.header("server"), Some("ethreads"));
         assert!(answer.header("date").is_some());
         assert_eq!(answer.text(), "Service Unavailable\n");
-        // Queued connections are served in the order in which they arrived.
+        // Queued requests are handled in the order in which they arrived.
         for (n, mut client) in clients.into_iter().enumerate() {
             parked.release();
             assert_eq!(client.last_answer(200).text(), format!("/{n}"));
@@ -109,7 +110,7 @@ fn beyond_the_threads_they_wait_and_beyond_the_accepted_they_are_refused() {
             settle();
         }
         let counts = site.handle.counts();
-        assert_eq!((numbers(counts), counts.served), ((0, 0, 1), 4));
+        assert_eq!((numbers(counts), counts.served), ((0, 0, 1), 5));
         site.end();
     });
 }
@@ -183,24 +184,7 @@ fn never_more_than_the_threads_run_at_once() {
 }
 
 #[test]
-fn an_idle_connection_counts_until_it_closes() {
-    on_a_shard(|| {
-        let site = site(limits(1, 2), |_: &mut Request| "x");
-        let mut first = site.connect();
-        assert_eq!(first.get("/").status, 200);
-        let mut second = asking(&site, "/");
-        assert_eq!(numbers(site.handle.counts()), (1, 1, 0));
-        // The first connection may send another request, while the second stays queued.
-        assert_eq!(first.get("/").status, 200);
-        drop(first);
-        second.last_answer(200);
-        drop(second);
-        site.end();
-    });
-}
-
-#[test]
-fn a_connection_that_waits_for_too_long_is_refused() {
+fn a_request_that_waits_for_too_long_is_refused() {
     on_a_shard(|| {
         collect_log();
         let parked = Parked::default();
@@ -211,7 +195,7 @@ fn a_connection_that_waits_for_too_long_is_refused() {
             client.last_answer(503);
         }
         assert_eq!(numbers(site.handle.counts()), (1, 0, 3));
-        wait_for_log("refused 1 connections with 503: queued for too long");
+        wait_for_log("refused 1 requests with 503: queued for too long");
         parked.release();
         served.last_answer(200);
         // The places of the refused connections are free again.
@@ -250,7 +234,8 @@ fn after_an_overload_all_is_well_again() {
 fn a_refused_client_that_sends_its_request_later_reads_the_answer() {
     on_a_shard(|| {
         let parked = Parked::default();
-        let site = site(limits(1, None), parked.handler());
+        let one = limits(None, None).max_connections(1);
+        let site = site(one, parked.handler());
         let mut served = asking(&site, "/");
         let mut before = asking(&site, "/");
         let mut after = site.connect();
@@ -278,8 +263,8 @@ fn a_refused_client_that_sends_its_request_later_reads_the_answer() {
     });
 }
 
-/// Calls `misbehave` 20 times on a server that serves one connection at a time, and checks that all
-/// permits come back.
+/// Calls `misbehave` 20 times on a server that handles one request at a time, and checks that all
+/// slots come back.
 fn rounds<M: 'static>(
     handler: impl IntoHandler<M, Output: IntoResponse>,
     misbehave: impl Fn(&Site),
@@ -289,11 +274,9 @@ fn rounds<M: 'static>(
         misbehave(&site);
         settle();
     }
-    // A refused connection got no permit, and no connection holds a permit any more. A permit that
-    // is given back goes to the queue a moment later.
     until_true(|| {
         let counts = site.handle.counts();
-        numbers(counts).0 == 0 && counts.queued == 0
+        (counts.handling, counts.queued, counts.serving) == (0, 0, 0)
     });
     assert_eq!(asking(&site, "/ok").last_answer(200).text(), "ok");
     site.end();
@@ -304,7 +287,7 @@ fn ok(_: &mut Request) -> &'static str {
 }
 
 #[test]
-fn a_panic_gives_the_permit_back() {
+fn a_panic_gives_the_slot_back() {
     on_a_shard(|| {
         let panics = |request: &mut Request| -> Body {
             match request.path() {
@@ -323,7 +306,7 @@ fn a_panic_gives_the_permit_back() {
 
 /// helidon#9442: a broken pipe did not release the permit, so every later answer was 503.
 #[test]
-fn a_broken_pipe_gives_the_permit_back() {
+fn a_broken_pipe_gives_the_slot_back() {
     on_a_shard(|| {
         let big = |request: &mut Request| match request.path() {
             "/" => vec![b'x'; 8 << 20],
@@ -338,7 +321,7 @@ fn a_broken_pipe_gives_the_permit_back() {
 
 /// hunchentoot#182: a reset by the peer killed the process.
 #[test]
-fn a_reset_at_any_point_gives_the_permit_back() {
+fn a_reset_at_any_point_gives_the_slot_back() {
     on_a_shard(|| {
         rounds(ok, |site| {
             for sent in ["", "G", "GET / HTTP/1.1\r\nhost", GET] {
@@ -393,20 +376,19 @@ fn a_peer_that_is_gone_while_it_waits_costs_nothing() {
 
 /// hunchentoot#189: threads hung in the first line for ever, and kept their slots.
 #[test]
-fn a_peer_that_never_ends_the_first_line_gives_the_permit_back() {
+fn a_peer_that_never_ends_the_first_line_takes_no_slot() {
     on_a_shard(|| {
         let slow = timeouts(|timeouts| timeouts.head = SHORT);
-        let site = Site::with(|server| server.timeouts(slow).taskmaster(limits(1, 3)), ok);
-        // The first connection is served; the next connection never ends its request line.
-        let mut stuck = asking(&site, "/ok");
-        stuck.last_answer(200);
+        let site = Site::with(
+            |server| server.timeouts(slow).taskmaster(limits(1, None)),
+            ok,
+        );
         let mut stuck = site.connect();
         stuck.send("GET / HT");
-        let mut waiting = site.connect();
-        waiting.send("GET /ok HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        settle();
+        assert_eq!(asking(&site, "/ok").last_answer(200).text(), "ok");
         stuck.last_answer(408);
-        assert_eq!(waiting.last_answer(200).text(), "ok");
-        drop((stuck, waiting));
+        drop(stuck);
         site.end();
     });
 }
@@ -572,18 +554,19 @@ fn other_os_threads_read_the_counts() {
     });
 }
 
-/// While connections wait for a permit, the acceptor still accepts and refuses others.
+/// While requests wait for a slot, others are still refused.
 #[test]
-fn a_full_queue_does_not_stop_the_acceptor() {
+fn a_full_queue_refuses_all_others() {
     on_a_shard(|| {
         let parked = Parked::default();
         let site = site(limits(1, 2), parked.handler());
         let mut clients = [asking(&site, "/0"), asking(&site, "/1")];
         // All these connections are pending before the acceptor looks once.
+        let get = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
         let waiting: Vec<_> = (0..200)
             .map(|_| {
                 let mut stream = StdTcpStream::connect(site.addr).unwrap();
-                stream.write_all(GET.as_bytes()).unwrap();
+                stream.write_all(get.as_bytes()).unwrap();
                 stream
             })
             .collect();

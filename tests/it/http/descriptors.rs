@@ -148,8 +148,8 @@ fn without_descriptors_a_drain_still_ends() {
 }
 
 #[test]
-fn the_soft_limit_is_raised_and_caps_the_default_limits() {
-    const NAME: &str = "http::descriptors::the_soft_limit_is_raised_and_caps_the_default_limits";
+fn the_soft_limit_is_raised() {
+    const NAME: &str = "http::descriptors::the_soft_limit_is_raised";
     if ran_in_child(NAME) {
         return;
     }
@@ -167,21 +167,18 @@ fn the_soft_limit_is_raised_and_caps_the_default_limits() {
         settle();
         assert_eq!(getrlimit(Resource::Nofile), limit(30));
         site.end();
-        // Of the 120 descriptors, half are left to the rest of the process: 60 connections, 48 of
-        // them served. The clients in this test need descriptors too, so it cannot open more than
-        // these.
+        // Of the 120 descriptors, half are left to the rest of the process, which leaves 60
+        // connections. The clients in this test need descriptors too, so it cannot open more.
         let site = Site::new(|_: &mut Request| "x");
         settle();
         assert_eq!(getrlimit(Resource::Nofile), limit(120));
         let mut clients: Vec<_> = (0..50).map(|_| site.connect()).collect();
         settle();
         let counts = site.handle.counts();
-        assert_eq!((counts.serving, counts.queued, counts.refused), (48, 2, 0));
-        for client in &mut clients[..48] {
+        assert_eq!((counts.serving, counts.refused), (50, 0));
+        for client in &mut clients {
             assert_eq!(client.get("/").status, 200);
         }
-        clients.remove(0);
-        assert_eq!(clients[47].get("/").status, 200);
         drop(clients);
         site.end();
     });

@@ -160,15 +160,16 @@ fn an_upload_that_is_refused_by_any_shard_gets_its_answer() {
 #[test]
 fn an_upload_that_is_not_served_gets_its_503() {
     on_a_shard(|| {
-        let taskmaster = Taskmaster::with_limits(1, None).unwrap();
+        let taskmaster = Taskmaster::default().max_connections(1);
         let site = Site::with(
             |server| server.timeouts(timeouts(|_| ())).taskmaster(taskmaster),
             tell,
         );
-        let mut idle = site.connect();
-        assert_eq!(idle.get("/first").text(), "/first");
+        let mut busy = site.connect();
+        busy.send("GET /first HTTP/1.1\r\n");
         all_refused(&uploads(site.addr), "HTTP/1.1 503 Service Unavailable");
-        assert_eq!(idle.get("/again").text(), "/again");
+        busy.send("host: a\r\n\r\n");
+        assert_eq!(busy.answer().text(), "/first");
         site.end();
     });
 }
@@ -207,7 +208,7 @@ fn what_another_protocol_said_last_is_not_lost() {
 #[test]
 fn a_connection_that_lingers_holds_no_place_and_no_stack() {
     on_a_shard(|| {
-        let taskmaster = Taskmaster::with_limits(1, None).unwrap();
+        let taskmaster = Taskmaster::default().max_connections(1);
         let site = Site::with(
             |server| server.timeouts(timeouts(|_| ())).taskmaster(taskmaster),
             tell,

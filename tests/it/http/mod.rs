@@ -32,6 +32,7 @@ pub(crate) mod rest;
 pub(crate) mod server;
 pub(crate) mod sharded;
 pub(crate) mod shutdown;
+pub(crate) mod slots;
 pub(crate) mod splits;
 pub(crate) mod sse;
 pub(crate) mod static_files;

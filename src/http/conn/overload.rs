@@ -1,18 +1,19 @@
-//! The 503 for a connection that is not served. The acceptor, which must not wait, writes it before
-//! there is a request, a connection loop or a stack.
+//! The 503 for a request that is not handled, or for a connection that is not served. The acceptor,
+//! which must not wait, writes the latter before there is a request, a connection loop or a stack.
 #![forbid(unsafe_code)]
 
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{StatusCode, Version};
 
-use super::taskmaster::Taskmaster;
-use crate::http::conn::connection::Connection;
-use crate::http::conn::context::Context;
-use crate::http::conn::socket::discard_arrived;
+use super::connection::Connection;
+use super::context::Context;
+use super::log_period::LogPeriod;
+use super::socket::discard_arrived;
 use crate::http::message::{IntoResponse, Response};
 use crate::http::proto::encode::{AnswerTo, encode_head};
 use crate::runtime::driver::{ops, socket};
@@ -20,21 +21,37 @@ use crate::runtime::driver::{ops, socket};
 /// The 503 response.
 #[derive(Debug)]
 pub(in crate::http) struct Overload {
-    response: Response,
+    retry_after: String,
+    message: String,
+    log: LogPeriod,
 }
 
 impl Overload {
-    pub(in crate::http) fn new(taskmaster: &Taskmaster) -> Self {
+    pub(in crate::http) fn new(retry_after: Duration, message: &str) -> Self {
         // RFC 9110 section 10.2.3: a number of seconds. Zero would make all clients retry at once.
-        let seconds = taskmaster.retry_after.as_secs().max(1).to_string();
+        let seconds = retry_after.as_secs().max(1);
         Self {
-            response: (
-                StatusCode::SERVICE_UNAVAILABLE,
-                [(RETRY_AFTER.as_str(), seconds)],
-                taskmaster.busy_message.clone(),
-            )
-                .into_response(),
+            retry_after: seconds.to_string(),
+            message: message.to_owned(),
+            log: LogPeriod::default(),
         }
+    }
+
+    pub(in crate::http) fn response(&self) -> Response {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(RETRY_AFTER.as_str(), self.retry_after.clone())],
+            self.message.clone(),
+        )
+            .into_response()
+    }
+
+    /// Logs that a connection or a request gets the answer.
+    pub(in crate::http) fn log(&self, what: &str, why: &str, context: &Context) {
+        self.log.tell(|times| {
+            let counts = &context.counts;
+            log::warn!("refused {times} {what} with 503: {why}; {counts:?}");
+        });
     }
 
     /// The encoded answer: head and body.
@@ -44,11 +61,8 @@ impl Overload {
             is_head: false,
             keep_alive: false,
         };
-        let (status, headers, body) = (
-            self.response.status(),
-            self.response.headers(),
-            self.response.body(),
-        );
+        let response = self.response();
+        let (status, headers, body) = (response.status(), response.headers(), response.body());
         let mut bytes = Vec::with_capacity(256);
         context.with_head_cache(|cache| {
             encode_head(&mut bytes, answer, status, headers, body.len(), cache)
