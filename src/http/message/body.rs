@@ -77,7 +77,7 @@ impl Body {
     /// other ethread waits for it. The file must not become shorter meanwhile: then the connection
     /// is closed, so that the peer sees an incomplete response.
     ///
-    /// HeadCache a file and asking for its length, as this does, also access the disk if the system
+    /// Opening a file and asking for its length, as this does, also access the disk if the system
     /// does not have the data in memory. Where that matters, call both in
     /// [`blocking`](crate::bridge::blocking).
     ///
