@@ -4,7 +4,7 @@
 //! A path is split at its slashes before it is decoded, so `%2F` stays inside a segment.
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use http::Method;
 
@@ -20,10 +20,13 @@ struct Leaf {
     route: usize,
 }
 
+/// As many texts are searched one by one.
+const FEW: usize = 8;
+
 /// A node of the tree of segments.
 #[derive(Debug, Default)]
 struct Node {
-    /// Sorted by text.
+    /// Sorted by [`by_len`].
     texts: Vec<(Box<str>, Self)>,
     param: Option<Box<Self>>,
     /// Routes that match whatever follows.
@@ -81,7 +84,7 @@ impl Router {
                         Some(text) if !part.contains(['%', '/']) => Some(text + "/" + &part),
                         _ => None,
                     };
-                    let found = node.texts.binary_search_by(|(have, _)| (**have).cmp(&part));
+                    let found = node.texts.binary_search_by(|(have, _)| by_len(have, &part));
                     let at = found.unwrap_or_else(|at| {
                         node.texts.insert(at, (part, Node::default()));
                         at
@@ -171,10 +174,9 @@ impl Router {
     }
 
     /// Calls `visit` with the routes of each pattern that matches, until it returns a value.
+    #[inline]
     fn visit<T>(&self, path: &str, mut visit: impl FnMut(&[Leaf]) -> Option<T>) -> Option<T> {
-        let rest = path.strip_prefix('/')?;
-        let is_escaped = path.bytes().any(|byte| byte == b'%');
-        self.root.visit(Some(rest), is_escaped, &mut visit)
+        self.root.visit(Some(path.strip_prefix('/')?), &mut visit)
     }
 }
 
@@ -182,39 +184,67 @@ impl Node {
     /// `rest` is what follows the slash behind this node; `None` at the end of the path.
     fn visit<T>(
         &self,
-        rest: Option<&str>,
-        is_escaped: bool,
+        mut rest: Option<&str>,
         visit: &mut impl FnMut(&[Leaf]) -> Option<T>,
     ) -> Option<T> {
-        let Some(path) = rest else {
-            return (!self.here.is_empty()).then(|| visit(&self.here)).flatten();
-        };
-        let (segment, rest) = split_segment(path);
-        if !self.texts.is_empty()
-            && let Some(next) = self.text(segment, is_escaped)
-            && let Some(found) = next.visit(rest, is_escaped, visit)
-        {
-            return Some(found);
+        let mut node = self;
+        loop {
+            let Some(path) = rest else {
+                return visit_all(&node.here, visit);
+            };
+            let (segment, behind) = split_segment(path);
+            let text = match node.texts.is_empty() {
+                true => None,
+                false => node.text(segment),
+            };
+            let param = node.param.as_deref().filter(|_| !segment.is_empty());
+            // Only where there is more than one way is there one to come back to.
+            node = match (text, param) {
+                (Some(only), None) | (None, Some(only)) if node.rest.is_empty() => only,
+                (None, None) => return visit_all(&node.rest, visit),
+                (text, param) => {
+                    let mut ways = text.into_iter().chain(param);
+                    return ways
+                        .find_map(|way| way.visit(behind, visit))
+                        .or_else(|| visit_all(&node.rest, visit));
+                }
+            };
+            rest = behind;
         }
-        if let Some(next) = &self.param
-            && !segment.is_empty()
-            && let Some(found) = next.visit(rest, is_escaped, visit)
-        {
-            return Some(found);
-        }
-        (!self.rest.is_empty()).then(|| visit(&self.rest)).flatten()
     }
 
-    fn text(&self, segment: &str, is_escaped: bool) -> Option<&Self> {
-        let segment = match is_escaped {
-            true => decode_path(segment).ok()?,
-            false => Cow::Borrowed(segment),
+    #[inline]
+    fn text(&self, segment: &str) -> Option<&Self> {
+        let decoded;
+        let segment = match segment.bytes().any(|byte| byte == b'%') {
+            false => segment,
+            true => {
+                decoded = decode_path(segment).ok()?;
+                &*decoded
+            }
         };
-        let found = self
-            .texts
-            .binary_search_by(|(have, _)| (**have).cmp(&segment));
-        found.ok().map(|at| &self.texts[at].1)
+        // A few are compared faster one by one.
+        if self.texts.len() <= FEW {
+            let mut texts = self.texts.iter();
+            return texts
+                .find(|(have, _)| **have == *segment)
+                .map(|(_, next)| next);
+        }
+        let texts = &self.texts;
+        let found = texts.binary_search_by(|(have, _)| by_len(have, segment));
+        found.ok().map(|at| &texts[at].1)
     }
+}
+
+/// Calls `visit` unless there are no routes.
+fn visit_all<T>(leaves: &[Leaf], visit: &mut impl FnMut(&[Leaf]) -> Option<T>) -> Option<T> {
+    (!leaves.is_empty()).then(|| visit(leaves)).flatten()
+}
+
+/// An order in which most texts are told apart by their lengths.
+#[inline]
+fn by_len(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 #[cfg(test)]

@@ -33,22 +33,26 @@ impl Route {
 }
 
 /// See [`Route::params`].
+#[inline]
 pub(in crate::http) fn params_of<'a>(
     params: &'a [Param],
     path: &'a str,
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
     let mut rest = path.strip_prefix('/').unwrap_or(path);
+    // The number of the segment that `rest` begins with.
     let mut at = 0;
     params.iter().map(move |param| {
-        while at < param.segment {
-            rest = split_segment(rest).1.unwrap_or_default();
+        loop {
+            if param.is_rest && at == param.segment {
+                return (&*param.name, rest);
+            }
+            let (segment, behind) = split_segment(rest);
+            rest = behind.unwrap_or_default();
             at += 1;
+            if at > param.segment {
+                return (&*param.name, segment);
+            }
         }
-        let value = match param.is_rest {
-            true => rest,
-            false => split_segment(rest).0,
-        };
-        (&*param.name, value)
     })
 }
 

@@ -168,6 +168,17 @@ impl<'de> Value<'de> {
         decode_path(self.text).map_err(fault)
     }
 
+    /// Only for types that no text with a `%` stands for: then a text that can be parsed is not
+    /// encoded.
+    #[inline]
+    fn parse_plain<N: FromStr>(&self, expected: &str) -> Result<N, PathError> {
+        match self.text.parse() {
+            Ok(value) => Ok(value),
+            Err(_) => self.parse(expected),
+        }
+    }
+
+    #[inline(never)]
     fn parse<N: FromStr>(&self, expected: &str) -> Result<N, PathError> {
         let text = self.decoded()?;
         let fault = |_| {
@@ -179,10 +190,11 @@ impl<'de> Value<'de> {
 }
 
 macro_rules! parse_values {
-    ($($method:ident $visit:ident $expected:literal,)*) => {
+    ($($parse:ident $method:ident $visit:ident $expected:literal,)*) => {
         $(
+            #[inline]
             fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, PathError> {
-                visitor.$visit(self.parse($expected)?)
+                visitor.$visit(self.$parse($expected)?)
             }
         )*
     };
@@ -192,20 +204,20 @@ impl<'de> Deserializer<'de> for Value<'de> {
     type Error = PathError;
 
     parse_values! {
-        deserialize_bool visit_bool "true or false",
-        deserialize_i8 visit_i8 "a number of type i8",
-        deserialize_i16 visit_i16 "a number of type i16",
-        deserialize_i32 visit_i32 "a number of type i32",
-        deserialize_i64 visit_i64 "a number of type i64",
-        deserialize_i128 visit_i128 "a number of type i128",
-        deserialize_u8 visit_u8 "a number of type u8",
-        deserialize_u16 visit_u16 "a number of type u16",
-        deserialize_u32 visit_u32 "a number of type u32",
-        deserialize_u64 visit_u64 "a number of type u64",
-        deserialize_u128 visit_u128 "a number of type u128",
-        deserialize_f32 visit_f32 "a number",
-        deserialize_f64 visit_f64 "a number",
-        deserialize_char visit_char "one character",
+        parse_plain deserialize_bool visit_bool "true or false",
+        parse_plain deserialize_i8 visit_i8 "a number of type i8",
+        parse_plain deserialize_i16 visit_i16 "a number of type i16",
+        parse_plain deserialize_i32 visit_i32 "a number of type i32",
+        parse_plain deserialize_i64 visit_i64 "a number of type i64",
+        parse_plain deserialize_i128 visit_i128 "a number of type i128",
+        parse_plain deserialize_u8 visit_u8 "a number of type u8",
+        parse_plain deserialize_u16 visit_u16 "a number of type u16",
+        parse_plain deserialize_u32 visit_u32 "a number of type u32",
+        parse_plain deserialize_u64 visit_u64 "a number of type u64",
+        parse_plain deserialize_u128 visit_u128 "a number of type u128",
+        parse_plain deserialize_f32 visit_f32 "a number",
+        parse_plain deserialize_f64 visit_f64 "a number",
+        parse deserialize_char visit_char "one character",
     }
 
     forward_to_deserialize_any! {

@@ -48,6 +48,29 @@ fn a_search_comes_back_from_a_dead_end() {
 }
 
 #[test]
+fn each_of_many_texts_is_found() {
+    let texts = [
+        "a", "b", "ab", "ba", "abc", "abd", "bcd", "abcd", "bbbb", "aaaaa",
+    ];
+    for many in 0..=texts.len() {
+        // With a parameter behind it, so that the search goes through the tree.
+        let patterns: Vec<String> = texts[..many]
+            .iter()
+            .map(|t| format!("/{t}/{{x}}"))
+            .collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let router = router(&patterns);
+        for (number, text) in texts.iter().enumerate() {
+            let expected = (number < many).then_some(number);
+            let found = router.find(&format!("/{text}/1"), &Method::GET, 0);
+            assert_eq!(found, expected, "{text} of {many}");
+        }
+        assert_eq!(router.find("/bbb/1", &Method::GET, 0), None);
+        assert_eq!(router.find("//1", &Method::GET, 0), None);
+    }
+}
+
+#[test]
 fn segments_are_split_before_they_are_decoded() {
     let router = router(&["/a b", "/a/b", "/{x}", "/caf%C3%A9", "/50%25"]);
     assert_eq!(all(&router, "/a%20b"), [0, 2]);
