@@ -24,10 +24,10 @@ impl Match {
     }
 }
 
-/// Goes the rest of the way.
+/// The rest of the way of a request.
 pub(super) trait Way {
-    /// Answers a request that has entered the first `entered` middleware around `found`.
-    fn go_on(&self, request: &mut Request, found: Match, entered: usize) -> Response;
+    /// Answers a request that has come this far.
+    fn go_on(&self, request: &mut Request) -> Response;
 }
 
 /// The rest of the way of a request, behind a middleware. Given to the closure of
@@ -35,8 +35,6 @@ pub(super) trait Way {
 #[derive(Clone, Copy)]
 pub struct Next<'a> {
     pub(super) way: &'a dyn Way,
-    pub(super) found: Match,
-    pub(super) entered: usize,
 }
 
 impl Next<'_> {
@@ -48,7 +46,7 @@ impl Next<'_> {
     /// A cancelled ethread unwinds from here if the handler waits.
     #[inline]
     pub fn run(&self, request: &mut Request) -> Response {
-        self.way.go_on(request, self.found, self.entered)
+        self.way.go_on(request)
     }
 }
 

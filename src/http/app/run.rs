@@ -10,27 +10,11 @@ use http::{HeaderValue, Method, StatusCode};
 use super::next::{Match, Next, Way};
 use super::render;
 use super::router::Allowed;
-use super::table::Table;
+use super::table::{Layer, Table};
 use crate::http::error::HandlerError;
 use crate::http::exchange::request::Request;
 use crate::http::message::{IntoResponse, Response};
 use crate::thread;
-
-impl Way for Table {
-    fn go_on(&self, request: &mut Request, found: Match, entered: usize) -> Response {
-        let way = Rest {
-            table: self,
-            begun: found,
-            entered,
-        };
-        let found = match &request.route {
-            Some(route) if Rc::ptr_eq(route, self.route(found)) => found,
-            Some(_) => self.find_again(request, found),
-            None => self.find(request, 0),
-        };
-        way.answer(request, found)
-    }
-}
 
 /// The way of a request from some middleware on.
 struct Rest<'a> {
@@ -41,15 +25,25 @@ struct Rest<'a> {
     entered: usize,
 }
 
+impl Way for Rest<'_> {
+    fn go_on(&self, request: &mut Request) -> Response {
+        let found = match &request.route {
+            Some(route) if Rc::ptr_eq(route, self.table.route(self.begun)) => self.begun,
+            Some(_) => self.table.find_again(request, self.begun),
+            None => self.table.find(request, 0),
+        };
+        self.answer(request, found)
+    }
+}
+
 impl Rest<'_> {
     /// Goes the way of `found`, and of the matches behind it while handlers pass the request on.
-    #[inline]
+    #[inline(always)]
     fn answer(&self, request: &mut Request, found: Match) -> Response {
-        let mut response = self.table.run(request, found, self.shared(found));
-        if response.has_aside() {
-            self.pass_on(request, found, &mut response);
-        }
-        response
+        let pass_on = |request: &mut Request, response: &mut Response| {
+            self.pass_on(request, found, response);
+        };
+        self.table.run(request, found, self.shared(found), pass_on)
     }
 
     #[cold]
@@ -64,7 +58,9 @@ impl Rest<'_> {
                 return;
             }
             found = next;
-            *response = self.table.run(request, found, self.shared(found));
+            *response = self
+                .table
+                .run(request, found, self.shared(found), |_, _| ());
         }
     }
 
@@ -105,12 +101,12 @@ impl Table {
         self.answer_found(request, found)
     }
 
+    #[inline(always)]
     fn answer_found(&self, request: &mut Request, found: Match) -> Response {
-        let mut response = self.run(request, found, 0);
-        if response.has_aside() {
-            self.finish(request, found, &mut response);
-        }
-        response
+        let finish = |request: &mut Request, response: &mut Response| {
+            self.finish(request, found, response);
+        };
+        self.run(request, found, 0, finish)
     }
 
     /// Renders the error of a response, or passes the request on, where a handler asks for that.
@@ -126,41 +122,82 @@ impl Table {
         render::end_passing(self, found.scope, request, response);
     }
 
-    /// Answers a request that has entered the first `entered` middleware.
-    fn run(&self, request: &mut Request, found: Match, entered: usize) -> Response {
-        let Some(layer) = self.scopes[found.scope].chain.get(entered) else {
-            return self.handle(request, found);
-        };
-        let next = Next {
-            way: self,
-            found,
+    /// Answers a request that has entered the first `entered` middleware, and renders the error of
+    /// the response. Calls `look` with a response that has anything aside.
+    ///
+    /// A function that looks at a response copies it when it returns it. So these are inlined, and
+    /// all that is to be seen is seen at once.
+    #[inline(always)]
+    fn run(
+        &self,
+        request: &mut Request,
+        found: Match,
+        entered: usize,
+        look: impl FnOnce(&mut Request, &mut Response),
+    ) -> Response {
+        match self.scopes[found.scope].chain.get(entered) {
+            Some(layer) => self.enter(request, found, entered, layer, look),
+            None => self.handle(request, found, look),
+        }
+    }
+
+    /// Calls a middleware.
+    #[inline(always)]
+    fn enter(
+        &self,
+        request: &mut Request,
+        found: Match,
+        entered: usize,
+        layer: &Layer,
+        look: impl FnOnce(&mut Request, &mut Response),
+    ) -> Response {
+        let rest = Rest {
+            table: self,
+            begun: found,
             entered: entered + 1,
         };
-        let mut response = (layer.around)(request, next);
+        let mut response = (layer.around)(request, Next { way: &rest });
         if response.has_aside() {
             render::render(self, layer.scope, request, &mut response);
+            look(request, &mut response);
         }
         response
     }
 
     /// Calls the handler.
-    fn handle(&self, request: &mut Request, found: Match) -> Response {
-        let handler = match self.handler(found) {
-            Some(handler) => handler,
-            None => match self.fallback(request, found) {
-                Some(fallback) => fallback,
-                None => return self.miss(request, found),
-            },
+    #[inline(always)]
+    fn handle(
+        &self,
+        request: &mut Request,
+        found: Match,
+        look: impl FnOnce(&mut Request, &mut Response),
+    ) -> Response {
+        let mut response = None;
+        let handle = || {
+            response = Some(match self.handler(found) {
+                Some(handler) => handler.handle(request),
+                None => self.answer_miss(request, found),
+            });
         };
-        let handle = AssertUnwindSafe(|| handler.handle(request));
-        let mut response = match thread::catch_panic(handle) {
-            Ok(response) => response,
-            Err(payload) => render::panicked(payload),
-        };
-        if response.has_aside() {
-            render::render(self, found.scope, request, &mut response);
+        if let Err(payload) = thread::catch_panic(AssertUnwindSafe(handle)) {
+            response = Some(render::panicked(payload));
         }
-        response
+        if let Some(response) = &mut response
+            && response.has_aside()
+        {
+            render::render(self, found.scope, request, response);
+            look(request, response);
+        }
+        response.unwrap_or_default()
+    }
+
+    /// Answers a request that no route takes, by the fallback if there is one.
+    #[cold]
+    fn answer_miss(&self, request: &mut Request, found: Match) -> Response {
+        match self.fallback(request, found) {
+            Some(fallback) => fallback.handle(request),
+            None => self.miss(request, found),
+        }
     }
 
     /// Answers a request that no route takes.
@@ -193,9 +230,7 @@ impl Table {
                 .with_header(ALLOW, allow(allowed)),
             None => HandlerError::status(StatusCode::NOT_FOUND, "not found\n"),
         };
-        let mut response = error.into_response();
-        render::render(self, found.scope, request, &mut response);
-        response
+        error.into_response()
     }
 }
 
