@@ -6,16 +6,14 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io;
 use std::mem;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::connection::{COLLECT, Connection};
 use super::io::ConnIo;
-use crate::bridge;
 use crate::http::error::Error;
+use crate::http::exchange::write_to::read_on_pool;
 use crate::runtime::driver::file::{read_cached, sigpipe_is_fatal};
 
 /// How many bytes are sent between two checks of whether the file is cached. The kernel reads ahead
@@ -129,23 +127,13 @@ impl Sending<'_> {
 
     /// Reads a piece on the pool, and sends it. Returns false at the end of the file.
     fn piece_by_pool(&mut self, piece_end: u64) -> Result<bool, Error> {
-        let (file, at) = (self.file.clone(), self.at);
         let mut buffer = mem::take(&mut self.buffer);
-        buffer.resize((piece_end - at) as usize, 0);
-        let (read, buffer) = bridge::blocking(move || (read_at(&file, &mut buffer, at), buffer));
+        buffer.resize((piece_end - self.at) as usize, 0);
+        let (read, buffer) = read_on_pool(&self.file, buffer, self.at);
         let got = read.map_err(Error::response_failed)?;
         self.connection.send(&buffer[..got])?;
         self.at += got as u64;
         self.buffer = buffer;
         Ok(got > 0)
-    }
-}
-
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
     }
 }

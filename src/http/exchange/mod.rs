@@ -9,3 +9,4 @@ pub(in crate::http) mod handler;
 pub(in crate::http) mod received;
 pub(in crate::http) mod request;
 pub(in crate::http) mod route;
+pub(in crate::http) mod write_to;

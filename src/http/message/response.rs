@@ -130,6 +130,28 @@ impl Response {
         self
     }
 
+    /// Replaces the body by what `change` makes of it; headers stay as they are.
+    ///
+    /// A body that is not in memory cannot be looked at, but it can be
+    /// [written](Body::write_to) through something else.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{Body, IntoResponse};
+    ///
+    /// let response = "hello".into_response().map_body(|body| match body.as_bytes() {
+    ///     Some(bytes) => bytes.to_ascii_uppercase().into(),
+    ///     None => body,
+    /// });
+    /// assert_eq!(response.body().as_bytes(), Some(&b"HELLO"[..]));
+    /// ```
+    #[must_use]
+    pub fn map_body(mut self, change: impl FnOnce(Body) -> Body) -> Self {
+        self.body = change(self.body);
+        self
+    }
+
     /// Keeps `value` until the response has been sent, its body included, or has failed: a permit,
     /// a timer, a span. A body that is streamed is made after the handler has returned, so a guard
     /// in a variable of the handler ends too early.

@@ -1,6 +1,6 @@
 //! A server: handlers, bodies, hooks and answers.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -134,6 +134,20 @@ impl IntoResponse for Answer {
     }
 }
 
+/// Strikes when it is written to.
+struct Sink(Hostile);
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.strike("IoWrite");
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn answered() -> Vec<Row> {
     vec![
         row("http::Body::reader", "Read", |kit| {
@@ -148,6 +162,31 @@ fn answered() -> Vec<Row> {
             })
         })
         .unreached(),
+        row("http::Body::write_to", "Read", |kit| {
+            answers(kit, |_, kit| {
+                let old = Body::reader(kit.value());
+                Body::writer(move |out| old.write_to(out)).into_response()
+            })
+        }),
+        row("http::Body::write_to", "IoWrite", |kit| {
+            answers(kit, |_, kit| {
+                let mut sink = Sink(kit.value());
+                let written = Body::from("some").write_to(&mut sink);
+                written
+                    .map(|()| "done")
+                    .map_err(HandlerError::from)
+                    .into_response()
+            })
+        }),
+        row("http::Response::map_body", "Fn", |kit| {
+            answers(kit, |_, kit| {
+                let kit = kit.clone();
+                "done".into_response().map_body(|body| {
+                    kit.call();
+                    body
+                })
+            })
+        }),
         row("http::Body::writer", "Fn", |kit| {
             answers(kit, |_, kit| {
                 let kit = kit.clone();

@@ -42,3 +42,4 @@ pub(crate) mod take_body;
 pub(crate) mod unix;
 pub(crate) mod upgrade;
 pub(crate) mod util;
+pub(crate) mod wrapped_bodies;
