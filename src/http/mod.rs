@@ -85,6 +85,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 pub(crate) mod message;
+pub mod middleware;
 pub(crate) mod proto;
 pub mod pull;
 mod server;

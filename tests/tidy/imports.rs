@@ -25,7 +25,7 @@ const ROOMS: [&str; 8] = [
 ];
 
 /// The rooms of the server.
-const ROOMS_OF_HTTP: [&str; 11] = [
+const ROOMS_OF_HTTP: [&str; 12] = [
     "src/http/message/",
     "src/http/admission/",
     "src/http/proto/",
@@ -36,6 +36,7 @@ const ROOMS_OF_HTTP: [&str; 11] = [
     "src/http/server/",
     "src/http/pull/",
     "src/http/app/",
+    "src/http/middleware/",
     "src/http/",
 ];
 

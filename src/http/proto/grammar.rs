@@ -17,7 +17,7 @@ pub(super) const fn is_value_byte(byte: u8) -> bool {
 }
 
 /// The elements of a list that are not empty (RFC 9110 section 5.6.1.2).
-pub(super) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = list.split(|&b| b == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
 }

@@ -16,9 +16,11 @@
 //! * `grammar` defines for these which bytes are allowed where;
 //! * [`chunked`] takes a chunked body apart, and [`trailers`] what follows it;
 //! * [`encode`] writes the response head and the chunks, with the line from [`date`]; [`upgrade`]
-//!   decides whether the response may be a 101.
+//!   decides whether the response may be a 101; [`accept_encoding`] tells which content codings it
+//!   may be in.
 #![forbid(unsafe_code)]
 
+pub(crate) mod accept_encoding;
 pub(crate) mod chunked;
 mod codings;
 pub(crate) mod date;

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 
+#[cfg(feature = "gzip")]
+use ethreads::http::middleware::{Coding, Compression};
 use ethreads::http::{
     App, Event, Extension, Files, HandlerError, IntoResponse, Json, Request, Response, Sse, State,
     StatusCode,
@@ -71,6 +73,26 @@ fn around() -> Vec<Row> {
             })
         })
         .called("afterwards"),
+        #[cfg(feature = "gzip")]
+        row("http::Compression::types", "Fn", |kit| {
+            app(kit, |app, kit| {
+                let settings = Compression::new().types(move |_| {
+                    kit.call();
+                    true
+                });
+                app.any("/bad", || "done ".repeat(1000))
+                    .around(settings.build())
+            })
+        }),
+        #[cfg(feature = "gzip")]
+        row("http::Compression::codings", "Iterator", |kit| {
+            app(kit, |app, kit| {
+                app.any("/bad", move || {
+                    let settings = Compression::new().codings(kit.each([Coding::Gzip]));
+                    format!("{settings:?}")
+                })
+            })
+        }),
         row("http::App::around", "IntoResponse", |kit| {
             app(kit, |app, kit| {
                 let hostile = App::new()

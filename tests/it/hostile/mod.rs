@@ -349,6 +349,7 @@ fn the_table_is_complete() {
         let entry = line.split(" - ").next().unwrap();
         let (call, words) = entry.split_once(": ").unwrap();
         let has_feature = match call.split("::").next() {
+            Some("http") if call.starts_with("http::Compression::") => cfg!(feature = "gzip"),
             Some("http") => cfg!(feature = "http"),
             Some("sim") => cfg!(feature = "sim"),
             _ => true,

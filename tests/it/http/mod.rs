@@ -6,6 +6,8 @@ pub(crate) mod bodies;
 pub(crate) mod broken_streams;
 pub(crate) mod builder;
 pub(crate) mod closing;
+#[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
+pub(crate) mod compression;
 pub(crate) mod corpus;
 pub(crate) mod descriptors;
 pub(crate) mod drain;

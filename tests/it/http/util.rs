@@ -226,14 +226,22 @@ impl Client {
     fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
-            let size = self.until("\r\n");
-            let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
-            body.extend(self.exactly(size));
-            assert_eq!(self.exactly(2), b"\r\n");
-            if size == 0 {
+            let chunk = self.chunk();
+            if chunk.is_empty() {
                 return body;
             }
+            body.extend(chunk);
         }
+    }
+
+    /// The next chunk of a body; an empty one is the last.
+    #[track_caller]
+    pub(crate) fn chunk(&mut self) -> Vec<u8> {
+        let size = self.until("\r\n");
+        let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
+        let chunk = self.exactly(size);
+        assert_eq!(self.exactly(2), b"\r\n");
+        chunk
     }
 
     /// Everything up to the end of the stream; a reset fails the test.

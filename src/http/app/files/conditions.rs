@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
-use super::encoding::Coding;
 use crate::http::message::HeaderView;
+use crate::http::proto::accept_encoding::Coding;
 
 /// What tells one state of a file from another.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::encoding::{Accepted, Coding};
 use super::path::Wanted;
 use crate::bridge;
+use crate::http::proto::accept_encoding::{Accepted, Coding};
 use crate::runtime::driver::beneath::{self, Beneath, Effort, Entry};
 
 /// Files up to this size are read by the call of the pool that opens them.

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod conditions;
-mod encoding;
 mod find;
 mod listing;
 mod multipart;
@@ -22,7 +21,6 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 
 use self::conditions::{Validators, Verdict};
-use self::encoding::Accepted;
 use self::find::{Found, FoundFile, Search};
 use self::path::Wanted;
 use self::ranges::Ranges;
@@ -30,6 +28,7 @@ use crate::http::error::{HandlerError, Result};
 use crate::http::exchange::handler::Handler;
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, IntoResponse, Response};
+use crate::http::proto::accept_encoding::Accepted;
 use crate::runtime::driver::beneath::Beneath;
 use crate::runtime::driver::wall_seconds;
 
@@ -181,7 +180,7 @@ impl Files {
         let headers = request.headers();
         let mut accepted = Accepted::default();
         if self.precompressed {
-            accepted = Accepted::parse(headers);
+            accepted = Accepted::parse(headers.get_all("accept-encoding"));
         }
         let search = Search {
             root: self.root.clone(),

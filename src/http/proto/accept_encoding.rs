@@ -1,22 +1,27 @@
-//! Which compressed sibling of a file a client takes (RFC 9110 section 12.5.3).
+//! The content codings that a client takes (RFC 9110 section 12.5.3).
 #![forbid(unsafe_code)]
 
-use crate::http::message::HeaderView;
-
 /// A content coding.
+#[cfg_attr(
+    not(any(feature = "gzip", feature = "brotli", feature = "zstd")),
+    allow(unreachable_pub)
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub enum Coding {
+    /// `br`, of RFC 7932.
     Brotli,
+    /// `zstd`, of RFC 8878.
     Zstd,
+    /// `gzip`, of RFC 1952.
     Gzip,
 }
 
-/// The codings, the preferred one first.
+/// The codings, that of the smallest files first.
 const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 impl Coding {
     /// The name in `Content-Encoding`.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Zstd => "zstd",
@@ -25,7 +30,7 @@ impl Coding {
     }
 
     /// The end of the name of a file in this coding.
-    pub(super) fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
             Self::Zstd => ".zst",
@@ -39,17 +44,17 @@ impl Coding {
     }
 }
 
-/// The codings that a client takes, the best one first.
+/// The codings that a client takes, with their weights in thousandths, in the order of [`CODINGS`].
+/// Zero stands for a coding that it does not take, or wants less than none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Accepted([Option<Coding>; 3]);
+pub(crate) struct Accepted([u16; 3]);
 
 impl Accepted {
-    /// Reads `Accept-Encoding`. A coding that the client wants less than the plain file is left
-    /// out.
-    pub(super) fn parse(headers: HeaderView<'_>) -> Self {
+    /// Reads the values of `Accept-Encoding`.
+    pub(crate) fn parse<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut weights = [None; 3];
         let (mut any, mut identity) = (None, None);
-        for value in headers.get_all("accept-encoding") {
+        for value in values {
             let value = str::from_utf8(value).unwrap_or_default();
             for (name, weight) in value.split(',').filter_map(weighted) {
                 if name == "*" {
@@ -61,21 +66,34 @@ impl Accepted {
                 }
             }
         }
-        let least = identity.unwrap_or(0).max(1);
-        let mut wanted = [(0, None); 3];
-        for (at, coding) in CODINGS.into_iter().enumerate() {
-            let weight = weights[at].or(any).unwrap_or(0);
-            if weight >= least {
-                wanted[at] = (weight, Some(coding));
-            }
-        }
-        // Stable: among equals the order is that of `CODINGS`.
-        wanted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
-        Self(wanted.map(|(_, coding)| coding))
+        let least = identity.unwrap_or(0);
+        Self(weights.map(|weight| {
+            let weight = weight.or(any).unwrap_or(0);
+            if weight < least { 0 } else { weight }
+        }))
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = Coding> {
-        self.0.into_iter().flatten()
+    /// The codings, the one with the highest weight first, and among equals that of the smallest
+    /// files.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Coding> {
+        let mut weighted = [0, 1, 2].map(|at| (self.0[at], CODINGS[at]));
+        // Stable: among equals the order stays.
+        weighted.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        let taken = weighted.into_iter().filter(|(weight, _)| *weight > 0);
+        taken.map(|(_, coding)| coding)
+    }
+
+    /// The coding of `offered` with the highest weight, and among equals the first one.
+    #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
+    pub(crate) fn best_of(self, offered: &[Coding]) -> Option<Coding> {
+        let weight = |coding: Coding| self.0[coding as usize];
+        let mut best = None;
+        for &coding in offered {
+            if weight(coding) > best.map_or(0, weight) {
+                best = Some(coding);
+            }
+        }
+        best
     }
 }
 
@@ -100,20 +118,25 @@ fn thousandths(text: &str) -> Option<u16> {
     if !is_value {
         return None;
     }
-    let value: u16 = format!("{whole}{digits:0<3}").parse().ok()?;
+    let units = digits.bytes().zip([100, 10, 1]);
+    let thousandths: u16 = units
+        .map(|(digit, unit)| u16::from(digit - b'0') * unit)
+        .sum();
+    let value = u16::from(whole == "1") * 1000 + thousandths;
     (value <= 1000).then_some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::exchange::request::Request;
+
+    fn parse(field: &str) -> Accepted {
+        Accepted::parse([field.as_bytes()].into_iter())
+    }
 
     #[track_caller]
     fn check(field: &str, expected: &[Coding]) {
-        let request = Request::builder().header("accept-encoding", field);
-        let request = request.build().unwrap();
-        let accepted: Vec<_> = Accepted::parse(request.headers()).iter().collect();
+        let accepted: Vec<_> = parse(field).iter().collect();
         assert_eq!(accepted, expected, "{field}");
     }
 
@@ -163,9 +186,24 @@ mod tests {
         }
     }
 
+    #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
     #[test]
-    fn without_the_field_the_plain_file_is_sent() {
-        let request = Request::builder().build().unwrap();
-        assert_eq!(Accepted::parse(request.headers()), Accepted::default());
+    fn the_best_of_an_offer_is_found_by_its_weight() {
+        let best_of = |field: &str, offered: &[Coding]| parse(field).best_of(offered);
+        let (br, zstd, gzip) = (Coding::Brotli, Coding::Zstd, Coding::Gzip);
+        assert_eq!(best_of("br, gzip, zstd", &[gzip, br, zstd]), Some(gzip));
+        assert_eq!(best_of("br;q=0.9, gzip;q=0.1", &[gzip, br]), Some(br));
+        assert_eq!(best_of("br, gzip;q=0.1", &[zstd, gzip]), Some(gzip));
+        assert_eq!(best_of("br, gzip;q=0", &[zstd, gzip]), None);
+        assert_eq!(best_of("gzip, identity;q=0.5", &[]), None);
+        assert_eq!(best_of("gzip;q=0.5, identity", &[gzip]), None);
+    }
+
+    #[test]
+    fn the_field_may_be_missing_or_repeated() {
+        assert_eq!(Accepted::parse([].into_iter()), Accepted::default());
+        let two = [&b"gzip"[..], &b"br;q=0.5"[..]];
+        let accepted: Vec<_> = Accepted::parse(two.into_iter()).iter().collect();
+        assert_eq!(accepted, [Coding::Gzip, Coding::Brotli]);
     }
 }
