@@ -128,6 +128,7 @@ pub mod docs {
     /// Each recipe compiles as it stands, in a `main` that returns a `Result`. For whole programs
     /// see `examples/`.
     #[cfg_attr(feature = "http", doc = include_str!("pages/how_do_i_http.md"))]
+    #[cfg_attr(feature = "cookie", doc = include_str!("pages/how_do_i_cookies.md"))]
     #[doc = include_str!("pages/how_do_i.md")]
     #[cfg_attr(feature = "sim", doc = include_str!("pages/how_do_i_sim.md"))]
     pub mod how_do_i {}

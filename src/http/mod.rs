@@ -92,9 +92,16 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+/// The crate `cookie`, version 0.18.
+#[cfg(feature = "cookie")]
+pub use ::cookie::{self, Cookie, SameSite};
 /// Types of the crate `http`, version 1.
 pub use ::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use accept::taskmaster::{ServerCounts, Taskmaster, TaskmasterError};
+#[cfg(feature = "cookie-private")]
+pub use app::extract::cookies::PrivateCookies;
+#[cfg(feature = "cookie-signed")]
+pub use app::extract::cookies::SignedCookies;
 pub use app::extract::form::Form;
 pub use app::extract::json::Json;
 pub use app::extract::path::Path;
@@ -115,6 +122,8 @@ pub use exchange::client_connection::ClientConnection;
 pub use exchange::extract::{FromOptional, FromRequest, Needs};
 pub use exchange::handler::{Handler, IntoHandler};
 pub use exchange::request::{BodyReader, Request};
+#[cfg(feature = "cookie")]
+pub use message::cookies::{CookieError, Cookies};
 pub use message::{
     Body, BodyWriter, HeaderView, Headers, IntoResponse, MalformedPath, QueryPairs, Response,
     decode_path, query_pairs,

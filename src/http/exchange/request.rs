@@ -16,6 +16,8 @@ use super::client_connection::ClientConnection;
 use super::received::Received;
 use super::route::{Route, Scope, Values};
 use crate::http::error::Error;
+#[cfg(feature = "cookie")]
+use crate::http::message::cookies::Cookies;
 use crate::http::message::{
     HeaderView, Headers, MalformedPath, QueryPairs, Target, decode_path, query_pairs, request_head,
 };
@@ -158,6 +160,13 @@ impl Request {
     #[must_use]
     pub fn headers(&self) -> HeaderView<'_> {
         self.state.head.headers(self.received.head())
+    }
+
+    /// Returns the cookies.
+    #[cfg(feature = "cookie")]
+    #[must_use]
+    pub fn cookies(&self) -> Cookies {
+        Cookies::of(self.headers())
     }
 
     /// Returns the peer's address; `None` for a stream without one, such as a Unix socket.

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod body;
+#[cfg(feature = "cookie")]
+pub(in crate::http) mod cookies;
 mod header_view;
 mod headers;
 mod into_response;

@@ -6,9 +6,13 @@ use std::fmt;
 use std::io;
 use std::mem;
 
+#[cfg(feature = "cookie")]
+use ::cookie::Cookie;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+#[cfg(feature = "cookie")]
+use super::cookies::{CookieError, set_cookie};
 use super::{Body, Headers};
 
 pub(super) const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -120,6 +124,52 @@ impl Response {
     {
         let (name, value) = header(name, value)?;
         self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// Sets a cookie at the client: adds a `Set-Cookie` (RFC 6265 section 4.1), which keeps those
+    /// that are there. A [removal](::cookie::CookieBuilder::removal) deletes the cookie of the same
+    /// name, path and domain.
+    ///
+    /// # Panics
+    ///
+    /// If clients would not take the cookie: see [`CookieError`]. Use
+    /// [`try_with_cookie`](Self::try_with_cookie) for values that come from outside.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{Cookie, IntoResponse, SameSite, cookie::time::Duration};
+    ///
+    /// let id = Cookie::build(("id", "7")).http_only(true).same_site(SameSite::Lax);
+    /// let response = "hello"
+    ///     .into_response()
+    ///     .with_cookie(id.max_age(Duration::days(30)))
+    ///     .with_cookie(Cookie::build("old").path("/").removal());
+    /// assert_eq!(response.headers().get_all(&http::header::SET_COOKIE).count(), 2);
+    /// ```
+    #[cfg(feature = "cookie")]
+    #[must_use]
+    #[track_caller]
+    pub fn with_cookie(self, cookie: impl Into<Cookie<'static>>) -> Self {
+        match self.try_with_cookie(cookie) {
+            Ok(response) => response,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Sets a cookie at the client, as [`with_cookie`](Self::with_cookie).
+    ///
+    /// # Errors
+    ///
+    /// If clients would not take the cookie, for example because of a semicolon in its value.
+    #[cfg(feature = "cookie")]
+    pub fn try_with_cookie(
+        mut self,
+        cookie: impl Into<Cookie<'static>>,
+    ) -> Result<Self, CookieError> {
+        let value = set_cookie(&cookie.into())?;
+        self.headers.append(http::header::SET_COOKIE, value);
         Ok(self)
     }
 

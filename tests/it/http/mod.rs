@@ -8,6 +8,8 @@ pub(crate) mod builder;
 pub(crate) mod closing;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 pub(crate) mod compression;
+#[cfg(feature = "cookie")]
+pub(crate) mod cookies;
 pub(crate) mod corpus;
 pub(crate) mod descriptors;
 pub(crate) mod drain;

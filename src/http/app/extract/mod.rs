@@ -1,6 +1,8 @@
 //! The extractors that know apps and formats.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "cookie")]
+pub(in crate::http) mod cookies;
 pub(in crate::http) mod form;
 pub(in crate::http) mod json;
 pub(in crate::http) mod path;
