@@ -109,7 +109,7 @@ pub use app::extract::query::Query;
 pub use app::extract::state::{Extension, State};
 pub use app::files::Files;
 pub use app::sse::{Event, Events, LastEventId, Sse};
-pub use app::{App, Next, error_pages};
+pub use app::{App, Next, Plugin, error_pages};
 pub use conn::config::Timeouts;
 pub use conn::hooks::Exchange;
 pub use conn::report::{CutConnection, CutState, DrainReport};

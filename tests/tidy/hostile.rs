@@ -90,7 +90,7 @@ fn word(bound: &str) -> Option<&'static str> {
     let name = bound[..end].rsplit("::").next().unwrap_or_default();
     Some(match name {
         _ if SEALED.contains(&name) => return None,
-        "Fn" | "FnMut" | "FnOnce" => "Fn",
+        "Fn" | "FnMut" | "FnOnce" | "Plugin" => "Fn",
         "Into" | "TryInto" => "Into",
         "AsFd" | "Source" => "AsFd",
         "IntoIterator" | "Iterator" => "Iterator",

@@ -521,7 +521,10 @@ impl App {
         self
     }
 
-    /// Applies a plugin: a function that adds to an app.
+    /// Applies a plugin: a function that adds to an app, or a ready-made one of
+    /// [`middleware`](crate::http::middleware).
+    ///
+    /// The argument of a closure needs its type: `|app: App| ..`.
     ///
     /// # Examples
     ///
@@ -537,8 +540,9 @@ impl App {
     /// assert_eq!(response.body().as_bytes(), Some(&b"1.2"[..]));
     /// # Ok::<(), ethreads::http::Error>(())
     /// ```
-    pub fn apply(self, plugin: impl FnOnce(Self) -> Self) -> Self {
-        plugin(self)
+    #[track_caller]
+    pub fn apply(self, plugin: impl Plugin) -> Self {
+        plugin.apply_to(self)
     }
 
     /// Notes that this app needs a value of type `T`, its own or of an app around it. Serving fails
@@ -550,5 +554,44 @@ impl App {
         needs.state::<T>();
         self.own().needs.push((needs, Location::caller()));
         self
+    }
+}
+
+/// Adds to an app: routes, middleware, values. For [`App::apply`].
+///
+/// Functions of an app that return an app are plugins. A type of its own has methods that
+/// configure it, as those of [`middleware`](crate::http::middleware) do.
+///
+/// # Examples
+///
+/// ```
+/// use ethreads::http::{App, Plugin, Request};
+///
+/// struct Version(&'static str);
+///
+/// impl Plugin for Version {
+///     fn apply_to(self, app: App) -> App {
+///         app.get("/version", move || self.0)
+///     }
+/// }
+///
+/// let app = App::new().apply(Version("1.2"));
+/// assert_eq!(app.call(Request::get("/version")).status(), 200);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no plugin",
+    label = "no plugin",
+    note = "a plugin is a function of an `App` that returns an `App`, or a type that implements \
+            `Plugin`"
+)]
+pub trait Plugin {
+    /// Adds to the app.
+    #[track_caller]
+    fn apply_to(self, app: App) -> App;
+}
+
+impl<F: FnOnce(App) -> App> Plugin for F {
+    fn apply_to(self, app: App) -> App {
+        self(app)
     }
 }

@@ -20,5 +20,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use builder::App;
+pub use builder::{App, Plugin};
 pub use next::Next;

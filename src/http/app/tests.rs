@@ -502,7 +502,7 @@ fn missing_state_is_found_before_serving() {
     assert!(error.starts_with(&format!("{start}{place}")), "{error}");
     app.with(7_u64).prepare().unwrap();
     let error = App::new()
-        .apply(|app| app.needs::<String>())
+        .apply(|app: App| app.needs::<String>())
         .prepare()
         .unwrap_err();
     let start = "the app needs a `alloc::string::String`, and no `App::with` gives one (needed at ";

@@ -252,3 +252,8 @@ fn texts() -> Vec<Row> {
         }),
     ]
 }
+
+#[test]
+fn apps_stay_sound() {
+    super::run_all(rows());
+}

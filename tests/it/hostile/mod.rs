@@ -15,6 +15,8 @@ mod locals;
 mod locks;
 mod logs;
 mod messages;
+#[cfg(feature = "http")]
+mod middleware;
 mod ports;
 mod promises;
 #[cfg(feature = "http")]
@@ -327,6 +329,8 @@ fn tables() -> Vec<fn() -> Vec<Row>> {
         sync_texts::rows,
         #[cfg(feature = "http")]
         apps::rows,
+        #[cfg(feature = "http")]
+        middleware::rows,
         #[cfg(feature = "http")]
         servers::rows,
         #[cfg(feature = "http")]

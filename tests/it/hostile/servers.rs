@@ -49,6 +49,15 @@ fn site(
 /// A site that answers `/good` with "good", and `/bad` in a hostile way. Other connections must be
 /// served before and after that.
 pub(super) fn played(kit: &Kit, make: impl FnOnce(Kit) -> Site + 'static) -> Play {
+    played_with(kit, "", make)
+}
+
+/// As [`played`], with more fields in the request.
+pub(super) fn played_with(
+    kit: &Kit,
+    fields: &'static str,
+    make: impl FnOnce(Kit) -> Site + 'static,
+) -> Play {
     let kit = kit.clone();
     Play::call(move || {
         let hostility = kit.hostility();
@@ -60,8 +69,10 @@ pub(super) fn played(kit: &Kit, make: impl FnOnce(Kit) -> Site + 'static) -> Pla
         assert!(other.ends_with("good") || hostility.unwinds(), "{other}");
         let answer = what_comes(
             &site,
-            "POST /bad HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
-             content-length: 2\r\n\r\n[]",
+            &format!(
+                "POST /bad HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{fields}\
+                 content-length: 2\r\n\r\n[]"
+            ),
         );
         assert!(
             answer.starts_with("HTTP/1.1 200") || hostility.unwinds(),
