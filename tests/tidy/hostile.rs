@@ -108,6 +108,7 @@ fn word(bound: &str) -> Option<&'static str> {
         "IntoResponse" => "IntoResponse",
         "Read" => "Read",
         "Serialize" => "Serialize",
+        "SessionStore" => "SessionStore",
         "Write" => "IoWrite",
         "ToSocketAddrs" => "ToSocketAddrs",
         other => panic!("tests/tidy/hostile.rs does not know what `{other}` calls"),

@@ -21,6 +21,13 @@
 mod auth;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 mod compression;
+#[cfg(feature = "cookie")]
+mod session;
+#[cfg(feature = "cookie")]
+mod vary;
+
+#[cfg(feature = "cookie")]
+pub use session::{MemoryStore, Session, SessionStore, Sessions, sessions};
 
 pub use auth::{Authentication, basic_auth, bearer_auth, secrets_equal};
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]

@@ -179,7 +179,7 @@ fn sent() -> Vec<Row> {
 }
 
 /// Strikes when it is read from JSON, or written as JSON.
-struct Note(Hostile);
+pub(super) struct Note(pub(super) Hostile);
 
 impl<'de> Deserialize<'de> for Note {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,10 +1,19 @@
 //! Ready-made plugins, with closures that are hostile.
 
+#[cfg(feature = "cookie")]
+use std::time::Duration;
+
 use ethreads::http::App;
+#[cfg(feature = "cookie")]
+use ethreads::http::Result;
+#[cfg(feature = "cookie")]
+use ethreads::http::middleware::{MemoryStore, Session, SessionStore, sessions};
 use ethreads::http::middleware::{basic_auth, bearer_auth};
 
 use crate::http::util::Site;
 
+#[cfg(feature = "cookie")]
+use super::apps::Note;
 use super::kit::Kit;
 use super::servers::played_with;
 use super::{Play, Row, row};
@@ -30,7 +39,69 @@ pub(super) fn rows() -> Vec<Row> {
             })
         }),
     ];
+    #[cfg(feature = "cookie")]
+    let rows = rows.into_iter().chain(kept());
     rows.into_iter().map(Row::shielded).collect()
+}
+
+/// Strikes when it loads or saves.
+#[cfg(feature = "cookie")]
+struct Store(Kit);
+
+#[cfg(feature = "cookie")]
+impl SessionStore for Store {
+    fn load(&self, _: &str) -> Result<Option<Vec<u8>>> {
+        self.0.strike("SessionStore");
+        Ok(None)
+    }
+
+    fn save(&self, _: &str, _: &[u8], _: Duration) -> Result<()> {
+        self.0.strike("SessionStore");
+        Ok(())
+    }
+
+    fn delete(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "cookie")]
+fn kept() -> Vec<Row> {
+    const COOKIE: &str = "cookie: session=0123456789012345678901234567890123456789\r\n";
+    vec![
+        row("http::sessions", "SessionStore", |kit| {
+            app(kit, COOKIE, |_, kit| {
+                let app = App::new().any("/bad", |session: Session| session.is_empty().to_string());
+                app.apply(sessions(Store(kit)))
+            })
+        }),
+        row("http::sessions", "SessionStore", |kit| {
+            app(kit, "", |_, kit| {
+                let app = App::new().any("/bad", |session: Session| session.insert("a", 1));
+                app.apply(sessions(Store(kit)))
+            })
+        })
+        .called("saves"),
+        row("http::Session::insert", "Serialize", |kit| {
+            app(kit, "", |_, kit| {
+                let insert = move |session: Session| session.insert("a", Note(kit.value()));
+                App::new()
+                    .any("/bad", insert)
+                    .apply(sessions(MemoryStore::new()))
+            })
+        }),
+        row("http::Session::get", "Deserialize", |kit| {
+            app(kit, "", |_, _| {
+                let get = |session: Session| {
+                    session.insert("a", [0_u8; 0])?;
+                    session.get::<Note>("a").map(drop)
+                };
+                App::new()
+                    .any("/bad", get)
+                    .apply(sessions(MemoryStore::new()))
+            })
+        }),
+    ]
 }
 
 /// A site with two routes, the hostile one of which has the plugin that `build` applies.

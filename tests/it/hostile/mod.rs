@@ -354,6 +354,7 @@ fn the_table_is_complete() {
         let (call, words) = entry.split_once(": ").unwrap();
         let has_feature = match call.split("::").next() {
             Some("http") if call.starts_with("http::Compression::") => cfg!(feature = "gzip"),
+            Some("http") if call.to_lowercase().contains("session") => cfg!(feature = "cookie"),
             Some("http") => cfg!(feature = "http"),
             Some("sim") => cfg!(feature = "sim"),
             _ => true,

@@ -34,6 +34,8 @@ pub(crate) mod pull_writes;
 pub(crate) mod refusals;
 pub(crate) mod rest;
 pub(crate) mod server;
+#[cfg(feature = "cookie")]
+pub(crate) mod sessions;
 pub(crate) mod sharded;
 pub(crate) mod shutdown;
 pub(crate) mod slots;
