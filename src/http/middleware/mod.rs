@@ -21,9 +21,9 @@
 mod auth;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 mod compression;
+mod cors;
 #[cfg(feature = "cookie")]
 mod session;
-#[cfg(feature = "cookie")]
 mod vary;
 
 #[cfg(feature = "cookie")]
@@ -32,3 +32,4 @@ pub use session::{MemoryStore, Session, SessionStore, Sessions, sessions};
 pub use auth::{Authentication, basic_auth, bearer_auth, secrets_equal};
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 pub use compression::{Coding, Compression, compression};
+pub use cors::{Cors, cors};

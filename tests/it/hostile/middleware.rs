@@ -3,12 +3,12 @@
 #[cfg(feature = "cookie")]
 use std::time::Duration;
 
-use ethreads::http::App;
 #[cfg(feature = "cookie")]
 use ethreads::http::Result;
 #[cfg(feature = "cookie")]
 use ethreads::http::middleware::{MemoryStore, Session, SessionStore, sessions};
-use ethreads::http::middleware::{basic_auth, bearer_auth};
+use ethreads::http::middleware::{basic_auth, bearer_auth, cors};
+use ethreads::http::{App, Request};
 
 use crate::http::util::Site;
 
@@ -36,6 +36,15 @@ pub(super) fn rows() -> Vec<Row> {
                     Ok(Some(kit.value()))
                 };
                 app.apply(bearer_auth("a", check))
+            })
+        }),
+        row("http::Cors::origin_if", "Fn", |kit| {
+            app(kit, "origin: https://a.example\r\n", |app, kit| {
+                let rule = move |_: &str, _: &Request| {
+                    kit.call();
+                    true
+                };
+                app.apply(cors().origin_if(rule))
             })
         }),
     ];
