@@ -22,6 +22,7 @@ mod auth;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 mod compression;
 mod cors;
+mod security_headers;
 #[cfg(feature = "cookie")]
 mod session;
 mod vary;
@@ -33,3 +34,4 @@ pub use auth::{Authentication, basic_auth, bearer_auth, secrets_equal};
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 pub use compression::{Coding, Compression, compression};
 pub use cors::{Cors, cors};
+pub use security_headers::{SecurityHeaders, security_headers};
