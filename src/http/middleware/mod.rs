@@ -22,6 +22,7 @@ mod auth;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 mod compression;
 mod cors;
+mod rate_limit;
 mod security_headers;
 #[cfg(feature = "cookie")]
 mod session;
@@ -34,4 +35,5 @@ pub use auth::{Authentication, basic_auth, bearer_auth, secrets_equal};
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 pub use compression::{Coding, Compression, compression};
 pub use cors::{Cors, cors};
+pub use rate_limit::{RateLimit, rate_limit};
 pub use security_headers::{SecurityHeaders, security_headers};

@@ -1,13 +1,12 @@
 //! Ready-made plugins, with closures that are hostile.
 
-#[cfg(feature = "cookie")]
 use std::time::Duration;
 
 #[cfg(feature = "cookie")]
 use ethreads::http::Result;
 #[cfg(feature = "cookie")]
 use ethreads::http::middleware::{MemoryStore, Session, SessionStore, sessions};
-use ethreads::http::middleware::{basic_auth, bearer_auth, cors};
+use ethreads::http::middleware::{basic_auth, bearer_auth, cors, rate_limit};
 use ethreads::http::{App, Request};
 
 use crate::http::util::Site;
@@ -45,6 +44,15 @@ pub(super) fn rows() -> Vec<Row> {
                     true
                 };
                 app.apply(cors().origin_if(rule))
+            })
+        }),
+        row("http::RateLimit::key", "Fn", |kit| {
+            app(kit, "", |app, kit| {
+                let key = move |_: &Request| {
+                    kit.call();
+                    Some("a".to_owned())
+                };
+                app.apply(rate_limit(100, Duration::from_secs(1)).key(key))
             })
         }),
     ];
