@@ -89,6 +89,7 @@ pub mod middleware;
 pub(crate) mod proto;
 pub mod pull;
 mod server;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

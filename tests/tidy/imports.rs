@@ -25,7 +25,7 @@ const ROOMS: [&str; 8] = [
 ];
 
 /// The rooms of the server.
-const ROOMS_OF_HTTP: [&str; 12] = [
+const ROOMS_OF_HTTP: [&str; 13] = [
     "src/http/message/",
     "src/http/admission/",
     "src/http/proto/",
@@ -37,6 +37,7 @@ const ROOMS_OF_HTTP: [&str; 12] = [
     "src/http/pull/",
     "src/http/app/",
     "src/http/middleware/",
+    "src/http/testing/",
     "src/http/",
 ];
 

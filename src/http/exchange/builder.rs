@@ -111,7 +111,7 @@ impl Request {
 }
 
 impl RequestBuilder {
-    fn new(method: Method, target: String) -> Self {
+    pub(in crate::http) fn new(method: Method, target: String) -> Self {
         Self {
             method,
             target,
@@ -218,8 +218,24 @@ impl RequestBuilder {
         self
     }
 
-    fn has(&self, name: &HeaderName) -> bool {
+    pub(in crate::http) fn has(&self, name: &HeaderName) -> bool {
         self.fields.iter().any(|(field, _)| field == name)
+    }
+
+    pub(in crate::http) fn method_ref(&self) -> &Method {
+        &self.method
+    }
+
+    pub(in crate::http) fn target_ref(&self) -> &str {
+        &self.target
+    }
+
+    /// The request as a client sends it, unchecked: the head, the body, the length of the body if
+    /// it is known, and whether the body is to be sent in chunks.
+    pub(in crate::http) fn into_message(mut self) -> (Vec<u8>, RequestBody, Option<usize>, bool) {
+        let chunked = self.body_len.is_none() && !self.has(&CONTENT_LENGTH);
+        self.complete();
+        (self.head(), self.body, self.body_len, chunked)
     }
 
     /// Adds the fields that follow from the rest.

@@ -45,6 +45,7 @@ pub(crate) mod static_files;
 pub(crate) mod streaming;
 pub(crate) mod styles;
 pub(crate) mod take_body;
+pub(crate) mod testing;
 pub(crate) mod unix;
 pub(crate) mod upgrade;
 pub(crate) mod util;
