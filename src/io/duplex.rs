@@ -13,12 +13,20 @@ use std::time::Duration;
 use crate::runtime::base::error::WouldPark;
 #[cfg(feature = "http")]
 use crate::runtime::base::error::is_elapsed;
+#[cfg(feature = "http")]
+use crate::runtime::base::on_drop::OnDrop;
 use crate::runtime::base::wait::WaitKind;
 use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::Limit;
 use crate::runtime::scheduler::clock::Instant;
 use crate::runtime::scheduler::current;
+#[cfg(feature = "http")]
+use crate::runtime::scheduler::event_loop::Scheduler;
 use crate::runtime::scheduler::unwind::as_io;
+#[cfg(feature = "http")]
+use crate::runtime::scheduler::unwind::in_scope;
+#[cfg(feature = "http")]
+use crate::runtime::state::scopes::ScopePlace;
 use crate::sync::wait_queue::{Wait, WaitError, WaitQueue};
 
 /// Makes two connected streams in memory, for tests and tunnels within an OS thread. What is
@@ -87,6 +95,9 @@ struct Direction {
     refused: Cell<bool>,
     readers: WaitQueue,
     writers: WaitQueue,
+    /// The scope of the reader that ends with the writer.
+    #[cfg(feature = "http")]
+    reader_scope: Cell<Option<ScopePlace>>,
 }
 
 impl Direction {
@@ -98,6 +109,8 @@ impl Direction {
             refused: Cell::new(false),
             readers: WaitQueue::new(),
             writers: WaitQueue::new(),
+            #[cfg(feature = "http")]
+            reader_scope: Cell::new(None),
         })
     }
 
@@ -149,6 +162,10 @@ impl Direction {
     /// Nothing more is written: the reader meets the end behind what is there.
     fn end(&self) {
         self.ended.set(true);
+        #[cfg(feature = "http")]
+        if let Some(scope) = self.reader_scope.take() {
+            current::with(|scheduler| scheduler.map(|s| s.cancel_scope_at(scope)));
+        }
         self.wake_all();
     }
 
@@ -274,6 +291,20 @@ impl Duplex {
     /// Whether the peer has ended its writing half, or was dropped.
     pub(crate) fn peer_gone(&self) -> bool {
         self.input.ended.get()
+    }
+
+    /// Runs `f`, which is unwound at its next suspension point when the peer has ended its writing
+    /// half or was dropped. `None` if that has happened.
+    #[track_caller]
+    pub(crate) fn while_connected<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let watch = |scheduler: &Rc<Scheduler>, scope| {
+            self.input.reader_scope.set(Some(scope));
+            if self.peer_gone() {
+                scheduler.cancel_scope_at(scope);
+            }
+            OnDrop(|| self.input.reader_scope.set(None))
+        };
+        in_scope(Location::caller(), watch, f)
     }
 }
 

@@ -88,6 +88,16 @@ impl<T: AsFd> Watched<T> {
         self.registration.park_stackless(self.fd(), operation)
     }
 
+    /// Runs `f` until the peer is gone; see [`Registration::while_connected`].
+    #[cfg(feature = "http")]
+    pub(crate) fn while_connected<R>(
+        &self,
+        location: &'static panic::Location<'static>,
+        f: impl FnOnce() -> R,
+    ) -> Option<R> {
+        self.registration.while_connected(self.fd(), location, f)
+    }
+
     /// Ends the operations under way and all later ones, without closing the descriptor.
     pub(crate) fn close(&self) {
         self.registration.close();

@@ -514,6 +514,32 @@ impl App {
         self
     }
 
+    /// Sets whether a client that leaves ends the handlers of this app, and of the apps in it that
+    /// do not set it themselves. Without it,
+    /// [`Server::cancel_on_disconnect`](crate::http::Server::cancel_on_disconnect) of the server
+    /// applies, which has the details.
+    ///
+    /// The middleware of the app is not ended: [`Next::run`] returns a response of 499.
+    ///
+    /// # Examples
+    ///
+    /// A search ends with its client; a payment does not:
+    ///
+    /// ```
+    /// use ethreads::http::App;
+    ///
+    /// # fn search() {}
+    /// # fn pay() {}
+    /// let app = App::new()
+    ///     .post("/pay", pay)
+    ///     .merge(App::new().get("/search", search).cancel_on_disconnect(true));
+    /// # drop(app);
+    /// ```
+    pub fn cancel_on_disconnect(mut self, cancels: bool) -> Self {
+        self.own().cancel_on_disconnect = Some(cancels);
+        self
+    }
+
     /// Answers a GET or HEAD of this app that no route matches with a redirection (308), if a route
     /// matches its path with a slash at the end, or without one.
     pub fn redirect_slashes(mut self) -> Self {

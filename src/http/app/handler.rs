@@ -24,6 +24,10 @@ impl Handler for App {
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {
         render::refuse(self.table(), error, head)
     }
+
+    fn cancels_inside(&self) -> bool {
+        true
+    }
 }
 
 impl App {

@@ -12,6 +12,7 @@ use super::render;
 use super::router::Allowed;
 use super::table::{Layer, Table};
 use crate::http::error::HandlerError;
+use crate::http::exchange::handler::Handler;
 use crate::http::exchange::request::Request;
 use crate::http::message::{IntoResponse, Response};
 use crate::thread;
@@ -85,7 +86,7 @@ impl Table {
     #[inline]
     pub(super) fn answer(&self, request: &mut Request) -> Response {
         let found = self.find(request, 0);
-        let Some(handler) = self.bare_handler(found) else {
+        let Some(handler) = self.bare_handler(request, found) else {
             return self.answer_found(request, found);
         };
         let mut response = handler.handle(request);
@@ -173,14 +174,14 @@ impl Table {
         look: impl FnOnce(&mut Request, &mut Response),
     ) -> Response {
         let mut response = None;
-        let handle = || {
-            response = Some(match self.handler(found) {
-                Some(handler) => handler.handle(request),
-                None => self.answer_miss(request, found),
-            });
-        };
-        if let Err(payload) = thread::catch_panic(AssertUnwindSafe(handle)) {
-            response = Some(render::panicked(payload));
+        if self.cancels(request, found) {
+            response = Some(self.handle_while_connected(request, found));
+        } else {
+            request.set_cancels(false);
+            let handle = || response = Some(self.call(request, found));
+            if let Err(payload) = thread::catch_panic(AssertUnwindSafe(handle)) {
+                response = Some(render::panicked(payload));
+            }
         }
         if let Some(response) = &mut response
             && response.has_aside()
@@ -189,6 +190,33 @@ impl Table {
             look(request, response);
         }
         response.unwrap_or_default()
+    }
+
+    /// Calls a handler that ends when the client leaves.
+    #[cold]
+    fn handle_while_connected(&self, request: &mut Request, found: Match) -> Response {
+        request.set_cancels(true);
+        let handle = |request: &mut Request| {
+            thread::catch_panic(AssertUnwindSafe(|| self.call(request, found)))
+                .unwrap_or_else(render::panicked)
+        };
+        let handler = self
+            .handler(found)
+            .or_else(|| self.fallback(request, found));
+        // An app looks after its own handlers, so that its middleware goes on.
+        if handler.is_some_and(Handler::cancels_inside) {
+            return handle(request);
+        }
+        let handled = request.while_connected(handle);
+        handled.unwrap_or_else(|| HandlerError::client_left().into_response())
+    }
+
+    #[inline(always)]
+    fn call(&self, request: &mut Request, found: Match) -> Response {
+        match self.handler(found) {
+            Some(handler) => handler.handle(request),
+            None => self.answer_miss(request, found),
+        }
     }
 
     /// Answers a request that no route takes, by the fallback if there is one.

@@ -38,6 +38,7 @@ pub(super) struct ScopeSpec {
     pub(super) fallback: Option<FallbackSpec>,
     pub(super) body_limit: Option<u64>,
     pub(super) redirects_slashes: bool,
+    pub(super) cancel_on_disconnect: Option<bool>,
     /// What plugins need, with the place where each was applied.
     pub(super) needs: Vec<(Needs, &'static Location<'static>)>,
 }

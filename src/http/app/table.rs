@@ -44,6 +44,8 @@ pub(super) struct ScopeEntry {
     is_bare: bool,
     fallback: Option<Rc<dyn Handler>>,
     redirects_slashes: bool,
+    /// Whether a client that leaves ends its handlers; `None` leaves that to the server.
+    cancels: Option<bool>,
     /// The route of the requests that no pattern matches.
     missed: Rc<Route>,
 }
@@ -66,8 +68,12 @@ impl Table {
                 around: around.clone(),
                 scope: number,
             }));
+            let cancels = spec
+                .cancel_on_disconnect
+                .or_else(|| parent.and_then(|parent| parent.cancels));
             let is_bare = chain.is_empty()
                 && spec.on_error.is_none()
+                && cancels.is_none()
                 && parent.is_none_or(|parent| parent.is_bare);
             let scope = Rc::new(Scope {
                 parent: parent.map(|parent| parent.missed.scope.clone()),
@@ -82,6 +88,7 @@ impl Table {
                 status_of: spec.status_of.clone(),
                 fallback: spec.fallback.as_ref().map(|spec| spec.handler.clone()),
                 redirects_slashes: spec.redirects_slashes,
+                cancels,
                 missed: Rc::new(Route {
                     pattern: None,
                     params: Vec::new(),
@@ -225,13 +232,19 @@ impl Table {
     }
 
     /// The handler of the route, if a panic of it may unwind to the connection, which answers as
-    /// the app would.
+    /// the app would, and it goes on when the client leaves.
     #[inline]
-    pub(super) fn bare_handler(&self, found: Match) -> Option<&dyn Handler> {
-        match self.scopes[found.scope].is_bare {
+    pub(super) fn bare_handler(&self, request: &Request, found: Match) -> Option<&dyn Handler> {
+        match self.scopes[found.scope].is_bare && !request.cancels() {
             true => self.handler(found),
             false => None,
         }
+    }
+
+    /// Whether a client that leaves ends the handler of a request.
+    pub(super) fn cancels(&self, request: &Request, found: Match) -> bool {
+        let cancels = self.scopes[found.scope].cancels;
+        cancels.unwrap_or_else(|| request.cancels())
     }
 
     /// The fallback for a request whose path no route matches.

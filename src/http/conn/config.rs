@@ -132,6 +132,8 @@ pub(crate) struct Config {
     pub(crate) write_slice: usize,
     /// Whether a connection may have more than one request.
     pub(crate) persistent: bool,
+    /// Whether a client that leaves ends the handler of its request, unless an app says otherwise.
+    pub(crate) cancel_on_disconnect: bool,
     pub(crate) ethread_hooks: EthreadHooks,
 }
 
@@ -186,6 +188,7 @@ impl Default for Config {
             stack_size: HANDLER_STACK_SIZE,
             write_slice: WRITE_SLICE,
             persistent: true,
+            cancel_on_disconnect: false,
             ethread_hooks: EthreadHooks::default(),
         }
     }

@@ -198,6 +198,10 @@ impl Carrier for Connection {
     fn flush(&self) -> Result<(), Error> {
         self.flush()
     }
+
+    fn while_connected(&self, f: &mut dyn FnMut()) -> bool {
+        self.stream.while_connected(f).is_some()
+    }
 }
 
 /// Whether the connection's own deadline has passed, and not that of a scope in the handler.

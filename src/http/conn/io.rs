@@ -67,8 +67,10 @@ pub(in crate::http) struct ConnIo {
 impl ConnIo {
     #[inline(always)]
     pub(in crate::http) fn new(state: Box<RequestState>, connection: Rc<Connection>) -> Self {
+        let mut request = Request::new(state, connection.clone());
+        request.cancel_by_default(connection.context.config.cancel_on_disconnect);
         Self {
-            request: Request::new(state, connection.clone()),
+            request,
             connection,
             body: CurrentBody::default(),
             answered: Answered::default(),

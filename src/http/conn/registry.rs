@@ -31,6 +31,8 @@ pub(in crate::http) struct ServerState {
     /// How long a request may wait for a slot.
     pub(in crate::http) queue_timeout: Duration,
     pub(in crate::http) overload: Overload,
+    /// Whether a client that leaves ends the call of the handler.
+    pub(in crate::http) cancels: bool,
     /// All connections are cut, including any that are accepted later.
     cut: Cell<bool>,
     /// The ethread that waits for the last connection to end.
@@ -59,6 +61,7 @@ impl ServerState {
         (admission, queue_timeout, overload): (Rc<Admission>, Duration, Overload),
     ) -> Self {
         Self {
+            cancels: config.cancel_on_disconnect && !handler.cancels_inside(),
             context: Rc::new(Context::new(config, lingering)),
             handler,
             hooks,

@@ -21,8 +21,9 @@ use super::panics::guarded;
 use super::registry::ServerState;
 use super::upgrade::{self, Switch};
 use crate::http::admission::{Decision, Place, Slot};
-use crate::http::error::{Error, WithCauses, log_error_of};
-use crate::http::message::{Body, BodyWriter, Content, Response};
+use crate::http::error::{Error, HandlerError, WithCauses, log_error_of};
+use crate::http::exchange::request::Request;
+use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use crate::http::proto::encode::{
     AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
 };
@@ -242,8 +243,12 @@ fn answer(
     // The conversion into a response is user code too. The response is stored where it is used, as
     // copies of it would be most of the memory that a request touches.
     let mut response = None;
-    let handle = || response = Some(state.handler.handle(&mut io.request));
-    guarded("handler", handle);
+    if state.cancels {
+        response = handle_while_connected(state, io);
+    } else {
+        let handle = || response = Some(state.handler.handle(&mut io.request));
+        guarded("handler", handle);
+    }
     // Not by the place of the request's state: it may have been freed, and used again.
     if !io.request.is_of(&io.connection) {
         return Err(request_replaced(&io.connection));
@@ -264,6 +269,15 @@ fn answer(
     }
     io.request.end_exchange();
     next
+}
+
+/// Calls a handler that ends when the client leaves.
+#[cold]
+#[inline(never)]
+fn handle_while_connected(state: &ServerState, io: &mut ConnIo) -> Option<Response> {
+    let handle = |request: &mut Request| guarded("handler", || state.handler.handle(request));
+    let handled = io.request.while_connected(handle);
+    handled.unwrap_or_else(|| Some(HandlerError::client_left().into_response()))
 }
 
 /// Drops what the program has kept with a request and its response. A destructor that panics does
@@ -502,7 +516,15 @@ fn stream(
         pending,
         sent: 0,
     };
-    let result = match guarded("response body", || produce(&mut out)) {
+    let produce = || guarded("response body", || produce(&mut out));
+    let produced = match io.request.cancels() {
+        false => produce(),
+        true => connection
+            .stream
+            .while_connected(produce)
+            .unwrap_or_else(|| Some(Err(client_left(connection)))),
+    };
+    let result = match produced {
         Some(Ok(())) => out.finish(),
         // A write failed, so the error is the connection's, not the producer's.
         Some(Err(error)) if connection.write_failed.get() => Err(error.into()),
@@ -512,6 +534,15 @@ fn stream(
     io.answered.bytes = out.sent;
     connection.context.buffers.give_output(out.pending);
     result
+}
+
+/// The error of a response body that ends as the client has left, to which nothing more is sent.
+#[cold]
+fn client_left(connection: &Connection) -> io::Error {
+    // Earlier responses: the client may have ended its writing side only.
+    let _ = connection.flush();
+    connection.write_failed.set(true);
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the client has left")
 }
 
 /// The sink of a streamed body.

@@ -269,6 +269,12 @@ impl Socket {
         !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Runs `f` until the peer has ended its side or is gone.
+    #[track_caller]
+    pub(super) fn while_connected<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        self.socket.while_connected(Location::caller(), f)
+    }
+
     /// Makes the waiters of this socket try again, as idle connections may have to close by now.
     pub(super) fn look_again(&self) {
         self.socket.registration().nudge();

@@ -331,6 +331,17 @@ impl Stream {
         self.as_socket().is_none_or(Socket::has_input)
     }
 
+    /// Runs `f`, which is unwound when the peer has ended its side or is gone: `None` if that has
+    /// happened. A boxed stream shows that only to a read, so `f` runs to its end.
+    #[track_caller]
+    pub(in crate::http) fn while_connected<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        match &self.0 {
+            Kind::Socket(socket) => socket.while_connected(f),
+            Kind::Memory(duplex) => duplex.while_connected(f),
+            Kind::Boxed(_) => Some(f()),
+        }
+    }
+
     /// Makes the waiters of this stream try again, and check whether the connection has to close.
     pub(in crate::http) fn look_again(&self) {
         match &self.0 {

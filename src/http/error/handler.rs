@@ -6,6 +6,7 @@ use std::error::Error as StdError;
 use std::panic::Location;
 use std::{fmt, io, result};
 
+use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::causes::WithCauses;
@@ -112,6 +113,14 @@ impl HandlerError {
         let mut error = Self::status(StatusCode::NOT_FOUND, "not found\n");
         error.inner.passed = Some(0);
         error
+    }
+
+    /// The answer to a request whose client has left: nginx's status, which is not registered.
+    #[cold]
+    pub(in crate::http) fn client_left() -> Self {
+        let status = StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST);
+        let error = Self::status(status, "client closed the connection\n");
+        error.with_header(CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// The refusal of a request, as the error of a handler.

@@ -60,6 +60,12 @@ pub trait Handler: 'static {
         let _ = head;
         error.answer()
     }
+
+    /// Whether the handler itself ends the part of it that a client which leaves is to end.
+    #[doc(hidden)]
+    fn cancels_inside(&self) -> bool {
+        false
+    }
 }
 
 /// A value that converts into a [`Handler`]: every `Handler`, and every function and closure that
@@ -138,6 +144,12 @@ pub trait IntoHandler<M>: sealed::Sealed<M> + Sized + 'static {
         let _ = head;
         error.answer()
     }
+
+    /// See [`Handler::cancels_inside`].
+    #[doc(hidden)]
+    fn cancels_inside_of(&self) -> bool {
+        false
+    }
 }
 
 mod sealed {
@@ -165,6 +177,10 @@ impl<H: Handler> IntoHandler<IsHandler> for H {
 
     fn refuse_with(&self, error: &Error, head: Option<&Request>) -> Response {
         self.refuse(error, head)
+    }
+
+    fn cancels_inside_of(&self) -> bool {
+        self.cancels_inside()
     }
 }
 
@@ -301,5 +317,9 @@ impl<M: 'static, H: IntoHandler<M, Output: IntoResponse>> Handler for Converted<
 
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {
         self.handler.refuse_with(error, head)
+    }
+
+    fn cancels_inside(&self) -> bool {
+        self.handler.cancels_inside_of()
     }
 }

@@ -52,6 +52,10 @@ pub struct Request {
     pub(in crate::http) received: Received,
     pub(in crate::http) body: RequestBody,
     carrier: Rc<dyn Carrier>,
+    /// Whether the handler ends when the client leaves.
+    cancels: bool,
+    /// `cancels` of a request that no app has seen.
+    cancels_by_default: bool,
     /// `None` if the request was not routed, or was rewritten since.
     pub(in crate::http) route: Option<Rc<Route>>,
     values: Option<Box<Values>>,
@@ -67,6 +71,12 @@ pub(in crate::http) trait Carrier {
 
     /// Sends the responses to earlier requests; suspends the caller until they are sent.
     fn flush(&self) -> Result<(), Error>;
+
+    /// Runs `f`, which is unwound when the peer leaves: false if that has happened.
+    fn while_connected(&self, f: &mut dyn FnMut()) -> bool {
+        f();
+        true
+    }
 }
 
 /// The state that a connection keeps from one request to the next.
@@ -92,9 +102,44 @@ impl Request {
             received: Received::default(),
             body: RequestBody::default(),
             carrier,
+            cancels: false,
+            cancels_by_default: false,
             route: None,
             values: None,
         }
+    }
+
+    /// Sets whether the handlers of this connection end when the client leaves.
+    #[inline(always)]
+    pub(in crate::http) fn cancel_by_default(&mut self, cancels: bool) {
+        self.cancels_by_default = cancels;
+        self.cancels = cancels;
+    }
+
+    /// Whether the handler of the request ends when the client leaves.
+    #[inline(always)]
+    pub(in crate::http) fn cancels(&self) -> bool {
+        self.cancels
+    }
+
+    /// Sets whether the handler ends when the client leaves, until the request has been answered.
+    pub(in crate::http) fn set_cancels(&mut self, cancels: bool) {
+        self.cancels = cancels;
+    }
+
+    /// Runs `f`, which is unwound when the client leaves: `None` if that has happened.
+    pub(in crate::http) fn while_connected<R>(
+        &mut self,
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> Option<R> {
+        let carrier = self.carrier.clone();
+        let (mut f, mut result) = (Some(f), None);
+        let is_connected = carrier.while_connected(&mut || {
+            if let Some(f) = f.take() {
+                result = Some(f(self));
+            }
+        });
+        result.filter(|_| is_connected)
     }
 
     /// Lets go of the route, when the request has been answered.
@@ -102,6 +147,7 @@ impl Request {
     pub(in crate::http) fn end_exchange(&mut self) {
         if self.route.is_some() {
             self.route = None;
+            self.cancels = self.cancels_by_default;
         }
     }
 

@@ -197,6 +197,54 @@ impl Server {
         self
     }
 
+    /// Sets whether a client that leaves ends the handler of its request. The default is false: the
+    /// handler goes on, and its response is not read. [`Request::peer_gone`] asks instead.
+    ///
+    /// The handler is unwound at its next suspension point, as by a
+    /// [deadline](crate::time::timeout), and the answer is 499, as in nginx. The connection's
+    /// ethread is not cancelled: middleware, hooks and the access log see the 499. A response body
+    /// that is being made when the client leaves is ended, too. `thread::uncancellable` protects
+    /// what must not be left half done.
+    /// [`App::cancel_on_disconnect`](crate::http::App::cancel_on_disconnect) sets it for single
+    /// routes.
+    ///
+    /// A client has left when it has ended its side (FIN) or reset the connection. A client that
+    /// ends only its writing side after its request, as `nc -N` does, is taken for one that has
+    /// left, as in Go and nginx; it gets the 499. The end is not seen
+    ///
+    /// * behind an upload that the handler does not read and that fills the connection's window, as
+    ///   the FIN then waits on the client's side;
+    /// * with the driver [`Polling`](crate::runtime::DriverKind::Polling), which does not tell it;
+    /// * on a [boxed](Stream::boxed) stream, which shows it only to a read.
+    ///
+    /// [`Request::peer_gone`]: crate::http::Request::peer_gone
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ethreads::http::{CombinedLog, Server};
+    /// use ethreads::thread;
+    ///
+    /// # ethreads::run_main(|| {
+    /// let server = Server::bind("127.0.0.1:0")?
+    ///     .cancel_on_disconnect(true)
+    ///     .on_response(|exchange| println!("{}", CombinedLog(exchange)));
+    /// # let handle = server.handle();
+    /// # handle.drain(Duration::ZERO);
+    /// server.serve(|| {
+    ///     thread::sleep(Duration::from_secs(10)); // logged with 499 if the client does not wait
+    ///     "done\n"
+    /// })
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn cancel_on_disconnect(mut self, cancels: bool) -> Self {
+        self.plan.config.cancel_on_disconnect = cancels;
+        self
+    }
+
     /// Sets the grace period of a drain that a signal begins; see [`run`](Self::run). The default
     /// is [`DRAIN_GRACE`](Self::DRAIN_GRACE).
     #[must_use]

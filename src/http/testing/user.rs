@@ -49,4 +49,8 @@ impl Handler for SharedHandler {
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {
         self.0.refuse(error, head)
     }
+
+    fn cancels_inside(&self) -> bool {
+        self.0.cancels_inside()
+    }
 }

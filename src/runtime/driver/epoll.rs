@@ -25,11 +25,13 @@ use super::report::{Report, Until};
 const TIMER_KEY: u64 = u64::MAX;
 const NOTIFY_KEY: u64 = u64::MAX - 1;
 
-/// Events that make a read return without data. A short read does not mean an emptied socket then.
-const HANGUP: EventFlags = EventFlags::RDHUP
+/// Events of a peer that has ended its side, or is gone.
+const GONE: EventFlags = EventFlags::RDHUP
     .union(EventFlags::HUP)
-    .union(EventFlags::ERR)
-    .union(EventFlags::PRI);
+    .union(EventFlags::ERR);
+
+/// Events that make a read return without data. A short read does not mean an emptied socket then.
+const HANGUP: EventFlags = GONE.union(EventFlags::PRI);
 
 pub(crate) struct Epoll {
     shared: Arc<EpollRemote>,
@@ -107,6 +109,7 @@ impl Epoll {
                     read: flags.intersects(EventFlags::IN | HANGUP),
                     write: flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR),
                     hangup: flags.intersects(HANGUP),
+                    gone: flags.intersects(GONE),
                 }),
             }
         }

@@ -93,6 +93,7 @@ impl Polling {
                 read: event.readable,
                 write: event.writable,
                 hangup: false,
+                gone: false,
             });
         }
         Ok(())

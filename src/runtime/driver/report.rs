@@ -20,4 +20,7 @@ pub(crate) struct Report {
     pub(crate) write: bool,
     /// The peer's FIN, a hangup, an error or urgent data was seen.
     pub(crate) hangup: bool,
+    /// The peer's FIN, a hangup or an error was seen: `hangup` without urgent data. Always false
+    /// with a driver that does not ask for the FIN.
+    pub(crate) gone: bool,
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod by_value;
 pub(crate) mod operation;
+#[cfg(feature = "http")]
+mod peer;
 pub(crate) mod registration;
 pub(crate) mod source;
 #[cfg(feature = "http")]

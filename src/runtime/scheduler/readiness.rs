@@ -12,6 +12,8 @@ use super::event_loop::Scheduler;
 use crate::runtime::base::error::closed;
 use crate::runtime::base::wait::{Token, WaitList};
 use crate::runtime::driver::{Report, ops};
+#[cfg(feature = "http")]
+use crate::runtime::state::scopes::ScopePlace;
 use crate::runtime::state::slots::Direction;
 
 impl Scheduler {
@@ -92,13 +94,43 @@ impl Scheduler {
         };
         let reader = first(report.read, Direction::Read);
         let writer = first(report.write, Direction::Write);
+        let has_left = report.gone && slot.is_watched();
         drop(sources);
+        if has_left {
+            self.peer_left(report.key);
+        }
         for (token, direction) in [(reader, Direction::Read), (writer, Direction::Write)] {
             if let Some(token) = token
                 && !self.wake(token)
             {
                 self.hand_out(report.key, direction);
             }
+        }
+    }
+
+    /// Notes that a scope ends with the peer of a source. As long as it does, the driver is asked,
+    /// and the ethread has something to wait for. Returns whether a hangup was reported before.
+    #[cfg(feature = "http")]
+    pub(in crate::runtime) fn watch_peer(&self, key: u64, scope: ScopePlace) -> bool {
+        self.core.borrow_mut().io_waits += 1;
+        let mut sources = self.sources.borrow_mut();
+        sources.watch(key, scope);
+        sources.get(key).is_some_and(|slot| slot.hangup)
+    }
+
+    /// Forgets a scope that has ended.
+    #[cfg(feature = "http")]
+    pub(in crate::runtime) fn unwatch_peer(&self, key: u64, scope: ScopePlace) {
+        self.core.borrow_mut().io_waits -= 1;
+        self.sources.borrow_mut().unwatch(key, scope);
+    }
+
+    /// Cancels the scopes that end with the peer of a source.
+    #[cold]
+    fn peer_left(&self, key: u64) {
+        let scopes = self.sources.borrow().watches(key);
+        for scope in scopes {
+            self.cancel_scope_at(scope);
         }
     }
 

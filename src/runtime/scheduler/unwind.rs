@@ -19,7 +19,7 @@ use crate::runtime::base::panic::without_unwinding;
 use crate::runtime::base::wait::{CallSite, HOST, NEVER, Reason, WaitKind};
 use crate::runtime::stack::coroutine;
 use crate::runtime::state::control_block::ThreadId;
-use crate::runtime::state::scopes::{ScopeId, ScopeIndex, ScopeKind, count_up};
+use crate::runtime::state::scopes::{ScopeId, ScopeIndex, ScopeKind, ScopePlace, count_up};
 
 /// From this unwinding on, an ethread that catches each interrupt is reported and slowed down. From
 /// this error of a scope's deadline on, a call unwinds instead of returning the error.
@@ -147,6 +147,11 @@ impl Scheduler {
             block.cancel.set_scoped(true);
             core.interrupt(index);
         }
+    }
+
+    /// Requests that an ethread leave a scope that is open.
+    pub(crate) fn cancel_scope_at(&self, place: ScopePlace) {
+        self.cancel_scope(place.ethread, place.scope);
     }
 
     /// Cancels all ethreads, in the order of their places in the slab.
@@ -360,6 +365,34 @@ impl Drop for ScopeGuard {
                 block.cancel.set_scoped(scoped);
             }
         });
+    }
+}
+
+/// Runs `f` in a scope of its own, which `watch` is told of; what it returns is dropped when the
+/// scope ends. `None` if `f` was unwound because the scope was cancelled.
+#[cfg(feature = "http")]
+pub(crate) fn in_scope<W, R>(
+    location: CallSite,
+    watch: impl FnOnce(&Rc<Scheduler>, ScopePlace) -> W,
+    f: impl FnOnce() -> R,
+) -> Option<R> {
+    let scheduler = current::expect_for("ethread to open a scope, and no scheduler");
+    let scope = ScopeGuard::enter(scheduler.clone(), ScopeKind::Group, location);
+    let place = ScopePlace {
+        ethread: scheduler.current_place(),
+        scope: scope.id(),
+    };
+    let watch = watch(&scheduler, place);
+    // As after any other early return; see `time::timeout`.
+    let result = panic::catch_unwind(AssertUnwindSafe(f));
+    drop(watch);
+    match result {
+        Ok(value) => Some(value),
+        Err(payload) if addressed(&*payload, scope.id()) == Addressed::Here => None,
+        Err(payload) => {
+            drop(scope);
+            panic::resume_unwind(payload)
+        }
     }
 }
 

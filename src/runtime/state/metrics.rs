@@ -56,7 +56,7 @@ pub struct Stats {
     pub timers: usize,
     /// Open scopes: those of timeouts, those of children, and `uncancellable` calls in them.
     pub scopes: usize,
-    /// Waits on descriptors.
+    /// Waits on descriptors, and handlers that end when their client leaves.
     pub io_waits: usize,
     /// Descriptors known to the driver.
     pub sources: usize,

@@ -22,6 +22,14 @@ impl ScopeIndex {
 /// A scope's number, unique in its shard; never zero.
 pub(crate) type ScopeId = u64;
 
+/// A scope of an ethread, for the party that cancels it. Valid while the scope is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScopePlace {
+    /// The place of the ethread.
+    pub(in crate::runtime) ethread: u32,
+    pub(in crate::runtime) scope: ScopeId,
+}
+
 /// The effect of a scope on the code in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScopeKind {

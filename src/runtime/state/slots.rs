@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use slab::Slab;
 
+use super::scopes::ScopePlace;
 use crate::runtime::base::wait::WaitList;
 
 /// A direction of a source.
@@ -23,6 +24,9 @@ const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 #[derive(Debug, Default)]
 pub(in crate::runtime) struct Sources {
     slots: Slab<Slot>,
+    /// The scopes that end with the peer of a source, by its key. Few at a time: those of handlers
+    /// that run just now.
+    watches: Vec<(u64, ScopePlace)>,
 }
 
 /// One cache line: every event and every wait accesses a slot.
@@ -32,6 +36,8 @@ pub(in crate::runtime) struct Slot {
     key: u64,
     /// A hangup, an error or urgent data was reported: from then on a short read proves nothing.
     pub(in crate::runtime) hangup: bool,
+    /// [`Sources`] has a watch of this source.
+    is_watched: bool,
     /// By direction.
     ready: [bool; 2],
     waiters: [WaitList; 2],
@@ -40,6 +46,11 @@ pub(in crate::runtime) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {
+    #[inline]
+    pub(in crate::runtime) fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
     #[inline]
     pub(in crate::runtime) fn is_ready(&self, direction: Direction) -> bool {
         self.ready[direction as usize]
@@ -85,10 +96,36 @@ impl Sources {
         entry.insert(Slot {
             key,
             hangup: false,
+            is_watched: false,
             ready: [true; 2],
             waiters: Default::default(),
         });
         Ok(key)
+    }
+
+    /// Notes that a scope ends with the peer of a source.
+    #[cfg(feature = "http")]
+    pub(in crate::runtime) fn watch(&mut self, key: u64, scope: ScopePlace) {
+        if let Some(slot) = self.get(key) {
+            slot.is_watched = true;
+            self.watches.push((key, scope));
+        }
+    }
+
+    /// Forgets a scope that has ended.
+    #[cfg(feature = "http")]
+    pub(in crate::runtime) fn unwatch(&mut self, key: u64, scope: ScopePlace) {
+        self.watches.retain(|watch| *watch != (key, scope));
+        let is_watched = self.watches.iter().any(|watch| watch.0 == key);
+        if let Some(slot) = self.get(key) {
+            slot.is_watched = is_watched;
+        }
+    }
+
+    /// The scopes that end with the peer of a source.
+    pub(in crate::runtime) fn watches(&self, key: u64) -> Vec<ScopePlace> {
+        let of_key = self.watches.iter().filter(|watch| watch.0 == key);
+        of_key.map(|watch| watch.1).collect()
     }
 
     /// Frees a slot, and returns it with its waiters.

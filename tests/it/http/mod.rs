@@ -12,6 +12,7 @@ pub(crate) mod compression;
 pub(crate) mod cookies;
 pub(crate) mod corpus;
 pub(crate) mod descriptors;
+pub(crate) mod disconnect;
 pub(crate) mod drain;
 pub(crate) mod drain_counting;
 pub(crate) mod drain_report;

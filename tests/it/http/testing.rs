@@ -12,7 +12,7 @@ use ethreads::http::{
     Version,
 };
 use ethreads::sync::channel;
-use ethreads::{thread, time};
+use ethreads::{runtime, thread, time};
 
 use crate::http::util::{LONG, SHORT, on_a_shard, settle};
 use crate::support::{fresh, text};
@@ -34,6 +34,9 @@ fn outside_of_an_ethread_the_client_drives_the_shard() {
         let client = Client::new(waits());
         assert_eq!(client.get("/").send().text(), "waited");
         assert_eq!(client.get("/").send().text(), "waited");
+        // The ethreads of the connections have ended.
+        settle();
+        assert_eq!(runtime::stats().unwrap().ethreads, 0);
     });
 }
 
