@@ -120,6 +120,7 @@ pub use error::{Error, HandlerError, Result};
 pub use exchange::body::RequestBody;
 pub use exchange::builder::{IntoRequest, RequestBuilder};
 pub use exchange::client_connection::ClientConnection;
+pub use exchange::draining::Draining;
 pub use exchange::extract::{FromOptional, FromRequest, Needs};
 pub use exchange::handler::{Handler, IntoHandler};
 pub use exchange::request::{BodyReader, Request};

@@ -9,10 +9,12 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 
 use crate::http::error::{HandlerError, Result};
+use crate::http::exchange::draining::Draining;
 use crate::http::exchange::extract::{FromOptional, FromRequest};
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, BodyWriter, IntoResponse, Response};
-use crate::sync::channel::{self, Receiver, RecvTimeoutError, Sender};
+use crate::sync::channel::{self, Receiver, Sender};
+use crate::sync::select::{Either, Operation, after};
 use crate::thread::{self, Builder};
 
 /// The events that wait to be sent, until the next one makes the closure wait.
@@ -27,6 +29,10 @@ type WriteEvents = Box<dyn FnOnce(&Events) -> io::Result<()>>;
 /// connection sends a comment whenever there was nothing to send for the time of
 /// [`keep_alive`](Self::keep_alive). So the loss of the client is noticed: the ethread of the
 /// closure is then cancelled. An error of the closure cuts the response short.
+///
+/// When the server [drains](crate::http::ServerHandle::drain), the stream ends: the events that
+/// wait are sent, the ethread of the closure is cancelled, and the response ends in order. Browsers
+/// connect again, to an instance that is left.
 ///
 /// # Examples
 ///
@@ -111,35 +117,56 @@ fn stream(write: WriteEvents, keep_alive: Duration, out: &mut BodyWriter<'_>) ->
         let writer = Builder::new().spawn_scoped(scope, run)?;
         let sent = forward(&receiver, keep_alive, out);
         drop(receiver);
-        if sent.is_err() {
+        if !matches!(sent, Ok(End::Closure)) {
             writer.cancel();
         }
         match (writer.join(), sent) {
-            (Ok(ended), Ok(())) => ended,
+            (Ok(ended), Ok(End::Closure)) => ended,
+            (Err(payload), Ok(End::Closure)) => std::panic::resume_unwind(payload),
+            // However the closure takes its cancel.
+            (_, Ok(End::Drain)) => Ok(()),
             (_, Err(error)) => Err(error),
-            (Err(payload), Ok(())) => std::panic::resume_unwind(payload),
         }
     })
 }
 
-/// Sends what comes, and comments while nothing comes, until the closure has ended.
+/// Why a stream of events ends in order.
+enum End {
+    /// The closure has ended.
+    Closure,
+    /// The server drains.
+    Drain,
+}
+
+/// Sends what comes, and comments while nothing comes, until the closure has ended or the server
+/// drains.
 fn forward(
     events: &Receiver<String>,
     keep_alive: Duration,
     out: &mut BodyWriter<'_>,
-) -> io::Result<()> {
+) -> io::Result<End> {
+    // A writer around that of the connection may not tell.
+    let draining = out.aside().cloned().unwrap_or_else(Draining::new);
     // The client learns that the stream is open.
     out.flush()?;
     loop {
-        match events.recv_timeout(keep_alive) {
-            Ok(event) => {
-                out.write_all(event.as_bytes())?;
-                while let Ok(event) = events.try_recv() {
-                    out.write_all(event.as_bytes())?;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => out.write_all(b":\n\n")?,
-            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        let next = events
+            .receiving()
+            .or(draining.waiting())
+            .or(after(keep_alive))
+            .perform_in_order();
+        let mut drains = false;
+        match next {
+            Either::First(Either::First(Ok(event))) => out.write_all(event.as_bytes())?,
+            Either::First(Either::First(Err(_))) => return Ok(End::Closure),
+            Either::First(Either::Second(())) => drains = true,
+            Either::Second(()) => out.write_all(b":\n\n")?,
+        }
+        while let Ok(event) = events.try_recv() {
+            out.write_all(event.as_bytes())?;
+        }
+        if drains {
+            return Ok(End::Drain);
         }
         out.flush()?;
     }

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::flusher::Collects;
 use super::stream::Stream;
 use crate::http::error::{Error, Phase};
+use crate::http::exchange::draining::Draining;
 use crate::http::exchange::request::Carrier;
 use crate::runtime::base::error::is_elapsed;
 
@@ -197,6 +198,10 @@ impl Carrier for Connection {
 
     fn flush(&self) -> Result<(), Error> {
         self.flush()
+    }
+
+    fn draining(&self) -> Option<Draining> {
+        Some(self.context.drain_begun.clone())
     }
 
     fn while_connected(&self, f: &mut dyn FnMut()) -> bool {

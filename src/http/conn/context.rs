@@ -12,6 +12,7 @@ use super::deadline::turn_began;
 use super::flusher::Flusher;
 use super::lingering::Lingering;
 use crate::http::admission::Counts;
+use crate::http::exchange::draining::Draining;
 use crate::http::proto::encode::HeadCache;
 use crate::runtime::driver::wall_seconds;
 
@@ -27,6 +28,8 @@ pub(in crate::http) struct Context {
     /// The turn of the scheduler in which the date of `cache` was checked last.
     date_turn: Cell<u64>,
     pub(in crate::http) draining: Cell<bool>,
+    /// Tells handlers of the drain.
+    pub(in crate::http) drain_begun: Draining,
     /// Set during a drain, when no request is on its way to an idle connection any more.
     pub(in crate::http) closes_idle: Cell<bool>,
 }
@@ -43,8 +46,15 @@ impl Context {
             config,
             date_turn: Cell::new(0),
             draining: Cell::new(false),
+            drain_begun: Draining::new(),
             closes_idle: Cell::new(false),
         }
+    }
+
+    /// Begins a drain: no connection lives beyond its current request.
+    pub(in crate::http) fn begin_draining(&self) {
+        self.draining.set(true);
+        self.drain_begun.begin();
     }
 
     /// Calls `f` with the head lines that all responses share. The clock is read once per turn of

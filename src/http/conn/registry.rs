@@ -127,7 +127,7 @@ impl ServerState {
     /// Begins a drain: no connection lives beyond its current request. `watcher` is unparked when
     /// the last served connection is gone, and when the last lingering connection is gone.
     pub(in crate::http) fn start_draining(&self, watcher: &Thread) {
-        self.context.draining.set(true);
+        self.context.begin_draining();
         self.context.lingering.start_draining(watcher);
         *self.watcher.borrow_mut() = Some(watcher.clone());
     }
@@ -226,6 +226,7 @@ impl ServerState {
     /// Cancels the ethreads of all connections.
     pub(in crate::http) fn cut_all(&self) {
         self.cut.set(true);
+        self.context.drain_begun.begin();
         for (_, member) in &*self.connections.borrow() {
             if let Some(ethread) = &member.ethread {
                 ethread.cancel();

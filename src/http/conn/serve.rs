@@ -464,7 +464,12 @@ fn send_stream(io: &mut ConnIo, plan: Plan, body: Body) -> Result<(), Error> {
             buffers.give_input(buffer);
             result
         }),
-        Content::Writer { write, .. } => stream(io, plan, |out| write(&mut BodyWriter::new(out))),
+        Content::Writer { write, .. } => {
+            let draining = io.connection.context.drain_begun.clone();
+            let produce =
+                |out: &mut Outgoing<'_>| write(&mut BodyWriter::new(out).with_aside(&draining));
+            stream(io, plan, produce)
+        }
     };
     if let Err(error) = &result
         && !io.connection.write_failed.get()

@@ -13,6 +13,7 @@ use http::{Method, Version};
 
 use super::body::RequestBody;
 use super::client_connection::ClientConnection;
+use super::draining::Draining;
 use super::received::Received;
 use super::route::{Route, Scope, Values};
 use crate::http::error::Error;
@@ -71,6 +72,11 @@ pub(in crate::http) trait Carrier {
 
     /// Sends the responses to earlier requests; suspends the caller until they are sent.
     fn flush(&self) -> Result<(), Error>;
+
+    /// Tells when the server drains; `None` without a server.
+    fn draining(&self) -> Option<Draining> {
+        None
+    }
 
     /// Runs `f`, which is unwound when the peer leaves: false if that has happened.
     fn while_connected(&self, f: &mut dyn FnMut()) -> bool {
@@ -268,6 +274,13 @@ impl Request {
     #[must_use]
     pub fn peer_gone(&self) -> bool {
         self.carrier.peer_gone()
+    }
+
+    /// Returns what tells that the server drains, for handlers and bodies that go on for long. A
+    /// request that no server has received never learns of a drain.
+    #[must_use]
+    pub fn draining(&self) -> Draining {
+        self.carrier.draining().unwrap_or_else(Draining::new)
     }
 
     /// Returns the declared length of the body: 0 without a body, `None` if it is chunked.

@@ -27,8 +27,9 @@ pub struct ServerHandle {
 #[derive(Default)]
 pub(in crate::http) struct Control {
     state: Mutex<State>,
-    /// Notified when the server has ended, for OS threads without ethreads.
-    ended: Condvar,
+    /// Notified when a drain is requested and when the server has ended, for OS threads without
+    /// ethreads.
+    changed: Condvar,
     pub(in crate::http) counts: Arc<Counts>,
     /// The controls of its shards, once the server is served on several.
     shards: OnceLock<Box<[Arc<Self>]>>,
@@ -51,8 +52,8 @@ struct State {
     told: Vec<WeakThread>,
     /// Set once the server will never be served again; with the report, if it ended in order.
     ended: Option<Option<DrainReport>>,
-    /// Ethreads that wait for the end of the server.
-    waiting: Vec<RemoteSuspended<()>>,
+    /// Ethreads that wait for an event.
+    waiting: Vec<(Event, RemoteSuspended<()>)>,
 }
 
 impl ServerHandle {
@@ -109,23 +110,94 @@ impl ServerHandle {
     /// ```
     #[track_caller]
     pub fn drained(&self) -> io::Result<DrainReport> {
-        if self.control.lock().ended.is_none() {
-            check_unwinding()?;
-            as_io(|| {
-                self.control.wait();
-                Ok(())
-            })?;
-        }
+        self.wait(Event::End)?;
         match self.control.report() {
             Some(report) => Ok(report),
             None => Err(io::Error::other("the server has ended without a drain")),
         }
     }
 
+    /// Whether the server drains, or has ended.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.control.lock().has_happened(Event::Drain)
+    }
+
+    /// Suspends the caller until the server drains, or has ended in another way. On an OS thread
+    /// without ethreads it blocks. A handler waits by
+    /// [`Request::draining`](crate::http::Request::draining), which can be part of a `select!`.
+    ///
+    /// # Errors
+    ///
+    /// `Other` with the source [`WouldPark`] if the server does not drain and the caller unwinds.
+    ///
+    /// # Panics
+    ///
+    /// In a closure given to [`suspend`], if the server does not drain.
+    ///
+    /// # Cancellation
+    ///
+    /// A cancelled caller unwinds from here; the server is not affected.
+    ///
+    /// # Examples
+    ///
+    /// Other work of the program ends with the server:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ethreads::http::{Request, Server};
+    /// use ethreads::thread;
+    ///
+    /// ethreads::run_main(|| {
+    ///     let server = Server::bind("127.0.0.1:0")?;
+    ///     let (handle, told) = (server.handle(), server.handle());
+    ///     let collects = thread::spawn(|| thread::sleep(Duration::from_secs(3600)));
+    ///     let ends = thread::spawn(move || {
+    ///         told.draining()?;
+    ///         collects.cancel();
+    ///         std::io::Result::Ok(())
+    ///     });
+    ///     ethreads::spawn(move || server.serve(|_: &mut Request| "hello"));
+    ///     handle.drain(Duration::from_secs(5));
+    ///     ends.join().expect("it does not panic")
+    /// })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn draining(&self) -> io::Result<()> {
+        self.wait(Event::Drain)
+    }
+
+    /// Waits for an event, unless it has happened.
+    #[track_caller]
+    fn wait(&self, event: Event) -> io::Result<()> {
+        if self.control.lock().has_happened(event) {
+            return Ok(());
+        }
+        check_unwinding()?;
+        as_io(|| {
+            self.control.wait(event);
+            Ok(())
+        })
+    }
+
     /// Returns how many connections the server has.
     #[must_use]
     pub fn counts(&self) -> ServerCounts {
         self.control.counts()
+    }
+}
+
+/// What a handle waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Drain,
+    End,
+}
+
+impl State {
+    fn has_happened(&self, event: Event) -> bool {
+        self.ended.is_some() || (event == Event::Drain && self.drain.is_some())
     }
 }
 
@@ -160,6 +232,22 @@ impl Control {
         for ethread in &state.told {
             ethread.unpark();
         }
+        self.wake(state);
+    }
+
+    /// Wakes the waiters whose event has happened.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let waiting = std::mem::take(&mut state.waiting);
+        let (due, left) = waiting
+            .into_iter()
+            .partition(|(event, _)| state.has_happened(*event));
+        state.waiting = left;
+        drop(state);
+        self.changed.notify_all();
+        let due: Vec<(Event, RemoteSuspended<()>)> = due;
+        for (_, ethread) in due {
+            ethread.resume(());
+        }
     }
 
     /// The grace of the drain that was requested.
@@ -190,21 +278,16 @@ impl Control {
     pub(in crate::http) fn end(&self, report: Option<DrainReport>) {
         let mut state = self.lock();
         state.ended.get_or_insert(report);
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        self.ended.notify_all();
-        for ethread in waiting {
-            ethread.resume(());
-        }
+        self.wake(state);
     }
 
     #[track_caller]
-    fn wait(&self) {
+    fn wait(&self, event: Event) {
         if current::with(|scheduler| scheduler.is_some()) {
             suspend(|me| {
                 let mut state = self.lock();
-                if state.ended.is_none() {
-                    state.waiting.push(me.into_remote());
+                if !state.has_happened(event) {
+                    state.waiting.push((event, me.into_remote()));
                 } else {
                     drop(state);
                     // Cannot fail: the ethread waits, and nothing else can resume it.
@@ -213,10 +296,10 @@ impl Control {
             });
             return;
         }
-        let ended = self
-            .ended
-            .wait_while(self.lock(), |state| state.ended.is_none());
-        drop(ended.unwrap_or_else(PoisonError::into_inner));
+        let waited = self
+            .changed
+            .wait_while(self.lock(), |state| !state.has_happened(event));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
 

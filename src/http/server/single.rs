@@ -37,7 +37,9 @@ pub(super) fn serve(
         lingering,
         (admission, taskmaster.queue_timeout, taskmaster.overload()),
     ));
-    state.context.draining.set(control.drain().is_some());
+    if control.drain().is_some() {
+        state.context.begin_draining();
+    }
     let _drain = {
         // The handler must not outlast this call, as the cancelled ethread does.
         let (state, control) = (Rc::downgrade(&state), control.clone());

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ethreads::http::{App, Event, LastEventId, Sse};
+use ethreads::http::{App, Event, LastEventId, Request, Sse};
 use ethreads::sync::channel;
 use ethreads::thread;
 
@@ -156,5 +156,62 @@ fn a_head_request_does_not_run_the_closure() {
         client.finish();
         client.end();
         site.end();
+    });
+}
+
+#[test]
+fn a_drain_ends_the_stream_in_order() {
+    on_a_shard(|| {
+        let ended = Rc::new(Cell::new(false));
+        let seen = ended.clone();
+        let stream = move || {
+            let flag = Flag(seen.clone());
+            let write = move |events: &ethreads::http::Events| {
+                let _flag = flag;
+                events.send(Event::new().data("first"))?;
+                // The closure cannot end by itself.
+                thread::park();
+                unreachable!("it is cancelled")
+            };
+            Sse::new(write).keep_alive(LONG)
+        };
+        let site = Site::new(App::new().get("/", stream));
+        let mut open = site.connect();
+        open.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        open.until("data: first\n\n");
+        settle();
+        assert!(!ended.get());
+        site.handle.drain(LONG);
+        open.until("0\r\n\r\n");
+        assert!(ended.get());
+        assert_eq!(open.rest(), "");
+        let report = site.handle.drained().unwrap();
+        assert!(report.cut.is_empty());
+        site.served.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn events_that_wait_at_a_drain_are_sent() {
+    on_a_shard(|| {
+        let stream = |request: &mut Request| {
+            let draining = request.draining();
+            let write = move |events: &ethreads::http::Events| {
+                events.send(Event::new().data("first"))?;
+                draining.wait();
+                // The end of the stream comes before or after this: both wait for the same event.
+                let _ = events.send(Event::new().data("late"));
+                Ok(())
+            };
+            Sse::new(write).keep_alive(LONG)
+        };
+        let site = Site::new(App::new().get("/", stream));
+        let mut client = site.connect();
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.until("data: first\n\n");
+        site.handle.drain(LONG);
+        let rest = client.rest();
+        assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+        site.served.join().unwrap().unwrap();
     });
 }
