@@ -124,6 +124,7 @@ pub use exchange::draining::Draining;
 pub use exchange::extract::{FromOptional, FromRequest, Needs};
 pub use exchange::handler::{Handler, IntoHandler};
 pub use exchange::request::{BodyReader, Request};
+pub use exchange::request_id::RequestId;
 #[cfg(feature = "cookie")]
 pub use message::cookies::{CookieError, Cookies};
 pub use message::{

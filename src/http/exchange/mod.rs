@@ -9,5 +9,6 @@ pub(in crate::http) mod extract;
 pub(in crate::http) mod handler;
 pub(in crate::http) mod received;
 pub(in crate::http) mod request;
+pub(in crate::http) mod request_id;
 pub(in crate::http) mod route;
 pub(in crate::http) mod write_to;

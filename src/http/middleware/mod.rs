@@ -23,6 +23,7 @@ mod auth;
 mod compression;
 mod cors;
 mod rate_limit;
+mod request_id;
 mod security_headers;
 #[cfg(feature = "cookie")]
 mod session;
@@ -36,4 +37,5 @@ pub use auth::{Authentication, basic_auth, bearer_auth, secrets_equal};
 pub use compression::{Coding, Compression, compression};
 pub use cors::{Cors, cors};
 pub use rate_limit::{RateLimit, rate_limit};
+pub use request_id::{RequestIds, request_id};
 pub use security_headers::{SecurityHeaders, security_headers};
