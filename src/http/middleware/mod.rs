@@ -27,6 +27,7 @@ mod request_id;
 mod security_headers;
 #[cfg(feature = "cookie")]
 mod session;
+mod timeout;
 mod vary;
 
 #[cfg(feature = "cookie")]
@@ -39,3 +40,4 @@ pub use cors::{Cors, cors};
 pub use rate_limit::{RateLimit, rate_limit};
 pub use request_id::{RequestIds, request_id};
 pub use security_headers::{SecurityHeaders, security_headers};
+pub use timeout::{Timeout, timeout};
