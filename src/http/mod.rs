@@ -134,7 +134,7 @@ pub use message::{
 pub use proto::limits::Limits;
 pub use pull::WebServer;
 pub use server::Server;
-pub use server::access_log::{CombinedLog, CommonLog};
+pub use server::access_log::{CombinedLog, CommonLog, JsonLog};
 pub use server::handle::ServerHandle;
 pub use server::made::MadeHandler;
 pub use server::sharded::ShardedServer;
