@@ -22,6 +22,7 @@ mod auth;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 mod compression;
 mod cors;
+mod health;
 mod rate_limit;
 mod request_id;
 mod security_headers;
@@ -37,6 +38,7 @@ pub use auth::{Authentication, basic_auth, bearer_auth, secrets_equal};
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 pub use compression::{Coding, Compression, compression};
 pub use cors::{Cors, cors};
+pub use health::{Health, health};
 pub use rate_limit::{RateLimit, rate_limit};
 pub use request_id::{RequestIds, request_id};
 pub use security_headers::{SecurityHeaders, security_headers};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ethreads::http::Result;
 #[cfg(feature = "cookie")]
 use ethreads::http::middleware::{MemoryStore, Session, SessionStore, sessions};
-use ethreads::http::middleware::{basic_auth, bearer_auth, cors, rate_limit};
+use ethreads::http::middleware::{basic_auth, bearer_auth, cors, health, rate_limit};
 use ethreads::http::{App, Request};
 
 use crate::http::util::Site;
@@ -53,6 +53,15 @@ pub(super) fn rows() -> Vec<Row> {
                     Some("a".to_owned())
                 };
                 app.apply(rate_limit(100, Duration::from_secs(1)).key(key))
+            })
+        }),
+        row("http::Health::check", "Fn", |kit| {
+            app(kit, "", |_, kit| {
+                let check = move || {
+                    kit.call();
+                    Ok(())
+                };
+                App::new().apply(health().ready_at("/bad").check("a", check))
             })
         }),
     ];

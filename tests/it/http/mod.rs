@@ -26,6 +26,7 @@ pub(crate) mod hooks;
 pub(crate) mod keep_alive;
 pub(crate) mod limits;
 pub(crate) mod lingering;
+pub(crate) mod middleware;
 pub(crate) mod one_connection;
 pub(crate) mod panics;
 pub(crate) mod pipelining;
