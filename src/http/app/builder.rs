@@ -22,6 +22,7 @@ use crate::http::exchange::extract::Needs;
 use crate::http::exchange::handler::{Converted, IntoHandler};
 use crate::http::exchange::request::Request;
 use crate::http::message::IntoResponse;
+use crate::runtime::base::panic::note_places;
 
 /// An application: routes, middleware around them, values for them, and how errors look.
 ///
@@ -544,6 +545,13 @@ impl App {
     /// matches its path with a slash at the end, or without one.
     pub fn redirect_slashes(mut self) -> Self {
         self.own().redirects_slashes = true;
+        self
+    }
+
+    /// Answers panics with a page about them: see `middleware::panic_page`.
+    pub(in crate::http) fn show_panics(mut self) -> Self {
+        note_places();
+        self.own().shows_panics = true;
         self
     }
 

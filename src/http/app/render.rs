@@ -13,13 +13,14 @@ use http::header::{
     HeaderValue,
 };
 
+use super::error_pages::panic_page;
 use super::spec::OnError;
 use super::table::Table;
 use crate::http::conn::panics::{guarded, log_panic};
 use crate::http::error::{Error, HandlerError, log_error_of};
 use crate::http::exchange::request::Request;
 use crate::http::message::{Headers, IntoResponse, Response};
-use crate::runtime::base::panic::{drop_payload, message};
+use crate::runtime::base::panic::{drop_payload, message, take_place};
 
 /// Renders the error that a response was made of, by the rules of an app and those around it.
 #[cold]
@@ -44,6 +45,17 @@ pub(super) fn render(table: &Table, scope: usize, request: &Request, response: &
         is_changed = true;
     }
     guarded("text of an error", || error.log());
+    if let Some(panicked) = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Panicked>())
+        && table.enclosing(scope).any(|scope| scope.shows_panics)
+    {
+        let mut page = panic_page(&panicked.0, panicked.1.as_deref(), request);
+        add_fields(&mut page, response.headers());
+        page.inherit_held(response);
+        *response = page;
+        return;
+    }
     if !is_changed && renderer(table, scope).is_none() {
         // It is the answer of the error, with what the handler has added.
         return;
@@ -153,14 +165,14 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     log_panic("handler", &*payload);
     drop_payload(payload);
     // The handler may have left the body within a chunk.
-    HandlerError::logged(Panicked(text))
+    HandlerError::logged(Panicked(text, take_place()))
         .with_header(CONNECTION, HeaderValue::from_static("close"))
         .into_response()
 }
 
-/// The panic of a handler.
+/// The panic of a handler: its message, and its place if that is known.
 #[derive(Debug)]
-struct Panicked(String);
+struct Panicked(String, Option<String>);
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

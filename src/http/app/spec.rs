@@ -39,6 +39,7 @@ pub(super) struct ScopeSpec {
     pub(super) body_limit: Option<u64>,
     pub(super) redirects_slashes: bool,
     pub(super) cancel_on_disconnect: Option<bool>,
+    pub(super) shows_panics: bool,
     /// What plugins need, with the place where each was applied.
     pub(super) needs: Vec<(Needs, &'static Location<'static>)>,
 }

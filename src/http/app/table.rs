@@ -40,6 +40,7 @@ pub(super) struct ScopeEntry {
     pub(super) chain: Vec<Layer>,
     pub(super) on_error: Option<Rc<OnError>>,
     pub(super) status_of: Vec<Rc<StatusOf>>,
+    pub(super) shows_panics: bool,
     /// Nothing sees what its handlers do: no middleware, no renderer of errors.
     is_bare: bool,
     fallback: Option<Rc<dyn Handler>>,
@@ -74,6 +75,7 @@ impl Table {
             let is_bare = chain.is_empty()
                 && spec.on_error.is_none()
                 && cancels.is_none()
+                && !spec.shows_panics
                 && parent.is_none_or(|parent| parent.is_bare);
             let scope = Rc::new(Scope {
                 parent: parent.map(|parent| parent.missed.scope.clone()),
@@ -86,6 +88,7 @@ impl Table {
                 is_bare,
                 on_error: spec.on_error.clone(),
                 status_of: spec.status_of.clone(),
+                shows_panics: spec.shows_panics,
                 fallback: spec.fallback.as_ref().map(|spec| spec.handler.clone()),
                 redirects_slashes: spec.redirects_slashes,
                 cancels,
