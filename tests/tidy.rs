@@ -76,6 +76,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("brotli", &["src/http/middleware/compression/brotli.rs"]),
     ("flate2", &["src/http/middleware/compression/gzip.rs"]),
     ("zstd", &["src/http/middleware/compression/zstd.rs"]),
+    ("multer", &["src/http/app/extract/multipart"]),
+    (
+        "futures_core",
+        &["src/http/app/extract/multipart/parser.rs"],
+    ),
     ("polling", &["src/runtime/driver/polling.rs"]),
     ("rustix", &["src/runtime/driver"]),
     ("socket2", &["src/runtime/driver"]),

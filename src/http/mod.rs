@@ -105,6 +105,8 @@ pub use app::extract::cookies::PrivateCookies;
 pub use app::extract::cookies::SignedCookies;
 pub use app::extract::form::Form;
 pub use app::extract::json::Json;
+#[cfg(feature = "multipart")]
+pub use app::extract::multipart::{Multipart, MultipartField, TempFile};
 pub use app::extract::path::Path;
 pub use app::extract::query::Query;
 pub use app::extract::state::{Extension, State};

@@ -66,6 +66,9 @@ enum Peer {
         got: u64,
         expected: Option<u64>,
     },
+    /// The body is no form.
+    #[cfg(feature = "multipart")]
+    FormMalformed(&'static str),
 }
 
 /// What the handler did wrong.
@@ -85,7 +88,27 @@ enum User {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
     Syntax(ProtoError),
-    Body { limit: u64 },
+    Body {
+        limit: u64,
+    },
+    #[cfg(feature = "multipart")]
+    Form(FormLimit, u64),
+}
+
+/// The limits of a form with files.
+#[cfg(feature = "multipart")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FormLimit {
+    /// The whole of it, in bytes.
+    Body,
+    /// The number of its fields.
+    Parts,
+    /// The header of a field, in bytes.
+    Header,
+    /// A field, in bytes.
+    Field,
+    /// A field in memory, in bytes.
+    Memory,
 }
 
 /// What a connection was waiting for when it timed out.
@@ -125,6 +148,24 @@ impl Error {
     /// The body is larger than the `limit` of the caller.
     pub(crate) fn body_too_large(limit: u64) -> Self {
         Kind::Limit(Limit::Body { limit }).into()
+    }
+
+    /// The body is no form, for this reason.
+    #[cfg(feature = "multipart")]
+    pub(crate) fn form_malformed(reason: &'static str) -> Self {
+        Kind::Peer(Peer::FormMalformed(reason)).into()
+    }
+
+    /// A form exceeds one of its limits.
+    #[cfg(feature = "multipart")]
+    pub(crate) fn form_limit(what: FormLimit, limit: u64) -> Self {
+        Kind::Limit(Limit::Form(what, limit)).into()
+    }
+
+    /// The body of a form is larger than its `limit`.
+    #[cfg(feature = "multipart")]
+    pub(crate) fn form_too_large(limit: u64) -> Self {
+        Self::form_limit(FormLimit::Body, limit)
     }
 
     /// The handler's stream went on after the length it had declared.
@@ -196,7 +237,11 @@ impl Error {
             Kind::Peer(Peer::BodyIncomplete { .. } | Peer::HeadIncomplete | Peer::BodyNotText) => {
                 Some(StatusCode::BAD_REQUEST)
             }
+            #[cfg(feature = "multipart")]
+            Kind::Peer(Peer::FormMalformed(_)) => Some(StatusCode::BAD_REQUEST),
             Kind::Limit(Limit::Body { .. }) => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            #[cfg(feature = "multipart")]
+            Kind::Limit(Limit::Form(..)) => Some(StatusCode::PAYLOAD_TOO_LARGE),
             Kind::Timeout(Phase::Head | Phase::Body) => Some(StatusCode::REQUEST_TIMEOUT),
             Kind::Timeout(Phase::Write) | Kind::User(_) | Kind::Io(_) => None,
         }
@@ -231,7 +276,11 @@ impl Error {
             Kind::Peer(Peer::Malformed(_) | Peer::BodyNotText) | Kind::Limit(Limit::Syntax(_)) => {
                 io::ErrorKind::InvalidData
             }
+            #[cfg(feature = "multipart")]
+            Kind::Peer(Peer::FormMalformed(_)) => io::ErrorKind::InvalidData,
             Kind::Limit(Limit::Body { .. }) => io::ErrorKind::FileTooLarge,
+            #[cfg(feature = "multipart")]
+            Kind::Limit(Limit::Form(..)) => io::ErrorKind::FileTooLarge,
             Kind::User(_) => io::ErrorKind::InvalidInput,
             Kind::Timeout(_) => io::ErrorKind::TimedOut,
             Kind::Io(kind) => kind,
@@ -268,6 +317,33 @@ impl fmt::Display for Error {
             Kind::Limit(Limit::Body { limit }) => {
                 write!(f, "request body is larger than {limit} bytes")
             }
+            #[cfg(feature = "multipart")]
+            Kind::Peer(Peer::FormMalformed(reason)) => f.write_str(reason),
+            #[cfg(feature = "multipart")]
+            Kind::Limit(Limit::Form(what, limit)) => match what {
+                FormLimit::Body => write!(
+                    f,
+                    "the form is larger than {limit} bytes, which `App::body_limit` sets"
+                ),
+                FormLimit::Parts => write!(
+                    f,
+                    "the form has more than {limit} fields, which `Multipart::part_limit` sets"
+                ),
+                FormLimit::Header => write!(
+                    f,
+                    "the header of a field is larger than {limit} bytes, which \
+                     `Multipart::header_limit` sets"
+                ),
+                FormLimit::Field => write!(
+                    f,
+                    "a field is larger than {limit} bytes, which `Multipart::field_limit` sets"
+                ),
+                FormLimit::Memory => write!(
+                    f,
+                    "a field in memory is larger than {limit} bytes, which \
+                     `Multipart::memory_limit` sets"
+                ),
+            },
             Kind::User(User::BodyTooLong { declared }) => {
                 write!(f, "expected a response body of {declared} bytes, got more")
             }

@@ -103,6 +103,15 @@ impl RequestBody {
         }
     }
 
+    /// The maximum length of a body that is collected, in bytes, where the app sets no other one.
+    #[cfg(feature = "multipart")]
+    pub(in crate::http) fn limit(&self) -> u64 {
+        match &self.content {
+            Content::Source(source) => source.limit(),
+            Content::Empty | Content::Bytes(_) => u64::MAX,
+        }
+    }
+
     /// Takes the body out of a request, and what it needs of the bytes that were received.
     pub(in crate::http) fn take_from(&mut self, received: &mut Received) -> Self {
         if let Content::Source(source) = &self.content {

@@ -388,6 +388,13 @@ request_head!(Request);
 
 /// Routing, and values that are kept with the request.
 impl Request {
+    /// The maximum length of a body that is collected, in bytes.
+    #[cfg(feature = "multipart")]
+    pub(in crate::http) fn body_limit(&self) -> u64 {
+        let limit = self.scope().and_then(Scope::body_limit);
+        limit.unwrap_or_else(|| self.body.limit())
+    }
+
     pub(in crate::http) fn scope(&self) -> Option<&Scope> {
         self.route.as_ref().map(|route| &*route.scope)
     }

@@ -221,6 +221,21 @@ fn extracted() -> Vec<Row> {
     ]
 }
 
+#[cfg(feature = "multipart")]
+fn upload_path() -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("ethreads-hostile-upload-{}", std::process::id()))
+}
+
+/// A form with one field.
+#[cfg(feature = "multipart")]
+fn form() -> ethreads::http::Multipart {
+    use ethreads::http::FromRequest;
+    let request = Request::post("/")
+        .header("content-type", "multipart/form-data; boundary=x")
+        .body("--x\r\na: b\r\n\r\nabc\r\n--x--");
+    ethreads::http::Multipart::from_request(&mut request.build().unwrap()).unwrap()
+}
+
 fn texts() -> Vec<Row> {
     vec![
         row("http::App::fmt", "Write", |kit| {
@@ -234,6 +249,26 @@ fn texts() -> Vec<Row> {
         row("http::Files::new", "AsRef", |kit| {
             let root = kit.path(std::env::temp_dir());
             Play::call(move || drop(Files::new(root).unwrap()))
+        }),
+        #[cfg(feature = "multipart")]
+        row("http::MultipartField::save_to", "AsRef", |kit| {
+            let to = kit.path(upload_path());
+            Play::call(move || {
+                let mut form = form();
+                let mut field = form.next_field().unwrap().unwrap();
+                assert_eq!(field.save_to(to).unwrap(), 3);
+                std::fs::remove_file(upload_path()).unwrap();
+            })
+        }),
+        #[cfg(feature = "multipart")]
+        row("http::TempFile::persist", "AsRef", |kit| {
+            let to = kit.path(upload_path());
+            Play::call(move || {
+                let mut form = form();
+                let mut field = form.next_field().unwrap().unwrap();
+                field.to_temp_file().unwrap().persist(to).unwrap();
+                std::fs::remove_file(upload_path()).unwrap();
+            })
         }),
         row("http::Response::fmt", "Write", |kit| {
             let kit = kit.clone();

@@ -355,6 +355,10 @@ fn the_table_is_complete() {
         let has_feature = match call.split("::").next() {
             Some("http") if call.starts_with("http::Compression::") => cfg!(feature = "gzip"),
             Some("http") if call.to_lowercase().contains("session") => cfg!(feature = "cookie"),
+            Some("http") if call.starts_with("http::MultipartField::") => {
+                cfg!(feature = "multipart")
+            }
+            Some("http") if call.starts_with("http::TempFile::") => cfg!(feature = "multipart"),
             Some("http") => cfg!(feature = "http"),
             Some("sim") => cfg!(feature = "sim"),
             _ => true,

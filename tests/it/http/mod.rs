@@ -27,6 +27,8 @@ pub(crate) mod keep_alive;
 pub(crate) mod limits;
 pub(crate) mod lingering;
 pub(crate) mod middleware;
+#[cfg(feature = "multipart")]
+pub(crate) mod multipart;
 pub(crate) mod one_connection;
 pub(crate) mod panics;
 pub(crate) mod pipelining;

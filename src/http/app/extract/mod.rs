@@ -5,6 +5,8 @@
 pub(in crate::http) mod cookies;
 pub(in crate::http) mod form;
 pub(in crate::http) mod json;
+#[cfg(feature = "multipart")]
+pub(in crate::http) mod multipart;
 pub(in crate::http) mod path;
 mod path_values;
 pub(in crate::http) mod query;
