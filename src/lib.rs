@@ -86,6 +86,10 @@
 //!
 //! # More
 //!
+#![cfg_attr(
+    feature = "http",
+    doc = "* [`docs::guide`]: a server, from the first route to a service."
+)]
 //! * [`docs::how_do_i`]: recipes, from "serve HTTP" to "find what hangs".
 //! * [`docs::suspending`]: what suspends an ethread, and what blocks its OS thread.
 //! * [`cancellation`]: what ends a wait, and when. [`docs::unwinding`]: panics and destructors.
@@ -132,6 +136,39 @@ pub mod docs {
     #[doc = include_str!("pages/how_do_i.md")]
     #[cfg_attr(feature = "sim", doc = include_str!("pages/how_do_i_sim.md"))]
     pub mod how_do_i {}
+
+    /// Writing a server, from the first route to a service: seven short pages.
+    ///
+    /// 1. [`first_app`](guide::first_app): routes, and what handlers take and return.
+    /// 2. [`state`](guide::state): values that handlers share.
+    /// 3. [`errors`](guide::errors): what a client sees of an error.
+    /// 4. [`streaming`](guide::streaming): bodies that are not in memory.
+    /// 5. [`files`](guide::files): serving a directory.
+    /// 6. [`testing`](guide::testing): tests of an app.
+    /// 7. [`deployment`](guide::deployment): from a program to a service.
+    #[cfg(feature = "http")]
+    pub mod guide {
+        #[doc = include_str!("pages/guide/first_app.md")]
+        pub mod first_app {}
+
+        #[doc = include_str!("pages/guide/state.md")]
+        pub mod state {}
+
+        #[doc = include_str!("pages/guide/errors.md")]
+        pub mod errors {}
+
+        #[doc = include_str!("pages/guide/streaming.md")]
+        pub mod streaming {}
+
+        #[doc = include_str!("pages/guide/files.md")]
+        pub mod files {}
+
+        #[doc = include_str!("pages/guide/testing.md")]
+        pub mod testing {}
+
+        #[doc = include_str!("pages/guide/deployment.md")]
+        pub mod deployment {}
+    }
 
     #[doc = include_str!("pages/suspending.md")]
     pub mod suspending {}
