@@ -81,6 +81,7 @@ pub(in crate::http) fn serve_queued(
     };
     if let Some(observer) = observer {
         observer.end(io, false, result.is_ok());
+        end_exchange(io);
     }
     match result {
         Ok(Next::Request) => serve_received(state, io, observer),
@@ -227,6 +228,7 @@ fn answer_observed(
     observer.begin();
     let result = answer(state, io, Some(observer), slot);
     observer.end(io, false, result.is_ok());
+    end_exchange(io);
     result
 }
 
@@ -264,11 +266,23 @@ fn answer(
         drop(slot);
         next
     };
-    if response.has_aside() || io.request.has_values() {
-        drop_values(io, response);
+    if response.has_aside() {
+        drop_aside(response);
+    }
+    // The hook of an observer sees the route and the values.
+    if observer.is_none() {
+        end_exchange(io);
+    }
+    next
+}
+
+/// Lets go of what routing and the program have kept with a request that was answered.
+#[inline(always)]
+fn end_exchange(io: &mut ConnIo) {
+    if io.request.has_values() {
+        drop_values(io);
     }
     io.request.end_exchange();
-    next
 }
 
 /// Calls a handler that ends when the client leaves.
@@ -280,12 +294,18 @@ fn handle_while_connected(state: &ServerState, io: &mut ConnIo) -> Option<Respon
     handled.unwrap_or_else(|| Some(HandlerError::client_left().into_response()))
 }
 
-/// Drops what the program has kept with a request and its response. A destructor that panics does
-/// not cost the answer, which may still be in the output.
+/// Drops what the program has kept with a response. A destructor that panics does not cost the
+/// answer, which may still be in the output.
 #[cold]
 #[inline(never)]
-fn drop_values(io: &mut ConnIo, response: &mut Response) {
+fn drop_aside(response: &mut Response) {
     guarded("destructor", || response.drop_aside());
+}
+
+/// Drops what the program has kept with a request, as [`drop_aside`].
+#[cold]
+#[inline(never)]
+fn drop_values(io: &mut ConnIo) {
     guarded("destructor", || io.request.drop_values());
 }
 
