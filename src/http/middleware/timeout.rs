@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use crate::http::app::{App, Plugin};
 use crate::http::error::HandlerError;
 use crate::http::message::IntoResponse;
-use crate::time;
+use crate::time::{self, Instant};
 
 /// Limits the time that a handler takes. Made by [`timeout`].
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +22,11 @@ pub struct Timeout {
 /// request that takes longer is answered with 503, and its connection is closed.
 ///
 /// The time is that of a [deadline](crate::time::timeout): a handler that waits beyond it unwinds
-/// from where it waits. One that does not wait goes on, and its response is sent, however late. The
-/// time includes that of reading the body of the request. That of sending the body of the response
-/// is not included, streams among them: [`Timeouts::write`](crate::http::Timeouts) limits it.
+/// from where it waits, or its input and output fails. One that does not wait goes on, and its
+/// response is sent, however late, unless it is an error (5xx), which counts as one of the limit.
+/// The time includes that of reading the body of the request. That of sending the body of the
+/// response is not included, streams among them: [`Timeouts::write`](crate::http::Timeouts) limits
+/// it.
 ///
 /// # Examples
 ///
@@ -61,16 +63,20 @@ impl Timeout {
 impl Plugin for Timeout {
     fn apply_to(self, app: App) -> App {
         app.around(move |request, next| {
-            match time::timeout(self.limit, || next.run(request)) {
-                Ok(response) => response,
-                Err(_) => {
-                    let text = format!("the request took longer than {:?}\n", self.limit);
-                    // The handler may have left the body within a chunk.
-                    HandlerError::status(self.status, text)
-                        .with_header(CONNECTION, HeaderValue::from_static("close"))
-                        .into_response()
-                }
+            let end = Instant::now().checked_add(self.limit);
+            let end = end.unwrap_or(Instant::LATEST);
+            match time::deadline(end, || next.run(request)) {
+                // Input and output beyond a deadline do not unwind but fail, and handlers answer
+                // that with a 500.
+                Ok(response) if response.status().is_server_error() && Instant::now() >= end => {}
+                Ok(response) => return response,
+                Err(_) => {}
             }
+            let text = format!("the request took longer than {:?}\n", self.limit);
+            // The handler may have left the body within a chunk.
+            HandlerError::status(self.status, text)
+                .with_header(CONNECTION, HeaderValue::from_static("close"))
+                .into_response()
         })
     }
 }
