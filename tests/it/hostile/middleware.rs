@@ -7,7 +7,7 @@ use ethreads::http::Result;
 #[cfg(feature = "cookie")]
 use ethreads::http::middleware::{MemoryStore, Session, SessionStore, sessions};
 use ethreads::http::middleware::{basic_auth, bearer_auth, cors, health, rate_limit};
-use ethreads::http::{App, Request};
+use ethreads::http::{App, Handler, HandlerError, Method, Request};
 
 use crate::http::util::Site;
 
@@ -61,7 +61,12 @@ pub(super) fn rows() -> Vec<Row> {
                     kit.call();
                     Ok(())
                 };
-                App::new().apply(health().ready_at("/bad").check("a", check))
+                let probes = App::new().apply(health().ready_at("/bad").check("a", check));
+                App::new().any("/bad", move |request: &mut Request| {
+                    let set = request.set_method(Method::GET);
+                    set.map(|()| probes.handle(request))
+                        .map_err(HandlerError::from)
+                })
             })
         }),
     ];
