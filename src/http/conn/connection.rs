@@ -207,6 +207,10 @@ impl Carrier for Connection {
     fn while_connected(&self, f: &mut dyn FnMut()) -> bool {
         self.stream.while_connected(f).is_some()
     }
+
+    fn send_interim(&self, head: &[u8]) -> Result<(), Error> {
+        self.send(head)
+    }
 }
 
 /// Whether the connection's own deadline has passed, and not that of a scope in the handler.

@@ -83,6 +83,12 @@ pub(in crate::http) trait Carrier {
         f();
         true
     }
+
+    /// Sends the head of an interim response, and what is collected before it.
+    fn send_interim(&self, head: &[u8]) -> Result<(), Error> {
+        let _ = head;
+        Ok(())
+    }
 }
 
 /// The state that a connection keeps from one request to the next.
@@ -177,6 +183,11 @@ impl Request {
     /// Sends the responses to earlier requests; see [`Carrier::flush`].
     pub(in crate::http) fn flush(&self) -> Result<(), Error> {
         self.carrier.flush()
+    }
+
+    /// Sends the head of an interim response; see [`Carrier::send_interim`].
+    pub(super) fn send_interim(&self, head: &[u8]) -> Result<(), Error> {
+        self.carrier.send_interim(head)
     }
 
     /// Returns the method.

@@ -7,8 +7,10 @@
 
 mod head_cache;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, StatusCode, Version};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, SERVER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderName, HeaderValue, StatusCode, Version};
 
 use super::date::DateCache;
 use super::grammar::{is_token_byte, members};
@@ -156,6 +158,33 @@ fn write_head_lines<'a>(
     }
     special
 }
+
+/// Writes a 103 (RFC 8297) with these fields, without those that describe a body or the connection:
+/// RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid the former in a 1xx.
+pub(crate) fn encode_early_hints(
+    out: &mut Vec<u8>,
+    fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+) {
+    out.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\n");
+    for (name, value) in fields {
+        if !BELONGS_TO_FINAL.contains(&name) {
+            write_field(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The fields that no interim response has.
+const BELONGS_TO_FINAL: [HeaderName; 8] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    DATE,
+];
 
 /// The connection option that says whether the connection lives on, if it has to be sent.
 #[inline]

@@ -189,6 +189,15 @@ fn answered() -> Vec<Row> {
                     .into_response()
             })
         }),
+        row("http::Request::early_hints", "Iterator", |kit| {
+            answers(kit, |_, kit| {
+                let mut request = Request::get("/").build().unwrap();
+                let sent = request.early_hints(kit.each([field()]));
+                sent.map(|()| "done")
+                    .map_err(HandlerError::from)
+                    .into_response()
+            })
+        }),
         row("http::Response::map_body", "Fn", |kit| {
             answers(kit, |_, kit| {
                 let kit = kit.clone();

@@ -17,6 +17,7 @@ pub(crate) mod drain;
 pub(crate) mod drain_counting;
 pub(crate) mod drain_report;
 pub(crate) mod draining;
+pub(crate) mod early_hints;
 pub(crate) mod exchange;
 pub(crate) mod expect;
 pub(crate) mod feed;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
-use ethreads::http::{Body, IntoResponse, Request, RequestBody, Response};
+use ethreads::http::{App, Body, IntoResponse, Request, RequestBody, Response};
 use ethreads::net::TcpStream;
 use ethreads::thread;
 
@@ -97,6 +97,68 @@ fn the_response_begins_before_the_upload_ends() {
         // The connection goes on.
         client.send(post("/", 2) + "ok");
         assert_eq!(client.answer().text(), "ok");
+        site.end();
+    });
+}
+
+#[test]
+fn an_app_streams_in_both_directions_at_once() {
+    on_a_shard(|| {
+        let upper = |mut body: RequestBody| {
+            Body::writer(move |out| {
+                let mut buffer = [0; 100];
+                loop {
+                    let got = body.read(&mut buffer)?;
+                    if got == 0 {
+                        return Ok(());
+                    }
+                    out.write_all(&buffer[..got].to_ascii_uppercase())?;
+                    out.flush()?;
+                }
+            })
+        };
+        let app = App::new()
+            .post("/reader", |request: &mut Request| {
+                Body::reader(request.take_body())
+            })
+            .post("/writer", upper)
+            // Through a middleware that does the same with the body of the response.
+            .around(|request, next| {
+                next.run(request)
+                    .map_body(|old| Body::writer(|out| old.write_to(out)))
+            });
+        let site = Site::new(app);
+        for (path, first) in [("/reader", "one"), ("/writer", "ONE")] {
+            let mut client = site.connect();
+            client.send(format!(
+                "POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+            ));
+            assert_eq!(client.head().status, 200);
+            client.send("3\r\none\r\n");
+            assert_eq!(client.chunk(), first.as_bytes());
+            // Both directions are full at once: neither side may wait for the other.
+            let mut sender = client.stream.try_clone().unwrap();
+            let upload = thread::spawn(move || {
+                for _ in 0..100 {
+                    write!(sender, "{:x}\r\n", 40_000).unwrap();
+                    sender.write_all(&[b'x'; 40_000]).unwrap();
+                    sender.write_all(b"\r\n").unwrap();
+                }
+                sender.write_all(b"0\r\n\r\n").unwrap();
+            });
+            let mut got = 0;
+            loop {
+                match client.chunk().len() {
+                    0 => break,
+                    len => got += len,
+                }
+            }
+            assert_eq!(got, 4_000_000, "{path}");
+            upload.join().unwrap();
+            // The connection goes on.
+            client.send(post(path, 2) + "ok");
+            assert!(client.answer().text().eq_ignore_ascii_case("ok"));
+        }
         site.end();
     });
 }
