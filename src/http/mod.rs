@@ -25,7 +25,8 @@
 //! HTTP/1.1 and HTTP/1.0 by RFC 9110 and RFC 9112: persistent connections, pipelining, bodies with
 //! `Content-Length` and in chunks, `Expect: 100-continue`, HEAD. Ambiguous framing is refused with
 //! 400 and the connection closed. `Upgrade` is ignored unless the handler accepts it, with
-//! [`Response::upgrade`]. CONNECT is not supported.
+//! [`Response::upgrade`]. CONNECT is refused with 501, unless the app has a route for it:
+//! [`App::connect`].
 //!
 //! # Limits
 //!

@@ -17,9 +17,10 @@ use super::next::Next;
 use super::pattern::{HostPattern, Pattern, Prefix};
 use super::spec::{FallbackSpec, Mount, RouteKey, RouteSpec, ScopeSpec};
 use super::table::Table;
+use super::tunnelling::Tunnelling;
 use crate::http::error::HandlerError;
 use crate::http::exchange::extract::Needs;
-use crate::http::exchange::handler::{Converted, IntoHandler};
+use crate::http::exchange::handler::{Converted, Handler, IntoHandler};
 use crate::http::exchange::request::Request;
 use crate::http::message::IntoResponse;
 use crate::runtime::base::panic::note_places;
@@ -198,7 +199,7 @@ impl App {
     /// text names both places.
     #[track_caller]
     pub fn route<M: 'static, H>(
-        mut self,
+        self,
         method: impl Into<Option<Method>>,
         path: &str,
         handler: H,
@@ -208,12 +209,23 @@ impl App {
     {
         let mut needs = Needs::default();
         H::needs(&mut needs);
+        self.add(method.into(), path, Rc::new(Converted::new(handler)), needs)
+    }
+
+    #[track_caller]
+    fn add(
+        mut self,
+        method: Option<Method>,
+        path: &str,
+        handler: Rc<dyn Handler>,
+        needs: Needs,
+    ) -> Self {
         self.parts().add(RouteSpec {
             host: None,
-            method: method.into(),
+            method,
             pattern: Pattern::expect(path),
             scope: 0,
-            handler: Rc::new(Converted::new(handler)),
+            handler,
             needs,
             place: Location::caller(),
         });
@@ -263,6 +275,61 @@ impl App {
         H: IntoHandler<M, Output: IntoResponse>,
     {
         self.route(Method::DELETE, path, handler)
+    }
+
+    /// Routes CONNECT: requests of the clients of a proxy, which ask for a tunnel (RFC 9110 section
+    /// 9.3.6). Without such a route CONNECT is refused with 501.
+    ///
+    /// The [target](Request::target) is host and port, such as `example.com:443`. Its path counts
+    /// as `/`, so this is no route of a nested app, and [`host`](Self::host) goes by the host of
+    /// the target. The handler answers with a [`Response::tunnel`](crate::http::Response::tunnel),
+    /// or with a refusal; instead of another response with a status of success the client gets a
+    /// 500. After it the connection ends. Panics as [`route`](Self::route).
+    ///
+    /// A proxy must not connect to any host that it is asked for: see the check in the example.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    /// use std::net::Shutdown;
+    /// use ethreads::http::{App, HandlerError, Request, Response, Result, StatusCode, Upgraded};
+    /// use ethreads::net::TcpStream;
+    /// use ethreads::thread;
+    ///
+    /// fn tunnel(request: &mut Request) -> Result<Response> {
+    ///     if !request.target().ends_with(".example.com:443") {
+    ///         return Err(HandlerError::status(StatusCode::FORBIDDEN, "not there\n"));
+    ///     }
+    ///     let server = TcpStream::connect(request.target())?;
+    ///     Ok(Response::tunnel(move |client| relay(&client, &server)))
+    /// }
+    ///
+    /// /// Copies in both directions, until both have ended.
+    /// fn relay(client: &Upgraded, server: &TcpStream) {
+    ///     thread::scope(|scope| {
+    ///         scope.spawn(|| {
+    ///             let _ = io::copy(&mut &*client, &mut &*server);
+    ///             let _ = server.shutdown(Shutdown::Write);
+    ///         });
+    ///         let _ = io::copy(&mut &*server, &mut &*client);
+    ///         let _ = client.shutdown(Shutdown::Write);
+    ///     });
+    /// }
+    ///
+    /// let app = App::new().connect(tunnel);
+    /// # drop(app);
+    /// ```
+    #[doc(alias("proxy", "CONNECT"))]
+    #[track_caller]
+    pub fn connect<M: 'static, H>(self, handler: H) -> Self
+    where
+        H: IntoHandler<M, Output: IntoResponse>,
+    {
+        let mut needs = Needs::default();
+        H::needs(&mut needs);
+        let handler = Rc::new(Tunnelling(Converted::new(handler)));
+        self.add(Some(Method::CONNECT), "/", handler, needs)
     }
 
     /// Routes each method that no other route of the path takes. Panics as [`route`](Self::route).

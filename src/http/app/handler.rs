@@ -3,6 +3,8 @@
 
 use std::io;
 
+use http::Method;
+
 use super::builder::App;
 use super::render;
 use crate::http::error::Error;
@@ -19,6 +21,10 @@ impl Handler for App {
 
     fn prepare(&self) -> io::Result<()> {
         self.check_needs()
+    }
+
+    fn takes_connect(&self) -> bool {
+        self.table().methods().methods.contains(&Method::CONNECT)
     }
 
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {

@@ -19,6 +19,7 @@ pub(in crate::http) mod sse;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tunnelling;
 
 pub use builder::{App, Plugin};
 pub use next::Next;

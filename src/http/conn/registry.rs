@@ -26,6 +26,8 @@ use crate::runtime::task::thread::Thread;
 pub(in crate::http) struct ServerState {
     pub(in crate::http) context: Rc<Context>,
     pub(in crate::http) handler: Box<dyn Handler>,
+    /// Whether the handler answers CONNECT.
+    pub(super) takes_connect: bool,
     pub(in crate::http) hooks: Option<Box<Hooks>>,
     pub(in crate::http) admission: Rc<Admission>,
     /// How long a request may wait for a slot.
@@ -63,6 +65,7 @@ impl ServerState {
         Self {
             cancels: config.cancel_on_disconnect && !handler.cancels_inside(),
             context: Rc::new(Context::new(config, lingering)),
+            takes_connect: handler.takes_connect(),
             handler,
             hooks,
             admission,

@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use http::Version;
+use http::{StatusCode, Version};
 
 use super::connection::{COLLECT, Connection};
 use super::file::send_file;
@@ -19,13 +19,13 @@ use super::hooks::Observer;
 use super::io::{Answered, Arrival, ConnIo};
 use super::panics::guarded;
 use super::registry::ServerState;
-use super::upgrade::{self, Switch};
+use super::upgrade::{self, Switch, TakeOver};
 use crate::http::admission::{Decision, Place, Slot};
 use crate::http::error::{Error, HandlerError, WithCauses, log_error_of};
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use crate::http::proto::encode::{
-    AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, write_chunk,
+    AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, encode_tunnel_head, write_chunk,
 };
 use crate::thread;
 
@@ -258,6 +258,7 @@ fn answer(
     let response = response.get_or_insert_with(internal_error);
     if response.has_aside() {
         guarded("text of an error", || log_error_of(response));
+        upgrade::mark_tunnel(response);
     }
     let next = if response.status().is_informational() {
         answer_with_interim(io, observer, response, slot)
@@ -382,6 +383,10 @@ fn answer_with_interim(
     }
     match upgrade::prepare(io, response) {
         Switch::Refused(mut refusal) => respond(io, &mut refusal),
+        Switch::Tunnel(take_over) => {
+            send_tunnel_head(io, response)?;
+            switch(io, observer, slot, take_over)
+        }
         Switch::Agreed(take_over) => {
             let answer = AnswerTo {
                 version: Version::HTTP_11,
@@ -389,19 +394,39 @@ fn answer_with_interim(
                 keep_alive: false,
             };
             send(io, answer, response)?;
-            io.connection.flush()?;
-            drop(slot);
-            // From here on the connection speaks another protocol.
-            if let Some(observer) = observer {
-                observer.end(io, false, true);
-            }
-            Ok(if upgrade::hand_over(io, take_over) {
-                Next::Linger
-            } else {
-                Next::Close
-            })
+            switch(io, observer, slot, take_over)
         }
     }
+}
+
+/// Hands the connection over, behind the head that announces it.
+fn switch(
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    slot: Slot<'_>,
+    take_over: TakeOver,
+) -> Result<Next, Error> {
+    io.connection.flush()?;
+    drop(slot);
+    // From here on the connection speaks another protocol.
+    if let Some(observer) = observer {
+        observer.end(io, false, true);
+    }
+    Ok(if upgrade::hand_over(io, take_over) {
+        Next::Linger
+    } else {
+        Next::Close
+    })
+}
+
+/// Collects the head of a response behind which a tunnel begins.
+fn send_tunnel_head(io: &mut ConnIo, response: &Response) -> Result<(), Error> {
+    let context = &io.connection.context;
+    let mut output = io.connection.output.borrow_mut();
+    let headers = response.headers();
+    context.with_head_cache(|cache| encode_tunnel_head(&mut output, headers, cache));
+    io.answered.status = Some(StatusCode::OK);
+    Ok(())
 }
 
 /// Answers input that is no valid request.

@@ -87,7 +87,9 @@ impl ConnTask {
     fn begin(&mut self) -> Box<RequestState> {
         let hooks = self.member.state.hooks.as_deref();
         self.observer = Observer::of(hooks, || self.connection.stream.peer_addr());
-        RequestState::new()
+        let mut state = RequestState::new();
+        state.head.take_connect(self.member.state.takes_connect);
+        state
     }
 
     /// Serves the requests that have arrived, or one that has waited for a slot. Returns the error

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::connection::Connection;
 use super::io::ConnIo;
@@ -24,7 +24,10 @@ use crate::runtime::io::by_value::by_value;
 use crate::runtime::io::operation::Limit;
 
 /// The closure of [`Response::upgrade`], as the content of a body.
-type TakeOver = Box<dyn FnOnce(Upgraded)>;
+pub(super) type TakeOver = Box<dyn FnOnce(Upgraded)>;
+
+/// The closure of [`Response::tunnel`], as the content of a body.
+struct Tunnel(TakeOver);
 
 impl Response {
     /// Makes an answer that switches the connection to another protocol, which `take_over` speaks.
@@ -77,6 +80,26 @@ impl Response {
     }
 }
 
+impl Response {
+    /// Makes the answer to a CONNECT that begins a tunnel (RFC 9110 section 9.3.6), which `relay`
+    /// serves.
+    ///
+    /// The server sends 200, and then calls `relay` in the ethread of the connection, with the raw
+    /// stream. All else is as with [`upgrade`](Self::upgrade): when `relay` returns, the connection
+    /// ends. A `Content-Length` or `Transfer-Encoding` is not sent. As an answer to another method
+    /// it is a mistake, and a 500 is sent instead. While the server drains, the answer is 503.
+    ///
+    /// See [`App::connect`](crate::http::App::connect), or, without an app,
+    /// [`Handler::takes_connect`](crate::http::Handler::takes_connect).
+    #[must_use]
+    pub fn tunnel(relay: impl FnOnce(Upgraded) + 'static) -> Self {
+        let relay = Tunnel(Box::new(relay));
+        let mut response = Self::new(StatusCode::OK).with_body(Body::taking_over(Box::new(relay)));
+        response.mark();
+        response
+    }
+}
+
 impl Request {
     /// Whether the client offers to switch this connection to `protocol`, with the fields `Upgrade`
     /// and `Connection` (RFC 9110 section 7.8). The case of protocol names does not matter; a
@@ -93,6 +116,17 @@ pub(in crate::http) enum Switch {
     Refused(Response),
     /// 101 is sent, and then this closure is called.
     Agreed(TakeOver),
+    /// 200 is sent, and then this closure is called.
+    Tunnel(TakeOver),
+}
+
+/// Gives a response that begins a tunnel the status by which the connection knows one that it is
+/// handed over with. The status is not sent.
+#[cold]
+pub(in crate::http) fn mark_tunnel(response: &mut Response) {
+    if response.body().takes_over_as::<Tunnel>() && response.status().is_success() {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    }
 }
 
 /// Takes the closure out of an answer that was made by [`Response::upgrade`], if the switch is
@@ -100,11 +134,14 @@ pub(in crate::http) enum Switch {
 #[cold]
 #[inline(never)]
 pub(in crate::http) fn prepare(io: &mut ConnIo, response: &mut Response) -> Switch {
-    let take_over = match mem::take(response.body_mut()).into_content() {
-        Content::TakeOver(content) => content.downcast::<TakeOver>().ok(),
-        _ => None,
+    let Content::TakeOver(content) = mem::take(response.body_mut()).into_content() else {
+        return Switch::Refused(Response::internal_error());
     };
-    let Some(take_over) = take_over else {
+    let take_over = match content.downcast::<Tunnel>() {
+        Ok(tunnel) => return prepare_tunnel(io, *tunnel),
+        Err(content) => content.downcast::<TakeOver>(),
+    };
+    let Ok(take_over) = take_over else {
         return Switch::Refused(Response::internal_error());
     };
     let request = &io.request;
@@ -125,6 +162,24 @@ pub(in crate::http) fn prepare(io: &mut ConnIo, response: &mut Response) -> Swit
         return Switch::Refused(refusal(StatusCode::PAYLOAD_TOO_LARGE));
     }
     Switch::Agreed(*take_over)
+}
+
+fn prepare_tunnel(io: &mut ConnIo, Tunnel(relay): Tunnel) -> Switch {
+    if *io.request.method() != Method::CONNECT {
+        log::error!(
+            "a handler gave a tunnel as the answer to {}",
+            io.request.method()
+        );
+        return Switch::Refused(Response::internal_error());
+    }
+    if io.connection.context.draining.get() {
+        return Switch::Refused(refusal(StatusCode::SERVICE_UNAVAILABLE));
+    }
+    // RFC 9110 section 9.3.6: content of a CONNECT has no meaning, but it is not of the tunnel.
+    if !io.drain() {
+        return Switch::Refused(refusal(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    Switch::Tunnel(relay)
 }
 
 fn refusal(status: StatusCode) -> Response {

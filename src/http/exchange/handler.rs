@@ -51,6 +51,15 @@ pub trait Handler: 'static {
         Ok(())
     }
 
+    /// Whether the handler answers CONNECT (RFC 9110 section 9.3.6), with a
+    /// [`Response::tunnel`] or a refusal. A server asks once, before it serves. Without this, which
+    /// is the default, CONNECT is refused with 501. The connection ends after a CONNECT.
+    ///
+    /// An [`App`](crate::http::App) takes CONNECT if it has a route for it.
+    fn takes_connect(&self) -> bool {
+        false
+    }
+
     /// Makes the answer to a request that the server refuses, since it is malformed, too large or
     /// too slow. `head` is the head of the request, if it was accepted. The connection is closed
     /// after the answer.
@@ -121,6 +130,12 @@ pub trait IntoHandler<M>: sealed::Sealed<M> + Sized + 'static {
     where
         Self::Output: IntoResponse;
 
+    /// See [`Handler::takes_connect`].
+    #[doc(hidden)]
+    fn takes_connect_with(&self) -> bool {
+        false
+    }
+
     /// See [`Handler::prepare`].
     #[doc(hidden)]
     fn prepare_with(&self) -> io::Result<()> {
@@ -173,6 +188,10 @@ impl<H: Handler> IntoHandler<IsHandler> for H {
 
     fn prepare_with(&self) -> io::Result<()> {
         self.prepare()
+    }
+
+    fn takes_connect_with(&self) -> bool {
+        self.takes_connect()
     }
 
     fn refuse_with(&self, error: &Error, head: Option<&Request>) -> Response {
@@ -313,6 +332,10 @@ impl<M: 'static, H: IntoHandler<M, Output: IntoResponse>> Handler for Converted<
 
     fn prepare(&self) -> io::Result<()> {
         self.handler.prepare_with()
+    }
+
+    fn takes_connect(&self) -> bool {
+        self.handler.takes_connect_with()
     }
 
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {

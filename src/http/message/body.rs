@@ -172,6 +172,11 @@ impl Body {
         Self(Content::TakeOver(take_over))
     }
 
+    /// Whether the connection is to be handed over to a receiver of this type.
+    pub(crate) fn takes_over_as<T: Any>(&self) -> bool {
+        matches!(&self.0, Content::TakeOver(receiver) if receiver.is::<T>())
+    }
+
     /// Whether the connection is to be handed over.
     pub(crate) fn takes_over(&self) -> bool {
         matches!(self.0, Content::TakeOver(_))

@@ -215,6 +215,11 @@ impl Response {
         self.aside.get_or_insert_default()
     }
 
+    /// Has the sender look at what goes with the response.
+    pub(crate) fn mark(&mut self) {
+        self.aside();
+    }
+
     /// Leaves the error of which the response was made.
     pub(crate) fn leave_error(&mut self, error: impl Any) {
         self.aside().error = Some(Box::new(error));

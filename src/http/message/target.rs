@@ -20,11 +20,18 @@ impl<'a> Target<'a> {
     ///
     /// `text` is a word of a request line, so has no whitespace or control characters.
     ///
-    /// The authority-form belongs to CONNECT, which no server of this library answers, so it is
-    /// not recognised.
+    /// The authority-form belongs to CONNECT alone, which has no other form. The path is then `/`,
+    /// as that of a URI whose path is empty.
     pub(crate) fn parse(method: &Method, text: &'a str) -> Option<Self> {
         if !has_target_bytes_only(text) {
             return None;
+        }
+        if *method == Method::CONNECT {
+            return authority_form_is_valid(text).then_some(Self {
+                authority: Some(text),
+                path: "/",
+                query: None,
+            });
         }
         if text.starts_with('/') {
             return Some(Self::from_path_and_query(None, text));

@@ -159,6 +159,13 @@ fn write_head_lines<'a>(
     special
 }
 
+/// Writes the head of a 200 behind which a tunnel begins: RFC 9110 section 9.3.6 forbids fields
+/// about a body.
+pub(crate) fn encode_tunnel_head(out: &mut Vec<u8>, headers: &Headers, cache: &HeadCache) {
+    write_head_lines(out, StatusCode::OK, headers, cache.date());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Writes a 103 (RFC 8297) with these fields, without those that describe a body or the connection:
 /// RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid the former in a 1xx.
 pub(crate) fn encode_early_hints(

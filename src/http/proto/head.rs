@@ -43,6 +43,7 @@ pub(crate) struct RequestHead {
     version: Version,
     method: Method,
     is_head: bool,
+    takes_connect: bool,
     /// A copy, so that its UTF-8 need not be checked again at each access.
     target: String,
     /// Length of the path in `target`; zero unless the target begins with the path.
@@ -67,6 +68,11 @@ impl RequestHead {
     /// Creates an empty head; allocates nothing.
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets whether CONNECT is taken; without this it is refused.
+    pub(crate) fn take_connect(&mut self, takes_connect: bool) {
+        self.takes_connect = takes_connect;
     }
 
     /// Parses the head that `buf` begins with and returns its length, or `None` if more bytes are
@@ -154,6 +160,9 @@ impl RequestHead {
     ///
     /// If the target is none that the method may have.
     pub(crate) fn rewrite(&mut self, method: Method, target: &str) -> Result<(), ProtoError> {
+        if method == Method::CONNECT && !authority_form_is_valid(target) {
+            return Err(ProtoError::Target);
+        }
         let path_len = accept_target(&method, target)?;
         // The next head is compared with what was received.
         self.known.forget();
@@ -273,6 +282,8 @@ impl RequestHead {
         self.accept_line(request, self.line_len - before_line, limits)?;
         let survey = self.accept_fields(request.headers, head)?;
         self.framing = survey.decide(self.version)?;
+        // What follows a CONNECT may belong to a tunnel, so it is never read as a request.
+        self.framing.keep_alive &= self.method != Method::CONNECT;
         self.known.remember(head, self.line_len, survey);
         Ok(())
     }
@@ -298,7 +309,7 @@ impl RequestHead {
             0 => Version::HTTP_10,
             _ => Version::HTTP_11,
         };
-        self.method = accept_method(method, target)?;
+        self.method = accept_method(method, target, self.takes_connect)?;
         self.is_head = self.method == Method::HEAD;
         self.path_len = accept_target(&self.method, target)?;
         self.target.clear();
@@ -402,15 +413,17 @@ fn later_minor_version(window: &[u8]) -> Option<usize> {
     }
 }
 
-fn accept_method(method: &str, target: &str) -> Result<Method, ProtoError> {
+fn accept_method(method: &str, target: &str, takes_connect: bool) -> Result<Method, ProtoError> {
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| ProtoError::RequestLine)?;
     // RFC 9112 section 3.2.3: only CONNECT has the authority-form, and tunnels are for proxies.
     if method == Method::CONNECT {
         // RFC 9110 section 9.3.6: every recipient refuses an invalid port.
-        return Err(match authority_form_is_valid(target) {
-            true => ProtoError::ConnectRefused,
-            false => ProtoError::Target,
-        });
+        if !authority_form_is_valid(target) {
+            return Err(ProtoError::Target);
+        }
+        if !takes_connect {
+            return Err(ProtoError::ConnectRefused);
+        }
     }
     Ok(method)
 }

@@ -473,6 +473,10 @@ where
         self.0.prepare_with()
     }
 
+    fn takes_connect(&self) -> bool {
+        self.0.takes_connect_with()
+    }
+
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {
         self.0.refuse_with(error, head)
     }

@@ -46,6 +46,10 @@ impl Handler for SharedHandler {
         self.0.prepare()
     }
 
+    fn takes_connect(&self) -> bool {
+        self.0.takes_connect()
+    }
+
     fn refuse(&self, error: &Error, head: Option<&Request>) -> Response {
         self.0.refuse(error, head)
     }

@@ -5,8 +5,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use ethreads::http::{
-    Body, HandlerError, Headers, IntoResponse, Request, Response, Server, StatusCode, Taskmaster,
-    WebServer,
+    App, Body, HandlerError, Headers, IntoResponse, Request, Response, Server, StatusCode,
+    Taskmaster, WebServer,
 };
 use ethreads::net::TcpStream;
 use http::{HeaderName, HeaderValue};
@@ -294,6 +294,25 @@ fn answered() -> Vec<Row> {
             answers(kit, |_, kit| {
                 drop(HandlerError::from(kit.value()));
                 "done".into_response()
+            })
+        }),
+        row("http::Response::tunnel", "Fn", |kit| {
+            let kit = kit.clone();
+            Play::call(move || {
+                let theirs = kit.clone();
+                let site = Site::new(App::new().connect(move || {
+                    let kit = theirs.clone();
+                    Response::tunnel(move |mut stream| {
+                        kit.call();
+                        let _ = stream.write_all(b"through");
+                    })
+                }));
+                let rest = site.exchange("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n");
+                assert!(
+                    rest.ends_with("through") || kit.hostility().unwinds(),
+                    "{rest}"
+                );
+                site.end();
             })
         }),
         row("http::Response::upgrade", "Fn", |kit| {

@@ -8,6 +8,7 @@ pub(crate) mod builder;
 pub(crate) mod closing;
 #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 pub(crate) mod compression;
+pub(crate) mod connect;
 #[cfg(feature = "cookie")]
 pub(crate) mod cookies;
 pub(crate) mod corpus;

@@ -1,5 +1,9 @@
 //! RFC 9112 sections 2.2, 2.3, 3 and 3.2: the request line, its version and its target.
 
+use std::io::Write;
+
+use ethreads::http::{App, Response};
+
 use crate::http::util::{Site, on_a_shard};
 use crate::rfc::support::{NEXT, head, refused, served, served_last, tell};
 
@@ -325,6 +329,32 @@ fn authority_form() {
         ("CONNECT * HTTP/1.1", 400),
         ("CONNECT http://a:80/ HTTP/1.1", 400),
     ]));
+}
+
+/// RFC 9110 sections 8.6 and 9.3.6, RFC 9112 section 6.1: a 2xx to CONNECT has no Content-Length
+/// and no Transfer-Encoding, whatever the handler says, and the tunnel begins behind its head. An
+/// invalid port is refused also where tunnels are made.
+#[test]
+fn tunnels_begin_behind_the_head() {
+    on_a_shard(|| {
+        let tunnel = || {
+            Response::tunnel(|mut stream| stream.write_all(b"tunnel").unwrap())
+                .with_header("content-length", "2")
+                .with_header("transfer-encoding", "chunked")
+        };
+        let site = Site::new(App::new().connect(tunnel));
+        let answer = site.exchange(with_line("CONNECT a:80 HTTP/1.1"));
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\ntunnel"), "{answer}");
+        for name in ["content-length", "transfer-encoding"] {
+            assert!(!answer.contains(name), "{answer}");
+        }
+        for target in ["a", "a:", ":80", "a:x", "a:65536", "/", "*", "http://a:80/"] {
+            let answer = site.exchange(with_line(&format!("CONNECT {target} HTTP/1.1")));
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+        }
+        site.end();
+    });
 }
 
 /// RFC 9110 section 7.1: the asterisk-form is for OPTIONS alone.

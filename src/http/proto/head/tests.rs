@@ -232,6 +232,15 @@ fn target_forms_rfc9112_3_2() {
     }
     refuse(&request("CONNECT a:80"), ProtoError::ConnectRefused);
     assert_eq!(ProtoError::ConnectRefused.status(), 501);
+    let mut head = RequestHead::new();
+    head.take_connect(true);
+    let text = request("CONNECT a:80");
+    for _ in 0..2 {
+        let len = head.parse(&text, &Limits::default());
+        assert_eq!(len, Ok(Some(text.len())));
+        assert_eq!((head.method(), head.target()), (&Method::CONNECT, "a:80"));
+        assert!(!head.framing().keep_alive);
+    }
     refuse(&request("CONNECT a"), ProtoError::Target);
     refuse(&request("CONNECT a:"), ProtoError::Target);
     refuse(&request("CONNECT /"), ProtoError::Target);
