@@ -92,6 +92,18 @@ impl Connection {
         Ok(())
     }
 
+    /// As [`flush`](Self::flush), where more output follows at once.
+    pub(in crate::http) fn flush_ahead(&self) -> Result<(), Error> {
+        if !self.write_failed.get() {
+            let mut output = self.output.borrow_mut();
+            if !output.is_empty() {
+                let sent = self.stream.send_ahead(&output);
+                output.drain(..sent);
+            }
+        }
+        self.flush()
+    }
+
     /// Sends the collected output, and `data` after it.
     pub(in crate::http) fn send(&self, data: &[u8]) -> Result<(), Error> {
         // A cancel unwinds out of the write. Code that catches it must find neither the output that

@@ -84,7 +84,6 @@ impl Sending<'_> {
 
     /// Sends the file in pieces, each with sendfile(2) or through the pool.
     fn large(&mut self) -> Result<(), Error> {
-        self.connection.flush()?;
         self.by_kernel = !sigpipe_is_fatal();
         let mut goes_on = true;
         while goes_on && self.at < self.end {
@@ -109,8 +108,9 @@ impl Sending<'_> {
         Ok(true)
     }
 
-    /// Sends a piece with sendfile(2). Returns false at the end of the file.
+    /// Sends a piece with sendfile(2), behind the head. Returns false at the end of the file.
     fn piece_by_kernel(&mut self, piece_end: u64) -> Result<bool, Error> {
+        self.connection.flush_ahead()?;
         while self.at < piece_end {
             let count = (piece_end - self.at) as usize;
             match self.connection.send_file(&self.file, self.at, count)? {
@@ -125,8 +125,10 @@ impl Sending<'_> {
         Ok(true)
     }
 
-    /// Reads a piece on the pool, and sends it. Returns false at the end of the file.
+    /// Reads a piece on the pool, and sends it. The peer gets the head meanwhile. Returns false at
+    /// the end of the file.
     fn piece_by_pool(&mut self, piece_end: u64) -> Result<bool, Error> {
+        self.connection.flush()?;
         let mut buffer = mem::take(&mut self.buffer);
         buffer.resize((piece_end - self.at) as usize, 0);
         let (read, buffer) = read_on_pool(&self.file, buffer, self.at);

@@ -241,6 +241,11 @@ impl Socket {
         }
     }
 
+    /// As [`send_now`](Self::send_now), for data that more data follows at once.
+    pub(super) fn send_ahead(&self, data: &[u8]) -> usize {
+        ops::send_ahead(self.socket.fd(), data).unwrap_or(0)
+    }
+
     /// Ends one side of the connection, or both.
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         socket::shutdown(self.socket.fd(), how)

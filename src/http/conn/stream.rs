@@ -284,6 +284,12 @@ impl Stream {
         }
     }
 
+    /// As [`send_now`](Self::send_now), for data that more data follows at once: a socket sends
+    /// both in one packet where it can. Other streams send nothing.
+    pub(in crate::http) fn send_ahead(&self, data: &[u8]) -> usize {
+        self.as_socket().map_or(0, |socket| socket.send_ahead(data))
+    }
+
     /// Ends one side of the connection, or both. Fails only if the connection is gone.
     pub(in crate::http) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match &self.0 {
