@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path as FilePath;
 
+use ethreads::http::middleware::compression;
 use ethreads::http::{
     App, Files, HandlerError, IntoResponse, Json, Path, Query, Request, Response, Result, State,
     StatusCode,
@@ -15,14 +16,17 @@ pub(crate) fn app(data: &FilePath) -> io::Result<App> {
     let items: Vec<Item> =
         serde_json::from_reader(BufReader::new(File::open(data.join("dataset.json"))?))?;
     let files = Files::new(data.join("static"))?.precompressed();
-    Ok(App::new()
+    let compressed = App::new()
         .with(items)
+        .get("/json/{count}", json)
+        .around(compression());
+    Ok(App::new()
         .get("/baseline11", sum)
         .post("/baseline11", sum)
         .get("/pipeline", || "ok")
-        .get("/json/{count}", json)
         .post("/upload", upload)
-        .get("/static/{*path}", files))
+        .get("/static/{*path}", files)
+        .merge(compressed))
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! examples/arena/make_data.py /tmp/arena-data
-//! cargo run --release --example arena -- --data /tmp/arena-data
+//! cargo run --release --features gzip --example arena -- --data /tmp/arena-data
 //! curl -i 'http://127.0.0.1:8080/json/3?m=2'
 //! ```
 

@@ -39,7 +39,7 @@ impl Drop for Data {
     }
 }
 
-/// Three items, with their totals if `factor` is not zero.
+/// Twelve items, with their totals if `factor` is not zero.
 fn items(factor: i64) -> Value {
     let item = |id: i64| {
         let mut item = json!({
@@ -57,12 +57,12 @@ fn items(factor: i64) -> Value {
         }
         item
     };
-    (1..4).map(item).collect()
+    (1..13).map(item).collect()
 }
 
 /// Sends `pieces`, one after the other, to a server of the app; returns all that it answers.
 /// The last request has to end the connection.
-fn exchange(name: &'static str, pieces: &'static [&'static str]) -> String {
+fn exchange(name: &'static str, pieces: &'static [&'static str]) -> Vec<u8> {
     let exchange = move || {
         let data = Data::new(name);
         let server = Server::bind("127.0.0.1:0").unwrap();
@@ -76,8 +76,8 @@ fn exchange(name: &'static str, pieces: &'static [&'static str]) -> String {
             // Lets the server take what has arrived.
             thread::yield_now();
         }
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
         handle.drain(Duration::ZERO);
         serving.join().unwrap().unwrap();
         answer
@@ -85,12 +85,13 @@ fn exchange(name: &'static str, pieces: &'static [&'static str]) -> String {
     ethreads::run_main(exchange).unwrap()
 }
 
-/// The heads and bodies of responses whose bodies all have a length.
-fn responses(mut answer: &str) -> Vec<(String, &str)> {
+/// The heads, in lower case, and the bodies of responses whose bodies all have a length.
+fn responses(mut answer: &[u8]) -> Vec<(String, &[u8])> {
     let mut responses = Vec::new();
     while !answer.is_empty() {
-        let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
-        let head = head.to_ascii_lowercase();
+        let end = answer.windows(4).position(|end| end == b"\r\n\r\n");
+        let (head, rest) = answer.split_at(end.unwrap() + 4);
+        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
         let length = head.split("content-length: ").nth(1).unwrap();
         let length: usize = length.lines().next().unwrap().parse().unwrap();
         let (body, rest) = rest.split_at(length);
@@ -109,14 +110,14 @@ fn check(
 ) -> Vec<String> {
     let answer = exchange(name, pieces);
     let responses = responses(&answer);
-    assert_eq!(responses.len(), expected.len(), "{answer}");
+    assert_eq!(responses.len(), expected.len(), "{responses:?}");
     for ((head, body), (status, content_type, text)) in responses.iter().zip(expected) {
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
         assert!(
             head.contains(&format!("\r\ncontent-type: {content_type}")),
             "{head}"
         );
-        assert_eq!(body, text, "{head}");
+        assert_eq!(*body, text.as_bytes(), "{head}");
     }
     responses.into_iter().map(|(head, _)| head).collect()
 }
@@ -134,16 +135,15 @@ fn baseline_adds_the_query_and_the_body() {
         "connection: close\r\n\r\n1",
     ];
     let text = "text/plain";
-    let answer = exchange("baseline", PIECES);
-    let statuses: Vec<_> = answer.matches("HTTP/1.1 400").collect();
-    assert_eq!(statuses.len(), 3, "{answer}");
-    let responses = responses(&answer);
-    let sums: Vec<_> = responses.iter().take(3).collect();
-    for ((head, body), sum) in sums.into_iter().zip(["55", "75", "19"]) {
-        assert!(head.starts_with("http/1.1 200 "), "{head}");
-        assert!(head.contains(&format!("content-type: {text}")), "{head}");
-        assert_eq!(*body, sum);
-    }
+    let expected = [
+        (200, text, "55"),
+        (200, text, "75"),
+        (200, text, "19"),
+        (400, text, "no number"),
+        (400, text, "query: missing field `b`\n"),
+        (400, text, "too large a sum"),
+    ];
+    check("baseline", PIECES, &expected);
 }
 
 #[test]
@@ -177,14 +177,34 @@ fn json_has_the_first_items_with_their_totals() {
         "GET /json/50?m=1 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
     )];
     let answer = exchange("json", pieces);
-    for ((head, body), (count, factor)) in responses(&answer).iter().zip([(2, 3), (3, 1)]) {
+    for ((head, body), (count, factor)) in responses(&answer).iter().zip([(2, 3), (12, 1)]) {
         assert!(head.contains("\r\ncontent-type: application/json\r\n"));
         assert!(!head.contains("content-encoding"));
         let mut items = items(factor);
         items.as_array_mut().unwrap().truncate(count);
-        let body: Value = serde_json::from_str(body).unwrap();
+        let body: Value = serde_json::from_slice(body).unwrap();
         assert_eq!(body, json!({ "items": items, "count": count }));
     }
+}
+
+#[test]
+fn json_is_compressed_where_the_client_takes_it() {
+    let pieces = &[concat!(
+        "GET /json/12?m=2 HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip, br\r\n\r\n",
+        "GET /json/12?m=2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    )];
+    let answer = exchange("json-comp", pieces);
+    let responses = responses(&answer);
+    let [(head, compressed), (plain_head, plain)] = &responses[..] else {
+        panic!("{responses:?}");
+    };
+    assert!(head.contains("\r\ncontent-encoding: gzip\r\n"), "{head}");
+    assert!(!plain_head.contains("content-encoding"), "{plain_head}");
+    assert!(compressed.len() < plain.len() / 2);
+    let mut text = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(*compressed);
+    decoder.read_to_end(&mut text).unwrap();
+    assert_eq!(text, *plain);
 }
 
 #[test]
