@@ -112,6 +112,10 @@ pub use app::extract::path::Path;
 pub use app::extract::query::Query;
 pub use app::extract::state::{Extension, State};
 pub use app::files::Files;
+#[cfg(feature = "tower")]
+pub use app::service::request_body::ServiceBody;
+#[cfg(feature = "tower-tokio")]
+pub use app::service::tokio::{InTokio, ServiceExt};
 pub use app::sse::{Event, Events, LastEventId, Sse};
 pub use app::{App, Next, Plugin, error_pages};
 pub use conn::config::Timeouts;

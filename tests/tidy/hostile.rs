@@ -104,6 +104,8 @@ fn word(bound: &str) -> Option<&'static str> {
         "DeserializeOwned" => "Deserialize",
         "FromOptional" | "FromRequest" => "FromRequest",
         "Handler" | "IntoHandler" | "MadeHandler" => "Handler",
+        "Service" => "Service",
+        "Body" | "HttpBody" => "HttpBody",
         "Hash" => "Hash",
         "IntoResponse" => "IntoResponse",
         "Read" => "Read",

@@ -14,6 +14,8 @@ mod pattern;
 mod render;
 mod router;
 mod run;
+#[cfg(feature = "tower")]
+pub(in crate::http) mod service;
 mod spec;
 pub(in crate::http) mod sse;
 mod table;
