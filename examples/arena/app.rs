@@ -19,7 +19,7 @@ pub(crate) fn app(data: &FilePath) -> io::Result<App> {
     let compressed = App::new()
         .with(items)
         .get("/json/{count}", json)
-        .around(compression());
+        .apply(compression());
     Ok(App::new()
         .get("/baseline11", sum)
         .post("/baseline11", sum)

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Write as _};
 
 #[cfg(feature = "gzip")]
-use ethreads::http::middleware::{Coding, Compression};
+use ethreads::http::middleware::{Coding, compression};
 use ethreads::http::{
     App, Event, Extension, Files, HandlerError, IntoResponse, Json, Request, Response, Sse, State,
     StatusCode,
@@ -76,19 +76,18 @@ fn around() -> Vec<Row> {
         #[cfg(feature = "gzip")]
         row("http::Compression::types", "Fn", |kit| {
             app(kit, |app, kit| {
-                let settings = Compression::new().types(move |_| {
+                let settings = compression().types(move |_| {
                     kit.call();
                     true
                 });
-                app.any("/bad", || "done ".repeat(1000))
-                    .around(settings.build())
+                app.any("/bad", || "done ".repeat(1000)).apply(settings)
             })
         }),
         #[cfg(feature = "gzip")]
         row("http::Compression::codings", "Iterator", |kit| {
             app(kit, |app, kit| {
                 app.any("/bad", move || {
-                    let settings = Compression::new().codings(kit.each([Coding::Gzip]));
+                    let settings = compression().codings(kit.each([Coding::Gzip]));
                     format!("{settings:?}")
                 })
             })

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 
-use ethreads::http::middleware::{Coding, Compression, compression};
+use ethreads::http::middleware::{Coding, compression};
 use ethreads::http::{App, Body, Event, Files, Sse};
 use ethreads::sync::channel;
 use ethreads::thread;
@@ -79,7 +79,7 @@ fn responses_of_every_kind_arrive_compressed() {
                 });
                 ([("content-type", "text/plain")], body)
             })
-            .around(compression());
+            .apply(compression());
         let site = Site::new(app);
         let mut client = site.connect();
         for &coding in CODINGS {
@@ -127,7 +127,7 @@ fn a_client_that_has_the_compressed_file_gets_a_304() {
         std::fs::create_dir_all(&path).unwrap();
         std::fs::write(path.join("a.txt"), lines(500)).unwrap();
         let files = Files::new(&path).unwrap();
-        let site = Site::new(App::new().get("/{*path}", files).around(compression()));
+        let site = Site::new(App::new().get("/{*path}", files).apply(compression()));
         let mut client = site.connect();
         let accepted = name(CODINGS[0]);
         let answer = get(&mut client, "/a.txt", accepted);
@@ -177,7 +177,7 @@ fn each_event_is_delivered_before_the_next_one_is_made() {
                 Ok(())
             })
         };
-        let site = Site::new(App::new().get("/", events).around(compression()));
+        let site = Site::new(App::new().get("/", events).apply(compression()));
         for &coding in CODINGS {
             let (numbers, source) = channel::unbounded();
             sender.send(source).unwrap();
@@ -222,7 +222,7 @@ fn a_body_that_fails_is_not_ended() {
         let app = App::new()
             .get("/broken", broken)
             .get("/whole", || lines(100));
-        let site = Site::new(app.around(compression()));
+        let site = Site::new(app.apply(compression()));
         for &coding in CODINGS {
             let name = name(coding);
             let mut client = site.connect();
@@ -246,7 +246,7 @@ fn a_long_body_leaves_others_their_turns() {
         let body = text.clone();
         let app = App::new()
             .get("/long", move || body.to_string())
-            .around(Compression::new().build());
+            .apply(compression());
         let site = Site::new(app);
         for &coding in CODINGS {
             let mut long = site.connect();
@@ -268,7 +268,7 @@ fn a_long_body_leaves_others_their_turns() {
 #[test]
 fn an_old_client_gets_a_body_until_the_end() {
     on_a_shard(|| {
-        let app = App::new().get("/", || lines(50_000)).around(compression());
+        let app = App::new().get("/", || lines(50_000)).apply(compression());
         let site = Site::new(app);
         for &coding in CODINGS {
             let mut client = site.connect();

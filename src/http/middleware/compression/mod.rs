@@ -16,13 +16,14 @@ use std::fmt;
 use std::mem;
 use std::rc::Rc;
 
-use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, IF_NONE_MATCH};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use self::codecs::{Codecs, Levels};
 use self::encoder::Encoder;
 use self::gain::{Gain, is_text, may_gain};
-use crate::http::app::Next;
+use super::vary::add_vary;
+use crate::http::app::{App, Plugin};
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, Headers, Response};
 use crate::http::proto::accept_encoding::Accepted;
@@ -30,7 +31,7 @@ use crate::http::proto::grammar::members;
 
 pub use crate::http::proto::accept_encoding::Coding;
 
-/// Makes a middleware that compresses responses, with the defaults of [`Compression`].
+/// Compresses responses while they are sent; see [`Compression`].
 ///
 /// # Examples
 ///
@@ -38,17 +39,24 @@ pub use crate::http::proto::accept_encoding::Coding;
 /// use ethreads::http::middleware::compression;
 /// use ethreads::http::{App, Request};
 ///
-/// let app = App::new().get("/", || "hello\n".repeat(1000)).around(compression());
+/// let app = App::new().get("/", || "hello\n".repeat(1000)).apply(compression());
 /// let response = app.call(Request::get("/").header("accept-encoding", "gzip, br, zstd"));
 /// # #[cfg(feature = "gzip")]
 /// assert!(response.body().len() < Some(600));
 /// # let _ = response;
 /// ```
-pub fn compression() -> impl Fn(&mut Request, Next<'_>) -> Response + 'static {
-    Compression::new().build()
+#[must_use]
+pub fn compression() -> Compression {
+    Compression {
+        codings: codecs::built().collect(),
+        min_size: Compression::MIN_SIZE,
+        types: Box::new(is_text),
+        levels: Levels::default(),
+    }
 }
 
-/// The settings of a middleware that compresses responses while they are sent.
+/// A plugin that compresses responses while they are sent. Middleware inside of it see the responses
+/// as they were.
 ///
 /// A response is compressed if the client takes a [coding](Self::codings) (`Accept-Encoding`, RFC
 /// 9110 section 12.5.3) and the response gains by it:
@@ -81,14 +89,14 @@ pub fn compression() -> impl Fn(&mut Request, Next<'_>) -> Response + 'static {
 /// # Examples
 ///
 /// ```
-/// use ethreads::http::middleware::{Coding, Compression};
+/// use ethreads::http::middleware::{Coding, compression};
 /// use ethreads::http::App;
 ///
-/// let compression = Compression::new()
+/// let compression = compression()
 ///     .codings([Coding::Brotli, Coding::Gzip])
 ///     .min_size(256)
 ///     .types(|content_type| content_type.starts_with("text/"));
-/// let app = App::new().get("/", || "hello\n").around(compression.build());
+/// let app = App::new().get("/", || "hello\n").apply(compression);
 /// # drop(app);
 /// ```
 #[doc(alias("CompressionLayer", "gzip", "deflate", "Content-Encoding"))]
@@ -99,27 +107,10 @@ pub struct Compression {
     levels: Levels,
 }
 
-impl Default for Compression {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Compression {
     /// The default of [`min_size`](Self::min_size): 1 KiB. A shorter response fits into one packet
     /// anyway.
     pub const MIN_SIZE: u64 = 1024;
-
-    /// Makes the default settings.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            codings: codecs::built().collect(),
-            min_size: Self::MIN_SIZE,
-            types: Box::new(is_text),
-            levels: Levels::default(),
-        }
-    }
 
     /// Sets the codings to use, the preferred one first. The client's weights come first. The
     /// default has all codings that are built in (features `zstd`, `gzip` and `brotli`), in this
@@ -130,9 +121,9 @@ impl Compression {
     /// The smallest responses, at a higher cost:
     ///
     /// ```
-    /// use ethreads::http::middleware::{Coding, Compression};
+    /// use ethreads::http::middleware::{Coding, compression};
     ///
-    /// let small = Compression::new().codings([Coding::Brotli, Coding::Zstd, Coding::Gzip]);
+    /// let small = compression().codings([Coding::Brotli, Coding::Zstd, Coding::Gzip]);
     /// # drop(small);
     /// ```
     #[must_use]
@@ -206,16 +197,6 @@ impl Compression {
         self
     }
 
-    /// Makes the middleware, for [`App::around`](crate::http::App::around). Middleware inside of it
-    /// see the responses as they were.
-    pub fn build(self) -> impl Fn(&mut Request, Next<'_>) -> Response + 'static {
-        let codecs = Rc::new(Codecs::new(self.levels));
-        move |request, next| {
-            let response = next.run(request);
-            self.compress(&codecs, request, response)
-        }
-    }
-
     fn compress(&self, codecs: &Rc<Codecs>, request: &Request, mut response: Response) -> Response {
         if response.status() == StatusCode::NOT_MODIFIED {
             not_modified(request, &mut response);
@@ -225,7 +206,7 @@ impl Compression {
         let Some(gain) = may_gain(&response, is_head, self.min_size, &self.types) else {
             return response;
         };
-        add_vary(response.headers_mut());
+        add_vary(response.headers_mut(), "accept-encoding");
         let accepted = Accepted::parse(request.headers().get_all("accept-encoding"));
         let Some(coding) = accepted.best_of(&self.codings) else {
             return response;
@@ -266,6 +247,16 @@ impl Compression {
     }
 }
 
+impl Plugin for Compression {
+    fn apply_to(self, app: App) -> App {
+        let codecs = Rc::new(Codecs::new(self.levels));
+        app.around(move |request, next| {
+            let response = next.run(request);
+            self.compress(&codecs, request, response)
+        })
+    }
+}
+
 impl fmt::Debug for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compression")
@@ -273,17 +264,6 @@ impl fmt::Debug for Compression {
             .field("min_size", &self.min_size)
             .field("levels", &self.levels)
             .finish_non_exhaustive()
-    }
-}
-
-/// RFC 9110 section 12.5.5.
-fn add_vary(headers: &mut Headers) {
-    let names_it = |value: &HeaderValue| {
-        members(value.as_bytes())
-            .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
-    };
-    if !headers.get_all(&VARY).any(names_it) {
-        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
     }
 }
 
@@ -313,7 +293,7 @@ fn not_modified(request: &Request, response: &mut Response) {
     let mut fields = request.headers().get_all(name.as_str());
     if fields.any(|field| members(field).any(|named| named == weak)) {
         weaken(response.headers_mut());
-        add_vary(response.headers_mut());
+        add_vary(response.headers_mut(), "accept-encoding");
     }
 }
 

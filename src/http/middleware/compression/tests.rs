@@ -42,7 +42,7 @@ fn accepting(coding: Coding) -> RequestBuilder {
 
 /// The answer to a request that accepts `coding`, by an app with the default settings.
 fn answered(coding: Coding, answer: impl Fn() -> Response + 'static) -> Response {
-    let app = App::new().get("/", answer).around(compression());
+    let app = App::new().get("/", answer).apply(compression());
     app.call(accepting(coding).build().unwrap())
 }
 
@@ -151,9 +151,7 @@ fn what_does_not_gain_is_sent_as_it_was() {
         assert_eq!(response.body().len(), before.body().len(), "{name}");
     }
     // What would gain, but not for this client, is told to caches.
-    let app = App::new()
-        .get("/", move || html(5000))
-        .around(compression());
+    let app = App::new().get("/", move || html(5000)).apply(compression());
     for accepted in ["", "identity", "gzip;q=0, br;q=0, zstd;q=0", "deflate"] {
         let request = Request::get("/").header("accept-encoding", accepted);
         let response = app.call(request);
@@ -222,7 +220,7 @@ fn fields_fit_the_compressed_body() {
 fn a_304_names_the_response_that_the_client_has() {
     let coding = codecs::built().next().unwrap();
     let not_modified = || Response::new(StatusCode::NOT_MODIFIED).with_header("etag", "\"a\"");
-    let app = App::new().get("/", not_modified).around(compression());
+    let app = App::new().get("/", not_modified).apply(compression());
     for (named, expected) in [
         ("W/\"a\"", "W/\"a\""),
         ("\"b\", W/\"a\"", "W/\"a\""),
@@ -273,7 +271,7 @@ fn a_head_is_answered_as_a_get() {
                 "".into_response().with_header("content-length", "500")
             })
             .get("/empty", || "")
-            .around(compression());
+            .apply(compression());
         for (path, is_compressed) in [
             ("/whole", true),
             ("/stream", true),
@@ -299,7 +297,7 @@ fn a_head_is_answered_as_a_get() {
 fn settings_are_kept_to() {
     let seen = Rc::<RefCell<Vec<String>>>::default();
     let log = seen.clone();
-    let settings = Compression::new().min_size(10).types(move |essence| {
+    let settings = compression().min_size(10).types(move |essence| {
         log.borrow_mut().push(essence.to_owned());
         essence == "image/png"
     });
@@ -310,7 +308,7 @@ fn settings_are_kept_to() {
         })
         .get("/text", || text(100))
         .get("/nine", || text(9))
-        .around(settings.build());
+        .apply(settings);
     let coding = codecs::built().next().unwrap();
     let call = |path| {
         let response = app.call(accepting(coding).target(path).build().unwrap());
@@ -320,8 +318,8 @@ fn settings_are_kept_to() {
     assert!(!call("/text"));
     assert!(!call("/nine"));
     assert_eq!(*seen.borrow(), ["image/png", "text/plain"]);
-    let none = Compression::new().codings([]);
-    let app = App::new().get("/", || text(5000)).around(none.build());
+    let none = compression().codings([]);
+    let app = App::new().get("/", || text(5000)).apply(none);
     let response = app.call(accepting(coding).build().unwrap());
     assert_eq!(header(&response, CONTENT_ENCODING), None);
 }
