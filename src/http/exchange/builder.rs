@@ -282,6 +282,7 @@ impl RequestBuilder {
         self.complete();
         let head = self.head();
         let mut state = RequestState::new();
+        state.head.take_connect(true);
         let parsed = state.head.parse(&head, &Limits::default())?;
         // A target with a space or a line end would be taken for something else.
         if parsed != Some(head.len()) || state.head.target() != self.target {
