@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 
 use crate::http::error::{HandlerError, Result};
-use crate::http::exchange::draining::Draining;
+use crate::http::exchange::draining::{DrainSlot, Draining};
 use crate::http::exchange::extract::{FromOptional, FromRequest};
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, BodyWriter, IntoResponse, Response};
@@ -94,11 +94,14 @@ impl Sse {
 impl IntoResponse for Sse {
     fn into_response(self) -> Response {
         let Self { write, keep_alive } = self;
-        let body = Body::writer(move |out| stream(write, keep_alive, out));
+        let slot = DrainSlot::default();
+        let draining = slot.clone();
+        let body = Body::writer(move |out| stream(write, keep_alive, &draining.get(), out));
         Response::default()
             .with_header(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))
             .with_header(CACHE_CONTROL, HeaderValue::from_static("no-cache"))
             .with_body(body)
+            .hold(slot)
     }
 }
 
@@ -110,12 +113,17 @@ impl fmt::Debug for Sse {
     }
 }
 
-fn stream(write: WriteEvents, keep_alive: Duration, out: &mut BodyWriter<'_>) -> io::Result<()> {
+fn stream(
+    write: WriteEvents,
+    keep_alive: Duration,
+    draining: &Draining,
+    out: &mut BodyWriter<'_>,
+) -> io::Result<()> {
     let (sender, receiver) = channel::bounded(QUEUE);
     thread::scope(|scope| {
         let run = move || write(&Events { sender });
         let writer = Builder::new().spawn_scoped(scope, run)?;
-        let sent = forward(&receiver, keep_alive, out);
+        let sent = forward(&receiver, keep_alive, draining, out);
         drop(receiver);
         if !matches!(sent, Ok(End::Closure)) {
             writer.cancel();
@@ -143,10 +151,9 @@ enum End {
 fn forward(
     events: &Receiver<String>,
     keep_alive: Duration,
+    draining: &Draining,
     out: &mut BodyWriter<'_>,
 ) -> io::Result<End> {
-    // A writer around that of the connection may not tell.
-    let draining = out.aside().cloned().unwrap_or_else(Draining::new);
     // The client learns that the stream is open.
     out.flush()?;
     loop {

@@ -22,6 +22,7 @@ use super::registry::ServerState;
 use super::upgrade::{self, Switch, TakeOver};
 use crate::http::admission::{Decision, Place, Slot};
 use crate::http::error::{Error, HandlerError, WithCauses, log_error_of};
+use crate::http::exchange::draining::DrainSlot;
 use crate::http::exchange::request::Request;
 use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use crate::http::proto::encode::{
@@ -259,6 +260,9 @@ fn answer(
     if response.has_aside() {
         guarded("text of an error", || log_error_of(response));
         upgrade::mark_tunnel(response);
+        for slot in response.held::<DrainSlot>() {
+            slot.fill(&io.connection.context.drain_begun);
+        }
     }
     let next = if response.status().is_informational() {
         answer_with_interim(io, observer, response, slot)
@@ -509,12 +513,7 @@ fn send_stream(io: &mut ConnIo, plan: Plan, body: Body) -> Result<(), Error> {
             buffers.give_input(buffer);
             result
         }),
-        Content::Writer { write, .. } => {
-            let draining = io.connection.context.drain_begun.clone();
-            let produce =
-                |out: &mut Outgoing<'_>| write(&mut BodyWriter::new(out).with_aside(&draining));
-            stream(io, plan, produce)
-        }
+        Content::Writer { write, .. } => stream(io, plan, |out| write(&mut BodyWriter::new(out))),
     };
     if let Err(error) = &result
         && !io.connection.write_failed.get()

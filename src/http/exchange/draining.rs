@@ -1,7 +1,7 @@
 //! The beginning of a drain, for handlers.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
@@ -92,6 +92,23 @@ impl Draining {
     /// Returns an operation that happens when the server drains, for [`select!`](crate::select).
     pub fn waiting(&self) -> impl Operation<Output = ()> {
         self.state.begun.settling().map(drop)
+    }
+}
+
+/// A place in a response, where the connection that sends it leaves its [`Draining`]. It stays with
+/// the response when a middleware puts another body around that of the response.
+#[derive(Clone, Default)]
+pub(in crate::http) struct DrainSlot(Rc<OnceCell<Draining>>);
+
+impl DrainSlot {
+    pub(in crate::http) fn fill(&self, draining: &Draining) {
+        // A response is sent once.
+        let _ = self.0.set(draining.clone());
+    }
+
+    /// What was left there; without a connection no drain begins.
+    pub(in crate::http) fn get(&self) -> Draining {
+        self.0.get().cloned().unwrap_or_else(Draining::new)
     }
 }
 

@@ -290,24 +290,11 @@ impl From<Cow<'static, str>> for Body {
 /// writes are collected. A write suspends the ethread while the peer takes no more.
 pub struct BodyWriter<'a> {
     sink: &'a mut dyn Write,
-    /// What the connection tells the closure, of a type that only those two know.
-    aside: Option<&'a dyn Any>,
 }
 
 impl<'a> BodyWriter<'a> {
     pub(crate) fn new(sink: &'a mut dyn Write) -> Self {
-        Self { sink, aside: None }
-    }
-
-    /// Lets the closure find `aside`.
-    pub(crate) fn with_aside(mut self, aside: &'a dyn Any) -> Self {
-        self.aside = Some(aside);
-        self
-    }
-
-    /// What the connection tells the closure, if it is of this type.
-    pub(crate) fn aside<T: Any>(&self) -> Option<&'a T> {
-        self.aside?.downcast_ref()
+        Self { sink }
     }
 }
 

@@ -215,6 +215,12 @@ impl Response {
         self.aside.get_or_insert_default()
     }
 
+    /// What is held of this type.
+    pub(crate) fn held<T: Any>(&self) -> impl Iterator<Item = &T> {
+        let held = self.aside.iter().flat_map(|aside| &aside.held);
+        held.filter_map(|value| value.downcast_ref())
+    }
+
     /// Has the sender look at what goes with the response.
     pub(crate) fn mark(&mut self) {
         self.aside();

@@ -8,7 +8,7 @@ use ethreads::http::{App, Body, Event, Files, Sse};
 use ethreads::sync::channel;
 use ethreads::thread;
 
-use crate::http::util::{Answer, Client, Site, on_a_shard};
+use crate::http::util::{Answer, Client, LONG, Site, on_a_shard};
 
 const CODINGS: &[Coding] = &[
     #[cfg(feature = "gzip")]
@@ -205,6 +205,45 @@ fn each_event_is_delivered_before_the_next_one_is_made() {
             assert!(end.is_empty());
         }
         site.end();
+    });
+}
+
+#[test]
+fn a_drain_ends_a_compressed_stream_of_events_in_order() {
+    on_a_shard(|| {
+        for &coding in CODINGS {
+            let events = || {
+                Sse::new(|events| {
+                    events.send(Event::new().data("one"))?;
+                    loop {
+                        thread::park();
+                    }
+                })
+            };
+            let site = Site::new(App::new().get("/", events).around(compression()));
+            let mut client = site.connect();
+            let name = name(coding);
+            client.send(format!(
+                "GET / HTTP/1.1\r\nhost: a\r\naccept-encoding: {name}\r\n\r\n"
+            ));
+            client.head();
+            let chunks = Chunks {
+                client: &mut client,
+                rest: Vec::new(),
+            };
+            let mut plain = decoder(coding, chunks);
+            let mut event = [0; 11];
+            plain.read_exact(&mut event).unwrap();
+            assert_eq!(&event, b"data: one\n\n");
+            site.handle.drain(LONG);
+            // The end of the coding, and of the body.
+            let mut rest = Vec::new();
+            plain.read_to_end(&mut rest).unwrap();
+            assert!(rest.is_empty());
+            drop(plain);
+            client.finish();
+            site.served.join().unwrap().unwrap();
+        }
     });
 }
 
