@@ -6,6 +6,7 @@ use std::io;
 use ethreads::http::{App, Files, Form, Json, Path, Request, ServerHandle, State};
 use serde::Serialize;
 
+use crate::more;
 use crate::routes::{self, BIG, INDEX};
 
 /// The folder of `/static/`, unless another one is named.
@@ -45,6 +46,7 @@ pub(crate) fn app(server: ServerHandle, folder: Option<&str>) -> io::Result<App>
         .get("/stats", |server: State<ServerHandle>| {
             routes::stats(&server)
         });
+    let app = app.apply(more::routes);
     Ok(match files {
         Some(files) => app.get("/static/{*path}", files.precompressed()),
         None => app,

@@ -22,10 +22,19 @@
 //! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU. The ethreads
 //! and stacks in `/stats` are those of the shard that answers.
 //!
+//! `/events` sends one event a second. With `--all-features` there are more routes:
+//!
+//! ```text
+//! curl -F name=me -F file=@README.md http://127.0.0.1:8080/upload
+//! curl --compressed -v http://127.0.0.1:8080/compressed
+//! curl -v 'http://127.0.0.1:8080/cookies/set?name=a&value=b'
+//! ```
+//!
 //! Ctrl-C lets the requests in flight end; a second Ctrl-C exits at once.
 
 mod app;
 mod asked;
+mod more;
 mod pulled;
 mod routes;
 
