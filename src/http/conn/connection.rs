@@ -74,7 +74,8 @@ impl Connection {
     /// [`flusher`](super::flusher). A stream that cannot try takes it now.
     #[inline]
     pub(in crate::http) fn send_early(self: &Rc<Self>) -> Result<(), Error> {
-        if self.output.borrow().is_empty() {
+        // In a burst of requests all but the first find the connection listed.
+        if self.listed.get() || self.output.borrow().is_empty() {
             return Ok(());
         }
         if !self.stream.can_try() {
