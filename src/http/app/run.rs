@@ -173,21 +173,25 @@ impl Table {
         found: Match,
         look: impl FnOnce(&mut Request, &mut Response),
     ) -> Response {
-        let mut response = None;
-        if self.cancels(request, found) {
-            response = Some(self.handle_while_connected(request, found));
-        } else {
-            request.set_cancels(false);
-            let handle = || response = Some(self.call(request, found));
-            if let Err(payload) = thread::catch_panic(AssertUnwindSafe(handle)) {
-                response = Some(render::panicked(payload));
+        let see = |request: &mut Request, response: &mut Response| {
+            if response.has_aside() {
+                render::render(self, found.scope, request, response);
+                look(request, response);
             }
+        };
+        if self.cancels(request, found) {
+            let mut response = self.handle_while_connected(request, found);
+            see(request, &mut response);
+            return response;
         }
-        if let Some(response) = &mut response
-            && response.has_aside()
-        {
-            render::render(self, found.scope, request, response);
-            look(request, response);
+        request.set_cancels(false);
+        let mut response = None;
+        let handle = || response = Some(self.call(request, found));
+        if let Err(payload) = thread::catch_panic(AssertUnwindSafe(handle)) {
+            response = Some(render::panicked(payload));
+        }
+        if let Some(response) = &mut response {
+            see(request, response);
         }
         response.unwrap_or_default()
     }
