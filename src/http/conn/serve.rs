@@ -95,8 +95,9 @@ pub(in crate::http) fn serve_queued(
     }
 }
 
-/// Serves the requests that are in the buffer.
-#[inline]
+/// Serves the requests that are in the buffer. Not inlined, as there is a second caller: of two
+/// copies, neither would have what it calls inlined.
+#[inline(never)]
 fn serve_received(
     state: &ServerState,
     io: &mut ConnIo,

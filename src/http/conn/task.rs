@@ -102,34 +102,38 @@ impl ConnTask {
         }
         let mut io = self.io();
         let turn = serve(&self.member.state, &mut io, self.observer.as_deref());
-        self.end_turn(io, turn, late)
-    }
-
-    #[inline(always)]
-    fn end_turn(
-        &mut self,
-        mut io: ConnIo,
-        turn: Result<Turn, Error>,
-        late: bool,
-    ) -> Result<Rest, Error> {
         if let Ok(Turn::Queued(place)) = turn {
             return Ok(self.queue(io, place));
         }
+        if !self.end_turn(&mut io, turn, late)? {
+            return Ok(Rest::Over);
+        }
+        self.state = Some(io.request.state);
+        Ok(Rest::Input)
+    }
+
+    /// Gives the buffers back. Returns whether the connection waits for input now.
+    #[inline(always)]
+    fn end_turn(
+        &mut self,
+        io: &mut ConnIo,
+        turn: Result<Turn, Error>,
+        late: bool,
+    ) -> Result<bool, Error> {
         io.give_buffers();
         let is_idle = match turn? {
             Turn::Idle => true,
             Turn::Nothing => false,
-            _ => return Ok(Rest::Over),
+            _ => return Ok(false),
         };
         if !is_idle && late {
-            return Ok(Rest::Over);
+            return Ok(false);
         }
-        self.state = Some(io.request.state);
         // The peer can cause a wake-up without input. That does not extend its time.
         if is_idle || self.deadline == 0 {
             self.deadline = deadline_in(self.connection.context.config.timeouts.idle);
         }
-        Ok(Rest::Input)
+        Ok(true)
     }
 
     #[cold]
@@ -158,7 +162,14 @@ impl ConnTask {
         let Queued { place, mut io, .. } = *queued;
         let (state, observer) = (&self.member.state, self.observer.as_deref());
         let turn = serve_queued(state, &mut io, observer, place);
-        self.end_turn(io, turn, false)
+        if let Ok(Turn::Queued(place)) = turn {
+            return Ok(self.queue(io, place));
+        }
+        if !self.end_turn(&mut io, turn, false)? {
+            return Ok(Rest::Over);
+        }
+        self.state = Some(io.request.state);
+        Ok(Rest::Input)
     }
 
     /// Ends a connection after a wait for its socket failed.
