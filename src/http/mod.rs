@@ -129,6 +129,7 @@ pub use exchange::builder::{IntoRequest, RequestBuilder};
 pub use exchange::client_connection::ClientConnection;
 pub use exchange::draining::Draining;
 pub use exchange::extract::{FromOptional, FromRequest, Needs};
+pub use exchange::forwarded::ForwardedField;
 pub use exchange::handler::{Handler, IntoHandler};
 pub use exchange::request::{BodyReader, Request};
 pub use exchange::request_id::RequestId;

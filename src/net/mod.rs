@@ -32,12 +32,16 @@
 mod addr;
 mod convert;
 mod mirror;
+mod network;
+mod proxy_header;
 mod socket;
 mod tcp;
 mod udp;
 pub mod unix;
 
 pub use addr::ToSocketAddrs;
+pub use network::Network;
+pub use proxy_header::{ProxyHeader, ProxyHeaderError};
 pub use tcp::{Incoming, ListenOptions, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixStream};

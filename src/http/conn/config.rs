@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::http::exchange::forwarded::Forwarding;
 use crate::http::proto::limits::Limits;
+use crate::net::Network;
 use crate::runtime::base::panic::{drop_payload, message};
 use crate::thread;
 
@@ -134,6 +136,10 @@ pub(crate) struct Config {
     pub(crate) persistent: bool,
     /// Whether a client that leaves ends the handler of its request, unless an app says otherwise.
     pub(crate) cancel_on_disconnect: bool,
+    /// The peers that begin with a header of the PROXY protocol.
+    pub(crate) proxies: Option<Arc<[Network]>>,
+    /// The peers that may name the client of a request.
+    pub(in crate::http) forwarding: Option<Arc<Forwarding>>,
     pub(crate) ethread_hooks: EthreadHooks,
 }
 
@@ -189,6 +195,8 @@ impl Default for Config {
             write_slice: WRITE_SLICE,
             persistent: true,
             cancel_on_disconnect: false,
+            proxies: None,
+            forwarding: None,
             ethread_hooks: EthreadHooks::default(),
         }
     }

@@ -2,7 +2,7 @@
 //! server sees.
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use super::flusher::Collects;
 use super::stream::Stream;
 use crate::http::error::{Error, Phase};
 use crate::http::exchange::draining::Draining;
+use crate::http::exchange::forwarded::Forwarding;
 use crate::http::exchange::request::Carrier;
 use crate::runtime::base::error::is_elapsed;
 
@@ -35,6 +36,10 @@ pub(in crate::http) struct Connection {
     pub(in crate::http) recent: Cell<bool>,
     /// The connection has switched to another protocol.
     pub(in crate::http) upgraded: Cell<bool>,
+    /// The peer is a proxy whose header has not arrived yet.
+    pub(super) expects_proxy_header: Cell<bool>,
+    /// The addresses that a proxy has told, of its client and of itself.
+    pub(super) proxied: OnceCell<Box<(SocketAddr, SocketAddr)>>,
     /// Output that is collected, to be sent together with what follows it.
     pub(in crate::http) output: RefCell<Vec<u8>>,
     /// The connection is in the flusher's list.
@@ -53,6 +58,8 @@ impl Connection {
             leaves: Cell::new(false),
             recent: Cell::new(true),
             upgraded: Cell::new(false),
+            expects_proxy_header: Cell::new(false),
+            proxied: OnceCell::new(),
             output: RefCell::default(),
             listed: Cell::new(false),
             write_failed: Cell::new(false),
@@ -198,11 +205,17 @@ impl AsRef<Stream> for Connection {
 
 impl Carrier for Connection {
     fn peer_addr(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr()
+        let proxied = self.proxied.get().map(|proxied| proxied.0);
+        proxied.or_else(|| self.stream.peer_addr())
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {
-        self.stream.local_addr()
+        let proxied = self.proxied.get().map(|proxied| proxied.1);
+        proxied.or_else(|| self.stream.local_addr())
+    }
+
+    fn forwarding(&self) -> Option<&Forwarding> {
+        self.context.config.forwarding.as_deref()
     }
 
     fn peer_gone(&self) -> bool {

@@ -116,7 +116,7 @@ impl<'a> Exchange<'a> {
 pub(in crate::http) struct Observer {
     hooks: Hooks,
     /// Read when the connection begins: the system no longer knows it once the connection is reset.
-    peer: Option<SocketAddr>,
+    peer: Cell<Option<SocketAddr>>,
     /// When the request that is being answered began.
     began: Cell<Option<(SystemTime, Instant)>>,
 }
@@ -135,10 +135,16 @@ impl Observer {
         hooks.map(|hooks| {
             Box::new(Self {
                 hooks: hooks.clone(),
-                peer: peer(),
+                peer: Cell::new(peer()),
                 began: Cell::new(None),
             })
         })
+    }
+
+    /// Notes the peer that a proxy has told.
+    #[cold]
+    pub(in crate::http) fn set_peer(&self, peer: Option<SocketAddr>) {
+        self.peer.set(peer);
     }
 
     /// Notes that a request has arrived.
@@ -163,7 +169,7 @@ impl Observer {
         };
         let exchange = Exchange {
             request: (!refused).then_some(&io.request),
-            peer: self.peer,
+            peer: self.peer.get(),
             status,
             bytes_sent: io.answered.bytes,
             time,
@@ -183,7 +189,7 @@ impl Observer {
             // The hook may wait, so the output collected so far goes out first. The next write
             // reports an error.
             let _ = connection.send_early();
-            guarded("hook", || hook(error, self.peer));
+            guarded("hook", || hook(error, self.peer.get()));
         }
     }
 }

@@ -16,6 +16,7 @@ pub(in crate::http) mod lingering;
 pub(in crate::http) mod log_period;
 pub(in crate::http) mod overload;
 pub(in crate::http) mod panics;
+mod proxy;
 pub(in crate::http) mod registry;
 pub(in crate::http) mod report;
 pub(in crate::http) mod serve;

@@ -18,12 +18,13 @@ use super::file::send_file;
 use super::hooks::Observer;
 use super::io::{Answered, Arrival, ConnIo};
 use super::panics::guarded;
+use super::proxy;
 use super::registry::ServerState;
 use super::upgrade::{self, Switch, TakeOver};
 use crate::http::admission::{Decision, Place, Slot};
 use crate::http::error::{Error, HandlerError, WithCauses, log_error_of};
 use crate::http::exchange::draining::DrainSlot;
-use crate::http::exchange::request::Request;
+use crate::http::exchange::request::{Carrier, Request};
 use crate::http::message::{Body, BodyWriter, Content, IntoResponse, Response};
 use crate::http::proto::encode::{
     AnswerTo, LAST_CHUNK, Plan, ResponseBody, encode_head, encode_tunnel_head, write_chunk,
@@ -57,6 +58,14 @@ pub(in crate::http) fn serve(
     observer: Option<&Observer>,
 ) -> Result<Turn, Error> {
     match io.receive() {
+        Ok(Arrival::Input) if io.connection.expects_proxy_header.get() => {
+            if let Err(error) = proxy::take_header(io) {
+                return Err(break_off(io, observer, error));
+            }
+            if let Some(observer) = observer {
+                observer.set_peer(Carrier::peer_addr(&*io.connection));
+            }
+        }
         Ok(Arrival::Input) => {}
         Ok(Arrival::Nothing) => return Ok(Turn::Nothing),
         Ok(Arrival::End) => return Ok(Turn::Over),

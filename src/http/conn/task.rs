@@ -19,6 +19,7 @@ use super::deadline::{Deadline, deadline_from_now, deadline_in};
 use super::hooks::Observer;
 use super::io::ConnIo;
 use super::panics::{guarded, log_panic};
+use super::proxy;
 use super::registry::Membership;
 use super::serve::{Turn, break_off, serve, serve_queued};
 use crate::http::admission::Place;
@@ -85,6 +86,7 @@ impl ConnTask {
     /// Makes the state that lives as long as the connection.
     #[inline(never)]
     fn begin(&mut self) -> Box<RequestState> {
+        proxy::expect_header(&self.connection);
         let hooks = self.member.state.hooks.as_deref();
         self.observer = Observer::of(hooks, || self.connection.stream.peer_addr());
         let mut state = RequestState::new();

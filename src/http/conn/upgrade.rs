@@ -16,7 +16,7 @@ use super::connection::Connection;
 use super::io::ConnIo;
 use super::panics::guarded;
 use super::socket::Family;
-use crate::http::exchange::request::Request;
+use crate::http::exchange::request::{Carrier, Request};
 use crate::http::message::{Body, Content, IntoResponse, Response};
 use crate::http::proto::upgrade::{is_offered, may_switch};
 use crate::net::{TcpStream, UnixStream};
@@ -249,13 +249,13 @@ impl Upgraded {
     /// Returns the client's address; `None` on a Unix socket.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.connection.stream.peer_addr()
+        Carrier::peer_addr(&*self.connection)
     }
 
     /// Returns the address that the client connected to; `None` on a Unix socket.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.connection.stream.local_addr()
+        Carrier::local_addr(&*self.connection)
     }
 
     /// Sets how long a read may wait before it fails with `TimedOut`; `None` means for ever. That

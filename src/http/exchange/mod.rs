@@ -7,6 +7,7 @@ pub(in crate::http) mod client_connection;
 pub(in crate::http) mod draining;
 mod early_hints;
 pub(in crate::http) mod extract;
+pub(in crate::http) mod forwarded;
 pub(in crate::http) mod handler;
 pub(in crate::http) mod received;
 pub(in crate::http) mod request;

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ptr;
 use std::rc::Rc;
 
@@ -14,6 +14,7 @@ use http::{Method, Version};
 use super::body::RequestBody;
 use super::client_connection::ClientConnection;
 use super::draining::Draining;
+use super::forwarded::{ClientInfo, Forwarding};
 use super::received::Received;
 use super::route::{Route, Scope, Values};
 use crate::http::error::Error;
@@ -72,6 +73,11 @@ pub(in crate::http) trait Carrier {
 
     /// Sends the responses to earlier requests; suspends the caller until they are sent.
     fn flush(&self) -> Result<(), Error>;
+
+    /// Which peers may name the client; `None` if none may.
+    fn forwarding(&self) -> Option<&Forwarding> {
+        None
+    }
 
     /// Tells when the server drains; `None` without a server.
     fn draining(&self) -> Option<Draining> {
@@ -232,10 +238,40 @@ impl Request {
         Cookies::of(self.headers())
     }
 
-    /// Returns the peer's address; `None` for a stream without one, such as a Unix socket.
+    /// Returns the peer's address; `None` for a stream without one, such as a Unix socket. Behind a
+    /// trusted proxy that speaks the PROXY protocol, it is that of the proxy's client: see
+    /// [`Server::proxy_protocol`](crate::http::Server::proxy_protocol).
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.carrier.peer_addr()
+    }
+
+    /// Returns the address of the client: that of the peer, or the one that trusted proxies name in
+    /// a field of the request; see
+    /// [`Server::trust_forwarded`](crate::http::Server::trust_forwarded). `None` if there is
+    /// neither.
+    #[must_use]
+    pub fn client_addr(&self) -> Option<IpAddr> {
+        self.client().address
+    }
+
+    /// Returns the scheme that the client has used, `http` or `https`: that of the connection,
+    /// unless a trusted proxy tells another one; see
+    /// [`Server::trust_forwarded`](crate::http::Server::trust_forwarded).
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.client().scheme.unwrap_or("http")
+    }
+
+    fn client(&self) -> ClientInfo {
+        let peer = self.peer_addr().map(|peer| peer.ip());
+        match self.carrier.forwarding() {
+            Some(forwarding) => forwarding.client(peer, self.headers()),
+            None => ClientInfo {
+                address: peer,
+                scheme: None,
+            },
+        }
     }
 
     /// Returns the address that the peer connected to; `None` for a stream without one, such as a

@@ -36,10 +36,11 @@ use crate::http::conn::hooks::{Exchange, Hooks};
 use crate::http::conn::socket::Family;
 use crate::http::conn::stream::Stream;
 use crate::http::error::Error;
+use crate::http::exchange::forwarded::{ForwardedField, Forwarding};
 use crate::http::exchange::handler::{Converted, Handler, IntoHandler};
 use crate::http::message::IntoResponse;
 use crate::http::proto::limits::Limits;
-use crate::net::{TcpListener, ToSocketAddrs, UnixListener};
+use crate::net::{Network, TcpListener, ToSocketAddrs, UnixListener};
 
 /// An HTTP server: its settings, and its listener. [`serve`](Self::serve) accepts connections and
 /// answers their requests.
@@ -242,6 +243,91 @@ impl Server {
     #[must_use]
     pub fn cancel_on_disconnect(mut self, cancels: bool) -> Self {
         self.plan.config.cancel_on_disconnect = cancels;
+        self
+    }
+
+    /// Sets the proxies that begin each connection with a header of the PROXY protocol, version 1
+    /// or 2, as HAProxy (`send-proxy-v2`) and load balancers of cloud providers do. The header
+    /// tells the address of the client: [`Request::peer_addr`](crate::http::Request::peer_addr),
+    /// [`client_addr`](crate::http::Request::client_addr), the hooks and the access log have it.
+    ///
+    /// A connection of such a proxy must begin with the header. Without one, with a malformed one,
+    /// or with one that is not complete within [`Timeouts::head`], it is closed without an answer,
+    /// as the protocol demands. A connection of any other peer must not have one. On a Unix socket,
+    /// whose peers have no address, all of them are taken for proxies: the permissions of its file
+    /// decide.
+    ///
+    /// The name of the connection's ethread, and the report of a drain, have the address of the
+    /// proxy.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use ethreads::http::{Request, Server};
+    /// use ethreads::net::TcpStream;
+    /// use ethreads::thread;
+    ///
+    /// # ethreads::run_main(|| {
+    /// let server = Server::bind("127.0.0.1:0")?.proxy_protocol(["127.0.0.0/8".parse()?]);
+    /// let address = server.local_addr()?;
+    /// let show = |request: &mut Request| format!("{:?}", request.client_addr());
+    /// let served = thread::spawn(move || server.serve(show));
+    ///
+    /// let mut proxy = TcpStream::connect(address)?;
+    /// proxy.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\nGET / HTTP/1.0\r\n\r\n")?;
+    /// let mut answer = String::new();
+    /// proxy.read_to_string(&mut answer)?;
+    /// assert!(answer.ends_with("Some(192.0.2.1)"));
+    /// # served.cancel();
+    /// # std::io::Result::Ok(())
+    /// # })??;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn proxy_protocol(mut self, proxies: impl IntoIterator<Item = Network>) -> Self {
+        self.plan.config.proxies = Some(proxies.into_iter().collect());
+        self
+    }
+
+    /// Sets the proxies that are trusted to name the client of a request in a field, and the field.
+    /// [`Request::client_addr`](crate::http::Request::client_addr) and
+    /// [`Request::scheme`](crate::http::Request::scheme) follow them; without this, no field is
+    /// read.
+    ///
+    /// The fields are read from their end, where the last proxy has written, as long as the address
+    /// there is one of `proxies`. The client is the first one that is not: what stands before may
+    /// be of its own making. On a Unix socket, whose peers have no address, all of them are
+    /// trusted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ethreads::http::{ForwardedField, Request, Server, testing::Client};
+    ///
+    /// let show = |request: &mut Request| match request.client_addr() {
+    ///     Some(client) => format!("{}://{client}", request.scheme()),
+    ///     None => "unknown".to_owned(),
+    /// };
+    /// let proxies = ["10.0.0.0/8".parse()?];
+    /// let server = Server::without_listener()
+    ///     .trust_forwarded(ForwardedField::XForwardedFor, proxies);
+    /// let response = Client::with_server(server, show)
+    ///     .get("/")
+    ///     .header("x-forwarded-for", "6.6.6.6, 192.0.2.1, 10.0.0.1")
+    ///     .header("x-forwarded-proto", "https")
+    ///     .send();
+    /// assert_eq!(response.text(), "https://192.0.2.1");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn trust_forwarded(
+        mut self,
+        field: ForwardedField,
+        proxies: impl IntoIterator<Item = Network>,
+    ) -> Self {
+        let trusted = proxies.into_iter().collect();
+        self.plan.config.forwarding = Some(Arc::new(Forwarding { field, trusted }));
         self
     }
 

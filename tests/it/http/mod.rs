@@ -34,6 +34,7 @@ pub(crate) mod multipart;
 pub(crate) mod one_connection;
 pub(crate) mod panics;
 pub(crate) mod pipelining;
+pub(crate) mod proxies;
 pub(crate) mod pull;
 pub(crate) mod pull_ends;
 pub(crate) mod pull_run;
