@@ -49,7 +49,7 @@ mod compressed {
     pub(super) fn routes() -> App {
         App::new()
             .get("/compressed", || TEXT.as_str())
-            .around(compression())
+            .apply(compression())
     }
 }
 

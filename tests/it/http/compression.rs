@@ -220,7 +220,7 @@ fn a_drain_ends_a_compressed_stream_of_events_in_order() {
                     }
                 })
             };
-            let site = Site::new(App::new().get("/", events).around(compression()));
+            let site = Site::new(App::new().get("/", events).apply(compression()));
             let mut client = site.connect();
             let name = name(coding);
             client.send(format!(
