@@ -3,6 +3,7 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 
 use http::Method;
+use http::header::VARY;
 
 use super::gain::WHOLE;
 use super::*;
