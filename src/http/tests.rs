@@ -55,6 +55,8 @@ fn the_documented_defaults_are_the_defaults() {
         ("Timeouts::LINGER", time(t.linger)),
         ("Timeouts::LINGER_TOTAL", time(t.linger_total)),
         ("Timeouts::IN_FLIGHT", time(t.in_flight)),
+        // It follows the limit of descriptors, so it is no constant.
+        ("Taskmaster::max_connections", "by `ulimit -n`".to_owned()),
         (
             "Taskmaster::MAX_THREADS",
             Taskmaster::MAX_THREADS.to_string(),
