@@ -133,6 +133,11 @@ pub mod docs {
     /// see `examples/`.
     #[cfg_attr(feature = "http", doc = include_str!("pages/how_do_i_http.md"))]
     #[cfg_attr(feature = "cookie", doc = include_str!("pages/how_do_i_cookies.md"))]
+    #[cfg_attr(
+        any(feature = "gzip", feature = "brotli", feature = "zstd"),
+        doc = include_str!("pages/how_do_i_compress.md")
+    )]
+    #[cfg_attr(feature = "multipart", doc = include_str!("pages/how_do_i_forms.md"))]
     #[doc = include_str!("pages/how_do_i.md")]
     #[cfg_attr(feature = "sim", doc = include_str!("pages/how_do_i_sim.md"))]
     pub mod how_do_i {}

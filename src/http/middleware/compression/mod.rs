@@ -55,8 +55,8 @@ pub fn compression() -> Compression {
     }
 }
 
-/// A plugin that compresses responses while they are sent. Middleware inside of it see the responses
-/// as they were.
+/// A plugin that compresses responses while they are sent. Middleware inside of it see the
+/// responses as they were.
 ///
 /// A response is compressed if the client takes a [coding](Self::codings) (`Accept-Encoding`, RFC
 /// 9110 section 12.5.3) and the response gains by it:
