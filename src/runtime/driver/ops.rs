@@ -36,9 +36,9 @@ pub(crate) fn write_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Re
 }
 
 /// The same, and the kernel may keep the data back for what is sent next.
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "http", target_os = "linux"))]
 const SEND_AHEAD: SendFlags = SEND.union(SendFlags::MORE);
-#[cfg(not(target_os = "linux"))]
+#[cfg(all(feature = "http", not(target_os = "linux")))]
 const SEND_AHEAD: SendFlags = SEND;
 
 /// Receives from a connected socket; with `peek` the data stays in the socket.
@@ -74,6 +74,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
 
 /// Sends data that more data follows at once. TCP on Linux puts both into one packet where there is
 /// room; it keeps the data back for at most 200 ms.
+#[cfg(feature = "http")]
 pub(crate) fn send_ahead(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(fd, buf, SEND_AHEAD)?)
 }
@@ -255,7 +256,7 @@ pub(crate) fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "http"))]
 mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
