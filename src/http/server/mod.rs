@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub(in crate::http) mod access_log;
+#[cfg(feature = "listenfd")]
+mod activated;
 mod as_root;
 mod dispatcher;
 mod drain;
