@@ -46,72 +46,42 @@ pub(in crate::http) enum Turn {
     Idle,
     /// As `Idle`, and no input had arrived in this turn.
     Nothing,
-    /// The request waits for a slot; [`serve_queued`] goes on with it.
+    /// The request waits for a slot at this place.
     Queued(Place),
     Over,
 }
 
-/// Serves the requests that have arrived. Returns the error that has broken the connection off.
+/// Serves the requests that have arrived, after the one that has waited at `place`. Returns the error
+/// that has broken the connection off.
+// Inlined into its only caller, so that the state of the loop stays in registers.
+#[inline(always)]
 pub(in crate::http) fn serve(
     state: &ServerState,
     io: &mut ConnIo,
     observer: Option<&Observer>,
+    place: Option<Place>,
 ) -> Result<Turn, Error> {
-    match io.receive() {
-        Ok(Arrival::Input) if io.connection.expects_proxy_header.get() => {
-            if let Err(error) = proxy::take_header(io) {
-                return Err(break_off(io, observer, error));
-            }
-            if let Some(observer) = observer {
-                observer.set_peer(Carrier::peer_addr(&*io.connection));
-            }
+    if let Some(place) = place {
+        match go_on_with(state, io, observer, place) {
+            Ok(Next::Request) => {}
+            ended => return end(io, observer, ended),
         }
-        Ok(Arrival::Input) => {}
-        Ok(Arrival::Nothing) => return Ok(Turn::Nothing),
-        Ok(Arrival::End) => return Ok(Turn::Over),
-        Err(error) => return give_up(state, io, observer, error),
-    }
-    serve_received(state, io, observer)
-}
-
-/// Goes on with a request that has waited until it has its slot, or for too long.
-#[cold]
-pub(in crate::http) fn serve_queued(
-    state: &ServerState,
-    io: &mut ConnIo,
-    observer: Option<&Observer>,
-    place: Place,
-) -> Result<Turn, Error> {
-    let result = if let Some(slot) = place.slot() {
-        answer(state, io, observer, slot)
     } else {
-        drop(place);
-        state.count_refusal();
-        turn_away(state, io, "queued for too long")
-    };
-    if let Some(observer) = observer {
-        observer.end(io, false, result.is_ok());
-        end_exchange(io);
-    }
-    match result {
-        Ok(Next::Request) => serve_received(state, io, observer),
-        Ok(Next::Close) => Ok(Turn::Over),
-        Ok(Next::Linger) => {
-            io.connection.linger();
-            Ok(Turn::Over)
+        match io.receive() {
+            Ok(Arrival::Input) if io.connection.expects_proxy_header.get() => {
+                if let Err(error) = proxy::take_header(io) {
+                    return Err(break_off(io, observer, error));
+                }
+                if let Some(observer) = observer {
+                    observer.set_peer(Carrier::peer_addr(&*io.connection));
+                }
+            }
+            Ok(Arrival::Input) => {}
+            Ok(Arrival::Nothing) => return Ok(Turn::Nothing),
+            Ok(Arrival::End) => return Ok(Turn::Over),
+            Err(error) => return give_up(state, io, observer, error),
         }
-        Err(error) => Err(break_off(io, observer, error)),
     }
-}
-
-/// Serves the requests that are in the buffer. Not inlined, as there is a second caller: of two
-/// copies, neither would have what it calls inlined.
-#[inline(never)]
-fn serve_received(
-    state: &ServerState,
-    io: &mut ConnIo,
-    observer: Option<&Observer>,
-) -> Result<Turn, Error> {
     loop {
         let next = match io.next_head() {
             Ok(Arrival::Input) => match (state.admission.slot(), observer) {
@@ -130,14 +100,47 @@ fn serve_received(
         match next {
             // More input may be buffered.
             Ok(Next::Request) => {}
-            Ok(Next::Close) => return Ok(Turn::Over),
-            Ok(Next::Linger) => {
-                io.connection.linger();
-                return Ok(Turn::Over);
-            }
-            Err(error) => return Err(break_off(io, observer, error)),
+            ended => return end(io, observer, ended),
         }
     }
+}
+
+/// Ends a connection after a response.
+#[inline(never)]
+fn end(
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    next: Result<Next, Error>,
+) -> Result<Turn, Error> {
+    match next {
+        Ok(Next::Linger) => io.connection.linger(),
+        Ok(_) => {}
+        Err(error) => return Err(break_off(io, observer, error)),
+    }
+    Ok(Turn::Over)
+}
+
+/// Goes on with a request that has waited until it has its slot, or for too long.
+#[cold]
+#[inline(never)]
+fn go_on_with(
+    state: &ServerState,
+    io: &mut ConnIo,
+    observer: Option<&Observer>,
+    place: Place,
+) -> Result<Next, Error> {
+    let next = if let Some(slot) = place.slot() {
+        answer(state, io, observer, slot)
+    } else {
+        drop(place);
+        state.count_refusal();
+        turn_away(state, io, "queued for too long")
+    };
+    if let Some(observer) = observer {
+        observer.end(io, false, next.is_ok());
+        end_exchange(io);
+    }
+    next
 }
 
 /// Ends a connection whose input is no valid request, after an answer where there can be one.

@@ -21,7 +21,7 @@ use super::io::ConnIo;
 use super::panics::{guarded, log_panic};
 use super::proxy;
 use super::registry::Membership;
-use super::serve::{Turn, break_off, serve, serve_queued};
+use super::serve::{Turn, break_off, serve};
 use crate::http::admission::Place;
 use crate::http::error::Error;
 use crate::http::exchange::request::RequestState;
@@ -99,79 +99,53 @@ impl ConnTask {
     /// request may still have arrived in time, as readiness is reported only by the next wait.
     #[inline]
     fn turn(&mut self, late: bool) -> Result<Rest, Error> {
-        if self.queued.is_some() {
-            return self.turn_of_queued(late);
+        let (mut io, place);
+        match self.queued.take() {
+            None => (io, place) = (self.io(), None),
+            Some(queued) if queued.place.is_granted() || late => {
+                self.connection.queued.set(false);
+                (io, place) = (queued.io, Some(queued.place));
+            }
+            Some(queued) => return Ok(self.wait_on(queued)),
         }
-        let mut io = self.io();
-        let turn = serve(&self.member.state, &mut io, self.observer.as_deref());
+        let turn = serve(&self.member.state, &mut io, self.observer.as_deref(), place);
         if let Ok(Turn::Queued(place)) = turn {
             return Ok(self.queue(io, place));
         }
-        if !self.end_turn(&mut io, turn, late)? {
-            return Ok(Rest::Over);
-        }
-        self.state = Some(io.request.state);
-        Ok(Rest::Input)
-    }
-
-    /// Gives the buffers back. Returns whether the connection waits for input now.
-    #[inline(always)]
-    fn end_turn(
-        &mut self,
-        io: &mut ConnIo,
-        turn: Result<Turn, Error>,
-        late: bool,
-    ) -> Result<bool, Error> {
         io.give_buffers();
         let is_idle = match turn? {
             Turn::Idle => true,
             Turn::Nothing => false,
-            _ => return Ok(false),
+            _ => return Ok(Rest::Over),
         };
         if !is_idle && late {
-            return Ok(false);
+            return Ok(Rest::Over);
         }
+        self.state = Some(io.request.state);
         // The peer can cause a wake-up without input. That does not extend its time.
         if is_idle || self.deadline == 0 {
             self.deadline = deadline_in(self.connection.context.config.timeouts.idle);
         }
-        Ok(true)
+        Ok(Rest::Input)
     }
 
     #[cold]
     #[inline(never)]
     fn queue(&mut self, io: ConnIo, place: Place) -> Rest {
-        let deadline = deadline_from_now(self.member.state.queue_timeout);
         self.connection.queued.set(true);
-        self.queued = Some(Box::new(Queued {
+        self.wait_on(Box::new(Queued {
             place,
-            deadline,
+            deadline: deadline_from_now(self.member.state.queue_timeout),
             io,
-        }));
-        Rest::Slot(deadline)
+        }))
     }
 
     #[cold]
     #[inline(never)]
-    fn turn_of_queued(&mut self, late: bool) -> Result<Rest, Error> {
-        let queued = self.queued.take().expect("the caller has seen it");
-        if !queued.place.is_granted() && !late {
-            let deadline = queued.deadline;
-            self.queued = Some(queued);
-            return Ok(Rest::Slot(deadline));
-        }
-        self.connection.queued.set(false);
-        let Queued { place, mut io, .. } = *queued;
-        let (state, observer) = (&self.member.state, self.observer.as_deref());
-        let turn = serve_queued(state, &mut io, observer, place);
-        if let Ok(Turn::Queued(place)) = turn {
-            return Ok(self.queue(io, place));
-        }
-        if !self.end_turn(&mut io, turn, false)? {
-            return Ok(Rest::Over);
-        }
-        self.state = Some(io.request.state);
-        Ok(Rest::Input)
+    fn wait_on(&mut self, queued: Box<Queued>) -> Rest {
+        let deadline = queued.deadline;
+        self.queued = Some(queued);
+        Rest::Slot(deadline)
     }
 
     /// Ends a connection after a wait for its socket failed.
