@@ -288,7 +288,7 @@ impl ServerCounts {
     /// Adds the counts of one shard.
     pub(in crate::http) fn add(&mut self, counts: &Counts) {
         self.serving += counts.serving.load(Ordering::Relaxed);
-        self.handling += counts.handling.get() as usize;
+        self.handling += counts.handling();
         self.queued += counts.queued.load(Ordering::Relaxed);
         self.lingering += counts.lingering.load(Ordering::Relaxed);
         self.served += counts.served.load(Ordering::Relaxed);

@@ -19,8 +19,10 @@ pub(in crate::http) struct Bounds {
 pub(in crate::http) struct Counts {
     /// Open connections.
     pub(in crate::http) serving: AtomicUsize,
-    /// Requests being handled.
-    pub(in crate::http) handling: Counter,
+    /// Slots that this shard has: all, or those that it has leased; `u64::MAX` without a limit.
+    pub(super) slots: Counter,
+    /// Those that no request holds.
+    pub(super) free: Counter,
     /// Requests that wait for a slot.
     pub(in crate::http) queued: AtomicUsize,
     pub(in crate::http) lingering: AtomicUsize,
@@ -42,14 +44,22 @@ impl Counter {
     }
 
     #[inline]
-    pub(super) fn subtract_one(&self) {
-        let count = self.get().wrapping_sub(1);
+    pub(super) fn set(&self, count: u64) {
         self.0.store(count, Ordering::Relaxed);
     }
 
     #[inline]
     pub(in crate::http) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counts {
+    /// How many requests hold a slot.
+    pub(in crate::http) fn handling(&self) -> usize {
+        // Another OS thread may read one number before a lease and the other one after it.
+        let (free, slots) = (self.free.get(), self.slots.get());
+        usize::try_from(slots.saturating_sub(free)).unwrap_or(usize::MAX)
     }
 }
 

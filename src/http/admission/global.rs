@@ -40,7 +40,7 @@ struct Member {
 pub(super) struct Entered {
     pub(super) verdict: Verdict,
     /// How many slots are leased, with that of the request.
-    pub(super) leased: usize,
+    pub(super) leased: u64,
     /// No other request waits anywhere.
     pub(super) is_first: bool,
 }
@@ -142,7 +142,7 @@ impl GlobalLimit {
                     let left = bounds
                         .max_threads
                         .map_or(block, |most| most - load.leased as usize);
-                    entered.leased = block.min(left);
+                    entered.leased = block.min(left) as u64;
                     load.leased += entered.leased as u32;
                 }
                 Verdict::Queue => load.queued += 1,
@@ -164,7 +164,7 @@ impl GlobalLimit {
     }
 
     /// Takes back slots that a server had leased.
-    pub(super) fn give_back(&self, slots: usize) {
+    pub(super) fn give_back(&self, slots: u64) {
         if slots > 0 {
             self.update(|load| {
                 Some(Load {

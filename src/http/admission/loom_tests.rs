@@ -125,7 +125,7 @@ impl Servers {
         assert_eq!(load, "GlobalLimit { leased: 0, queued: 0, .. }");
         for (counts, _) in &self.members {
             let queued = counts.queued.load(Ordering::Relaxed);
-            assert_eq!((counts.handling.get(), queued), (0, 0));
+            assert_eq!((counts.handling(), queued), (0, 0));
         }
     }
 }

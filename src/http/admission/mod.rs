@@ -5,7 +5,7 @@
 //! waits, a [`Permit`] for an open connection. Dropping a guard gives back what it took, so no path
 //! can forget that: a panic, a reset, a cancellation, or an ethread that could not be made.
 //!
-//! A shard takes slots from what it has `free`, which no other shard sees. Without limits across
+//! A shard takes slots from what it has free, which no other shard writes. Without limits across
 //! shards that is all there is. With them, the shard leases slots in blocks, and keeps the ones
 //! that come back until a request waits on any shard: see [`GlobalLimit`].
 #![forbid(unsafe_code)]
@@ -31,10 +31,10 @@ pub(super) use global::GlobalLimit;
 pub(super) struct Admission {
     bounds: Bounds,
     counts: Arc<Counts>,
-    /// Slots of this shard that no request holds; `usize::MAX` at most, if there is no limit.
-    free: Cell<usize>,
-    /// How many free slots this shard keeps.
-    keeps: usize,
+    /// How many free slots this shard keeps, if the bounds hold for several shards together.
+    keeps: u64,
+    /// A slot just becomes free if fewer than so many are, and any: then no request waits.
+    plainly_free: u64,
     /// Where the slots come from, if the bounds hold for several shards together.
     global: Option<Arc<GlobalLimit>>,
     /// Requests that wait here. Invariant: no slot is free while the queue is not empty.
@@ -83,15 +83,21 @@ impl Admission {
     ) -> Rc<Self> {
         debug_assert!(bounds.are_valid());
         let global = global.filter(|_| bounds.max_threads.is_some());
-        let (free, keeps) = match &global {
-            Some(global) => (0, global.block(bounds)),
-            None => (bounds.max_threads.unwrap_or(usize::MAX), usize::MAX),
+        let (slots, keeps, plainly_free) = match &global {
+            Some(global) => (0, global.block(bounds) as u64, 0),
+            None => (
+                bounds.max_threads.map_or(u64::MAX, |most| most as u64),
+                0,
+                u64::MAX,
+            ),
         };
+        counts.slots.set(slots);
+        counts.free.set(slots);
         Rc::new(Self {
             bounds,
             counts,
-            free: Cell::new(free),
             keeps,
+            plainly_free,
             global,
             queue: RefCell::default(),
         })
@@ -101,9 +107,16 @@ impl Admission {
     /// happens to the request.
     #[inline(always)]
     pub(super) fn slot(&self) -> Option<Slot<'_>> {
-        let left = self.free.get().checked_sub(1)?;
-        self.free.set(left);
-        Some(self.handle())
+        self.take_free().then(|| Slot(self))
+    }
+
+    #[inline(always)]
+    fn take_free(&self) -> bool {
+        let free = self.counts.free.get();
+        if free > 0 {
+            self.counts.free.set(free - 1);
+        }
+        free > 0
     }
 
     /// Decides about a request for which [`slot`](Self::slot) has found no slot. `wake` is called
@@ -113,15 +126,18 @@ impl Admission {
         let entered = match &self.global {
             Some(global) => global.enter(self.bounds),
             None => Entered {
-                verdict: self.bounds.judge(self.handling(), self.queued()),
-                leased: 1,
+                verdict: self.bounds.judge(self.counts.handling(), self.queued()),
+                leased: 0,
                 is_first: false,
             },
         };
         match entered.verdict {
             Verdict::Handle => {
-                self.free.set(self.free.get() + entered.leased - 1);
-                Decision::Handle(self.handle())
+                self.lease(entered.leased);
+                self.counts
+                    .free
+                    .set(self.counts.free.get() + entered.leased - 1);
+                Decision::Handle(Slot(self))
             }
             Verdict::Queue => Decision::Queue(self.enqueue(Box::new(wake), entered.is_first)),
             Verdict::Refuse => {
@@ -158,13 +174,12 @@ impl Admission {
         if let Some(global) = &self.global
             && global.has_queue()
         {
-            global.give_back(self.free.take());
+            self.give_back_free(global);
         }
         while self.queued() > 0 && self.take_for_queued() {
             let waiter = self.queue.borrow_mut().pop_front();
             let waiter = waiter.expect("so many are queued");
             self.counts.queued.fetch_sub(1, Ordering::SeqCst);
-            self.counts.handling.add_one();
             waiter.state.set(WaiterState::Granted);
             (waiter.wake)();
         }
@@ -173,13 +188,32 @@ impl Admission {
 
     fn take_for_queued(&self) -> bool {
         match &self.global {
-            Some(global) => global.promote(self.bounds),
-            None => {
-                let left = self.free.get().checked_sub(1);
-                self.free.set(left.unwrap_or(0));
-                left.is_some()
+            Some(global) => {
+                let has_room = global.promote(self.bounds);
+                if has_room {
+                    self.lease(1);
+                }
+                has_room
             }
+            None => self.take_free(),
         }
+    }
+
+    /// Notes slots that were leased.
+    fn lease(&self, slots: u64) {
+        self.counts.slots.set(self.counts.slots.get() + slots);
+    }
+
+    /// Notes and gives back slots that no request holds.
+    fn give_back(&self, global: &GlobalLimit, slots: u64) {
+        self.counts.slots.set(self.counts.slots.get() - slots);
+        global.give_back(slots);
+    }
+
+    fn give_back_free(&self, global: &GlobalLimit) {
+        let free = self.counts.free.get();
+        self.counts.free.set(0);
+        self.give_back(global, free);
     }
 
     /// If no request waits here, wakes another shard where one waits, if there is a slot for it.
@@ -192,49 +226,35 @@ impl Admission {
         }
     }
 
-    fn handling(&self) -> usize {
-        self.counts.handling.get() as usize
-    }
-
     fn queued(&self) -> usize {
         self.counts.queued.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
-    fn handle(&self) -> Slot<'_> {
-        self.counts.handling.add_one();
-        Slot(self)
-    }
-
-    #[inline(always)]
     fn release(&self) {
-        self.counts.handling.subtract_one();
-        let has_queue = match &self.global {
-            Some(global) => global.has_queue(),
-            None => self.queued() > 0,
-        };
-        let free = self.free.get();
-        if has_queue || free >= self.keeps {
-            self.hand_on();
+        let free = self.counts.free.get();
+        if free.wrapping_sub(1) < self.plainly_free {
+            self.counts.free.set(free + 1);
         } else {
-            self.free.set(free + 1);
+            self.hand_on(free);
         }
     }
 
-    #[cold]
+    /// Releases a slot where a request may wait for it.
     #[inline(never)]
-    fn hand_on(&self) {
+    fn hand_on(&self, free: u64) {
         match &self.global {
-            Some(global) => {
-                global.give_back(1);
+            Some(global) if global.has_queue() || free >= self.keeps => {
+                self.give_back(global, 1);
                 // This shard's queue is not preferred: with many new requests here, the other
                 // queues would starve.
                 if global.has_room_for_queued(self.bounds) {
                     global.wake_one();
                 }
             }
+            Some(_) => self.counts.free.set(free + 1),
             None => {
-                self.free.set(self.free.get() + 1);
+                self.counts.free.set(free + 1);
                 self.tend();
             }
         }
@@ -244,7 +264,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if let Some(global) = &self.global {
-            global.give_back(self.free.take());
+            self.give_back_free(global);
             self.pass_on();
         }
     }

@@ -27,7 +27,7 @@ fn arrive(admission: &Rc<Admission>) -> Decision<'_> {
 }
 
 fn numbers(admission: &Admission) -> (usize, usize) {
-    (admission.handling(), admission.queued())
+    (admission.counts.handling(), admission.queued())
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_slot_that_comes_back_goes_to_the_first_that_waits() {
     // The slot that was not taken comes back with the place.
     drop((places, slots));
     assert_eq!(numbers(&admission), (0, 0));
-    assert_eq!(admission.free.get(), 2);
+    assert_eq!(admission.counts.free.get(), 2);
 }
 
 #[test]
@@ -333,14 +333,14 @@ fn kept_slots_are_called_back_by_the_first_that_waits() {
         unreachable!("there are two")
     };
     drop(keeper.admission.decide(|| ()).handled());
-    assert_eq!(keeper.admission.free.get(), 2, "an eighth of all");
+    assert_eq!(keeper.admission.counts.free.get(), 2, "an eighth of all");
     let held: Vec<_> = (0..14)
         .map(|_| arrive(&other.admission).handled())
         .collect();
     let places = [other.queue(), other.queue()];
     assert_eq!(keeper.calls(), 1);
     keeper.admission.tend();
-    assert_eq!((keeper.admission.free.get(), other.calls()), (0, 1));
+    assert_eq!((keeper.admission.counts.free.get(), other.calls()), (0, 1));
     other.admission.tend();
     assert!(places.iter().all(Place::is_granted));
     drop((held, places));
@@ -356,7 +356,7 @@ fn kept_slots_are_called_back_by_the_first_that_waits() {
 fn without_a_queue_no_slot_is_kept() {
     let (_global, members) = members(2, bounds(Some(16), None));
     drop(arrive(&members[0].admission).handled());
-    assert_eq!(members[0].admission.free.get(), 0);
+    assert_eq!(members[0].admission.counts.free.get(), 0);
     let held: Vec<_> = (0..16).map(|_| arrive(&members[1].admission)).collect();
     let is_handled = |decision: &Decision<'_>| matches!(decision, Decision::Handle(_));
     assert!(held.iter().all(is_handled));
@@ -398,8 +398,8 @@ proptest! {
                     }
                     let waits = waiting.iter().flatten().any(|place| !place.is_granted());
                     if waits {
-                        let free: usize = members.iter().map(|m| m.admission.free.get()).sum();
-                        let handled: usize = members.iter().map(|m| m.admission.handling()).sum();
+                        let free: u64 = members.iter().map(|m| m.admission.counts.free.get()).sum();
+                        let handled: usize = members.iter().map(|m| m.admission.counts.handling()).sum();
                         prop_assert_eq!((free, Some(handled)), (0, bounds.max_threads));
                     }
                 }
