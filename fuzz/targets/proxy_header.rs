@@ -13,6 +13,9 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         assert_eq!(ProxyHeader::parse(&input[..end]), Ok(None));
     }
     for written in [header.to_v1(), header.to_v2()] {
-        assert_eq!(ProxyHeader::parse(&written), Ok(Some((header, written.len()))));
+        assert_eq!(
+            ProxyHeader::parse(&written),
+            Ok(Some((header, written.len())))
+        );
     }
 });
