@@ -256,7 +256,8 @@ pub(crate) fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
+#[cfg(feature = "http")]
 mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
