@@ -137,8 +137,13 @@ impl Acceptor {
     /// Serves a new connection, in the place of an idle one at the limit; refuses it if none is
     /// idle.
     fn admit(&self, socket: OwnedFd, peer: Option<SocketAddr>) {
-        if self.connections.have_room() || self.state.close_longest_idle() {
+        if self.connections.have_room() {
             return self.begin(socket, peer, self.connections.permit());
+        }
+        if self.state.close_longest_idle() {
+            self.begin(socket, peer, self.connections.permit());
+            // The idle one closes before the next one is accepted.
+            return thread::yield_now();
         }
         let state = &self.state;
         state.count_refusal();

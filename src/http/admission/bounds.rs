@@ -90,7 +90,8 @@ impl Bounds {
             return Verdict::Handle;
         };
         let is_full = match self.max_accept {
-            Some(max_accept) => handling + queued >= max_accept,
+            // By the queue alone: `handling` may include slots that lie idle on other shards.
+            Some(max_accept) => queued >= max_accept - max_threads,
             None => handling >= max_threads,
         };
         if is_full {

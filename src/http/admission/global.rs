@@ -201,7 +201,7 @@ impl GlobalLimit {
     /// Makes a server with a waiting request look at its queue.
     ///
     /// A request just counted in `load` may be missing in its server's own number, and is not
-    /// found here then. But that server looks at its queue once more, after it has counted.
+    /// found here then. But that server calls this itself, after it has counted.
     ///
     /// Two calls may wake the same server. It grants as many slots as it can, and passes on the
     /// room that is left.

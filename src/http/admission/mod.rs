@@ -156,8 +156,11 @@ impl Admission {
         // Sequentially consistent, for `GlobalLimit::wake_one`.
         self.counts.queued.fetch_add(1, Ordering::SeqCst);
         if let Some(global) = &self.global {
-            // A slot may have come back before this shard counted as one where a request waits.
-            self.tend();
+            // A slot may have come back before this shard counted as one where a request waits. This
+            // queue is not preferred: see `hand_on`.
+            if global.has_room_for_queued(self.bounds) {
+                global.wake_one();
+            }
             if is_first && self.keeps > 0 {
                 global.recall(&self.counts);
             }
@@ -297,8 +300,12 @@ impl Drop for Place {
         let admission = &self.admission;
         match self.waiter.state.replace(WaiterState::Over) {
             WaiterState::Waits => {
-                let is_other = |waiter: &Rc<Waiter>| !Rc::ptr_eq(waiter, &self.waiter);
-                admission.queue.borrow_mut().retain(is_other);
+                // A request that has waited for too long is the first.
+                let mut queue = admission.queue.borrow_mut();
+                let is_own = |waiter: &Rc<Waiter>| Rc::ptr_eq(waiter, &self.waiter);
+                let at = queue.iter().position(is_own);
+                drop(at.and_then(|at| queue.remove(at)));
+                drop(queue);
                 if let Some(global) = &admission.global {
                     global.leave_queue();
                 }

@@ -299,6 +299,25 @@ fn no_queue_starves_beside_a_busy_one() {
     assert!(place.is_granted(), "no place is left before it");
 }
 
+/// A slot comes back, and the server where another request waits is woken. Before it looks at its
+/// queue, a new request comes to the first server.
+#[test]
+fn a_newcomer_does_not_take_the_slot_for_which_another_server_was_woken() {
+    let (_global, members) = members(2, bounds(Some(1), Some(10)));
+    let [idle, busy] = &members[..] else {
+        unreachable!("there are two")
+    };
+    let slot = busy.admission.decide(|| ()).handled();
+    let place = idle.queue();
+    drop(slot);
+    let newcomer = busy.queue();
+    idle.admission.tend();
+    assert!(place.is_granted() && !newcomer.is_granted());
+    drop(place);
+    busy.admission.tend();
+    assert!(newcomer.is_granted());
+}
+
 impl<'a> Decision<'a> {
     fn handled(self) -> Slot<'a> {
         match self {
@@ -398,8 +417,9 @@ proptest! {
                     }
                     let waits = waiting.iter().flatten().any(|place| !place.is_granted());
                     if waits {
-                        let free: u64 = members.iter().map(|m| m.admission.counts.free.get()).sum();
-                        let handled: usize = members.iter().map(|m| m.admission.counts.handling()).sum();
+                        let counts = || members.iter().map(|member| &member.admission.counts);
+                        let free: u64 = counts().map(|counts| counts.free.get()).sum();
+                        let handled: usize = counts().map(|counts| counts.handling()).sum();
                         prop_assert_eq!((free, Some(handled)), (0, bounds.max_threads));
                     }
                 }

@@ -40,12 +40,17 @@ pub(in crate::http) struct ServerState {
     /// The ethread that waits for the last connection to end.
     watcher: RefCell<Option<Thread>>,
     connections: RefCell<Slab<Member>>,
+    /// All places that were ever taken are below this one.
+    places: Cell<usize>,
     /// Where the next search for the connection that is idle for longest begins.
     hand: Cell<usize>,
 }
 
 /// How many connections one search looks at, so that a new one costs little while all are busy.
 const SEARCHED: usize = 512;
+
+/// How many places one search looks at: many are vacant after a peak.
+const SEARCHED_PLACES: usize = 16 * SEARCHED;
 
 struct Member {
     connection: Rc<Connection>,
@@ -74,6 +79,7 @@ impl ServerState {
             cut: Cell::new(false),
             watcher: RefCell::default(),
             connections: RefCell::default(),
+            places: Cell::new(0),
             hand: Cell::new(0),
         }
     }
@@ -96,8 +102,12 @@ impl ServerState {
     /// than a flag.
     pub(in crate::http) fn close_longest_idle(&self) -> bool {
         let connections = self.connections.borrow();
-        let places = connections.capacity();
-        let (begin, searched) = (self.hand.get(), SEARCHED.min(places));
+        let (begin, places) = (self.hand.get(), self.places.get());
+        let (mut searched, mut found) = (0, 0);
+        while searched < SEARCHED_PLACES.min(places) && found < SEARCHED {
+            found += usize::from(connections.contains((begin + searched) % places));
+            searched += 1;
+        }
         for step in 0..2 * searched {
             let place = (begin + step % searched) % places;
             let Some(member) = connections.get(place) else {
@@ -119,7 +129,7 @@ impl ServerState {
     pub(in crate::http) fn refuse_queued(&self) {
         for (_, member) in &*self.connections.borrow() {
             let connection = &member.connection;
-            if connection.queued.get() {
+            if connection.queued.replace(false) {
                 self.count_refusal();
                 self.overload.answer(connection);
                 connection.write_failed.set(true);
@@ -152,11 +162,13 @@ impl ServerState {
 
     /// Adds a connection and returns its place.
     fn enter(&self, connection: Rc<Connection>, peer: Option<SocketAddr>) -> usize {
-        self.connections.borrow_mut().insert(Member {
+        let place = self.connections.borrow_mut().insert(Member {
             connection,
             peer,
             ethread: None,
-        })
+        });
+        self.places.set(self.places.get().max(place + 1));
+        place
     }
 
     /// Keeps the handle of a connection's ethread.

@@ -51,8 +51,8 @@ pub(in crate::http) enum Turn {
     Over,
 }
 
-/// Serves the requests that have arrived, after the one that has waited at `place`. Returns the error
-/// that has broken the connection off.
+/// Serves the requests that have arrived, after the one that has waited at `place`. Returns the
+/// error that has broken the connection off.
 // Inlined into its only caller, so that the state of the loop stays in registers.
 #[inline(always)]
 pub(in crate::http) fn serve(
@@ -190,6 +190,9 @@ fn without_slot(
     io: &mut ConnIo,
     observer: Option<&Observer>,
 ) -> Result<ControlFlow<Place, Next>, Error> {
+    // The responses to earlier requests do not wait, and a client that does not read them holds up no
+    // queue.
+    io.connection.flush()?;
     let me = thread::current();
     let decision = state.admission.decide(move || me.unpark());
     match (decision, observer) {
@@ -200,8 +203,6 @@ fn without_slot(
             if let Some(observer) = observer {
                 observer.begin();
             }
-            // The responses to earlier requests do not wait.
-            io.connection.flush()?;
             return Ok(ControlFlow::Break(place));
         }
         (Decision::Refuse, observer) => {
@@ -223,7 +224,7 @@ fn without_slot(
 #[cold]
 #[inline(never)]
 fn turn_away(state: &ServerState, io: &mut ConnIo, why: &str) -> Result<Next, Error> {
-    let next = respond(io, &mut state.overload.response());
+    let next = respond(io, &mut state.overload.response(), None);
     io.request.end_exchange();
     state.overload.log("requests", why, &io.connection.context);
     next
@@ -280,9 +281,7 @@ fn answer(
     let next = if response.status().is_informational() {
         answer_with_interim(io, observer, response, slot)
     } else {
-        let next = respond(io, response);
-        drop(slot);
-        next
+        respond(io, response, Some(slot))
     };
     if response.has_aside() {
         drop_aside(response);
@@ -353,7 +352,11 @@ fn internal_error() -> Response {
 
 /// Sends the response to a request that was read.
 #[inline(always)]
-fn respond(io: &mut ConnIo, response: &mut Response) -> Result<Next, Error> {
+fn respond(
+    io: &mut ConnIo,
+    response: &mut Response,
+    slot: Option<Slot<'_>>,
+) -> Result<Next, Error> {
     let answer = AnswerTo {
         version: io.request.state.head.version(),
         is_head: io.request.state.head.is_head(),
@@ -378,6 +381,8 @@ fn respond(io: &mut ConnIo, response: &mut Response) -> Result<Next, Error> {
     }
     if !io.is_done() {
         io.connection.flush()?;
+        // A peer that goes on sending what is not read holds no slot.
+        drop(slot);
         if !io.drain() {
             return Ok(Next::Linger);
         }
@@ -396,10 +401,10 @@ fn answer_with_interim(
 ) -> Result<Next, Error> {
     if let Err(fault) = response.make_final() {
         log::error!("a handler gave a response that cannot be sent: {fault}");
-        return respond(io, response);
+        return respond(io, response, Some(slot));
     }
     match upgrade::prepare(io, response) {
-        Switch::Refused(mut refusal) => respond(io, &mut refusal),
+        Switch::Refused(mut refusal) => respond(io, &mut refusal, Some(slot)),
         Switch::Tunnel(take_over) => {
             send_tunnel_head(io, response)?;
             switch(io, observer, slot, take_over)

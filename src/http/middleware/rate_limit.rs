@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -147,7 +148,7 @@ impl RateLimit {
         let key = match &self.key {
             None => Key::Address(request.peer_addr().map_or(0, |peer| network(peer.ip()))),
             Some(key) => match key(request) {
-                Some(key) => Key::Text(key.into()),
+                Some(key) => clients.borrow().key_of(key),
                 None => return next.run(request),
             },
         };
@@ -241,7 +242,12 @@ fn network(ip: IpAddr) -> u64 {
 enum Key {
     Address(u64),
     Text(Box<str>),
+    /// Of a long text, so that clients cannot fill the memory with keys that they choose.
+    Hash([u64; 2]),
 }
+
+/// The length in bytes beyond which a hash stands for a key.
+const LONG_KEY: usize = 64;
 
 /// When each client may send a whole burst again, in nanoseconds; in two generations. When the
 /// young one is full, it becomes the old one, and what was old is forgotten.
@@ -249,6 +255,7 @@ struct Clients {
     capacity: usize,
     young: HashMap<Key, u128>,
     old: HashMap<Key, u128>,
+    hashes: [RandomState; 2],
 }
 
 impl Clients {
@@ -257,7 +264,15 @@ impl Clients {
             capacity,
             young: HashMap::new(),
             old: HashMap::new(),
+            hashes: Default::default(),
         }
+    }
+
+    fn key_of(&self, text: String) -> Key {
+        if text.len() <= LONG_KEY {
+            return Key::Text(text.into());
+        }
+        Key::Hash([0, 1].map(|at: usize| self.hashes[at].hash_one(&text)))
     }
 
     fn ask<R>(&mut self, key: Key, ask: impl FnOnce(&mut u128) -> R) -> R {
@@ -371,6 +386,9 @@ mod tests {
         let status = |client| fields(&app, client).0;
         assert_eq!([status(Some("a")), status(Some("b"))], [200, 200]);
         assert_eq!([status(Some("a")), status(Some("b"))], [429, 429]);
+        let long = ["a", "b"].map(|end| "x".repeat(1000) + end);
+        let [one, other] = [0, 1].map(|at: usize| Some(&*long[at]));
+        assert_eq!([status(one), status(other), status(one)], [200, 200, 429]);
         // Not limited, and nothing is told.
         assert_eq!([status(None), status(None)], [200, 200]);
         assert_eq!(fields(&app, None).1, [""; 3].map(str::to_owned));

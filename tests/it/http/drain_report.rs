@@ -162,6 +162,7 @@ fn queued_requests_are_refused_at_the_deadline() {
         assert_eq!(*served, CutState::Serving);
         assert_eq!(waiting, [CutState::Queued; 3]);
         assert_eq!(report.refused, 3);
+        assert_eq!(site.handle.counts().refused, 3);
     });
 }
 

@@ -1,11 +1,12 @@
 //! What holds a slot, how requests wait for one, and which connection goes at their limit.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::TcpStream as StdTcpStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use ethreads::http::{Body, IntoResponse, Request, Response};
+use ethreads::http::{Body, IntoResponse, Request, Response, Taskmaster};
 use ethreads::net::TcpStream;
 use ethreads::sync;
 
@@ -232,6 +233,44 @@ fn at_the_limit_of_connections_the_longest_idle_one_is_closed() {
             parked.release();
             client.last_answer(200);
         }
+        site.end();
+    });
+}
+
+/// The vector of connections has room for many more than there are.
+#[test]
+fn while_connections_are_idle_no_new_one_is_refused() {
+    const MOST: usize = 1030;
+    on_a_shard(|| {
+        let few = Taskmaster::default().max_connections(MOST);
+        let site = site(few, |_: &mut Request| "x");
+        let mut clients = VecDeque::new();
+        for _ in 0..2 * MOST + MOST / 2 {
+            let mut client = site.connect();
+            assert_eq!(client.get("/").status, 200);
+            clients.push_back(client);
+            if clients.len() > MOST {
+                clients.pop_front();
+            }
+        }
+        assert_eq!(site.handle.counts().refused, 0);
+        drop(clients);
+        site.end();
+    });
+}
+
+#[test]
+fn a_body_that_is_not_read_holds_no_slot() {
+    on_a_shard(|| {
+        let site = site(limits(1, None), |_: &mut Request| "x");
+        let mut slow = site.connect();
+        slow.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5000\r\n\r\nbegun");
+        assert_eq!(slow.answer().status, 200);
+        settle();
+        asking(&site, "/").last_answer(200);
+        slow.send([b'x'; 4995]);
+        assert_eq!(slow.get("/").status, 200);
+        drop(slow);
         site.end();
     });
 }

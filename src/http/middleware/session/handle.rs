@@ -215,8 +215,9 @@ impl Session {
             }
             Some(id) if !renews => match settings.store.update(&id, &data, settings.max_age)? {
                 true => Ok(Outcome::Saved(id)),
-                // Another request has ended it meanwhile.
-                false => Ok(Outcome::Ended),
+                // Another request has ended it or given it another id meanwhile, and has told the
+                // client: in the second case with a cookie that must stay.
+                false => Ok(Outcome::Kept),
             },
             old => {
                 let id = new_id()?;
