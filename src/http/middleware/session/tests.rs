@@ -268,7 +268,8 @@ fn a_session_that_has_ended_does_not_come_back() {
         .apply(sessions(site.spy.store.clone()));
     let request = Request::get("/slow").header("cookie", site.cookie.borrow().clone());
     let response = app.call(request);
-    assert!(set_cookie(&response).unwrap().starts_with("session=; "));
+    // The cookie stays: a request that has given the session another id may have set a new one.
+    assert!(set_cookie(&response).is_none());
     assert!(site.spy.store.is_empty());
 }
 
