@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use ethreads::http::middleware::health;
 use ethreads::http::{App, Files, Form, Json, Path, Request, ServerHandle, State};
 use serde::Serialize;
 
@@ -35,6 +36,7 @@ pub(crate) fn app(server: ServerHandle, folder: Option<&str>) -> io::Result<App>
         .get("/users/{id}", |Path(id): Path<u64>| Json(User { id }))
         .get("/big", || BIG.clone())
         .get("/headers", |request: &mut Request| routes::headers(request))
+        .get("/client", client)
         .get("/slow", |request: &mut Request| routes::slow(request))
         .get("/stream", routes::stream)
         .get("/baseline11", |request: &mut Request| routes::sum(request))
@@ -46,7 +48,7 @@ pub(crate) fn app(server: ServerHandle, folder: Option<&str>) -> io::Result<App>
         .get("/stats", |server: State<ServerHandle>| {
             routes::stats(&server)
         });
-    let app = app.apply(more::routes);
+    let app = app.apply(more::routes).apply(health());
     Ok(match files {
         Some(files) => app.get("/static/{*path}", files.precompressed()),
         None => app,
@@ -56,6 +58,14 @@ pub(crate) fn app(server: ServerHandle, folder: Option<&str>) -> io::Result<App>
 #[derive(Serialize)]
 struct User {
     id: u64,
+}
+
+/// The address of the client, or of its last proxy that is not trusted.
+fn client(request: &mut Request) -> String {
+    match request.client_addr() {
+        Some(address) => format!("{address} by {}\n", request.scheme()),
+        None => format!("unknown by {}\n", request.scheme()),
+    }
 }
 
 /// The fields of a form, as JSON; of a repeated one the last.

@@ -22,6 +22,9 @@
 //! With `--shards 4` four OS threads serve, and with `--shards 0` one for each CPU. The ethreads
 //! and stacks in `/stats` are those of the shard that answers.
 //!
+//! Behind a proxy on this machine, `--trust 127.0.0.1` lets `/client` tell the address of the
+//! client. With the feature `listenfd`, `--activated` serves the socket that systemd passes on.
+//!
 //! `/events` sends one event a second. With `--all-features` there are more routes:
 //!
 //! ```text
@@ -43,17 +46,21 @@ use std::io;
 use std::time::Duration;
 
 use ethreads::Runtime;
-use ethreads::http::{Server, Taskmaster, Timeouts};
+use ethreads::http::{ForwardedField, Server, Taskmaster, Timeouts};
+use ethreads::net::Network;
 use lexopt::ValueExt;
 
 use crate::routes::Routes;
 
 const USAGE: &str = "\
-usage: http_server [--addr ADDRESS:PORT] [--max-threads N|none] [--max-accept N|none]
-                   [--max-connections N] [--timeouts SECONDS] [--static FOLDER]
-                   [--shards N | --pull]
+usage: http_server [--addr ADDRESS:PORT | --activated] [--trust NETWORK]
+                   [--max-threads N|none] [--max-accept N|none] [--max-connections N]
+                   [--timeouts SECONDS] [--static FOLDER] [--shards N | --pull]
 
   --addr             where to listen; port 0 chooses one (default 127.0.0.1:8080)
+  --activated        serve the socket that the service manager passes on (feature listenfd)
+  --trust            the proxies, such as 10.0.0.0/8, whose X-Forwarded-For tells the client; may
+                     be repeated (default: none)
   --max-threads      requests that are handled at the same time (default 10000)
   --max-accept       those and the ones that wait, together (default a quarter more than are
                      handled; none: no request waits, beyond --max-threads the answer is 503)
@@ -70,19 +77,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     let Args {
         address,
+        activated,
+        proxies,
         taskmaster,
         timeouts,
         folder,
         shards,
         pull,
     } = args()?;
+    // Here, since no other OS thread runs yet.
+    let activated = if activated { Some(passed_on()?) } else { None };
     ethreads::run_main(move || -> io::Result<()> {
-        let server = if shards == 1 {
-            Server::bind(address)?
-        } else {
-            Server::bind_shared(address)?
+        let server = match activated {
+            Some(server) => server,
+            None if shards == 1 => Server::bind(address)?,
+            None => Server::bind_shared(address)?,
         };
         let server = server.taskmaster(taskmaster).timeouts(timeouts);
+        let server = server.trust_forwarded(ForwardedField::XForwardedFor, proxies);
         println!("listening on http://{}", server.local_addr()?);
         let handle = server.handle();
         if pull {
@@ -100,6 +112,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct Args {
     address: String,
+    /// Whether to serve a socket that is open already, instead.
+    activated: bool,
+    /// Peers that are trusted to name the client.
+    proxies: Vec<Network>,
     /// How many connections are admitted.
     taskmaster: Taskmaster,
     /// How long a peer may take.
@@ -117,11 +133,14 @@ fn args() -> Result<Args, Box<dyn Error>> {
     let mut timeouts = Timeouts::default();
     let mut folder = None;
     let (mut shards, mut pull) = (1, false);
+    let (mut activated, mut proxies) = (false, Vec::new());
     let (mut max_threads, mut max_accept, mut max_connections) = (None, None, None);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("addr") => address = args.value()?.string()?,
+            lexopt::Arg::Long("activated") => activated = true,
+            lexopt::Arg::Long("trust") => proxies.push(args.value()?.parse()?),
             lexopt::Arg::Long("max-threads") => {
                 max_threads = Some(args.value()?.parse_with(limit)?)
             }
@@ -164,12 +183,26 @@ fn args() -> Result<Args, Box<dyn Error>> {
     }
     Ok(Args {
         address,
+        activated,
+        proxies,
         taskmaster,
         timeouts,
         folder,
         shards,
         pull,
     })
+}
+
+/// The server of the first socket that the service manager has passed on.
+#[cfg(feature = "listenfd")]
+fn passed_on() -> Result<Server, Box<dyn Error>> {
+    let first = Server::activated()?.into_iter().next();
+    Ok(first.ok_or("--activated: no service manager has passed a socket on")?)
+}
+
+#[cfg(not(feature = "listenfd"))]
+fn passed_on() -> Result<Server, Box<dyn Error>> {
+    Err("--activated: the example was built without the feature `listenfd`".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, Box<dyn Error + Send + Sync>> {
