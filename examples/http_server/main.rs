@@ -24,6 +24,7 @@
 //!
 //! Behind a proxy on this machine, `--trust 127.0.0.1` lets `/client` tell the address of the
 //! client. With the feature `listenfd`, `--activated` serves the socket that systemd passes on.
+//! `deploy/` has the configuration of both.
 //!
 //! `/events` sends one event a second. With `--all-features` there are more routes:
 //!

@@ -25,10 +25,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 
 /// Markdown and scripts, whose every line is text.
-const TEXTS: [&str; 6] = [
+const TEXTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "deploy",
     "docs",
     "src",
     ".ci",
