@@ -180,3 +180,104 @@ fn connections_wait_in_an_activated_socket_while_the_service_restarts() {
     terminate(&second);
     wait(second);
 }
+
+/// Two processes with a listener each on one port. What a drain and what a crash of one of them does
+/// to the connections in its queue.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_shared_port_loses_what_is_in_the_queue_of_a_killed_process() {
+    const ADDR: &str = "ETHREADS_TEST_RESTART_ADDR";
+    const CLIENTS: usize = 64;
+    if let Ok(name) = std::env::var(CHILD) {
+        let addr = std::env::var(ADDR).expect("the parent sets both");
+        serve(&Server::bind_shared(&*addr).expect("a listener"), name).expect("a drain");
+        return;
+    }
+    // Holds the port, but takes no connection, as it does not listen.
+    let port = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let port = port.expect("a socket");
+    port.set_reuse_port(true).expect("Linux has the option");
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    port.bind(&any.into()).expect("a port");
+    let addr = port.local_addr().ok().and_then(|addr| addr.as_socket());
+    let addr = addr.expect("an address");
+
+    let start = |name: &str| {
+        let child = Command::new(std::env::current_exe().expect("a path"))
+            .arg("a_shared_port_loses_what_is_in_the_queue_of_a_killed_process")
+            .args(["--exact", "--nocapture"])
+            .env(CHILD, name)
+            .env(ADDR, addr.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("a process");
+        // The first process is not there yet, or the other one answers.
+        while TcpStream::connect(addr).is_err() || get(addr) != name {
+            thread::yield_now();
+        }
+        child
+    };
+    let signal = |child: &Child, name: &str| {
+        let id = child.id().to_string();
+        let kill = Command::new("kill").args([name, &id]).status();
+        assert!(kill.expect("there is kill(1)").success());
+    };
+    // Connections with a request each, some of them in the queue of the stopped process.
+    let connect_while_stopped = |child: &Child| -> Vec<TcpStream> {
+        signal(child, "-STOP");
+        let stat = format!("/proc/{}/stat", child.id());
+        let stopped = || {
+            std::fs::read_to_string(&stat)
+                .expect("it runs")
+                .contains(") T ")
+        };
+        while !stopped() {
+            thread::yield_now();
+        }
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let connect = |_| {
+            let mut stream = TcpStream::connect(addr).expect("both listen");
+            stream.write_all(request.as_bytes()).expect("it is sent");
+            stream
+        };
+        (0..CLIENTS).map(connect).collect()
+    };
+
+    let old = start("old");
+    let new = start("new");
+    // A drain serves what is in the queue already.
+    let clients = connect_while_stopped(&old);
+    terminate(&old);
+    signal(&old, "-CONT");
+    let answers: Vec<_> = { clients }.iter_mut().map(body).collect();
+    assert!(answers.iter().any(|name| name == "old"), "{answers:?}");
+    assert!(answers.iter().any(|name| name == "new"), "{answers:?}");
+    wait(old);
+    assert_eq!(get(addr), "new");
+
+    // The queue ends with the process, while the other process has a queue of its own.
+    let mut killed = start("killed");
+    let clients = connect_while_stopped(&killed);
+    killed.kill().expect("it is our child");
+    killed.wait().expect("it is our child");
+    let (mut answered, mut lost) = (0, 0);
+    for mut stream in clients {
+        let mut answer = String::new();
+        match stream.read_to_string(&mut answer) {
+            Ok(_) => {
+                assert!(answer.ends_with("\r\n\r\nnew"), "{answer:?}");
+                answered += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+                // No byte of an answer has come, so the client can ask again.
+                assert_eq!(answer, "");
+                assert_eq!(get(addr), "new");
+                lost += 1;
+            }
+        }
+    }
+    assert!(answered > 0 && lost > 0, "{answered} answered, {lost} lost");
+    terminate(&new);
+    wait(new);
+}
