@@ -181,8 +181,8 @@ fn connections_wait_in_an_activated_socket_while_the_service_restarts() {
     wait(second);
 }
 
-/// Two processes with a listener each on one port. What a drain and what a crash of one of them does
-/// to the connections in its queue.
+/// Two processes with a listener each on one port. What a drain and what a crash of one of them
+/// does to the connections in its queue.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_shared_port_loses_what_is_in_the_queue_of_a_killed_process() {

@@ -156,8 +156,8 @@ impl Admission {
         // Sequentially consistent, for `GlobalLimit::wake_one`.
         self.counts.queued.fetch_add(1, Ordering::SeqCst);
         if let Some(global) = &self.global {
-            // A slot may have come back before this shard counted as one where a request waits. This
-            // queue is not preferred: see `hand_on`.
+            // A slot may have come back before this shard counted as one where a request waits.
+            // This queue is not preferred: see `hand_on`.
             if global.has_room_for_queued(self.bounds) {
                 global.wake_one();
             }

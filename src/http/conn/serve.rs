@@ -190,8 +190,8 @@ fn without_slot(
     io: &mut ConnIo,
     observer: Option<&Observer>,
 ) -> Result<ControlFlow<Place, Next>, Error> {
-    // The responses to earlier requests do not wait, and a client that does not read them holds up no
-    // queue.
+    // The responses to earlier requests do not wait, and a client that does not read them holds up
+    // no queue.
     io.connection.flush()?;
     let me = thread::current();
     let decision = state.admission.decide(move || me.unpark());
