@@ -191,11 +191,11 @@ fn one_that_waits_beside_one_that_gives_up_is_handled() {
 /// none. The keeper looks at its queue only when it is woken.
 #[test]
 fn a_slot_that_is_kept_comes_back_for_one_that_waits() {
-    loom::model(|| {
-        // A block is one slot.
-        let servers = Servers::new(2, bounds(8, Some(9)), 1);
-        let other = servers.admission(1);
-        let taken: Vec<_> = (0..7).map(|_| slot(&other)).collect();
+    bounded_model(4, || {
+        // A block is one slot. A third server has all but one of the slots.
+        let servers = Servers::new(3, bounds(12, Some(13)), 1);
+        let other = servers.admission(2);
+        let taken: Vec<_> = (0..11).map(|_| slot(&other)).collect();
         let theirs = servers.clone();
         let keeper = thread::spawn(move || {
             let admission = theirs.admission(0);
