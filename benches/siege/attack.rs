@@ -11,7 +11,7 @@ use ethreads::net::TcpStream;
 use ethreads::thread::{self, JoinHandle, Thread};
 use socket2::SockRef;
 
-use crate::{HEIGHT, MAX_ACCEPT, MAX_THREADS, TIMEOUT};
+use crate::{HEIGHT, MAX_ACCEPT, TIMEOUT};
 
 /// The outcome of a connection that the server has forgotten.
 pub(crate) const HUNG: &str = "hung";
@@ -30,7 +30,7 @@ const BIG: usize = 8 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// More connections than the server serves and queues, each with a request.
+    /// More connections than the server handles and queues requests, each idle after a request.
     Crowd,
     /// Heads that come a byte at a time and never end.
     SlowHeads,
@@ -66,7 +66,8 @@ impl Kind {
 
     pub(crate) fn attackers(self, divide: usize) -> usize {
         match self {
-            // Together with the well-behaved client, twice as many as the server accepts.
+            // Together with the well-behaved client, twice as many as the requests that the server
+            // accepts.
             Self::Crowd => MAX_ACCEPT / divide * 2 - 1,
             Self::SlowHeads => 2_000 / divide,
             Self::SlowBodies => 500 / divide,
@@ -76,23 +77,12 @@ impl Kind {
         }
     }
 
-    /// How many attackers arrive by the height of the attack: in a crowd, queued connections get no
-    /// answer.
-    pub(crate) fn arrivals(self, attackers: usize, divide: usize) -> usize {
-        match self {
-            Self::Crowd => attackers - (MAX_ACCEPT / divide - MAX_THREADS / divide),
-            _ => attackers,
-        }
-    }
-
     /// The outcomes of the attackers, where they do not depend on the machine.
     pub(crate) fn outcomes(self, divide: usize) -> Option<BTreeMap<String, usize>> {
         let attackers = self.attackers(divide);
         let outcomes: &[(&str, usize)] = match self {
-            Self::Crowd => {
-                let taken = MAX_ACCEPT / divide;
-                &[("200", taken - 1), ("503", taken)]
-            }
+            // An idle connection holds no slot, so all are served.
+            Self::Crowd => &[("200", attackers)],
             Self::SlowHeads | Self::SlowBodies => &[("408", attackers)],
             Self::Resets => &[("nothing", attackers)],
             Self::SlowReaders | Self::Noise => return None,

@@ -122,17 +122,15 @@ fn besiege(
     let log_before = server.log_lines();
     kept.report()?;
     let fresh = Fresh::start(server.address);
-    if kind != Kind::Crowd {
-        fresh.begin();
-    }
+    fresh.begin();
     let (at_height, height) = mpsc::channel();
-    let (address, arrivals) = (server.address, kind.arrivals(attackers, divide));
+    let address = server.address;
     // On an OS thread of its own, as waiting for the client may block this one.
     let attack = std::thread::spawn(move || {
         Runtime::builder().run(move || {
             let field = Field::new(kind, address, attackers);
             let attack = attack::begin(&field);
-            field.wait_for(arrivals);
+            field.wait_for(attackers);
             at_height.send(()).unwrap();
             thread::sleep(HEIGHT);
             attack.end(&field)
@@ -140,8 +138,6 @@ fn besiege(
     });
     height.recv()?;
     let during = server.sample(kept)?;
-    // The crowd has all places by now, so the number of each outcome is certain.
-    fresh.begin();
     let outcomes = attack.join().unwrap()?;
     let fresh = fresh.stop();
     let line = Line {
@@ -213,12 +209,10 @@ attack          n |  kept lost   p50   p99  worst | fresh lost away   p50   p99 
             self.kept.turned_away == 0,
             "the one connection was turned away".to_owned(),
         );
-        if kind != Kind::Crowd {
-            expect(
-                self.fresh.turned_away == 0,
-                "new connections were turned away".to_owned(),
-            );
-        }
+        expect(
+            self.fresh.turned_away == 0,
+            "new connections were turned away".to_owned(),
+        );
         expect(
             self.log_lines <= MOST_LOG_LINES,
             format!("{} lines in the log", self.log_lines),
