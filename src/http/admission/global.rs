@@ -122,6 +122,12 @@ impl GlobalLimit {
         load.queued > 0 && bounds.have_room(load.leased as usize)
     }
 
+    /// Whether a request that came now would be handled.
+    pub(super) fn has_room(&self, bounds: Bounds) -> bool {
+        let load = self.load();
+        bounds.judge(load.leased as usize, load.queued as usize) == Verdict::Handle
+    }
+
     /// Decides about a request, and counts it.
     pub(super) fn enter(&self, bounds: Bounds) -> Entered {
         let block = self.block(bounds).max(1);

@@ -119,6 +119,13 @@ impl Admission {
         free > 0
     }
 
+    /// Whether a request for which [`slot`](Self::slot) has found no slot will wait or be refused,
+    /// as far as this can be told before [`decide`](Self::decide).
+    pub(super) fn is_full(&self) -> bool {
+        let global = self.global.as_ref();
+        global.is_none_or(|global| !global.has_room(self.bounds))
+    }
+
     /// Decides about a request for which [`slot`](Self::slot) has found no slot. `wake` is called
     /// when a request that was queued has its slot. It must not wait, as the call may come from a
     /// destructor.

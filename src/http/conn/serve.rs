@@ -192,7 +192,9 @@ fn without_slot(
 ) -> Result<ControlFlow<Place, Next>, Error> {
     // The responses to earlier requests do not wait, and a client that does not read them holds up
     // no queue.
-    io.connection.flush()?;
+    if state.admission.is_full() {
+        io.connection.flush()?;
+    }
     let me = thread::current();
     let decision = state.admission.decide(move || me.unpark());
     match (decision, observer) {
@@ -203,6 +205,7 @@ fn without_slot(
             if let Some(observer) = observer {
                 observer.begin();
             }
+            io.connection.flush()?;
             return Ok(ControlFlow::Break(place));
         }
         (Decision::Refuse, observer) => {
