@@ -3,7 +3,7 @@
 //! Run with:
 //!
 //! ```text
-//! cargo run --release --example http_server -- --addr 127.0.0.1:8080
+//! cargo run --release --example http_server --all-features -- --addr 127.0.0.1:8080
 //! curl -i http://127.0.0.1:8080/
 //! wrk -c 64 http://127.0.0.1:8080/plaintext
 //! ```

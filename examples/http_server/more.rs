@@ -8,13 +8,22 @@ use ethreads::thread;
 /// Adds the routes of this file.
 pub(crate) fn routes(app: App) -> App {
     let app = app.get("/events", events);
-    #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
     let app = app.merge(compressed::routes());
     #[cfg(feature = "cookie")]
     let app = app.get("/cookies/set", cookies::set);
+    #[cfg(not(feature = "cookie"))]
+    let app = app.get("/cookies/set", || missing("cookie"));
     #[cfg(feature = "multipart")]
     let app = app.merge(upload::routes());
+    #[cfg(not(feature = "multipart"))]
+    let app = app.post("/upload", || missing("multipart"));
     app
+}
+
+#[cfg(not(all(feature = "cookie", feature = "multipart")))]
+fn missing(feature: &str) -> (ethreads::http::StatusCode, String) {
+    let text = format!("this was built without the feature `{feature}`: add --all-features\n");
+    (ethreads::http::StatusCode::NOT_IMPLEMENTED, text)
 }
 
 /// One event a second, until the client leaves or the server drains. A client that comes again
@@ -32,12 +41,10 @@ fn events(last: Option<LastEventId>) -> Sse {
     })
 }
 
-#[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
 mod compressed {
     use std::sync::LazyLock;
 
     use ethreads::http::App;
-    use ethreads::http::middleware::compression;
 
     /// 32 KiB of lines.
     static TEXT: LazyLock<String> = LazyLock::new(|| {
@@ -47,9 +54,10 @@ mod compressed {
     });
 
     pub(super) fn routes() -> App {
-        App::new()
-            .get("/compressed", || TEXT.as_str())
-            .apply(compression())
+        let app = App::new().get("/compressed", || TEXT.as_str());
+        #[cfg(any(feature = "gzip", feature = "brotli", feature = "zstd"))]
+        let app = app.apply(ethreads::http::middleware::compression());
+        app
     }
 }
 
